@@ -148,7 +148,7 @@ class BotoAccount:
         if make_aws_client("sts", session=session, config=quick).get_caller_identity()["Account"] != place.account:
             pulumi.log.debug("boto3 finds credentials of another account than the provider")
             return None
-        # Lambda's control plane takes 15 calls a second, of everybody together.
+        # Lambda's control plane allows 15 calls a second for the whole account.
         return make_aws_client(
             service, session=session, config=Config(retries={"mode": "adaptive", "max_attempts": 10})
         )

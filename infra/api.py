@@ -78,7 +78,7 @@ class ApiComponent(pulumi.ComponentResource):
             name,
             rest_api=rest_api.id,
             triggers={"document": hashlib.sha256(args.document.encode()).hexdigest()},
-            # A stage with a canary keeps the one before; AWS deletes them all with the API.
+            # A stage with a canary keeps the previous deployment; AWS deletes all deployments with the API.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
         self.rest_api = rest_api

@@ -81,7 +81,7 @@ class ServedFunction(pulumi.ComponentResource):
             publish=True,
             # An empty block would differ from AWS's answer at each refresh.
             environment={"variables": variables} if variables else None,
-            # AWS does not keep the key of a function without variables.
+            # AWS does not store the key of a function without variables.
             kms_key_arn=key if key and variables else None,
             vpc_config={"subnet_ids": list(network.subnet_ids), "security_group_ids": list(network.security_group_ids)}
             if network.subnet_ids
@@ -90,7 +90,7 @@ class ServedFunction(pulumi.ComponentResource):
             logging_config={"log_format": args.settings.log_format, "log_group": log_group},
             tracing_config={"mode": "Active" if settings.tracing else "PassThrough"},
             snap_start={"apply_on": "PublishedVersions"} if settings.warm.snap_start else None,
-            # -1 is the provider's word for "no reservation": left out, one that was made would stay.
+            # For the provider, -1 means "no reservation": without it, an earlier reservation would stay.
             reserved_concurrent_executions=-1
             if settings.reserved_concurrency is None
             else settings.reserved_concurrency,

@@ -97,7 +97,7 @@ class Packages(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=self._after_bucket)
 
     def _make_bucket(self, args: PackagesArgs) -> aws.s3.Bucket:
-        # Everything in it can be built again, so it goes with what is in it.
+        # All content can be built again, so the bucket is deleted together with it.
         bucket = aws.s3.Bucket("packages", bucket=args.place.bucket, force_destroy=True, opts=self._within)
         aws.s3.BucketPublicAccessBlock(
             "packages",
@@ -123,7 +123,7 @@ class Packages(pulumi.ComponentResource):
                 ],
                 opts=self._within,
             )
-            # What is sent earlier would be encrypted with another key.
+            # Objects that are sent earlier would be encrypted with another key.
             self._after_bucket = [encryption]
         return bucket
 

@@ -220,7 +220,7 @@ class Stack:
         if self.is_release or self.settings.next_alias is not None:
             return self.is_release or self.settings.next_alias is True
         known = self.outputs or {}
-        # Stacks that an older version deployed have the alias and do not say so.
+        # Stacks deployed by an older version have the alias but no such output.
         if self.outputs is not None and not known.get("next_alias", bool(known.get("functions"))):
             return False
         calling = self.account.next_stages(self.place, known.get("rest_apis") or {})
@@ -235,7 +235,7 @@ class Stack:
 def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> DeployedProject:
     """Every resource, and the exports."""
     plan, place, settings = stack.plan, stack.place, stack.settings
-    # A stage sends no traffic before its functions are there, nor writes a log before it may.
+    # A stage sends no traffic before its functions exist, and writes no log before it is allowed to.
     stored = tuple(find_stored(plan, built, place, settings.keys.bucket))
     tagged = tagging(settings.tags)
     roles = Roles("roles", RolesArgs(place, plan, stored, settings), tagged)
@@ -261,7 +261,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     }
     for api in plan.apis:
         for stage in api.stages:
-            # A hyphen, lest a stage be called as a function's package is.
+            # With a hyphen, no stage's resource can have the name of a function's package.
             alarms = tuple(alarms_of_stage(place, api.name, stage))
             Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions, tagged)
     make_authorizer(stack, apis)

@@ -53,7 +53,7 @@ def build_statements(api: Api, place: Place, network: NetworkSettings) -> Iterat
     if network.vpc_endpoint_ids:
         yield _deny("StringNotEquals", "aws:SourceVpce", network.vpc_endpoint_ids)
     if network.allowed_ips:
-        # For calls through a VPC endpoint, another key has the caller's address.
+        # For calls through a VPC endpoint, another key holds the caller's address.
         source = "aws:VpcSourceIp" if network.vpc_endpoint_ids else "aws:SourceIp"
         yield _deny("NotIpAddress", source, network.allowed_ips)
 

@@ -115,6 +115,6 @@ def _canary_settings(
         deployment_id=deployment.id,
         percent_traffic=stage.canary.percent,
         stage_variable_overrides=stage.canary.overrides,
-        # With a shared deployment the cache would answer both shares alike.
+        # With a shared deployment the cache would answer both shares with the same responses.
         use_stage_cache=False,
     )

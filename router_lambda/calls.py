@@ -165,7 +165,7 @@ class Calls:
 
     async def _call_version(self, model: str, version: str, event: Mapping[str, Any], deadline_s: float) -> Answered:
         name, alias = self._function(model, version, event)
-        if version not in self._table.models[model].versions:  # a route may name any function, a router among them
+        if version not in self._table.models[model].versions:  # a route may name any function, even a router
             answered = Answered(None, "unknown_function", f"{model} has no version {version}")
         elif self._clock() >= deadline_s:
             answered = Answered(None, "timed_out", "no time left to call it")

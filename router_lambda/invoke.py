@@ -22,7 +22,7 @@ from turnout.protocol.routing.invocation import Answered
 from .connections import Connections, HttpAnswer
 
 _ERROR_OF_STATUS: Mapping[int, str] = {
-    403: "unknown_function",  # the role may not call it: API Gateway says the same of both
+    403: "unknown_function",  # the role may not call it: API Gateway returns the same error in both cases
     404: "unknown_function",
     413: "request_too_large",
     429: "throttled",
@@ -92,7 +92,7 @@ class LambdaInvoke:
         )
         trace = self._environ.get("_X_AMZN_TRACE_ID")
         if trace:
-            headers["x-amzn-trace-id"] = trace  # X-Ray's, which proxies may change: it is not signed
+            headers["x-amzn-trace-id"] = trace  # X-Ray's header, which proxies may change, so it is not signed
         return headers
 
     def close(self) -> None:

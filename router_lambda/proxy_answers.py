@@ -88,7 +88,7 @@ def answer_failure(error: str) -> dict[str, Any]:
     """The proxy answer to a call that failed: what API Gateway would say."""
     failure = FAILURES.get(error, FAILURES["failed"])
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": failure.kind, **_retry_after(failure.status)}
-    # As API Gateway spells it, which is without a space where a request has no route.
+    # As API Gateway writes it: without a space if the request has no route.
     body = json.dumps({"message": failure.message}, separators=(",", ":") if failure.status == 403 else None)
     return make_answer(failure.status, headers, body.encode())
 

@@ -50,7 +50,7 @@ class Router:
         self._calls = Calls(table, invoke, tasks, random=random, clock=clock)
         self._graphs: Graphs | None = None
         if table.models[table.model].graph is not None:
-            from .graphs.runner import Graphs  # numpy, which only graphs need
+            from .graphs.runner import Graphs  # imports numpy, which only graphs need
 
             self._graphs = Graphs(table, self._calls, tasks)
 

@@ -91,7 +91,7 @@ class _Run:
     def run(self) -> None:
         try:
             self._returned = run_to_end(self._work)
-        except BaseException as error:  # raised again where the result is asked for
+        except BaseException as error:  # raised again when the result is read
             self._raised = error
 
     def result(self) -> Any:

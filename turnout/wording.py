@@ -53,7 +53,7 @@ def printable_json(text: str) -> str:
 
 
 def _json_escape(char: str) -> str:
-    # Between tokens JSON allows a tab and a carriage return; inside strings they are escaped already.
+    # Between tokens JSON allows a tab and a carriage return; inside strings they are already escaped.
     return " " if char in "\t\r" else json.dumps(char)[1:-1] if ord(char) > 0x7F else f"\\u{ord(char):04x}"
 
 

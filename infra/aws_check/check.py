@@ -156,7 +156,7 @@ class AwsCheck:
             seen, result = _first_line(error), "failed"
         self.rows.append(CheckRow(name, result, seen, self.clock() - started))
 
-    # The steps.
+    # Steps.
 
     def deploy(self) -> str:
         """`pulumi up` from nothing."""
@@ -252,7 +252,7 @@ class AwsCheck:
         ]
         for group in groups:
             self._until(lambda group=group: bool(self._events(group)), f"{group} is empty")  # type: ignore[misc]
-        lines = [json.loads(text) for text in self._events(groups[0])]  # raises where a line is no JSON
+        lines = [json.loads(text) for text in self._events(groups[0])]  # raises an error for a line that is not JSON
         shares = Counter(str(line.get("canary", "-")) for line in lines)
         return f"{len(lines)} requests in the access log, canary: {dict(shares)}"
 
@@ -293,7 +293,7 @@ class AwsCheck:
             raise CheckFailedError(f"{len(left)} left: {', '.join(left[:5])}") from None
         return "nothing is left"
 
-    # What the steps are made of.
+    # Building blocks of the steps.
 
     def _plan(self) -> Plan:
         return self._planned()[0]

@@ -78,7 +78,7 @@ def run(check: AwsCheck) -> int:
     """
     failure: BaseException | None = None
     with held_signals() as signals:
-        # Whatever is raised here is caught here, and nothing is from then on: the stack is destroyed in any case.
+        # No exception leaves this function, and later signals raise none: the stack is always destroyed.
         try:
             signals.armed = True
             check.try_steps()

@@ -84,7 +84,7 @@ class ThrowawayStack:
             self._update.join()
         for attempt in range(ATTEMPTS):
             stack = self._stack()
-            with suppress(CommandError):  # there is no lock, as a rule
+            with suppress(CommandError):  # usually there is no lock
                 stack.cancel()
             try:
                 stack.destroy(on_output=_indented, refresh=attempt > 0, run_program=False)
@@ -129,7 +129,7 @@ class ThrowawayStack:
                 **self._environment,
             }
             if "PULUMI_HOME" in os.environ:
-                environment.setdefault("PULUMI_HOME", os.environ["PULUMI_HOME"])  # its plugins are there
+                environment.setdefault("PULUMI_HOME", os.environ["PULUMI_HOME"])  # the plugins are installed there
             options = automation.LocalWorkspaceOptions(work_dir=str(home), env_vars=environment)
             self._opened = automation.create_or_select_stack(
                 self.name, project_name="turnout", program=self._program, opts=options

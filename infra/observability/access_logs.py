@@ -64,7 +64,7 @@ def plan_logging(place: Place, role: str | None, outputs: Outputs | None) -> Log
     """
     own = place.role_arn(place.logs_role)
     known = outputs or {}
-    # A stack that an older version deployed has the setting, does not say so, and would reset it for everybody.
+    # A stack deployed by an older version has the setting but no such output, and would reset it for the whole account.
     is_old = bool(known) and "account_logging" not in known
     has_made = is_old or bool(known.get("account_logging"))
     if is_old or (role is None and has_made) or (role == own and (has_made or outputs is None)):

@@ -138,7 +138,7 @@ class GuardRail(pulumi.ComponentResource):
                 input_transformer={"input_paths": {"alarm": "$.detail.alarmName"}, "input_template": template},
                 opts=self._within,
             )
-            statement = stage if number == 1 else f"PART-{number}-{stage}"  # no stage has a capital
+            statement = stage if number == 1 else f"PART-{number}-{stage}"  # no stage's name has capitals
             self._permit(f"{stage}{suffix}", statement, went_off, function)
         check = f"{stage}.check"
         minutely = aws.cloudwatch.EventRule(
@@ -151,7 +151,7 @@ class GuardRail(pulumi.ComponentResource):
         aws.cloudwatch.EventTarget(
             check, rule=minutely.name, arn=function.arn, input=_check_of(guarded), opts=self._within
         )
-        self._permit(check, f"CHECK-{stage}", minutely, function)  # no stage has a capital
+        self._permit(check, f"CHECK-{stage}", minutely, function)  # no stage's name has capitals
 
     def _permit(
         self, name: str, statement: str, rule: aws.cloudwatch.EventRule, function: aws.lambda_.Function

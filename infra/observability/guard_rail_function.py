@@ -20,7 +20,7 @@ PAUSE_S = 4.0
 """A role that was made a moment ago may not do yet what its policy allows."""
 
 
-def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's call
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
     """End the canary of one stage if it has to end.
 
     Args:

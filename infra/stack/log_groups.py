@@ -33,7 +33,7 @@ def make_log_group(
         name=log_group,
         retention_in_days=settings.retention_days,
         kms_key_id=settings.kms_key_arn or None,
-        # Left out, a group that has the default class does not differ from before.
+        # None instead of the default class: existing groups then show no difference.
         log_group_class=None if log_class == "STANDARD" else log_class,
         opts=opts,
     )

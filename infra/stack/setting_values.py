@@ -52,7 +52,7 @@ class SettingValues:
                 continue
             if similar := did_you_mean(name, self._known):
                 self.refuse(key, f"unknown setting{similar}")
-            else:  # a program around `deploy()` may have its own
+            else:  # a program that calls `deploy()` may have its own settings
                 pulumi.warn(f"{self._namespace}:{key}: Turnout has no such setting")
         if self._wrong:
             raise pulumi.RunError("\n".join(self._wrong))

@@ -144,7 +144,7 @@ def read_settings() -> StackSettings:
         pulumi.RunError: values that AWS does not take, or keys that do not exist; all of them.
     """
     values = SettingValues(pulumi.Config("turnout"), _given(), "turnout")
-    values.text("domain")  # checked with models.yaml's own (infra/access/domain.py)
+    values.text("domain")  # checked together with models.yaml's domain (infra/access/domain.py)
     made = StackSettings(
         log_retention_days=values.choice_of_int("log_retention_days", RETENTION_DAYS, 30),
         alarm_topic_arns=values.arns("alarm_topic_arn", "sns", "an SNS topic", MOST_ALARM_ACTIONS),

@@ -30,7 +30,7 @@ _SURELY_LARGER = LARGEST_LOG_LINE_BYTES * 2
 """A body with more characters, in base64, is too long for a line and is not read."""
 
 
-# The system's source: environments that start from one SnapStart snapshot would share another one's state.
+# The system's random source: environments that start from one SnapStart snapshot would otherwise share its state.
 _RANDOM = random_module.SystemRandom()
 
 

@@ -33,7 +33,7 @@ def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
     """
     model = folder
     if fields["stored"]:
-        from .stored_model import StoredFile, fetch_model  # with TLS, which no other function waits for
+        from .stored_model import StoredFile, fetch_model  # imports TLS, which other functions need not wait for
 
         model = Path(tempfile.gettempdir(), "turnout", fields["sha256"])
         fetch_model([StoredFile(**file) for file in fields["stored"]], model / "model", os.environ)
@@ -66,7 +66,7 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
 
 
 def _make_handler(folder: Path) -> LambdaHandler:
-    disable_telemetry()  # before a transform that imports onnxruntime by itself
+    disable_telemetry()  # before a transform imports onnxruntime itself
     fields = orjson.loads((folder / "function.json").read_bytes())
     function = load_function(folder, fields)
     handle = counting_failures(function, print)

@@ -111,7 +111,7 @@ class ModelFunction:
         except RequestError as error:
             answer = _failure(error, headers)
         except (RunCancelled, MemoryError):
-            raise  # neither is an answer; Lambda ends a function that has no memory left
+            raise  # neither can be answered; Lambda ends a function that is out of memory
         except Exception:
             log.exception("%s %s failed", self.spec.model, self.spec.version)
             answer = _failure(RequestError("MODEL_FAILED", f"{self.spec.model} {self.spec.version} failed"), headers)

@@ -109,13 +109,14 @@ class OwnModules:
     def _import(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of `__import__`
+        globals: Mapping[str, Any] | None = None,  # noqa: A002 - the parameter names of `__import__`
         locals: Mapping[str, Any] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:
         load = builtins.__import__
-        # An empty list comes from C code that this code calls: it wants its own modules, not those beside.
+        # An empty list comes from C code called by this code: it wants the installed modules, not those next to the
+        # file.
         is_from_c = type(fromlist) is list and not fromlist
         try:
             if level == 0 and not is_from_c and self._holds(name, globals):
@@ -144,11 +145,11 @@ class OwnModules:
         kind = self._kinds.get(top)
         if kind is None or top in sys.builtin_module_names:
             return False
-        if kind == "folder":  # Python takes a folder without __init__.py only where there is nothing else of that name
+        if kind == "folder":  # Python uses a folder without __init__.py only if nothing else has that name
             return not _is_elsewhere(top)
         if top == self._own and (importer or {}).get("__name__") == f"{self.name}.{self._own}":
-            return False  # `import json` in a file that is itself called json.py
-        return kind == "package" or not rest  # `turnout.protocol` is not in a turnout.py
+            return False  # `import json` in a file that is itself named json.py
+        return kind == "package" or not rest  # a file turnout.py has no `turnout.protocol`
 
     def restate(self, text: str) -> str:
         """A message that names modules as the user does."""
@@ -257,7 +258,7 @@ def _is_elsewhere(top: str) -> bool:
 
 def _is_packaged(bytecode: str) -> bool:
     try:
-        with open(bytecode, "rb") as stream:  # noqa: PTH123 - at each import
+        with open(bytecode, "rb") as stream:  # noqa: PTH123 - runs for each import
             head = stream.read(8)
     except OSError:
         return False

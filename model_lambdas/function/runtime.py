@@ -55,7 +55,7 @@ class ModelError(Exception):
     """A version that cannot be opened or whose file is not what its signature says; the message names it."""
 
 
-class RunCancelled(Exception):  # noqa: N818 - nothing went wrong: someone asked for it
+class RunCancelled(Exception):  # noqa: N818 - not a failure: the cancellation was requested
     """A run that `Cancellation.cancel` ended. Not the client's fault and not the model's: the handler raises it on."""
 
 

@@ -111,7 +111,7 @@ def _sweep(folder: Path) -> None:
         try:
             lock = os.open(left / _LOCK, os.O_RDWR)
         except OSError:
-            continue  # just being made, or just being deleted
+            continue  # it is just being created or deleted
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)

@@ -59,7 +59,7 @@ def open_session(model: Path | bytes, memory_mb: int) -> onnxruntime.InferenceSe
     options.log_severity_level = 4
     given = model if isinstance(model, bytes) else str(model)
     session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-    session._model_bytes = None  # kept by onnxruntime's wrapper for providers that we do not have
+    session._model_bytes = None  # onnxruntime's wrapper keeps it for providers that are not used here
     return session
 
 
@@ -93,13 +93,13 @@ class Model:
         except Exception as error:
             message = f"{self._name}: onnxruntime cannot open {spec.artifact.name}: {_without_folder(error, spec)}"
             raise ModelError(message) from error
-        # What `InferenceSession.run` calls once it has looked at the names, which were checked against the signature,
-        # and the options that it would make anew for each run: together a third of a short run.
+        # The method that `InferenceSession.run` calls after checking the names, which were checked against the
+        # signature already, and making the options anew for each run: together these take a third of a short run.
         self._run = getattr(self._session, "_sess", self._session).run
         self._options = onnxruntime.RunOptions()
         self._fatal = spec.fatal
         self._onnxruntime = onnxruntime
-        # A ValueError is numpy's, of an output that holds nothing and whose shape is too large for it.
+        # numpy raises ValueError for an output without elements whose shape is too large.
         self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError, ValueError)
         self._outputs = {output.name: output for output in spec.signature.outputs}
         self._names = tuple(self._outputs)
@@ -147,7 +147,7 @@ class Model:
             if cancellation is not None and cancellation.cancelled:
                 raise RunCancelled from error
             raise self._refusal(error) from error
-        outputs = dict(zip(names, results))  # noqa: B905 - a name, an array; `strict` costs as much as the rest
+        outputs = dict(zip(names, results))  # noqa: B905 - a name and an array; `strict` costs as much as the rest
         if self._labelled:
             outputs = {name: self._tabulate(name, values) for name, values in outputs.items()}
         return outputs

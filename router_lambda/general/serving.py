@@ -94,7 +94,7 @@ def find_base(path: str, resource: str, parameters: Mapping[str, str]) -> str | 
         rendered = f"/{'/'.join(parts)}".rstrip("/")
         if path.endswith(rendered):
             return path.removesuffix(rendered)
-    # However a value was escaped, each part but a greedy one is one segment of the path.
+    # In any escaping, each part except a greedy one is one segment of the path.
     segments = path.split("/")
     ours, literals = segments[-len(names) :], resource.strip("/").split("/")
     fits = len(segments) > len(names) and not any(name.endswith("+") for name in names)

@@ -50,7 +50,7 @@ def _vote(_datatype: Datatype, members: list[Array]) -> Array:
     _check_shapes(members)
     stacked = np.stack(members)
     votes = np.stack([np.sum(stacked == values, axis=0) for values in members])
-    winner = np.argmax(votes, axis=0)  # the first of equals
+    winner = np.argmax(votes, axis=0)  # the first one on a tie
     winners: Array = np.take_along_axis(stacked, winner[np.newaxis], axis=0)[0]
     return np.asarray(winners, members[0].dtype)
 

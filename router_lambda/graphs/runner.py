@@ -74,7 +74,7 @@ class Graphs:
         sent = {name: Tensor(interface.inputs[name].datatype, values) for name, values in request.inputs.items()}
         run = _Run(event, deadline_s)
         given = await self._run_graph(model, sent, run)
-        # In the signature's order, then what a transform gives beside: the order of the calls is none the caller knows.
+        # In the signature's order, then additional outputs of a transform: callers do not know the order of the calls.
         outputs = {name: given[name] for name in (*interface.outputs, *given) if name in given}
         datatypes = {name: tensor.datatype.name for name, tensor in outputs.items()}
         arrays = {name: tensor.values for name, tensor in outputs.items()}
@@ -91,7 +91,7 @@ class Graphs:
         return make_tensor_answer(headers, answer)
 
     async def _run_graph(self, model: str, tensors: Tensors, run: _Run) -> Tensors:
-        if model in run.within:  # no manifest has it; without an end it would call on and on
+        if model in run.within:  # cannot come from a valid manifest; without this check the calls would never end
             raise RequestError("LOOP", f"{' -> '.join((*run.within, model))}: a graph that calls itself")
         graph = self._table.models[model].graph
         assert graph is not None
@@ -126,7 +126,7 @@ class Graphs:
             raise RouteError(f"the stage variables name {node.model} {version}, which does not exist")
         taken = _take(node, versions[version].inputs, tensors)
         event = step_event(run.event, taken, f"{node.model} {version}")
-        # A version that the graph names was tested with it: another one answers only where the graph allows that.
+        # A version that the graph names was tested with it: another version may answer only if the graph allows it.
         may_fall_back = not node.version or node.fallback
         outcome = await self._calls.call(node.model, version, how, event, run.deadline_s, may_fall_back=may_fall_back)
         if outcome.instead_of:

@@ -148,7 +148,8 @@ def _check_data_file(path: Path, name: str, end: int) -> None:
     file = path.parent / name
     if not file.is_file():
         raise ArtifactError(f"{path.name} needs the file {name} next to it: no such file", f"Copy {name} there.")
-    # A model hub's cache keeps both as links to one folder of blobs: beside each other after following them is fine.
+    # A model hub's cache links both to one folder of blobs: the two may also be next to each other after the links are
+    # followed.
     real = file.resolve()
     if not any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
         raise ArtifactError(f"{path.name} needs the file {name}, a link to outside of the model's folder")

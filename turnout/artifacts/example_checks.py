@@ -50,7 +50,7 @@ def _check_example(example: Example, signature: Signature, hooks: Collection[str
     for output in example.outputs:
         if output.name not in known:
             yield f"unknown output `{output.name}`: expected {', '.join(f'`{other}`' for other in known)}"
-    # Where a request's size is free, graphs often declare the size of their own trial run for the answer.
+    # Where a request's dimension is free, graphs often declare the output with the size of their own trial run.
     is_free = any(spec.shape is None or spec.shape[:1] == (-1,) for spec in signature.inputs)
     for output in example.outputs:
         if output.name in known:

@@ -16,7 +16,7 @@ import orjson
 from turnout.protocol.tensors.datatypes import DATATYPES
 
 _MOST_DIFFERENCES = 5
-_DEEPEST = 100  # lists in lists; no array of numpy's has more than 64 dimensions
+_DEEPEST = 100  # the limit of nested lists; no numpy array has more than 64 dimensions
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

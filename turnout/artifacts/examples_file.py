@@ -55,7 +55,7 @@ def insert_row(text: str, example: Mapping[str, Any]) -> str:
         return f"[\n{_spell(example, '  ')}\n]{text[end + 1 :] or ''}"
     before = text[:end].rstrip()
     opening = re.match(r"\s*\[(\s*)", text)
-    assert opening is not None  # it is a list
+    assert opening is not None  # the text is a list
     indent = opening[1].rpartition("\n")[2] if "\n" in opening[1] else "  "
     return f"{before},\n{_spell(example, indent)}\n{text[end:]}"
 

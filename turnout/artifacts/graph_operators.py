@@ -76,7 +76,7 @@ def operators_of(model: onnx.ModelProto) -> GraphOperators:
     for node, constants in _nodes_of(model):
         domain, operator = text_of(node.domain), text_of(node.op_type)
         if (domain, operator) in functions:
-            continue  # its own nodes are here
+            continue  # the nodes in the function's body are listed instead
         names.add(operator if domain in {"", "ai.onnx"} else f"{domain}:{operator}")
         follows_values = follows_values or _follows_values(node, domain, operator, constants)
     return GraphOperators(tuple(sorted(names)), follows_values)
@@ -106,7 +106,8 @@ def _nodes_of(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, frozense
 
 
 def _graph_nodes(graph: onnx.GraphProto, outside: frozenset[str]) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
-    inputs = {value.name for value in graph.input}  # what is an input too can be sent
+    # an initializer that is also an input can be overridden by a request
+    inputs = {value.name for value in graph.input}
     fixed = {tensor.name for tensor in graph.initializer if tensor.name not in inputs}
     yield from _with_subgraphs(graph.node, (outside - inputs) | fixed | _constants(graph.node))
 

@@ -44,8 +44,8 @@ _TENSOR_DATA = frozenset(
     {"float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data", "uint64_data"}
 )
 _LISTS = frozenset({"floats", "ints", "strings"})
-_LENGTH_DELIMITED = 2  # protobuf's wire type of texts, bytes, messages and packed lists
-_MAX_DEPTH = 64  # of messages in messages; onnxruntime's own parser stops at 100
+_LENGTH_DELIMITED = 2  # protobuf's wire type of strings, bytes, messages and packed lists
+_MAX_DEPTH = 64  # nested messages; onnxruntime's own parser stops at 100
 
 
 class ArtifactError(TurnoutError):
@@ -164,7 +164,7 @@ def _slim(file: BinaryIO, end: int, descriptor: Any, depth: int) -> bytes:
         field = descriptor.fields_by_number.get(tag >> 3)
         name = "" if field is None else field.name
         if name in lists:
-            # Lists of numbers are not packed here: millions of fields in a tree ensemble. Tensors come before them.
+            # Lists of numbers are not packed here: a tree ensemble has millions of fields. Tensors come before them.
             file.seek(start)
             return bytes(out + _read(file, end - start))
         if tag & 7 != _LENGTH_DELIMITED:

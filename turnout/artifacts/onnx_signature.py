@@ -97,7 +97,7 @@ def _tensor_spec(name: str, tensor: onnx.TypeProto.Tensor, *, required: bool) ->
     shape: list[int] = []
     names: list[str | None] = []
     for dimension in tensor.shape.dim:
-        # Some exporters write -1 as a value, which onnxruntime too reads as free.
+        # Some exporters write -1 as a value; onnxruntime, too, reads it as a free dimension.
         fixed = dimension.HasField("dim_value") and dimension.dim_value >= 0
         shape.append(dimension.dim_value if fixed else -1)
         names.append(text_of(dimension.dim_param) or None)

@@ -25,9 +25,9 @@ def read_names(path: Path) -> frozenset[str]:
         raise PythonFileError(f"{path.name} cannot be read: {error.strerror}") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd escape is the author's affair
+            warnings.simplefilter("ignore")  # an invalid escape sequence is the author's concern
             tree = ast.parse(decode_source(source), filename=path.name)
-            compile(tree, path.name, "exec", dont_inherit=True)  # sees a `return` outside a function
+            compile(tree, path.name, "exec", dont_inherit=True)  # reports a `return` outside a function
     except SyntaxError as error:
         raise PythonFileError(f"{path.name} does not compile: line {error.lineno or 1}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:

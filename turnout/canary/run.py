@@ -184,7 +184,7 @@ class CanaryRun:
     def _observe(self) -> Observation:
         """The observation since the step began, with the agreement of the two versions."""
         source = self._around.connection.source
-        if self._start is None:  # no source could say when the step began
+        if self._start is None:  # no source knows when the step started
             self._start = source.start(self._stage, self._watched)
         observation = source.observe(self._stage, self._watched, self._start)
         if self._around.compare is not None and self.judgement.agreement is not None:

@@ -19,12 +19,12 @@ from turnout.protocol.telemetry import disable_telemetry
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = debug_first(sys.argv[1:] if arguments is None else arguments)
-    # A stream that was closed before the start (`>&-`) is None, which no code expects.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    # A stream that was closed before the start (`>&-`) is None, which other code does not expect.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open to the end
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")  # a terminal that has no `…` still gets its line
+            reconfigure(errors="backslashreplace")  # a terminal that cannot show `…` still gets the line
     disable_telemetry()
     try:
         from turnout.cli.app import run
@@ -41,7 +41,7 @@ def run_and_exit(arguments: Sequence[str] | None = None) -> NoReturn:
     code = 130
     with suppress(KeyboardInterrupt):
         code = main(arguments)
-    # The outcome is decided: a Ctrl-C that comes now would end the process by the signal, as if nothing were done.
+    # The outcome is decided: a Ctrl-C now would end the process by the signal, as if nothing had been done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 

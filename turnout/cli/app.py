@@ -47,7 +47,7 @@ class Commands(Group):
         except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except BrokenPipeError:
-            # `| head` has what it wants. What is still buffered must go somewhere when Python flushes at exit.
+            # `| head` has read enough. What is still buffered must go somewhere when Python flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -87,9 +87,9 @@ def print_usage_error(error: typer.TyperException) -> int:
 app = typer.Typer(
     name="turnout",
     cls=Commands,
-    no_args_is_help=False,  # `Group` prints it to standard output
+    no_args_is_help=False,  # `Group` prints the help to standard output
     add_completion=True,
-    rich_markup_mode=None,  # plain help: importing rich would take half of the 0.2 s that --help may take
+    rich_markup_mode=None,  # plain help: importing rich would take half of the 0.2 s that --help is allowed
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
 )
@@ -108,7 +108,7 @@ def print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
 )
 def turnout(
     *,
-    version: Annotated[  # `print_version` acts on it
+    version: Annotated[  # `print_version` handles it
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[  # `Commands.invoke` reads it
@@ -137,7 +137,7 @@ for command in (
     openapi.openapi,
 ):
     app.command()(command)
-app.command("test")(test.run)  # pytest would collect a function of that name
+app.command("test")(test.run)  # pytest would collect a function named `test`
 
 app.add_typer(keys.keys)
 app.add_typer(canary.canary)

@@ -22,7 +22,7 @@ class Group(TyperGroup):
             ctx.exit(0)
         for parameter in self.params:
             if parameter.name in COMPLETION and getattr(parameter, "is_flag", False):
-                parameter.default = False  # None would cost as much as that of --help below
+                parameter.default = False  # None would make typer import pydantic, as for --help below
         return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context

@@ -60,7 +60,7 @@ def say(text: str = "") -> None:
 def notify(text: str) -> None:
     """Print one remark or error to standard error, after the results that it follows."""
     sys.stdout.flush()
-    with suppress(BrokenPipeError):  # nothing reads the remarks: the exit code still reports it
+    with suppress(BrokenPipeError):  # nobody reads stderr; the exit code still reports the result
         sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 

@@ -25,7 +25,7 @@ class AsyncClient:
 
     def __init__(self, url: str, *, stage: str = "", api_key: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self._url, self._stage, self._api_key, self._timeout_s = url, stage, api_key, timeout_s
-        self._make().close()  # raises for what is no address
+        self._make().close()  # raises for an invalid address
 
     def _make(self) -> Client:
         return Client(self._url, stage=self._stage, api_key=self._api_key, timeout_s=self._timeout_s)

@@ -67,7 +67,7 @@ def parse_sample(fields: Any) -> Sample:
         ValueError: it spelled none.
     """
     if not isinstance(fields, Mapping) or not isinstance(fields.get(CAPTURE_KEY), Mapping):
-        raise ValueError(f"`{CAPTURE_KEY}` must be an object")  # noqa: TRY004 - whatever is wrong is one kind of error
+        raise ValueError(f"`{CAPTURE_KEY}` must be an object")  # noqa: TRY004 - all of these are one kind of error
     fields = fields[CAPTURE_KEY]
     return Sample(
         time=_field(fields, "time", float),
@@ -90,7 +90,7 @@ def _body(fields: Mapping[str, Any]) -> bytes:
         return base64.b64decode(_field(fields, "body_base64", str), validate=True)
     try:
         return orjson.dumps(fields["body"])
-    except TypeError as error:  # a number of more than 64 bits, half a surrogate pair
+    except TypeError as error:  # a number of more than 64 bits, a lone surrogate
         raise ValueError(f"`body`: {error}") from None
 
 
@@ -101,7 +101,7 @@ def _field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"`{name}` must be {_KINDS[kind]}")
     if isinstance(value, str) and name != "body_base64" and not _SENDABLE.fullmatch(value):
-        # It becomes a header or a part of a path: a line break would begin another header.
+        # The value becomes a header or a part of a path: a line break would start another header.
         raise ValueError(f"`{name}` must contain only Latin-1 characters and no control characters")
     if name == "header_length" and isinstance(value, int) and value < 0:
         raise ValueError("`header_length` must be 0 or more")
@@ -122,7 +122,7 @@ def _samples_in(text: str) -> Iterator[Sample]:
             value, position = _DECODER.raw_decode(text, plain)
             yield parse_sample(value)
             continue
-        # A line of the log within JSON, as the AWS command line prints it: `"message": "{\"turnout_capture\": ..."`.
+        # A log line within JSON, as the AWS CLI prints it: `"message": "{\"turnout_capture\": ..."`.
         start = text.rfind('"', 0, quoted)
         if start < 0:
             raise ValueError("the marker is quoted, but no string begins before it")

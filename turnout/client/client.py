@@ -16,7 +16,7 @@ from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, Unrea
 from turnout.protocol.naming import CALLBACK_HEADER, CANARY_HEADER, MODEL_HEADER, UPLOAD_HEADER, VERSION_HEADER
 from turnout.protocol.requests.states import ENDED, RequestState
 
-if TYPE_CHECKING:  # numpy takes most of the time of an import, and encoded requests do without
+if TYPE_CHECKING:  # numpy takes most of the import time, and encoded requests do not need it
     from turnout.client.encoding import EncodedRequest
     from turnout.protocol.tensors.datatypes import Array
 
@@ -249,7 +249,7 @@ class Client:
                 if answer.status == 416 and start == total:
                     break
                 if answer.status != 206:
-                    file.truncate(0)  # it is another answer, or the server does not support ranges
+                    file.truncate(0)  # the content has changed, or the server does not support ranges
                     total = -1 if answer.status == 416 else total
                 if answer.status != 416:
                     file.write(answer.body)

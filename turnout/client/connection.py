@@ -87,7 +87,7 @@ class ApiConnection:
             except (ConnectionError, http.client.RemoteDisconnected):
                 if not was_open:
                     raise
-                self._connection.close()  # the server had closed it meanwhile
+                self._connection.close()  # the server had closed it in the meantime
                 response = self._send(method, path, body, sent)
             answered = response.read()
         except ConnectionRefusedError:

@@ -73,7 +73,7 @@ def prepare_array(name: str, values: Any, declared: str) -> tuple[Array, str]:
         array = array.astype(object)
     if declared in DATATYPES and declared not in {"BYTES", "BF16"}:
         wanted = DATATYPES[declared].dtype
-        # The items of a Python list have no dtype: any conversion that keeps whole numbers whole is fine.
+        # The items of a Python list have no dtype: any conversion that keeps integers exact is fine.
         is_number = array.dtype.kind in "iufb" and wanted.kind in {"f", array.dtype.kind}
         if array.dtype != wanted:
             if not (np.can_cast(array.dtype, wanted, "same_kind") or is_number):

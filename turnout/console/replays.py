@@ -169,7 +169,7 @@ def command_of(subject: Subject, comparing: Comparing, url: str) -> str:
 
 def describe_pair(pair: Pair) -> dict[str, Any]:
     """Both answers to a request, output by output, with their differences."""
-    assert pair.baseline is not None  # they disagree
+    assert pair.baseline is not None  # the shapes disagree
     left, right = pair.baseline.outputs or {}, pair.canary.outputs or {}
     compared = pair.comparison.outputs if pair.comparison else {}
     return {
@@ -226,7 +226,7 @@ def _describe_both(name: str, comparison: OutputComparison, left: Array | None, 
     differs = flat[0] != flat[1]
     if flat[0].dtype.kind == "f" and flat[1].dtype.kind == "f":
         differs &= ~(np.isnan(flat[0]) & np.isnan(flat[1]))
-    # If there are too many elements, only the first that differ.
+    # If there are too many elements, show only the first that differ.
     places = np.flatnonzero(differs) if flat[0].size > MOST_SHOWN_VALUES else np.arange(flat[0].size)
     rows = [
         {

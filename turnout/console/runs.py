@@ -44,7 +44,7 @@ STOPPING_S = 10.0
 """Time that a request to stop waits for the run's end."""
 
 
-class Stopped(Exception):  # noqa: N818 - asked for, not a failure
+class Stopped(Exception):  # noqa: N818 - requested by the user, not a failure
     """A run was asked to stop."""
 
 

@@ -44,7 +44,7 @@ class Pulse:
         due = loop.time()
         while True:
             yield b"event: pulse\ndata: %b\n\n" % await asyncio.to_thread(self.read)
-            # Events that are late, because a look took long or the client did not read, are not sent afterwards.
+            # Events that were missed, because a query took long or the client did not read, are not sent afterwards.
             due = max(due + self._every_s, loop.time())
             await asyncio.sleep(due - loop.time())
 
@@ -72,6 +72,6 @@ async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:
     except (TurnoutError, ProblemsError, UnreachableError) as error:
         yield orjson.dumps({"error": str(error), "hint": getattr(error, "hint", "")}) + b"\n"
     finally:
-        # While its thread makes a row, a generator cannot be closed: it ends when the thread has returned.
+        # A generator cannot be closed while its thread makes a row: it ends when the thread has returned.
         with suppress(ValueError):
             rows.close()

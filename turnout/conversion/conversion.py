@@ -54,7 +54,7 @@ class DifferenceError(ConversionError):
     """The graph does not answer like its original."""
 
     def __init__(self, proof: Proof) -> None:
-        lines = "\n    ".join((*summary_lines(proof), *difference_lines(proof)))  # all below the message, indented
+        lines = "\n    ".join((*summary_lines(proof), *difference_lines(proof)))  # indent all lines below the message
         super().__init__("the converted model does not answer like its original, so nothing was added", lines, code=1)
         self.proof = proof
 
@@ -96,7 +96,7 @@ def needs_conversion(address: str, converter: str) -> bool:
     try:
         return path.suffix != ".py" and find_converter(path) is not None
     except ConversionError:
-        return False  # the runtime that takes every suffix says what is wrong with it
+        return False  # the runtime that accepts every suffix reports what is wrong with the file
 
 
 def convert(title: str, address: str, scratch: Path, choices: Choices, remark: Remark, root: Path) -> Converted:

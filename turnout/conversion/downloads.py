@@ -82,7 +82,7 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
     """The open answer of a URL, https or http only; loopback addresses are reached without a proxy."""
     request = urllib.request.Request(url, headers={"user-agent": "turnout"})  # noqa: S310
     for name, value in (headers or {}).items():
-        request.add_unredirected_header(name, value)  # a token is for this server, not for where it redirects to
+        request.add_unredirected_header(name, value)  # send a token to this server only, not to where it redirects
     handlers = [urllib.request.ProxyHandler({})] if is_loopback_url(url) else []
     opener = urllib.request.build_opener(*handlers)
     try:

@@ -74,7 +74,7 @@ def find_environment(name: str, remark: Callable[[str], None]) -> Path:
 
 def _make(name: str, folder: Path) -> None:
     unfinished = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: the lock is ours
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed process: this process holds the lock
     try:
         run_uv(["venv", "--quiet", "--relocatable", "--python", sys.executable, str(unfinished)])
         target = ["--python", str(unfinished / "bin" / "python"), "--require-hashes", "--only-binary", ":all:"]

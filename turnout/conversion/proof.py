@@ -250,7 +250,8 @@ def _differences(want: Any, have: Any, tolerance: Tolerance) -> tuple[Any, float
         off = np.abs(have - want)
         off = np.where(np.isfinite(off), off, 0.0)
         relative = np.where(want != 0, off / np.abs(want), 0.0)
-        relative = np.where(off > tolerance.absolute, relative, 0.0)  # of tiny values it says nothing
+        # a relative difference says nothing for tiny values
+        relative = np.where(off > tolerance.absolute, relative, 0.0)
     return ~near, float(off.max(initial=0.0)), float(relative.max(initial=0.0))
 
 

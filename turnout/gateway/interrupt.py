@@ -47,7 +47,7 @@ def remembered_interrupt() -> Iterator[Callable[[], None]]:
     try:
         yield check
     except Exception:
-        check()  # what failed because its processes were ended is no failure
+        check()  # an error caused by the ended processes is not a failure
         raise
     finally:
         allow_children()

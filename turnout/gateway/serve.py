@@ -252,7 +252,7 @@ def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]
 
 def make_url(host: str, port: int) -> str:
     """An address to paste: a wildcard becomes the loopback address."""
-    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - shown, not bound
+    shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only shown, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
@@ -276,7 +276,7 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
             break
     if not samples:
         return None
-    # The last one is short, or none is.
+    # Only the last sample can be short; if it is not, take the smallest.
     return samples[-1][1] if samples[-1][0] <= SHORT_BYTES else min(samples, key=lambda sample: sample[0])[1]
 
 

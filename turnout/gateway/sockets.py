@@ -32,10 +32,10 @@ def _bind(
     made = socket.socket(family, kind, protocol)
     try:
         if sys.platform != "win32":
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait a minute
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait a minute for the port
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # or it would take the IPv4 port, too
-        made.settimeout(0)  # as asyncio wants it
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # otherwise it would also take the IPv4 port
+        made.settimeout(0)  # as asyncio requires
         made.bind(address)
     except OSError:
         made.close()

@@ -14,7 +14,7 @@ PROXIES = re.compile(
             r"x-cluster-client-ip|x-proxy-.*|x-url-scheme|x-scheme|front-end-https|x-ssl-.*|ssl-client-.*|x-envoy-.*",
             r"x-haproxy-.*|x-traefik-.*|x-varnish|x-squid-.*|x-bluecoat-.*|surrogate-capability|x-request-start",
             r"x-queue-start|x-cache.*|x-proxied-.*|x-nginx-.*|x-apache-.*|x-rewrite-url|x-host|x-server-.*",
-            # content networks, load balancers of clouds, tunnels
+            # CDNs, load balancers of cloud providers, tunnels
             r"cdn-loop|cf-.*|cloudfront-.*|x-amz-cf-id|x-amzn-(trace-id|oidc-.*|mtls-.*|tls-.*)|fastly-.*|x-fastly-.*",
             r"akamai-.*|x-akamai-.*|x-azure-.*|x-arr-.*|x-fd-.*|x-appengine-.*|x-cloud-trace-context|x-gfe-.*",
             r"x-goog-(iap|authenticated).*|fly-.*|x-vercel-.*|x-nf-.*|do-connecting-ip|x-oracle-.*|ali-cdn-.*|x-sucuri-.*",

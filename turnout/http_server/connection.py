@@ -42,7 +42,7 @@ LEFT_S = 0.05
 ASKED_S = 0.02
 """Until the answer to that is looked at for the first time; a farther client's is seen by a sweep."""
 
-_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only: the client sends no more, whether or not all of it was read
+_CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only: the client sends no more, whether or not everything was read
 
 
 class Connection(asyncio.Protocol):
@@ -79,28 +79,29 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        # Requests read while an earlier answer is awaited or waits to be written; a refusal comes with its response.
+        # Requests that were read while an earlier answer is awaited or waits to be written; a refusal is queued with
+        # its response.
         self._queue: deque[tuple[Request, str, Response | None]] = deque()
-        self._awaited: asyncio.Future[Response] | None = None  # the answer that the handler works on
-        self._answered_bytes = 0  # of its request's body
-        self._is_asked = False  # whether its client, which sends no more, still reads
-        self._is_counted = False  # among its address's connections without a whole request
-        self._body_bytes = 0  # of all bodies here, as reported to the service
-        self._stream: ChunkStream | None = None  # an answer in chunks, the last one here
-        self._stalled = False  # the client does not read
-        self._reading = True  # we do
-        self._deaf = False  # what still comes in is thrown away
-        self._eof = False  # nothing more comes in
-        self._lingering = False  # refused; the client is given time to see it
+        self._awaited: asyncio.Future[Response] | None = None  # the answer that the handler is working on
+        self._answered_bytes = 0  # size of that request's body
+        self._is_asked = False  # whether a client that sends no more has been checked for still reading
+        self._is_counted = False  # whether it is counted among its address's connections without a whole request
+        self._body_bytes = 0  # size of all bodies held here, as reported to the service
+        self._stream: ChunkStream | None = None  # a chunked answer, the last one on this connection
+        self._stalled = False  # whether the client does not read
+        self._reading = True  # whether this side reads
+        self._deaf = False  # whether further input is discarded
+        self._eof = False  # whether the client's input has ended
+        self._lingering = False  # whether the client was refused and is given time to read the refusal
         self._served = False
-        self._sending = False  # a file, piece by piece
-        self._resumed: asyncio.Future[None] | None = None  # the client reads again
+        self._sending = False  # whether a file is being sent, piece by piece
+        self._resumed: asyncio.Future[None] | None = None  # set when the client reads again
         self._phase = _IDLE
-        self._since = service.now  # when the phase began
-        self._moved = service.now  # when the client last took bytes
+        self._since = service.now  # when the current phase started
+        self._moved = service.now  # when the client last accepted bytes
         self._unsent_bytes = sys.maxsize
 
-    # What the event loop calls.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._reader.close()
         if self._awaited is not None:
-            # Not at once: a task that has not begun would never learn of it.
+            # Not immediately: a task that has not started would never see the cancellation.
             asyncio.get_running_loop().call_soon(self._awaited.cancel)
         if self._stream is not None:
             self._stream.cancel()
@@ -184,7 +185,7 @@ class Connection(asyncio.Protocol):
             return
         self._advance()
 
-    # What the server calls.
+    # Called by the server.
 
     def check_time(self) -> None:
         """End the connection if something took too long."""
@@ -240,7 +241,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self, request: Request, connection: str) -> None:
         if self._deaf:
-            # The server began to stop, and closed, amid what it had read.
+            # The server started to stop and closed the connection while this input was being handled.
             return
         self._phase = _IDLE
         self._since = self._service.now
@@ -283,7 +284,7 @@ class Connection(asyncio.Protocol):
         if self._body_bytes:
             self._count_bodies()
         if task.cancelled() and self._transport.is_closing() and not service.draining:
-            return  # its client has gone, and the handler has logged it
+            return  # the client is gone, and the handler has logged it
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             response = task.result()
@@ -347,7 +348,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._send(response.file, connection)
         elif len(body) > _JOINED_BYTES:
-            # Not writelines: asyncio's never pauses a protocol in Python 3.12.0-3.12.8 and 3.13.0-3.13.1
+            # Not writelines: asyncio's version never pauses a protocol in Python 3.12.0-3.12.8 and 3.13.0-3.13.1
             # (CVE-2024-12254), so a client that does not read would fill the memory.
             transport.write(head)
             transport.write(body)
@@ -369,7 +370,7 @@ class Connection(asyncio.Protocol):
             while left and not self._transport.is_closing():
                 piece = await loop.run_in_executor(None, file.read, min(_PIECE_BYTES, left))
                 if not piece or self._transport.is_closing():
-                    return False  # the file was cut, or the client does not read
+                    return False  # the file was truncated, or the client does not read
                 left -= len(piece)
                 self._transport.write(piece)
                 if self._stalled:
@@ -385,7 +386,7 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if task.cancelled() or task.exception() is not None or not task.result():
-            self._transport.abort()  # the client must not take a part for the whole
+            self._transport.abort()  # the client must not mistake a part for the whole
         elif connection is CLOSE:
             self._hang_up()
         else:
@@ -404,7 +405,8 @@ class Connection(asyncio.Protocol):
         except Exception:
             logger.exception("%s %s: the answer cannot be written", request.method, request.path)
             return make_refusal(500, service.refusals)
-        # The last answer here: requests behind this one are not answered, and reading on tells when the client goes.
+        # The last answer on this connection: later requests are not answered; reading continues to notice when the
+        # client closes.
         self._deaf = True
         self._queue.clear()
         self._resume_reading()
@@ -419,7 +421,7 @@ class Connection(asyncio.Protocol):
         self._since = self._service.now
         self._write(request, response, CLOSE, time.perf_counter())
 
-    # What a client holds.
+    # Limits of a client.
 
     def _go_on_reading(self, phase: int) -> None:
         """Part of a request has come."""
@@ -437,7 +439,8 @@ class Connection(asyncio.Protocol):
             return
         self._is_counted = self._service.count_incomplete(self._origin)
         if not self._is_counted:
-            # Time to read it is given while there is room: those who have so many connections may want as many more.
+            # While there is room, the client gets time to read the refusal: clients with so many connections may open
+            # as many more.
             self._refuse(503, patient=4 * len(self._service.connections) < 3 * self._service.limits.max_connections)
 
     def _follow_sink(self, sink: BodySink) -> None:
@@ -519,11 +522,11 @@ class Connection(asyncio.Protocol):
             self._reader.continue_due = False
             self._transport.write(CONTINUE)
 
-    # Ends.
+    # Closing.
 
     def _stop_reading(self, error: Exception) -> None:
         if self._deaf:
-            # The client said `Connection: close` and went on talking.
+            # The client sent `Connection: close` and then further requests.
             return
         if isinstance(error, RefusedRequest):
             response = error.response or make_refusal(error.status, self._service.refusals)
@@ -549,7 +552,7 @@ class Connection(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         if self._lingering and not self._eof:
-            # Closing with unread bytes would reset the connection, and the client might never see the answer.
+            # Closing with unread bytes would reset the connection, and the client might never receive the answer.
             self._transport.write_eof()
             self._resume_reading()
         else:

@@ -123,7 +123,7 @@ class RequestReader:
         self._take = take
         self._receive = receive
         self._parser = httptools.HttpRequestParser(self)
-        self.target = b""  # not empty from the request's line to its end
+        self.target = b""  # not empty from the request line to its end
         self.request: Request | None = None  # from the end of the head to the end of the body
         self.continue_due = False  # the client waits for `100 Continue`
         self._raw: list[tuple[bytes, bytes]] = []
@@ -134,9 +134,9 @@ class RequestReader:
         self._path = self._query = ""
         self._pieces: list[bytes | bytearray] = []
         self._begun = False
-        self._line = b""  # the start of a request's line, where it is looked at before it is parsed
-        self.body_bytes = 0  # read of the body so far
-        self.length = 0  # of the body, as its head says; 0 where it does not
+        self._line = b""  # the start of a request line that is checked before it is parsed
+        self.body_bytes = 0  # bytes of the body read so far
+        self.length = 0  # the body's Content-Length; 0 if it has none
         self._connection = KEEP
         self._replaying = False
         self._fresh = False
@@ -149,7 +149,8 @@ class RequestReader:
             Refused: the request cannot be served.
             NotHTTPError: these are the first bytes of another protocol.
         """
-        # A chunk without two spaces side by side, neither within it nor across its ends, holds no line with two.
+        # A line with two adjacent spaces can be ruled out if the chunk has no such pair, neither inside nor across its
+        # ends.
         if b"  " in data or self._line or data[-1:] == b" ":
             self._feed_lines(data)
         else:
@@ -171,7 +172,7 @@ class RequestReader:
             except httptools.HttpParserUpgrade as upgrade:
                 rest = memoryview(rest)[upgrade.args[0] :]
             except httptools.HttpParserCallbackError as error:
-                # httptools leaves what a callback raised here.
+                # httptools puts the callback's exception here.
                 raise error.__context__ or error from None
             except httptools.HttpParserError:
                 if data[:1] == b"\x16" and not self._begun:
@@ -185,12 +186,13 @@ class RequestReader:
         """
         view, at = memoryview(data), 0
         while at < len(data):
-            if self.request is None or (not self.length and at == 0):  # a chunked body's end may be cut by the chunk's
+            # a chunked body may end across two chunks of input
+            if self.request is None or (not self.length and at == 0):
                 end = data.find(b"\n", at) + 1 or len(data)
             elif self.length:
                 end = min(at + max(1, self.length - self.body_bytes), len(data))
             else:
-                ending = data.find(b"\n\r\n", at - 1)  # an empty line ends it, also one that begins here
+                ending = data.find(b"\n\r\n", at - 1)  # an empty line ends it, also one that starts here
                 end = len(data) if ending < 0 else ending + 3
             if self.request is None and (self._line or not self.target):
                 self._check_line(data[at:end])
@@ -201,7 +203,7 @@ class RequestReader:
         self._line += piece
         if b"  " in self._line:
             raise RefusedRequest(400)
-        # A target that is too long is the parser's to refuse.
+        # The parser rejects a target that is too long.
         self._line = b"" if piece[-1:] == b"\n" else self._line[-self._limits.max_target_bytes :]
 
     def _keep_line(self, data: bytes) -> None:
@@ -253,7 +255,7 @@ class RequestReader:
         self.request = None
         del self._parser, self._take, self._receive
 
-    # What the parser calls.
+    # Called by the parser.
 
     def on_url(self, piece: bytes) -> None:  # noqa: D102
         self._fresh = True
@@ -262,13 +264,13 @@ class RequestReader:
             raise RefusedRequest(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
-        # Trailers arrive here, too, when the head has been read: they are ignored.
+        # Trailers arrive here, too, after the head: they are ignored.
         self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:  # noqa: D102
         parser = self._parser
         if self._raw != self._raw_before:
-            # A client on a kept connection mostly sends the same head again.
+            # A client on a kept-alive connection usually sends the same head again.
             self._fields = read_fields(self._raw)
             self._raw_before = self._raw
             self._kept = {}
@@ -278,10 +280,10 @@ class RequestReader:
         method = _METHODS.get(parser.get_method()) or parser.get_method().decode("ascii")
         if self.target != self._target_before:
             self._path, self._query = split_target(method, self.target)
-            # What is no path means one thing with one method and another with the next.
+            # A target that is not a path means different things for different methods.
             self._target_before = self.target if self.target[:1] == b"/" else b""
         self._connection = KEEP
-        # Keep-alive without a Connection field is HTTP/1.1 and nothing else, so the version need not be asked for.
+        # Only HTTP/1.1 keeps a connection alive without a Connection field, so the version need not be checked.
         if seen not in _PLAIN or not parser.should_keep_alive():
             version = parser.get_http_version()
             self.continue_due = check_fields(fields, seen, version, length)
@@ -298,7 +300,7 @@ class RequestReader:
         if length > self._limits.max_body_bytes and request.sink is None:
             raise RefusedRequest(413)
         self.length = length
-        # Trailers go to a list of their own, or the head kept for comparison would grow by them.
+        # Trailers get their own list; otherwise the head that is kept for comparison would grow by them.
         self._raw = []
         self.request = request
 
@@ -316,7 +318,7 @@ class RequestReader:
         if not pieces or len(piece) >= _SMALL_PIECE_BYTES:
             pieces.append(piece)
         elif isinstance(pieces[-1], bytearray):
-            # A million chunks of two bytes shall not take fifty bytes each.
+            # Otherwise a million chunks of two bytes would take fifty bytes each.
             pieces[-1] += piece
         else:
             pieces.append(bytearray(piece))

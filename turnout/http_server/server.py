@@ -120,7 +120,7 @@ async def serve_accepted(
         try:
             await loop.connect_accepted_socket(make_connection, connected)
         except Exception as error:
-            if not isinstance(error, OSError):  # else the client went away
+            if not isinstance(error, OSError):  # otherwise the client disconnected
                 logger.exception("a connection cannot be served")
             connected.close()
             on_close()
@@ -157,7 +157,7 @@ def allow_open_files(wanted: int) -> None:
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        # Some systems allow less than they say; then it stays as it was.
+        # Some systems allow less than they report; the limit then stays unchanged.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 

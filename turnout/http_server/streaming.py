@@ -64,7 +64,7 @@ class ChunkStream:
         self._service.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("an answer in chunks failed", exc_info=error)
-            self._transport.abort()  # its client sees that it was cut
+            self._transport.abort()  # the client sees that the answer is incomplete
         elif not self._transport.is_closing():
             if self._is_framed:
                 self._transport.write(LAST_CHUNK)

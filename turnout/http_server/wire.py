@@ -16,8 +16,8 @@ TOO_LARGE_HEADERS = (("Content-Type", "text; charset=utf-8"),)
 TOO_LARGE_BODY = f"HTTP content length exceeded {LARGEST_REQUEST_BYTES} bytes.".encode()
 """The response to a body over 10 MB, before any API sees the request: no ids, no JSON, nothing to customize."""
 
-# The header fields that decide what the connection does; or-ed together they say which of them a request has. Plain
-# ints: an IntFlag's operators cost more than all the rest of a request.
+# The header fields that control the connection; or-ed together they are the ones that a request has. Plain ints,
+# because an IntFlag's operators cost more than the rest of a request.
 HOST = 1
 LENGTH = 2
 ENCODING = 4
@@ -27,7 +27,7 @@ UPGRADE = 32
 SECOND_HOST = 64
 
 
-class RefusedRequest(Exception):  # noqa: N818 - a verdict on a request, not a failure of ours
+class RefusedRequest(Exception):  # noqa: N818 - an answer to a request, not a failure of ours
     """The request cannot be served; `status` says why, and the connection ends with that answer, or with `response`."""
 
     def __init__(self, status: int, response: Response | None = None) -> None:
@@ -51,12 +51,12 @@ _DECIDING = {
     "transfer-encoding": ENCODING,
     "expect": EXPECT,
     "connection": CONNECTION,
-    # The parser obeys it as it obeys `Connection`.
+    # The parser treats it like `Connection`.
     "proxy-connection": CONNECTION,
     "upgrade": UPGRADE,
 }
 
-# What frames a message is the server's to say: from a handler these are dropped.
+# Message framing is the server's responsibility: these fields are dropped from a handler's response.
 _OWN_FIELDS = frozenset(
     {"connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -109,13 +109,13 @@ def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[tuple[str, st
     for name, value in raw:
         text, name_bytes, kind = _read_name(name)
         size += name_bytes + len(value)
-        # The parser leaves the white space behind a value in place.
+        # The parser keeps trailing white space of a value.
         fields.append((text, value.decode("latin-1").rstrip(" \t")))
         if kind:
             if kind == HOST and seen & HOST:
                 kind = SECOND_HOST
             elif kind == LENGTH:
-                # Digits only and once only, or the parser had refused it.
+                # The parser has rejected everything but a single field of digits.
                 length = int(value)
             seen |= kind
     return tuple(fields), size, length, seen
@@ -146,7 +146,7 @@ def check_fields(fields: Sequence[tuple[str, str]], seen: int, version: str, len
     if seen & ENCODING:
         if version == "1.0":
             raise RefusedRequest(400)
-        # The parser reads `gzip, chunked` as chunked; we do not decode gzip, so we do not take it.
+        # The parser accepts `gzip, chunked` as chunked; this server does not decode gzip, so it rejects it.
         if read_token_lists(fields, "transfer-encoding") != ["chunked"]:
             raise RefusedRequest(501)
     if seen & EXPECT and version == "1.1":
@@ -191,7 +191,7 @@ def render_head_without_upgrade(
 
 @lru_cache(maxsize=256)
 def _render_status(status: int) -> str:
-    # 1xx would not end the exchange, and the client would wait for more.
+    # A 1xx status would not end the exchange, and the client would wait for more.
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise ValueError(f"a response's status must be 200-599, got {status!r}")
     phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
@@ -262,7 +262,7 @@ def _render_fields(response: Response) -> str:
             lines.append(prefix + value)
     text = "\r\n".join(lines)
     breaks = len(lines) - 1
-    # Names are tokens; so any further line break, and any NUL, came with a value.
+    # Names are tokens, so any further line break and any NUL are part of a value.
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a header's value holds a line break or NUL")
     return text

@@ -92,7 +92,7 @@ def _find_circle(calls: Mapping[str, Iterable[str]]) -> list[str]:
         TopologicalSorter(calls).prepare()
     except CycleError as error:
         cycle: list[str] = error.args[1]
-        return cycle[::-1]  # of each two the first is called
+        return cycle[::-1]  # in this order each item calls the next
     return []
 
 

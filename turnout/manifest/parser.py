@@ -129,7 +129,7 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             )
             runtime = sound.get("runtime", DEFAULT_RUNTIME)
             if (*path, "runtime") in broken:
-                files["artifact"] = ""  # it is unknown how to read it
+                files["artifact"] = ""  # without a runtime the artifact cannot be read
             declared = None
             if "signature" in known and not _is_broken(broken, (*path, "signature")):
                 declared = build_signature(known["signature"])

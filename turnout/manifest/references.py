@@ -233,7 +233,8 @@ def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
     if model in serve:
         return {serve[model]} if isinstance(serve[model], str) else set()
     versions = versions_of(tree, model)
-    meant = all(name in models_of(tree) for name in serve if name != REST)  # else a misspelt name may be this model's
+    # otherwise a misspelled name may mean this model
+    meant = all(name in models_of(tree) for name in serve if name != REST)
     return {versions[-1]} if versions and REST in serve and meant else set()
 
 

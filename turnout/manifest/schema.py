@@ -117,7 +117,7 @@ def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterabl
     if "propertyNames" in error.absolute_schema_path:
         path = (*path, str(error.instance))
     describe = _DESCRIPTIONS.get(str(error.validator))
-    if describe is None:  # a new keyword of the schema: report it plainly
+    if describe is None:  # a keyword of the schema without a description: report the validator's message
         return [Finding(path, error.message)]
     return describe(path, error.instance, schema, numbers.get(path))
 

@@ -81,7 +81,7 @@ def _read_capture(fields: Mapping[str, Any]) -> Capture:
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "architecture": str,
-    "memory_mb": int,  # 512.0 is a whole number too
+    "memory_mb": int,  # 512.0 is an integer, too
     "timeout_s": int,
     "async": bool,
     "warm": _read_warm,

@@ -203,7 +203,7 @@ class Stage:
     slo: Slo = field(default_factory=Slo)
     jwt: Jwt | None = None
     asynchronous: Asynchronous | None = None
-    newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` says what that comes to
+    newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` holds the resolved versions
     cors: Cors | None = None
     consumers: tuple[Consumer, ...] = ()
 

@@ -52,7 +52,7 @@ def without_secrets(address: str) -> str:
     """An address without user, password, query and fragment: presigned URLs carry their secret there."""
     try:
         parts = urlsplit(address)
-    except ValueError:  # no address of any kind, such as `https://[`
+    except ValueError:  # not a valid address, such as `https://[`
         return address.partition(":")[0] + "://..."
     if not parts.netloc:
         return address

@@ -103,7 +103,7 @@ class ShownExample:
         """The given example, or one made from the signature."""
         if given is None:
             tensors = [tensor for tensor in served.signature.inputs if tensor.required]
-            # Two bytes is the least that an element takes: a large tensor is not even made.
+            # An element takes at least two bytes: a large tensor is not even built.
             if not served.signature.outputs or 2 * sum(map(count_elements, tensors)) > EXAMPLE_BYTES:
                 return cls(None)
             given = make_request(served.signature)

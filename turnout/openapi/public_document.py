@@ -61,7 +61,7 @@ def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
         elif path == PROTOCOL_HEALTH:
             published |= _protocol_paths(HEALTH_PATHS, _published(item["get"]))
         elif path != PROTOCOL_ROOT:
-            # HEAD says what GET says, without the body, and browsers send preflights by themselves.
+            # HEAD returns what GET returns without the body, and browsers send preflights themselves.
             shown = {method: operation for method, operation in item.items() if method not in {"head", PREFLIGHT}}
             published[path] = _each_published(shown)
     return published

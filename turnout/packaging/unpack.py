@@ -39,7 +39,7 @@ def make_folder(folder: Path, write: Callable[[Path], None]) -> Path:
         try:
             unfinished.rename(folder)
         except OSError:
-            # Another process was quicker; what it put there is the same.
+            # Another process was faster; its folder has the same content.
             if not folder.is_dir():
                 raise
     finally:

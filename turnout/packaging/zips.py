@@ -46,7 +46,7 @@ def write_zip(target: Path, files: Mapping[str, Content]) -> None:
 def _write_entry(archive: zipfile.ZipFile, name: str, content: Content) -> None:
     entry = zipfile.ZipInfo(name, EARLIEST)
     entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.create_system = 3  # Unix, whatever machine this is: the modes below are read only then
+    entry.create_system = 3  # Unix on every machine: only then are the modes below read
     executable = name.endswith(".so") or ".so." in name
     entry.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
     if isinstance(content, bytes):

@@ -34,7 +34,7 @@ def check_budget(manifest: Manifest, costs: Costs) -> Iterator[Problem]:
     budget = manifest.budget
     if budget is None:
         return
-    # Half a cent less than the amounts that are printed would refuse what seems to fit.
+    # The printed amounts are rounded to cents: an unrounded amount could exceed a budget that equals the printed one.
     if budget.month is not None and round(costs.rest_dollars, 2) > budget.month:
         key = ("budget", "month")
         dearest = max(costs.rest, key=lambda cost: cost.dollars)

@@ -205,7 +205,7 @@ def build_statements(plan: Plan, scope: DeployerScope) -> Iterator[Statement]:
     yield from _of_roles(prefix, scope)
     groups = [scope.arn("logs", f"log-group:{name}*") for name in _log_groups(prefix)]
     yield _allow("LogGroups", "logs", LOG_ACTIONS, groups)
-    # The names of groups cannot be limited in a listing. A stage's access log is delivered by the caller's right.
+    # A listing cannot be limited to names of groups. A stage's access log is delivered with the caller's permissions.
     deliveries = [
         "CreateLogDelivery", "DeleteLogDelivery", "DescribeLogGroups", "DescribeResourcePolicies", "GetLogDelivery",
         "ListLogDeliveries", "PutResourcePolicy", "UpdateLogDelivery",
@@ -243,7 +243,7 @@ def _of_settings(scope: DeployerScope) -> Iterator[Statement]:
         yield _allow("WebAclOfStages", "apigateway", ("SetWebACL",), [stages])
     keys = sorted({str(settings[key]) for key in ENCRYPTING_KEYS if settings.get(key)})
     if keys:
-        # Lambda makes a grant for its own use of an environment's key, in the caller's name.
+        # Lambda creates a grant for its own use of an environment's key, on the caller's behalf.
         uses = ("CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey")
         yield _allow("Keys", "kms", uses, keys)
     roles = sorted({str(settings[key]) for key in EXISTING_ROLES if settings.get(key)})

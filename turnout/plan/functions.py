@@ -30,7 +30,7 @@ def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str)
         (version.timeout_s for model in models for version in model.versions if version.asynchronous), default=0
     )
     settings = ROUTER_SETTINGS
-    if longest_s >= settings.timeout_s:  # it waits for the version, and has its own work to do
+    if longest_s >= settings.timeout_s:  # the router waits for the version and does work of its own
         settings = replace(settings, timeout_s=min(LONGEST_TIMEOUT_S, longest_s + settings.timeout_s))
     for model in models:
         for version in model.versions:

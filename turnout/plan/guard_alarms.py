@@ -57,7 +57,7 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
     if canary is None or not judgement.auto_rollback:
         return None
     every = f"{function_prefix(plan.platform, plan.stack)}_"
-    if canary.release:  # new code of every function
+    if canary.release:  # a release replaces the code of every function
         return GuardAlarms(judgement.alarms, every)
     moved = watched_of(plan, stage.variables, canary.overrides)
     functions = {

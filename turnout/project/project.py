@@ -120,7 +120,7 @@ def complete_project(
     files = _Files(manifest_files.path.absolute().parent, runtimes, reading, cache=cache)
     for version in manifest_files.versions:
         problems += (_problem(read, version, *problem) for problem in files.check_artifact(version))
-    for version in manifest_files.versions:  # the others must be read first
+    for version in manifest_files.versions:  # all manifest files must be read before this check
         problems += (
             _problem(read, version, *problem) for problem in files.check_folder(version, manifest_files.versions)
         )
@@ -334,7 +334,7 @@ def check_all_examples(
     if artifact is None or not artifact.signature.outputs or not examples:
         return ()
     from turnout.artifacts.example_checks import (
-        check_examples,  # numpy, which a project without examples need not wait for
+        check_examples,  # imports numpy, which a project without examples does not need
     )
 
     return check_examples(examples, artifact.signature, hooks, source=source)

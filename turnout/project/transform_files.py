@@ -68,7 +68,7 @@ def find_named_files(
     for path in paths:
         for folder in path.parents:
             if folder in folders:
-                break  # and so are all above it
+                break  # and so are all of its parents
             folders.add(folder)
     return NamedFiles(root, frozenset(paths), frozenset(folders))
 

@@ -17,8 +17,8 @@ STATUS_OF: Mapping[str, int] = {
     "SHAPE_MISMATCH": 400,
     "VALUE_OUT_OF_RANGE": 400,  # 300 as UINT8, 1e39 as FP32
     "INVALID_VALUE": 400,  # 1.5 as INT32, 7 as BYTES
-    "INVALID_BINARY": 400,  # lengths that lie
-    "OUTPUT_NEEDS_BINARY": 400,  # an answer in JSON was asked for, and the output holds BYTES that are not UTF-8
+    "INVALID_BINARY": 400,  # byte lengths that do not match the data
+    "OUTPUT_NEEDS_BINARY": 400,  # JSON output was requested, and the output holds BYTES that are not UTF-8
     "OUTPUT_WITHOUT_ROWS": 400,  # `instances` was sent, and the output has no row per instance
     "VERSION_NOT_ALLOWED": 400,  # x-turnout-version in a stage without `version_override`, or to a graph
     "UNKNOWN_MODEL": 404,
@@ -28,13 +28,13 @@ STATUS_OF: Mapping[str, int] = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNSUPPORTED_ENCODING": 415,
     "PAYLOAD_TOO_LARGE": 413,
-    "ANSWER_TOO_LARGE": 413,  # more than Lambda hands on
-    "REFUSED_BY_MODEL": 422,  # fits the signature, but onnxruntime refuses the values
+    "ANSWER_TOO_LARGE": 413,  # larger than Lambda allows
+    "REFUSED_BY_MODEL": 422,  # the request matches the signature, but onnxruntime rejects the values
     "REFUSED_BY_TRANSFORM": 422,  # the version's transform raised `Refused`
     "TRANSFORM_FAILED": 500,
     "MODEL_FAILED": 500,
     "NOT_READY": 503,
-    "STEP_FAILED": 502,  # what a graph called gave no answer, or none that the next step can use
+    "STEP_FAILED": 502,  # a graph's step returned no answer, or one that the next step cannot use
     "STEP_THROTTLED": 429,
     "STEP_TIMED_OUT": 504,
     "LOOP": 508,  # routers that call routers
@@ -62,7 +62,7 @@ class RequestError(Exception):
         return {"error": self.message, "code": self.code, "details": self.details}
 
 
-class Refused(RequestError):  # noqa: N818 - reads `raise Refused(...)` in a user's transform
+class Refused(RequestError):  # noqa: N818 - reads as `raise Refused(...)` in a user's transform
     """Raised by a transform to refuse a request: a 422 with its sentence, and no traceback in the log."""
 
     def __init__(self, message: str, **details: Any) -> None:
@@ -71,7 +71,7 @@ class Refused(RequestError):  # noqa: N818 - reads `raise Refused(...)` in a use
 
 def shown(value: Any) -> str:
     """A client's value as a sentence may hold it: JSON's spelling, at most about 60 characters, never a whole list."""
-    import orjson  # not with the module: routers have no layer, and never show a value
+    import orjson  # imported late: routers have no layer, and never show a value
 
     if isinstance(value, list):
         return "a list"

@@ -93,7 +93,7 @@ def function_prefix(platform: str, stack: str) -> str:
     plain = plain_prefix(platform, stack)
     if _PLAIN_STACK.fullmatch(stack):
         return plain
-    import hashlib  # most programs need no digest, and routers start without it
+    import hashlib  # imported late: most programs need no digest, and routers start without it
 
     digest = hashlib.sha256(f"{platform}/{stack}".encode()).hexdigest()
     return f"{plain}--{digest[:DIGEST_CHARACTERS]}"

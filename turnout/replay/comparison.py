@@ -112,7 +112,7 @@ def _compare(baseline: Array | None, canary: Array | None, rule: OutputRule | No
 def _compare_numbers(baseline: Array, canary: Array, rule: OutputRule) -> OutputComparison:
     same = (baseline == canary) | (_is_nan(baseline) & _is_nan(canary))
     left, right = baseline.astype(np.float64), canary.astype(np.float64)
-    with np.errstate(all="ignore"):  # infinities and NaN are distinguished below
+    with np.errstate(all="ignore"):  # infinities and NaN are handled below
         absolute = np.where(same, 0.0, np.nan_to_num(np.abs(left - right), nan=math.inf, posinf=math.inf))
         larger = np.maximum(np.abs(left), np.abs(right))
         relative = np.where(same, 0.0, np.nan_to_num(absolute / larger, nan=math.inf, posinf=math.inf))
@@ -167,7 +167,8 @@ def _least_cosine(left: Array, right: Array, same: npt.NDArray[np.bool_]) -> flo
     equal = _rows(same).all(-1)
     left, right = _rows(left), _rows(right)
     with np.errstate(all="ignore"):
-        left, right = (row / np.abs(row).max(-1, keepdims=True) for row in (left, right))  # squares stay finite
+        # scaled so that the squares stay finite
+        left, right = (row / np.abs(row).max(-1, keepdims=True) for row in (left, right))
         products = (left * right).sum(-1) / np.sqrt((left * left).sum(-1) * (right * right).sum(-1))
     cosines = np.where(equal, 1.0, np.nan_to_num(products, nan=0.0, posinf=0.0, neginf=0.0))
     return float(np.clip(cosines.min(), -1.0, 1.0))

@@ -143,7 +143,7 @@ class Replay:
         self._headers = headers or {}
         self._rules = dict(rules or {})
         if len(self._rules) == 1:
-            # Bare rows do not name their output; where the manifest knows but one, it is that.
+            # Unnamed rows do not name their output; if the manifest has only one, it is that one.
             self._rules.setdefault(PREDICTIONS, *self._rules.values())
         self._sign = sign
         self._concurrency = concurrency
@@ -210,7 +210,7 @@ class Replay:
         against = self._baseline or sample.version
         if against == self._canary:
             return Pair(number, sample, self._reply(self._canary, sample), None, None, (against, against))
-        # In turn, so that neither version always finds what the other has warmed.
+        # Alternate the order, so that neither version always benefits from a cache that the other has warmed.
         versions = (against, self._canary) if number % 2 else (self._canary, against)
         replies = {version: self._reply(version, sample) for version in versions}
         baseline, canary = replies[against], replies[self._canary]

@@ -43,7 +43,7 @@ def make_signer(url: str, region: str, session: Any = None, clock: Callable[[], 
     host = urlsplit(url).netloc.rpartition("@")[2]
 
     def sign(path: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
-        frozen = credentials.get_frozen_credentials()  # temporary ones are renewed
+        frozen = credentials.get_frozen_credentials()  # refreshes temporary credentials
         signer = Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
         lower = {"content-type": "application/json", **{name.lower(): value for name, value in headers.items()}}
         return sign_request(

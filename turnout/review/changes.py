@@ -221,7 +221,7 @@ def _of_quotas(before: Plan, after: Plan) -> Iterator[Change]:
 def _of_costs(before: Costs, after: Costs) -> Iterator[Change]:
     for difference in compare_costs(after, {"costs": export_costs(before)}) or ():
         if difference.name != REST and difference.deployed is None:
-            continue  # a new version's, which costs what its calls cost
+            continue  # a new version has no cost before its calls
         if round(difference.dollars, 2) or (difference.name != REST and difference.planned is None):
             name = difference.name if difference.name == REST else f"a million calls of {difference.name}"
             yield Change(COST, name, describe_difference(difference).replace(" than deployed", ""))

@@ -43,7 +43,7 @@ def read_revision(manifest: Path, ref: str) -> Iterator[Project]:
             f"unknown git revision {ref!r}",
             "Fetch it first: in a workflow, check out with `fetch-depth: 0`.",
         )
-    # Below the root of a repository, git archives the folder in which it runs.
+    # Below the root of a repository, git archives only the folder in which it runs.
     archive = _git(folder, "archive", "--format=tar", commit.decode().strip())
     if archive is None:
         raise RevisionError(f"the folder {folder.name} does not exist at {ref}")

@@ -46,7 +46,7 @@ ONNX = Runtime(
     digest_of=digest_of,
     layer=Layer(
         lock=Path(__file__).with_name("onnx_layer.lock"),
-        # Converters, and the C library, which the Python module does not link.
+        # Converters, and the C library, which the Python module does not link against.
         left_out=(
             "onnxruntime/capi/libonnxruntime.so*",
             "onnxruntime/backend/*",

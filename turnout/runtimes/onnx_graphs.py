@@ -41,7 +41,7 @@ def optimise_graph(source: Path, target: Path, signature: Signature, requests: S
         _open(source, save_to=target)
         optimised = _open(target)
     except Exception as error:
-        # A full disk is no property of the graph: the package must not be made, and kept, without optimization.
+        # A full disk is not a property of the graph: the package must not be built, and kept, without optimization.
         target.unlink(missing_ok=True)
         check_room(target.parent, source.stat().st_size)
         return _keep(target, f"onnxruntime could not optimize it: {_first_line(error)}")
@@ -83,7 +83,7 @@ def _open(path: Path, save_to: Path | None = None) -> Any:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # what the random inputs run into comes back as an exception
+    options.log_severity_level = 4  # what goes wrong with random inputs is raised as an exception
     if save_to is not None:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(save_to)
@@ -100,7 +100,7 @@ def _equal_bits(expected: Any, got: Any) -> bool:
         return same and (
             np.array_equal(expected, got) if expected.dtype == object else expected.tobytes() == got.tobytes()
         )
-    return bool(expected == got)  # a ZipMap's list of dicts
+    return bool(expected == got)  # the list of dicts of a ZipMap
 
 
 def _keep(target: Path, reason: str) -> Optimisation:

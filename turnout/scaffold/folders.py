@@ -21,7 +21,7 @@ def folders_for(*folders: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        for folder in made:  # the deepest first; one that holds something stays
+        for folder in made:  # deepest first; a folder that is not empty stays
             with suppress(OSError):
                 folder.rmdir()
 

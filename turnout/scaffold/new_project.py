@@ -64,7 +64,7 @@ def create_project(folder: Path, *, beside_others: bool = False, ci: str = "") -
         try:
             for name in written:
                 write_file(sources[name], folder / name)
-        except BaseException:  # Ctrl-C, too
+        except BaseException:  # also on Ctrl-C
             for name in written:
                 (folder / name).unlink(missing_ok=True)
             raise

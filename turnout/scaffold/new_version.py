@@ -117,7 +117,8 @@ def prepare_version(
     old = project.manifest
     before = old.path.read_bytes()
     text = before.decode()
-    add_version(text, model, version, {"artifact": "model"}, source=old.source)  # the names are valid from here
+    # the names are known to be valid from here
+    add_version(text, model, version, {"artifact": "model"}, source=old.source)
     root = old.path.parent
     folder = root / "models" / model / version
     runtime = find_runtime(path)
@@ -292,7 +293,7 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
             put_files(prepared, advance)
         try:
             replace_text(prepared.manifest, prepared.text, prepared.before)
-        except BaseException:  # Ctrl-C, too
+        except BaseException:  # also on Ctrl-C
             if not prepared.in_place:
                 shutil.rmtree(prepared.folder)
             raise
@@ -304,7 +305,7 @@ def put_files(prepared: PreparedVersion, advance: Callable[[int], None]) -> None
     if beside.stat().st_dev != prepared.folder.parent.stat().st_dev:  # models/ may be a link to a larger disk
         beside, prefix = prepared.folder.parent, ".adding-"
     for left in beside.iterdir():
-        if left.name.startswith(prefix):  # left by a killed process: no other one adds now
+        if left.name.startswith(prefix):  # left by a killed process: no other process adds a version right now
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as staging:
         copied = Path(staging, "version")

@@ -73,7 +73,7 @@ def prepare_removal(project: Project, model: str, version: str) -> PreparedRemov
     beside = [path for path in _beside(project, removed) if path not in kept and _is_below(path, root)]
     owner = removed.artifact if RUNTIMES[removed.runtime].takes_folder else removed.transform
     if owner and (root / owner).parent in folders | {root}:
-        beside = []  # the folder is not the version's own: other files there may not be its own
+        beside = []  # the folder is shared: other files in it may belong to another version
     return PreparedRemoval(root, old.path.resolve(), data, text, tuple(dict.fromkeys((*own, *beside))))
 
 

@@ -22,7 +22,7 @@ def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises:
         OSError: it cannot be written; the old file is untouched, and nothing is left beside it.
     """
-    path = Path(os.path.realpath(path))  # a link stays, and leads to the new file
+    path = Path(os.path.realpath(path))  # a symlink stays and then points to the new file
     if path.exists() and not path.is_file():  # a pipe or a terminal has no content to replace
         path.write_bytes(data)
         return

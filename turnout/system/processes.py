@@ -63,7 +63,7 @@ def run_child(
         text=True,
         cwd=cwd,
         env=None if env is None else dict(env),
-        start_new_session=True,  # a group of its own, which ends as a whole
+        start_new_session=True,  # its own process group, which can be ended as a whole
     )
     _running.add(process)
     try:
@@ -162,7 +162,7 @@ def kill_group(pid: int) -> None:
     """Kill a process and the group that it leads."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    kill_process(pid)  # it may lead no group yet
+    kill_process(pid)  # it may not lead a group yet
 
 
 def _children() -> list[int]:

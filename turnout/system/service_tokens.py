@@ -27,7 +27,7 @@ class ServicesMode(StrEnum):
     """The callers that services admit."""
 
     LOCAL = "local"
-    TOKEN = "token"  # noqa: S105 - a choice, and no secret
+    TOKEN = "token"  # noqa: S105 - a choice, not a secret
     OFF = "off"
 
 

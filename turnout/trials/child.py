@@ -53,7 +53,7 @@ def main() -> None:
 def _read(jobs: SimpleQueue[bytes]) -> None:
     for line in sys.stdin.buffer:
         jobs.put(line)
-    os._exit(0)  # the parent has ended
+    os._exit(0)  # the parent process has ended
 
 
 def _limit_memory(size_bytes: int) -> None:

@@ -82,7 +82,7 @@ class TrialProcess:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env={**os.environ, **TELEMETRY_OFF},
-            start_new_session=True,  # a terminal's Ctrl-C is for the parent
+            start_new_session=True,  # Ctrl-C in a terminal is for the parent only
         )
         assert self._popen.stdout is not None
         self._lines = LineReader(self._popen.stdout)

@@ -99,7 +99,7 @@ class Trials:
             if known is not None:
                 return known
             trial = self._try(artifact, name)
-            if not trial.reason:  # what kept it from opening, a locale or memory, may be there next time
+            if not trial.reason:  # the reason why it did not open, a locale or memory, may be gone next time
                 self._write(artifact.sha256, trial)
             return trial
 
@@ -124,8 +124,8 @@ class Trials:
                 return Trial(fatal=tuple(fatal))
             except TrialTimeoutError:
                 if now < 0:
-                    return Trial(fatal=tuple(fatal))  # it opens very slowly: nothing is known against it
-                continue  # a run that does not end crashes no process
+                    return Trial(fatal=tuple(fatal))  # it opens very slowly: no request is known to be fatal
+                continue  # a run that does not end does not crash the process
             except TrialEndedError as ended:
                 if now < 0:
                     return Trial(f"onnxruntime crashes the process ({ended.ending}) when it opens {artifact.path.name}")

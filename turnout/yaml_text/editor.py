@@ -87,7 +87,7 @@ class YamlEdit:
             made = read_yaml(self._text.encode(), source=self._source)
         except ProblemsError:
             raise self._refusal() from None
-        if made.problems or flow(made.tree) != flow(self._expected):  # the order counts, too
+        if made.problems or flow(made.tree) != flow(self._expected):  # the order must match, too
             raise self._refusal()
         return made
 
@@ -95,7 +95,7 @@ class YamlEdit:
         """The node of the mapping at a path that is there."""
         try:
             node = yaml.compose(self._text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError:  # an edit before this one broke it
+        except yaml.YAMLError:  # an earlier edit broke it
             raise self._refusal() from None
         for name in path:
             node = None if node is None else _child(node, name)
@@ -161,7 +161,7 @@ def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]
     name, last = node.value[-1]
     after, close = last.end_mark.index, node.end_mark.index - 1
     comma = _without_comments(text[after:close]).find(",")
-    if text[: name.start_mark.index].rpartition("\n")[2].strip():  # several entries on the last one's line
+    if text[: name.start_mark.index].rpartition("\n")[2].strip():  # the last line holds several entries
         return (after, after, f", {entry}") if comma < 0 else (after + comma + 1, after + comma + 1, f" {entry},")
     rest = text[after : min(_end_of_line(text, after + max(comma, 0)), close)]
     line = f"{_line_break(text)}{' ' * name.start_mark.column}{entry}"
@@ -174,9 +174,9 @@ def _in_block(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str
     lines = _lines(key, value, node.start_mark.column, last)
     before = text[: name.start_mark.index].split("\n")
     if len(node.value) > 1 and not before[-2].strip() and isinstance(value, Mapping):
-        lines.insert(0, "")  # the entries are parted by empty lines
+        lines.insert(0, "")  # entries are separated by empty lines
     after, line_break = _end(last), _line_break(text)
-    if text[:after].endswith("\n"):  # a block of text ends where the next line begins
+    if text[:after].endswith("\n"):  # a block scalar ends where the next line starts
         return after, after, "".join(f"{line}{line_break}" for line in lines)
     at = _end_of_line(text, after)
     return at, at, "".join(f"{line_break}{line}" for line in lines)
@@ -205,13 +205,13 @@ def _flow_cuts(text: str, node: Any, index: int) -> list[tuple[int, int]]:
     if index == 0:
         return [(start, end if comma < 0 else end + comma + 1)]
     before = node.value[index - 1][1].end_mark.index
-    if text[:start].rpartition("\n")[2].strip():  # it shares its line with the entry before
+    if text[:start].rpartition("\n")[2].strip():  # the entry shares its line with the previous one
         return [(before, end)]
     own_line = (text.rindex("\n", 0, start), min(_end_of_line(text, end), close))
-    if own_line[1] == close:  # the brace comes after what is left, but not into a comment
+    if own_line[1] == close:  # the closing brace follows the remaining text, unless that ends in a comment
         is_comment = "#" in text[before : own_line[0]]
         own_line = (own_line[0] + is_comment, end if comma < 0 else end + comma + 1)
-    if comma >= 0:  # it ended with a comma, so does the entry before
+    if comma >= 0:  # the entry ended with a comma, so the previous one does, too
         return [own_line]
     separator = before + _without_comments(text[before:start]).index(",")
     return [(separator, separator + 1), own_line]
@@ -222,7 +222,7 @@ def _block_cut(text: str, node: Any, index: int) -> tuple[int, int]:
     name, value = node.value[index]
     start = text.rfind("\n", 0, name.start_mark.index) + 1
     end = _end(value)
-    if not text[:end].endswith("\n"):  # a block of text ends where the next line begins
+    if not text[:end].endswith("\n"):  # a block scalar ends where the next line starts
         end = _start_of_next_line(text, end)
     while (line := text[end : _start_of_next_line(text, end)]).lstrip(" ").startswith("#"):
         if len(line) - len(line.lstrip(" ")) <= name.start_mark.column:

@@ -33,7 +33,7 @@ _FLOAT = re.compile(r"[-+]?(?=\.?[0-9])(?:0|[1-9][0-9]{0,17})?\.[0-9]{0,18}")
 _WRITE_OUT = "Write the value out. Use `defaults` for values that versions share."
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-# What YAML 1.1 or YAML 1.2 reads as something other than text, and the two not alike.
+# Texts that YAML 1.1 and YAML 1.2 parse differently, at least one of them not as a string.
 _AMBIGUOUS = re.compile(
     r"""(?ix) yes|no|on|off
     | [-+]?[0-9][0-9_]*(:[0-9_]+)*(\.[0-9_]*)?(e[-+]?[0-9]+)?    # 010, 1_000, 12:30, 1e3, longer than we count
@@ -162,7 +162,7 @@ class _Frame:
 
     container: dict[str, Any] | list[Any]
     path: KeyPath
-    counts: bool  # False below a duplicate key, where nothing is kept
+    counts: bool  # False below a duplicate key, where nothing is stored
     key: str | None = None
     key_counts: bool = True
 

@@ -15,7 +15,7 @@ _QUOTES = "Quote text that contains `: ` or begins with one of `@ % ` & * ! | > 
 _SPACE = "A key ends in `: `, with a space."
 _MIDDLE = "Check for a missing or extra comma or quote. Inside single quotes, write a quote twice."
 
-# libyaml's wording -> whether the place that counts is where the thing began, what to say, and the remedy.
+# libyaml's wording -> whether to point to where the construct started, the message, and the remedy.
 _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     "found unexpected end of stream": (True, "the quote that begins here is not closed", "Close it."),
     "could not find expected ':'": (True, "a `:` is missing after this key", "Write `key: value`."),

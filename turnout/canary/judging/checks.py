@@ -150,7 +150,8 @@ def ask_latency(judgement: Judgement, observation: Observation) -> Iterator[Ques
     baseline = ArmTrials(total, observation.baseline.slower(bound))
     canary = ArmTrials(sum(observation.canary.durations), observation.canary.slower(bound))
     fault = f"took longer than {bounds_s[bound] * 1000:g} ms"
-    # The bound is chosen by the very requests that are tested at it, so the claim must hold at all bounds together.
+    # The bound is derived from the same requests that are tested against it, so the claim must hold at all bounds
+    # together.
     more = threshold(1 / len(bounds_s))
     yield lambda enough: _compare("latency", baseline, canary, LATENCY_MARGIN, enough + more, fault)
 
@@ -209,7 +210,8 @@ def _compare(name: str, baseline: ArmTrials, canary: ArmTrials, margin: float, e
 
     def claim(canary: ArmTrials, factor: float) -> Verdict:
         arms = baseline.scaled(factor), canary.scaled(factor)
-        # Successful comes first: with very many requests a difference within the margin is sure, and still harmless.
+        # Success is checked first: with very many requests a difference within the margin is significant, and still
+        # harmless.
         if evidence_of_within(*arms, margin) >= enough:
             return Verdict.SUCCESSFUL
         return Verdict.FAILED if evidence_of_more(*arms) >= enough else Verdict.INCONCLUSIVE
@@ -229,7 +231,7 @@ def _hold(
 
     def claim(trials: ArmTrials, factor: float) -> Verdict:
         trials = trials.scaled(factor)
-        # Failed comes first: the limit is what was asked for.
+        # Failure is checked first: the limit is what the user configured.
         if evidence_of_over(trials, limit) >= enough:
             return Verdict.FAILED
         return Verdict.SUCCESSFUL if evidence_of_under(trials, limit + margin) >= enough else Verdict.INCONCLUSIVE

@@ -146,7 +146,7 @@ def _largest_apart(baseline: ArmTrials, canary: ArmTrials, margin: float) -> flo
             low = rate
         else:
             high = rate
-    # At either end the likelihood is that of the end itself, which halving comes near and never to.
+    # At either end the maximum is at the end itself, which halving approaches but never reaches.
     return max(
         _log_likelihood(baseline, rate) + _log_likelihood(canary, min(1.0, rate + margin))
         for rate in (0.0, (low + high) / 2, 1 - margin)

@@ -36,12 +36,12 @@ MOST_BAKES = 3
 class Phase(StrEnum):
     """The phases of a run."""
 
-    BAKING = "baking"  # the canary has its share, and is watched for at least the bake
-    WAITING = "waiting"  # the bake is over, and the checks are undecided
+    BAKING = "baking"  # the canary has its share and is watched at least for the bake time
+    WAITING = "waiting"  # the bake time is over and the checks are undecided
     PROMOTED = "promoted"  # every step was successful: all traffic goes to the new versions
-    ROLLED_BACK = "rolled_back"  # a check failed: no traffic does
-    PAUSED = "paused"  # a check failed, and `auto_rollback` is off: it keeps its share until a user decides
-    LEFT = "left"  # undecided for too long: it keeps its share until a user decides
+    ROLLED_BACK = "rolled_back"  # a check failed: no traffic goes to the new versions
+    PAUSED = "paused"  # a check failed and `auto_rollback` is off: the canary keeps its share until a user decides
+    LEFT = "left"  # the checks were undecided for too long: the canary keeps its share until a user decides
 
 
 TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PAUSED, Phase.LEFT})

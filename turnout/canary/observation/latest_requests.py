@@ -186,7 +186,7 @@ class LatestRequests:
         group = self._groups.pop(name, None)
         if group is None or now_s - group.looked_s > FORGET_S:
             group = _Group(name, grouping, low_s=now_s)
-        self._groups[name] = group  # the last one was looked at last
+        self._groups[name] = group  # keeps the groups in the order in which they were last queried
         if now_s - group.looked_s < REFRESH_S:
             return group
         while len(self._groups) > MOST_KEPT_GROUPS:

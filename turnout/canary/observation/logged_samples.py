@@ -75,7 +75,7 @@ class LoggedSamples:
         self, function: str, part: float, stage: str, start_s: float, end_s: float, most: int
     ) -> Iterator[Sample]:
         for message in self._messages(function, start_s, end_s):
-            with suppress(CaptureError):  # a line that was cut
+            with suppress(CaptureError):  # a truncated line
                 for line in read_lines([message.encode()]):
                     for sample in line.samples:
                         is_own = split_function_name(function) == (sample.model, sample.version)
@@ -91,7 +91,7 @@ class LoggedSamples:
             pages = self._client.get_paginator("filter_log_events").paginate(
                 logGroupName=group,
                 startTime=round(start_s * 1000),
-                endTime=round(end_s * 1000) - 1,  # included
+                endTime=round(end_s * 1000) - 1,  # inclusive
                 filterPattern=CAPTURE_KEY,
             )
             try:

@@ -149,7 +149,7 @@ def prepare(
     opened = watched_of(plan, before.variables, after.variables) if action.kind == RETURN else watched
     alarms = None
     if action.kind in {"start", "set"} and action.percent >= (before.canary.percent if before.canary else 0.0):
-        assert new_stage.canary is not None  # the action keeps it
+        assert new_stage.canary is not None  # these actions keep the canary
         alarms = find_guard_alarms(plan, new_stage.canary.judgement, after)
     return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, opened, alarms)
 
@@ -170,7 +170,7 @@ def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str]
     if action.kind == RETURN:
         return dict(action.serve), action.release
     canary = (new if action.kind == "start" else old).canary
-    assert canary is not None  # EDITS has refused a stage without one
+    assert canary is not None  # EDITS has already rejected a stage without a canary
     every = action.kind == "set" or not action.serve
     return {model: name for model, name in canary.serve.items() if every or model in action.serve}, canary.release
 
@@ -198,5 +198,5 @@ def _user() -> str:
     """The user's name, as far as the system knows it."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # a container's user may have no name
         return "unknown"

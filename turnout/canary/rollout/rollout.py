@@ -91,7 +91,7 @@ def carry_out(
         check_functions(connection.functions, prepared)
         check_alarms(connection, prepared)
         rollout = replace(rollout, observed_since=_begin_observation(connection.source, prepared))
-    check_unchanged(prepared.path, prepared.data)  # asking the stage took its time
+    check_unchanged(prepared.path, prepared.data)  # asking the stage took time
     log.begin(rollout)
     try:
         write(prepared.path, prepared.text, prepared.data)
@@ -250,7 +250,7 @@ def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
     if rollout is None:
         return None
     if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
-        log.forget()  # the manifest is edited before the stage is touched: nothing was done
+        log.forget()  # the manifest is edited before the stage is touched, so nothing was changed
     else:
         log.finish(replace(rollout, note="abandoned half-done"))
     return rollout

@@ -74,7 +74,7 @@ def console(
     with reported_errors(manifest):
         load(manifest)
         if not target.is_local:
-            make_client("apigateway", target)  # else the page would be the first to say that boto3 is missing
+            make_client("apigateway", target)  # report a missing boto3 here, not on the page
     try:
         subject = Subject(manifest, target, capture=capture, api_key=api_key, token=token)
         serve_console(subject, port, announce, may_write=not read_only)

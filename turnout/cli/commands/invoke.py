@@ -98,7 +98,7 @@ def invoke(
 
         later = send_async(url, model, version, stage, body, key, output)
         if later is None:
-            return  # it is in the file
+            return  # the answer was written to the file
         answer = later
     else:
         answer = send(url, model, version, stage, body, key)

@@ -327,7 +327,7 @@ def say_quotas(made: Plan) -> None:
     from turnout.plan.checks.quotas import find_tightest
 
     say_section("Quotas, each where it is fullest")
-    fullest = {id(quota) for quota in find_tightest(made.quotas)}  # two APIs may have equal rows
+    fullest = {id(quota) for quota in find_tightest(made.quotas)}  # two APIs may have equal entries
     shown = [quota for quota in made.quotas if quota.share >= NEAR or id(quota) in fullest]
     rows = (
         (quota.name, quota.subject, amounts_of(quota), f"{quota.share:.0%}", bar_of(quota.share)) for quota in shown

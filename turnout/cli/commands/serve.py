@@ -283,7 +283,7 @@ def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | Non
 def preparing(functions: int) -> Iterator[Callable[[str, str], None]]:
     """A bar that moves as packages are built; without a terminal, a line for each that was not there."""
     if sys.stderr.isatty():
-        with building(functions + 1, on_terminal=True) as progress:  # and the runtime
+        with building(functions + 1, on_terminal=True) as progress:  # one step more for the runtime
             yield progress
         return
     yield lambda name, event: notify(f"built {name}") if event == "built" else None

@@ -168,7 +168,8 @@ def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
     except ValueError as error:
         raise CommandError(f"--url: {error}.") from error
     with closing(connection):
-        headers = replay_headers(url, key, token)  # examples are not callers' requests, so no canary is judged by them
+        # examples are not callers' requests, so they do not count in a canary's judgement
+        headers = replay_headers(url, key, token)
 
         def ask(version: Version, body: bytes) -> ExampleReply:
             path = inference_path(version.model, version.name, stage)

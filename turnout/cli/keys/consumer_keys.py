@@ -186,7 +186,7 @@ def _make(folder: Path, name: KeyName, *, anew: bool = False) -> str:
     """Make a key and return it. If the key exists, replace it with `anew`, else return an empty text."""
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys, make_consumer_keys
 
-    if anew:  # of a consumer that had a key of this name before
+    if anew:  # the consumer may have had a key of this name before
         drop_consumer_keys(folder / ".turnout", [name])
     today = time.strftime("%Y-%m-%d", time.gmtime())
     return make_consumer_keys(folder / ".turnout", [name], today).get(name, "")

@@ -81,7 +81,8 @@ class CatboostOriginal:
         joined = "joined_columns"
         for node in model.graph.node:
             node.input[:] = ["with_missing" if name == source else name for name in node.input]
-        # A missing value is less than all others (`nan_mode: Min`, the default) or an error; the export knows none.
+        # CatBoost treats a missing value as smaller than all others (`nan_mode: Min`, the default) or as an error; the
+        # export has no missing values.
         filled = [
             helper.make_node("IsNaN", [source if self.matrix else joined], ["is_missing"]),
             helper.make_node("Where", ["is_missing", "lowest", source if self.matrix else joined], ["with_missing"]),

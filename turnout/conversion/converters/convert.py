@@ -208,7 +208,7 @@ def run_transform(source: str, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
     if not source:
         return dict(feed)
     scope: dict[str, Any] = {"__name__": "transform"}
-    exec(compile(source, "transform.py", "exec"), scope)  # noqa: S102 - it was written here
+    exec(compile(source, "transform.py", "exec"), scope)  # noqa: S102 - the source was generated here
     encoded = {name: _encode(value) if value.dtype == object else value for name, value in feed.items()}
     return {name: as_objects(value) for name, value in scope["preprocess"](encoded).items()}
 

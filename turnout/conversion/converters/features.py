@@ -276,7 +276,7 @@ def _from_parquet(path: Path, _: Sequence[Feature], names: Sequence[str]) -> dic
 
 def _columns_of(frame: Any, names: Sequence[str]) -> dict[str, Sequence[Any]]:
     if not set(names) & set(map(str, frame.columns)) and len(frame.columns) == len(names):
-        frame.columns = list(names)  # a matrix: its columns have no names in the model
+        frame.columns = list(names)  # a matrix: the model has no names for its columns
     values = frame.astype(object).where(frame.notna(), None)  # pandas spells a missing value as NaN, None, NaT or NA
     return {str(name): values[name].tolist() for name in frame.columns}
 

@@ -102,7 +102,7 @@ class LightgbmOriginal:
         return features
 
     def _categories(self, values: Any, info: Any, name: str) -> tuple[str, list[Any]]:
-        if values is None:  # codes, which clients send as they are
+        if values is None:  # codes, which clients send unchanged
             codes = [int(code) for code in (info or {}).get("values", [0, 1])]
             return "float", [float(code) for code in codes]
         if all(isinstance(value, str) for value in values):
@@ -187,7 +187,7 @@ class LightgbmOriginal:
             mask = builder.constant("zero_is_missing", [[kind == "Zero" for kind in kinds]], onnx.TensorProto.BOOL)
             both = builder.add("And", [small, mask], "is_missing_instead")
             source = builder.add("Where", [both, builder.constant("nan", [float("nan")]), source], "with_zero_missing")
-        if any(categorical):  # codes are compared as whole numbers
+        if any(categorical):  # codes are compared as integers
             mask = builder.constant("is_category", [categorical], onnx.TensorProto.BOOL)
             whole = builder.add("Cast", [builder.add("Cast", [source], "codes", to=7)], "whole_codes", to=KINDS["FP64"])
             kept = builder.add("Where", [builder.add("IsNaN", [source], "has_no_code"), source, whole], "kept_codes")

@@ -91,7 +91,7 @@ def _add_node(
     if is_narrow:
         given(container, "Cast", source, f"{cast}_narrow", name=f"{cast}_first", op_version=13, to=TensorProto.FLOAT)
         source = f"{cast}_narrow"
-    kind = TensorProto.DOUBLE if op_type in TREES else TensorProto.FLOAT  # no SVMRegressor takes float64
+    kind = TensorProto.DOUBLE if op_type in TREES else TensorProto.FLOAT  # no SVMRegressor accepts float64
     given(container, "Cast", source, cast, name=f"{cast}_cast", op_version=13, to=kind)
     if op_type in TREES:
         attributes = doubled(attributes if exact is None else {**attributes, "nodes_values": exact})

@@ -205,7 +205,7 @@ class SklearnOriginal:
             options[id(vectorizer)] = {"locale": "C", **token_pattern(vectorizer)}
         last = last_of(model)
         if hasattr(last, "flatten_transform"):
-            last.flatten_transform = False  # of its `transform`, which is not converted; skl2onnx refuses it
+            last.flatten_transform = False  # an option of `transform`, which is not converted; skl2onnx rejects it
         inputs = self._input_types(floats)
         targets = {"": opsets[""], "ai.onnx.ml": opsets["ai.onnx.ml"]}
         with warnings.catch_warnings(), patched_nodes(floats):
@@ -243,7 +243,8 @@ class SklearnOriginal:
             "text": types.StringTensorType,
         }
         if len({row.kind for row in self.features}) == 1 and not self.is_text and not _selects_columns(self.estimator):
-            return [("X", kinds[self.features[0].kind]([None, len(self.features)]))]  # no converter joins columns
+            # no converter concatenates columns
+            return [("X", kinds[self.features[0].kind]([None, len(self.features)]))]
         shape = [None] if self.is_text else [None, 1]
         return [(row.name, kinds[row.kind](shape)) for row in self.features]
 

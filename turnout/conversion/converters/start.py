@@ -27,7 +27,7 @@ CUT_OFF = "has no network"
 AUDITED = "has no network through Python"
 
 
-class RefusedJob(Exception):  # noqa: N818 - it is no fault of the program's
+class RefusedJob(Exception):  # noqa: N818 - not an error of the program
     """The job cannot be done; the user reads both sentences.
 
     Args:
@@ -70,7 +70,7 @@ def _package(name: str, folder: Path) -> None:
 def main() -> None:
     """Do the job that standard input describes; what happens goes out as lines of JSON."""
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what libraries print is no report
+    os.dup2(2, 1)  # keep what libraries print out of the reports
     job = json.loads(sys.stdin.readline())
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -88,7 +88,8 @@ def main() -> None:
     _package("turnout", here.parent.parent)
     _package("turnout.conversion", here.parent)
     _package("turnout.conversion.converters", here)
-    # This file is `__main__`; under its own name it must be the same module, so that `RefusedJob` is one class.
+    # This file runs as `__main__`; importing it under its own name must return the same module, so that `RefusedJob` is
+    # one class.
     sys.modules["turnout.conversion.converters.start"] = sys.modules["__main__"]
     try:
         module = importlib.import_module(f"turnout.conversion.converters.{job['module']}")
@@ -100,7 +101,7 @@ def main() -> None:
     except Exception as error:
         report(failed=f"{type(error).__name__}: {error}", text=traceback.format_exc())
     sys.stderr.flush()
-    os._exit(0)  # no library's exit handlers: all is written
+    os._exit(0)  # skip the libraries' exit handlers: everything is written
 
 
 if __name__ == "__main__":

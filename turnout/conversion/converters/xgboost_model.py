@@ -197,7 +197,7 @@ class XgboostOriginal:
         weights = np.asarray(self.model["model"]["weights"], dtype=np.float64).reshape(
             len(self.features) + 1, self.targets
         )
-        missing = builder.add("IsNaN", [source], "is_missing")  # counts as 0
+        missing = builder.add("IsNaN", [source], "is_missing")  # a missing value counts as 0
         source = builder.add("Where", [missing, builder.constant("no_value", [0.0]), source], "filled")
         product = builder.add("MatMul", [source, builder.constant("weights", weights[:-1])], "product")
         return builder.add("Add", [product, builder.constant("bias", weights[-1:])], "sums")
@@ -247,7 +247,7 @@ def _tree(tree: Mapping[str, Any], target: int, targets: int, factor: float) -> 
 
     def leaf(at: int) -> Leaf:
         if width > 1:
-            place = tree["right_children"][at] * width  # of its weights, in trees with several outputs
+            place = tree["right_children"][at] * width  # index of the leaf's weights, in trees with several outputs
             weights = tree["leaf_weights"][place : place + width]
             return Leaf({number: weight * factor for number, weight in enumerate(weights)})
         return Leaf({target if targets > 1 else 0: float(np.float32(tree["split_conditions"][at])) * factor})

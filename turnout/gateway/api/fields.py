@@ -26,15 +26,15 @@ _DROPPED = frozenset(
         "transfer-encoding",
         "upgrade",
         "www-authenticate",
-        "x-forwarded-for",  # these three the gateway sets itself
+        "x-forwarded-for",  # the gateway sets these three itself
         "x-forwarded-port",
         "x-forwarded-proto",
-        REPLAY_HEADER,  # for the gateway alone
+        REPLAY_HEADER,  # used by the gateway only
     }
 )
 _RESPELLED = {"authorization": "Authorization", "user-agent": "User-Agent", "x-amzn-trace-id": "X-Amzn-Trace-Id"}
 
-# Where the fields that the gateway reads itself are kept; 0 is all the others.
+# Slots of the fields that the gateway reads itself; all other fields are in slot 0.
 _SLOTS = (
     "",
     "accept",

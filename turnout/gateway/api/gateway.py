@@ -223,8 +223,8 @@ class Gateway:
             routed = self._route(exchange, snapshot, direct)
             error = routed if isinstance(routed, GatewayError) else self._admit(exchange, routed, is_whole=False)
         except KeysNeededError:
-            return None  # they are read when the whole request is there
-        except Exception:  # the whole request will be told
+            return None  # the keys are read when the whole request has arrived
+        except Exception:  # handling the whole request reports the error
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             return None
         if error is not None:
@@ -390,7 +390,7 @@ class Gateway:
             return requests.refuse(exchange, "INVALID_TARGET", message)
         path = f"/models/{model}/{version}/inference" if version else f"/models/{model}/inference"
         match = routed.stage.document.routes.match("POST", path)
-        if match is None or "/" in model + version:  # `model=iris/v1` is no name
+        if match is None or "/" in model + version:  # `model=iris/v1` is not a name
             return requests.refuse(exchange, "INVALID_TARGET", f"there is no {f'{model} {version}'.strip()[:100]}")
         exchange.path = path
         called = Routed(routed.stage, routed.share, match[0], match[1], routed.fields)
@@ -417,7 +417,7 @@ class Gateway:
             _LOG.exception("request %s failed inside the gateway", exchange.request_id)
             response = self._refuse(exchange, BROKEN)
         except asyncio.CancelledError:
-            # The client hung up: the log says so (499, as web servers do), nothing reads the response.
+            # The client hung up: the log records 499, as web servers do, and the response is not sent.
             self._finish(exchange, Response(499))
             raise
         return self._finish(exchange, response)
@@ -437,7 +437,7 @@ class Gateway:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            # Not this request was cancelled but the function's run.
+            # The function's run was canceled, not this request.
             return self._refuse(exchange, FAILED)
         return self._respond(exchange, routed, target, invocation)
 

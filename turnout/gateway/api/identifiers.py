@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pybase64
 
 _BATCH = 512
-_DIGITS = 72  # 32 of the request id, 24 of the trace's root, 16 of its parent
-_CHARACTERS = 16  # of the extended id, the last of them its padding
+_DIGITS = 72  # 32 for the request id, 24 for the trace's root, 16 for its parent
+_CHARACTERS = 16  # length of the extended id, whose last character is padding
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
@@ -55,8 +55,8 @@ class Identifiers:
 
     def _refill(self) -> None:
         self._digits = self._random_bytes(_DIGITS // 2 * _BATCH).hex()
-        # Twelve bytes are sixteen characters. Where the last byte is 0, the first fifteen spell the other eleven, and
-        # the last one takes the place of their padding.
+        # Twelve bytes are sixteen characters. If the last byte is 0, the first fifteen characters spell the other
+        # eleven bytes, and the last character takes the place of their padding.
         extended = bytearray(self._random_bytes(12 * _BATCH))
         extended[11::12] = bytes(_BATCH)
         self._extended = pybase64.urlsafe_b64encode(extended).decode("ascii")
@@ -82,7 +82,7 @@ def trace_of_answer(trace: str, taken: str) -> str:
 
     `trace` holds a root. Recorded from AWS: a full trace comes back as it is, one with a root alone is given a parent.
     """
-    if trace.count("=") == 1:  # a root alone: what nearly every request has, from here if not from its client
+    if trace.count("=") == 1:  # a root alone: nearly every request has this, set here if not by its client
         return f"{trace};Parent={taken[56:72]};Sampled=0"
     lowered = trace.lower()
     if "parent=" not in lowered:
@@ -104,7 +104,7 @@ class RequestTimes:
         second = int(now)
         if second != self._second:
             moment = time.gmtime(second)
-            # English months whatever the locale, which strftime would follow.
+            # English month names in every locale; strftime would use the locale's.
             self._text = (
                 f"{moment.tm_mday:02d}/{_MONTHS[moment.tm_mon - 1]}/{moment.tm_year:04d}:"
                 f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d} +0000"

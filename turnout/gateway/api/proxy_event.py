@@ -82,7 +82,7 @@ class Events:
         """The event of one request."""
         stage, share, operation, fields = routed.stage, routed.share, routed.operation, routed.fields
         request, known, client = exchange.request, fields.known, exchange.request.client
-        # The function may change what it gets, so each event has dicts and lists of its own.
+        # The function may change its event, so each event has its own dicts and lists.
         single = {**fields.single}
         forwarded = known[FORWARDED_FOR]
         single["X-Forwarded-For"] = f"{forwarded}, {client}" if forwarded else client
@@ -94,7 +94,7 @@ class Events:
         exchange.trace = trace
         multiple = {name: [value] for name, value in single.items()}
         for name, values in fields.repeated.items():
-            if values[-1] == single[name]:  # else it was replaced above
+            if values[-1] == single[name]:  # otherwise it was replaced above
                 multiple[name] = [*values]
         key = exchange.key
         if key is None:
@@ -109,7 +109,7 @@ class Events:
             identity |= {"user": exchange.signer, "userArn": arn}
         identity["sourceIp"] = client
         identity["userAgent"] = known[USER_AGENT]
-        # What is the same for all requests to a route is kept with the stage's share, and goes when that goes.
+        # What is the same for all requests to a route is cached on the stage's share and dropped together with it.
         kept = share.contexts.get(operation.index)
         if kept is None:
             kept = share.contexts[operation.index] = self._constant_context(stage, share, operation)
@@ -129,7 +129,7 @@ class Events:
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
         event = {
             "resource": operation.resource,
-            # Behind a custom domain it holds the mapping's base path. Source: localstack/localstack#12296.
+            # Behind a custom domain, `path` contains the mapping's base path. Source: localstack/localstack#12296.
             "path": exchange.path if domain is None else domain.sent,
             "httpMethod": request.method,
             "headers": single,
@@ -166,8 +166,8 @@ class Events:
             "deploymentId": share.deployment_id,
             "apiId": stage.settings.api,
         }
-        # As LocalStack has it, only where the stage has a canary; and where its variables would say another thing,
-        # because the canary's overrides were copied onto them.
+        # As in LocalStack, only where the stage has a canary; also where the variables claim one, because the canary's
+        # overrides were copied onto them.
         if stage.canary is not None or (share.variables or {}).get(CANARY_VARIABLE) == "true":
             context["isCanaryRequest"] = share.is_canary
         return context
@@ -200,6 +200,6 @@ def is_too_large(event: dict[str, Any], body: bytes) -> bool:
     if len(body) <= _SURELY_SMALL_BYTES:
         return False
     if event["isBase64Encoded"]:
-        # Nothing in it is escaped, so it need not be written to be measured.
+        # Base64 needs no escaping, so its size is known without serializing it.
         return len(orjson.dumps({**event, "body": ""})) + len(event["body"]) > LARGEST_EVENT_BYTES
     return len(orjson.dumps(event)) > LARGEST_EVENT_BYTES

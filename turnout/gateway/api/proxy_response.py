@@ -36,7 +36,8 @@ def read_answer(answer: object, *, decodes_base64: bool) -> tuple[int, tuple[tup
     Raises:
         MalformedAnswerError: AWS answers 502 to it.
     """
-    # Asking an abstract class costs more than the rest of this; nearly every answer is a plain dict.
+    # An isinstance check against an abstract class costs more than the rest of this function; nearly every answer is a
+    # plain dict.
     if type(answer) is not dict and not isinstance(answer, Mapping):
         raise MalformedAnswerError(f"must be an object, got {type(answer).__name__}")
     if not answer.keys() <= _KEYS:
@@ -52,7 +53,7 @@ def _read_status(status: object) -> int:
         return 200
     if isinstance(status, str) and status.isascii() and status.isdecimal():
         status = int(status) if len(status) < 5 else 0
-    # 1xx would leave the client waiting for the real answer.
+    # A 1xx status would leave the client waiting for the final response.
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise MalformedAnswerError(f"statusCode must be 200-599, got {status!r}")
     return status
@@ -82,7 +83,7 @@ def _read_headers(answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if type(single) is dict and not multiple:
         try:
             return _known_fields(tuple(single.items()))
-        except (TypeError, _UnknownFieldsError):  # TypeError: a value that no dict takes as a key
+        except (TypeError, _UnknownFieldsError):  # TypeError: a value that cannot be a key of a dict
             pass
     return tuple(_merge_fields(single, multiple))
 

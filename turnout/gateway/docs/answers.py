@@ -35,7 +35,7 @@ def write_answer(served: ServedVersion, example: Example) -> bytes | None:
         wanted = [tensor for tensor in example.outputs if not request.outputs or tensor.name in request.outputs]
         answer = encode_answer({output.name: _array_of(output) for output in wanted}, request, interface)
     except (RequestError, ValueError, TypeError, OverflowError, KeyError):
-        return None  # `turnout validate` and `turnout test` report it; the page shows the outputs alone
+        return None  # `turnout validate` and `turnout test` report it; the page shows only the outputs
     return answer.body if answer.json_length is None else None
 
 

@@ -122,7 +122,7 @@ def write_javascript(call: Call) -> str:
         imports, body = ["import { readFileSync } from 'node:fs';"], f"readFileSync('{FILE}')"
     else:
         text = orjson.dumps(call.request).decode()
-        # In a literal, the key `__proto__` would set the object's prototype.
+        # In an object literal, the key `__proto__` would set the object's prototype.
         body = _text(text) if '"__proto__"' in text else f"JSON.stringify({text})"
     return "\n".join(
         [

@@ -17,7 +17,7 @@ from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.navigation import lead_browser
 from turnout.protocol.naming import DOCS_SEGMENT, GRAPH
 
-if TYPE_CHECKING:  # imported with the first page: most servers show none
+if TYPE_CHECKING:  # imported for the first page: most servers show none
     from turnout.gateway.docs.layout import PageFrame
     from turnout.gateway.docs.shown import Shown, ShownStage
 
@@ -73,7 +73,7 @@ class DocsHandler:
         """Lead a browser that opens `/` here, where there is something to read."""
         reader = find_reader(request, self._source.guard, is_public=self._source.is_public)
         if reader.refusal or not (reader.is_trusted or self._source.has_open_stage):
-            return None  # nothing is made for that: this runs on the event loop
+            return None  # build no page here: this runs on the event loop
         return lead_browser(request, f"/{DOCS_SEGMENT}")
 
     def _stages_for(self, reader: Reader) -> dict[str, ShownStage]:

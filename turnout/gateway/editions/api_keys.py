@@ -71,7 +71,7 @@ def _read_keys(path: Path) -> dict[str, str]:
     except OSError as error:
         raise _problem(path, f"cannot be read: {error.strerror}") from error
     if not text.strip(b"\0 \r\n\t"):
-        return {}  # a crash of the machine may leave a file without its content: it held no key that anybody knows
+        return {}  # a machine crash may leave an empty file; nobody has received a key from it
     try:
         keys = json.loads(text)
     except ValueError as error:

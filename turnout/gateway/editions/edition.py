@@ -272,7 +272,7 @@ def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:
 def stamp_of(file: Path) -> FileStamp:
     """One file as it is now; zeros where it is not there."""
     try:
-        status = os.stat(file)  # noqa: PTH116 - Path.stat takes twice as long, and a watch looks at thousands
+        status = os.stat(file)  # noqa: PTH116 - Path.stat takes twice as long, and a watch checks thousands of files
     except OSError:
         return 0, 0, 0
     return status.st_size, status.st_mtime_ns, status.st_ino

@@ -38,7 +38,8 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
                 close_all()
                 here = {key: project.artifacts[key]} if key in project.artifacts else {}
                 functions = opened[key] = make_functions(replace(project, artifacts=here), plan)
-                runner.run(functions.prepare(everything=True))  # as on Lambda, a call's timeout is not for opening
+                # as on Lambda, a call's timeout does not include opening the model
+                runner.run(functions.prepare(everything=True))
             return _call(runner, opened[key], plan, version, body)
 
         def close_all() -> None:

@@ -105,7 +105,7 @@ def _read(path: Path, manifest: FoundManifest | None) -> Edition:
     for _ in range(TRIES):
         started = time.time_ns() - CLOCK_STEP_NS
         edition = make_edition(complete_project(find_manifest(path) if manifest is None else manifest))
-        manifest = None  # another try reads all of it again
+        manifest = None  # another attempt reads everything again
         stamps = [stamp for fingerprint in edition.fingerprints.values() for _, stamp in fingerprint.stamps]
         if all(changed < started for _, changed, _ in stamps):
             break

@@ -36,7 +36,7 @@ def load_signing_key(folder: Path) -> tuple[str, str]:
             hint = "Delete it: a new key is made at the next start."
             problem = Problem("is not what `turnout serve` writes", source=str(path), hint=hint)
             raise ProblemsError((problem,)) from None
-        # Twenty characters, as AWS's; the prefix is not one that AWS gives out.
+        # Twenty characters, as in AWS's access keys; AWS does not use this prefix.
         access = "LOCAL" + "".join(secrets.choice(_IDS) for _ in range(15))
         secret = "".join(secrets.choice(_SECRETS) for _ in range(40))
         text = json.dumps({"access_key_id": access, "secret_access_key": secret}, indent=2)

@@ -80,10 +80,10 @@ class Deferred:
             except Exception:
                 log.exception("%s: a request could not be read", self._name)
                 self._done.append((size_bytes, None, _ignore))
-            del queued, job, then  # a body must not stay until the next job comes
+            del queued, job, then  # do not keep the body until the next job arrives
             try:
                 loop.call_soon_threadsafe(self._hand_on)
-            except RuntimeError:  # the loop has closed; `finish` hands on
+            except RuntimeError:  # the loop is closed; `finish` hands the results on
                 return
 
     def _hand_on(self) -> None:
@@ -99,5 +99,5 @@ def _ignore(_result: Any) -> None:
 
 def is_encoded(headers: Mapping[str, Any]) -> bool:
     """Whether a request says that its body has a content encoding. A small body may then become a large one."""
-    # Nearly no name has this length, so that most requests cost a comparison for each of theirs.
+    # Hardly any header name has this length, so most requests cost only one length comparison per header.
     return any(len(name) == 16 and name.lower() == "content-encoding" for name in headers)

@@ -163,7 +163,7 @@ def answer_bytes(answer: Any) -> int:
     body = answer.get("body") if isinstance(answer, Mapping) else None
     if not isinstance(body, str):
         return len(json.dumps(answer, ensure_ascii=False).encode())
-    # The body is nearly all of it, and orjson, which escapes the same characters, writes it ten times as fast.
+    # The body is nearly the whole event; orjson escapes the same characters and writes it ten times as fast.
     return len(orjson.dumps(body)) - 2 + len(json.dumps({**answer, "body": ""}, ensure_ascii=False).encode())
 
 

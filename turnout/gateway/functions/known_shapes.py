@@ -50,5 +50,5 @@ def make_shapes(inputs: Mapping[str, npt.NDArray[Any]]) -> Shapes:
     for name, values in inputs.items():
         shapes.append(name)
         for size in values.shape:
-            shapes.append(size.bit_length())  # noqa: PERF401 - twice as fast as a generator for so few
+            shapes.append(size.bit_length())  # noqa: PERF401 - twice as fast as a generator for so few items
     return tuple(shapes)

@@ -66,7 +66,7 @@ class CaptureFile:
             while data:
                 data = data[os.write(self.file, data) :]
         except OSError:
-            with suppress(OSError):  # a pipe cannot be cut
+            with suppress(OSError):  # a pipe cannot be truncated
                 os.ftruncate(self.file, before)
             raise
 
@@ -81,7 +81,7 @@ def _open_fifo(path: Path) -> int:
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
-        return os.open(path, os.O_RDWR | _OPTIONS)  # Linux lets a writer be the reader that it misses
+        return os.open(path, os.O_RDWR | _OPTIONS)  # on Linux a writer that also reads can open a pipe without a reader
     os.set_blocking(file, True)
     return file
 

@@ -64,6 +64,6 @@ def _function_behind(routed: Routed, general: str) -> str:
     match, variables = _INFERENCE.fullmatch(routed.parameters["proxy"]), routed.share.variables
     if match is None or variables is None:
         return ""
-    # Only names that the stage knows: a caller must not fill the table with others.
+    # Count only names that the stage knows: a caller must not fill the table with others.
     chosen = find_choice(variables, variable_name(match[1]))
     return function_name(general.removesuffix(f"_{ROUTER}"), match[1], chosen) if chosen else ""

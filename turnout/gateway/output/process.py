@@ -150,7 +150,7 @@ class Output:
         for name, descriptor in _DESCRIPTORS.items() if self._is_redirected else ():
             if has_ended or _is_writable(self._real[name]):
                 os.dup2(self._real[name], descriptor)
-            else:  # what is still to be said must not wait for the reader, either
+            else:  # what is still to be written must not wait for the reader
                 with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
                     os.dup2(nowhere.fileno(), descriptor)
         for file in (*self._readers.values(), *self._pipes.values(), *self._real.values()):
@@ -160,7 +160,7 @@ class Output:
         """End the output process; whether everything was written."""
         if self._done < 0:
             return False
-        # The pipes end when their last writer closes them: these are ours.
+        # A pipe ends when its last writer closes it, and this process holds writers, too.
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
             for descriptor in _DESCRIPTORS.values():
                 os.dup2(nowhere.fileno(), descriptor)

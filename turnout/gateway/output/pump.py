@@ -64,8 +64,8 @@ class Outlet:
         self.written = 0
         self._dropped = dropped
         self._report = report
-        self._begun = bytearray()  # of a line whose end has not come
-        self._is_cut = False  # the line's beginning was too long and is dropped
+        self._begun = bytearray()  # the start of a line whose end has not arrived
+        self._is_cut = False  # the start of the line was too long and is dropped
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._dropped_now = 0

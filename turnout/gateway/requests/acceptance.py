@@ -99,7 +99,7 @@ def _check_literal(host: str, policy: Asynchronous) -> None:
         address = ipaddress.ip_address(host)
     except ValueError:
         try:
-            address = ipaddress.IPv4Address(socket.inet_aton(host))  # 2130706433, 0x7f.1
+            address = ipaddress.IPv4Address(socket.inet_aton(host))  # accepts forms such as 2130706433 and 0x7f.1
         except OSError:
             return
     if not address.is_global and not policy.allow_private_callbacks:
@@ -144,7 +144,7 @@ def make_request(
     """Return the request to store for a call."""
     exchange = call.exchange
     model, version = called_by(call.target.function, call.path)
-    # Routers choose by this number, so each run of the request makes the same choice.
+    # Routers choose a version by this number, so each run of the request makes the same choice.
     draw = random.random()  # noqa: S311
     event = {**_without_key(call.event), "body": None, "isBase64Encoded": False, "turnout": {"draw": draw}}
     return NewRequest(

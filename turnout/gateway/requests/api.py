@@ -179,7 +179,7 @@ class RequestsApi:
 
         try:
             return await asyncio.shield(queue.database.run(job))
-        except Exception:  # not canceled when the caller disconnects: the request may just be accepted
+        except Exception:  # not canceled when the caller disconnects: the request may just have been accepted
             if new.body.file:
                 await asyncio.to_thread(queue.files.delete, new.body.file)
             raise

@@ -180,7 +180,7 @@ def transaction(connection: sqlite3.Connection, *, reads: bool = False) -> Itera
     try:
         yield
     except BaseException:
-        with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled it back already
+        with contextlib.suppress(sqlite3.Error):  # a full disk may have caused a rollback already
             connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
@@ -233,7 +233,7 @@ class Database:
             except (DatabaseError, sqlite3.Error) as error:
                 settled = [(row, None, error) for row in group]
             for row, result, problem in settled:
-                with contextlib.suppress(RuntimeError):  # its loop has closed
+                with contextlib.suppress(RuntimeError):  # the caller's loop is closed
                     row.loop.call_soon_threadsafe(_settle, row.future, result, problem)
             if is_last:
                 break
@@ -305,7 +305,8 @@ class QueueOwner:
     """
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
-        # POSIX locks: not inherited by children, and gone when this process closes the file, so it is opened once.
+        # POSIX locks are not inherited by children and end when this process closes the file, so it is opened only
+        # once.
         self._file = os.open(folder / OWNERS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         number = connection.execute("INSERT INTO owners DEFAULT VALUES").lastrowid
         assert number is not None

@@ -180,7 +180,8 @@ class Pump:
             most_running=self._most_running,
             max_stored_bytes=served.policies.max_stored_bytes,
         )
-        return await database.run(claimed, is_durable=False)  # a run whose start a power cut undoes is started again
+        # if a power cut undoes the start of a run, the run is started again
+        return await database.run(claimed, is_durable=False)
 
     async def _take_over(self, now: float) -> None:
         """Queue again the requests of processes that have ended."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-SECRET_FILE = "secret"  # noqa: S105 - a file's name
+SECRET_FILE = "secret"  # noqa: S105 - the name of a file
 
 SIGNATURE_HEADER = "x-turnout-signature"
 """Header of a webhook: `t=SECONDS,v1=HEX`, the HMAC-SHA256 of `SECONDS.BODY`."""
@@ -31,7 +31,7 @@ def load_secret(folder: Path) -> str:
     finally:
         os.close(file)
     with contextlib.suppress(FileExistsError):
-        os.link(made, path)  # the first one wins
+        os.link(made, path)  # the first file wins
     made.unlink()
     return path.read_text().strip()
 

@@ -112,7 +112,7 @@ def list_requests(
             values += list(names)
     where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
     rows = connection.execute(
-        f"SELECT * FROM requests {where} ORDER BY seq DESC LIMIT ?",  # noqa: S608 - our own names
+        f"SELECT * FROM requests {where} ORDER BY seq DESC LIMIT ?",  # noqa: S608 - only our own names
         (*values, most),
     )
     return [read_stored(row) for row in rows]
@@ -185,7 +185,7 @@ def claim(
         for row in connection.execute("SELECT stage, bytes FROM usage")
         if row["bytes"] > max_stored_bytes.get(row["stage"], row["bytes"])
     ]
-    rows = connection.execute(  # placeholders only
+    rows = connection.execute(  # only placeholders are formatted in
         "SELECT * FROM requests WHERE state = 'queued' AND not_before <= ? AND expires > ? "  # noqa: S608
         f"AND stage NOT IN ({', '.join('?' * len(full))}) ORDER BY not_before, seq LIMIT ?",
         (now, now, *full, room),

@@ -119,7 +119,7 @@ class PartSink:
             self._start_writing()
             assert self._writing is not None
             await asyncio.wait([self._writing])
-            await asyncio.sleep(0)  # until `_end_writing` has run: to wait for a future that is done yields to nobody
+            await asyncio.sleep(0)  # lets `_end_writing` run: awaiting a future that is done does not yield to the loop
         try:
             self._check()
             await asyncio.to_thread(self._close)
@@ -221,7 +221,7 @@ class Transfers:
         if size is None:
             return RefusedSink(_not_allowed())
         if any(name.lower() == "content-range" for name, _ in request.headers):
-            # It would be a piece of the part, which was then stored as all of it.
+            # The request holds only a piece of the part, which would be stored as the whole part.
             message = "the part: expected all of it in one request, without Content-Range"
             return RefusedSink(Refusal("INVALID_UPLOAD", message))
         return PartSink(self._queue.files, size)
@@ -265,7 +265,7 @@ class Transfers:
             raise sink.refusal
         if match is None:
             raise _not_allowed()
-        if not isinstance(sink, PartSink):  # a request without a body
+        if not isinstance(sink, PartSink):  # the request has no body
             raise Refusal("INVALID_UPLOAD", "the part: expected a body, got none")
         path, digest = await sink.finish()
         upload_id, number = match[2], int(match[3])

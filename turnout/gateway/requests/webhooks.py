@@ -126,7 +126,7 @@ def deliver(delivery: Delivery, secret: str, now: float, *, resolve: Resolve = r
             status = connection.getresponse().status
         finally:
             connection.close()
-    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no name of a host
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: an invalid host name
         raise CallbackError(f"{host}: {error}") from error
     if not 200 <= status < 300:
         raise CallbackError(f"{host} answered with status {status}")
@@ -143,7 +143,7 @@ def check_address_is_public(address: str, *, may_be_private: bool) -> None:
         if parsed in NAT64:
             parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
         elif parsed in LOCAL_NAT64:
-            parsed = ipaddress.IPv4Address(0)  # it leads to wherever the network's owner says
+            parsed = ipaddress.IPv4Address(0)  # it leads wherever the network's owner chooses
     if isinstance(parsed, ipaddress.IPv6Address):
         parsed = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1] or parsed
     if not may_be_private and (not parsed.is_global or parsed.is_multicast):

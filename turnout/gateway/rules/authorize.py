@@ -26,9 +26,9 @@ class Access(Enum):
 
     OPEN = "none"
     API_KEY = "api_key"
-    IAM = "iam"  # where no access key is known, refused as AWS refuses an unsigned request
+    IAM = "iam"  # if no access key is known, requests are rejected as AWS rejects unsigned ones
     JWT = "jwt"
-    AUTHORIZER = "authorizer"  # refused as AWS refuses a request without a token
+    AUTHORIZER = "authorizer"  # requests are rejected as AWS rejects those without a token
 
 
 REFUSAL_OF: Mapping[Access, GatewayError] = {Access.IAM: UNSIGNED, Access.AUTHORIZER: UNAUTHORIZED}

@@ -126,7 +126,7 @@ def _read_operations(document: Mapping[str, Any], problems: list[str]) -> tuple[
         for key, method in METHODS.items():
             if key not in item:
                 continue
-            # Parameters of the whole path belong to each of its operations.
+            # A path's own parameters belong to each of its operations.
             operation = {**item[key], "parameters": [*item.get("parameters", ()), *item[key].get("parameters", ())]}
             access, scheme = access_of(operation, schemes)
             if scheme:
@@ -148,7 +148,7 @@ def _read_operation(
 ) -> Operation:
     integration = operation.get(f"{_EXTENSION}integration")
     if not isinstance(integration, Mapping):
-        raise ValueError(f"has no {_EXTENSION}integration")  # noqa: TRY004 - every problem of a document is one kind
+        raise ValueError(f"has no {_EXTENSION}integration")  # noqa: TRY004 - one kind of error for all
     kind = str(integration.get("type", "")).lower()
     if kind not in {"aws_proxy", "mock"}:
         raise ValueError(f"integrations of type {kind!r} are not supported here, only 'aws_proxy' and 'mock'")

@@ -36,7 +36,7 @@ STATUS_OF_KIND: Mapping[str, int] = {
     "AUTHORIZER_FAILURE": 500,
     "BAD_REQUEST_BODY": 400,
     "BAD_REQUEST_PARAMETERS": 400,
-    "DEFAULT_4XX": 0,  # as the error that it replaces
+    "DEFAULT_4XX": 0,  # the status of the error that it replaces
     "DEFAULT_5XX": 0,
     "EXPIRED_TOKEN": 403,
     "INTEGRATION_FAILURE": 504,

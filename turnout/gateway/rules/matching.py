@@ -80,7 +80,7 @@ class Routes(Generic[T]):
                 return methods[ANY], None
         match = self._matches.get((method, path))
         if match is not None:
-            return match[0], {**match[1]}  # a function may change what it gets
+            return match[0], {**match[1]}  # a copy, because a function may change it
         trimmed = path.strip("/")
         if not trimmed:
             result = _search(self._root, [], 0, method)

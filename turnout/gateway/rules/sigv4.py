@@ -80,7 +80,7 @@ class _Claim:
     moment: str
     signed: tuple[str, ...]
     signature: str
-    expires_s: int = 0  # of a presigned URL
+    expires_s: int = 0  # of a presigned URL; 0 for others
 
 
 def check_signature(request: SignedRequest, secrets: Mapping[str, str], now: float) -> str | GatewayError:

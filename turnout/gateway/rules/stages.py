@@ -97,7 +97,7 @@ class StageSettings:
     record: StageRecord = StageRecord()
 
 
-def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - a process alone needs no name
+def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - in a single process the name is not needed
     """A counter that no other process sees."""
     return TokenBucket(throttle)
 
@@ -313,7 +313,7 @@ def _direct_paths(
     direct = {}
     if default is not None:
         for path, methods in default.document.routes.static.items():
-            if path[1:].partition("/")[0] not in stages:  # else it names that stage
+            if path[1:].partition("/")[0] not in stages:  # otherwise the path names that stage
                 direct[path] = default, path, methods
     for name, stage in stages.items():
         for path, methods in stage.document.routes.static.items():

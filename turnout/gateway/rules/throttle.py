@@ -6,7 +6,8 @@ from typing import Protocol
 
 from turnout.manifest.parser import Throttle
 
-# A sum of a hundred hundredths is a little less than one: without this the hundredth request would wait for the next.
+# A sum of a hundred hundredths is slightly less than one: without this, the hundredth request would have to wait for
+# the next token.
 _ROUNDING = 1e-9
 
 

@@ -87,7 +87,7 @@ class TokenKeys:
         """Read the keys again; where that fails, the old ones stay."""
         with self._lock:
             if self._clock() - self._tried <= RETRY_S:
-                return  # another request did it meanwhile
+                return  # another request has fetched the keys in the meantime
             try:
                 self._keys = read_keys(self._load())
             except Exception as error:

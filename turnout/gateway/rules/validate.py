@@ -96,13 +96,13 @@ def validator_of(document: Mapping[str, Any], operation: Mapping[str, Any]) -> V
 
 
 def _models(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, BodySchema]:
-    # Only documents that ask for it pay for the import.
+    # Only documents that use it pay for the import.
     from jsonschema import Draft4Validator
 
     body = _resolve(document, operation.get("requestBody", {}))
     components = _without(document.get("components", {}), _NOT_ENFORCED)
     return {
-        # The whole of `components` beside the schema lets `#/components/schemas/x` resolve.
+        # With the whole of `components` next to the schema, `#/components/schemas/x` resolves.
         content_type.lower(): Draft4Validator(
             {"allOf": [_without(media["schema"], _NOT_ENFORCED)], "components": components}
         )

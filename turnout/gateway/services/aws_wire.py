@@ -49,5 +49,5 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """
     value = orjson.loads(body or b"{}")
     if not isinstance(value, dict):
-        raise ValueError("expected an object")  # noqa: TRY004 - all that is wrong with a body is one kind
+        raise ValueError("expected an object")  # noqa: TRY004 - one kind of error for all
     return value

@@ -57,7 +57,7 @@ class ControlPlane:
             return error.response()
 
     def _answer(self, request: Request, segments: list[str]) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method  # the HTTP server drops its body
+        method = "GET" if request.method == "HEAD" else request.method  # the HTTP server drops the body for HEAD
         match method, segments:
             case "GET", []:
                 return answer(200, {"item": [self._api_row(api) for api in self._apis.values()]})

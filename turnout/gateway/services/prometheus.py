@@ -75,7 +75,7 @@ def render_metrics(sources: Sources, accepted: str = "") -> tuple[str, bytes]:
     Returns:
         The content type, and the text.
     """
-    from prometheus_client.exposition import choose_encoder  # 0.1 s: only a server that is scraped needs it
+    from prometheus_client.exposition import choose_encoder  # takes 0.1 s, so only servers that are scraped import it
 
     encode, content_type = choose_encoder(accepted)
     return content_type, encode(_Collector(sources))

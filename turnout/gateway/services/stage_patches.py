@@ -239,7 +239,7 @@ def parse_number(path: str, value: str | None, largest: float) -> float:
     Raises:
         AwsError: it is none, or too large.
     """
-    # float() also takes `5_0`, spaces, and the digits of other scripts.
+    # float() also accepts `5_0`, spaces, and digits of other scripts.
     number = float(value) if value is not None and _NUMBER.fullmatch(value) else math.nan
     if not 0 <= number <= largest or math.isinf(number):
         most = f"0 to {largest:g}" if math.isfinite(largest) else "at least 0"

@@ -26,7 +26,7 @@ _ROW = struct.Struct("<Qdddddd")
 
 LEASE_S = 0.01
 LARGEST_LEASE = 64
-_SHARE_OF_RATE_S = 0.005  # a lease is spent in half its time by one of several busy workers
+_SHARE_OF_RATE_S = 0.005  # one of several busy workers spends a lease in half its lifetime
 _SHARE_OF_TOKENS = 16
 CAPACITY = 1024
 """Stages that were ever throttled since the start."""
@@ -97,10 +97,10 @@ class SharedBucket:
         self._lock = lock
         self._number = number
         self._throttle = throttle
-        self._generation = generation + 1  # 0 is a row that was never used
+        self._generation = generation + 1  # 0 marks an unused row
         self._held = 0  # tokens on lease
         self._held_until = 0.0
-        self._lease = 0  # how many the next one may be: it doubles while they are spent in time
+        self._lease = 0  # size of the next lease: it doubles while leases are spent in time
 
     def take(self, now: float) -> bool:
         """Take one token; the clock must be one for all processes, as `time.monotonic` is."""
@@ -110,7 +110,7 @@ class SharedBucket:
             return True
         self._lease = 2 * self._lease + 1 if is_in_time else 0
         self._held, self._held_until = 0, now + LEASE_S
-        self._lock.take(self._number)  # only the event loop's thread gets here
+        self._lock.take(self._number)  # only the event loop's thread runs this
         try:
             generation, rate, burst, tokens, last, leased, leased_until = _ROW.unpack_from(self._memory, self._offset)
             throttle = self._throttle

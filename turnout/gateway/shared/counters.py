@@ -54,7 +54,7 @@ ERROR_STATUSES = (
 )
 """Statuses that are counted one by one; every other one counts in its class alone."""
 
-_CLASSES = 6  # the first, which no status has, is for microseconds
+_CLASSES = 6  # the first column, which matches no status, holds microseconds
 _FAILURES = _CLASSES
 _DURATIONS = _FAILURES + 1
 _STATUSES = _DURATIONS + len(BOUNDS_S) + 1

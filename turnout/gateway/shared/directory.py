@@ -74,7 +74,7 @@ class Directory:
             raise DirectoryFullError(name)
         data = name.encode()
         struct.pack_into(f"<H{len(data)}s", self._memory, HEAD_BYTES + row * ROW_BYTES, len(data), data)
-        self._count[0] = row + 1  # last: a process killed before this leaves nothing behind
+        self._count[0] = row + 1  # last: a process that is killed before this leaves nothing behind
         self._rows[name] = row
         return row
 

@@ -23,7 +23,8 @@ OLDEST_S = 600.0
 """A canary's samples are of no use to the next one."""
 
 _USED = struct.Struct("<Q")
-_HEAD = struct.Struct("<BdHI")  # whether it was taken, when, bytes of the stage's name, bytes of the line
+# whether the sample was taken, when, length of the stage's name, length of the line, in bytes
+_HEAD = struct.Struct("<BdHI")
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class SessionBudget:
             own_bytes: its own share of the memory that the server takes with nothing loaded.
             resident_bytes: its resident memory, which contains what it shares with others.
         """
-        processes = self._shared.workers + 1  # and the supervisor
+        processes = self._shared.workers + 1  # the supervisor is one more process
         self._allowance = max(0, self.limit_bytes - processes * own_bytes)
         self._base_resident = resident_bytes
         if not self._allowance:
@@ -137,7 +137,7 @@ class SessionBudget:
             What was unloaded, for `drop`.
         """
         if self._in_process:
-            # Never far below the estimate: pages of a session that was just loaded may not have been touched yet.
+            # Not much below the estimate: pages of a session that was just loaded may not have been touched yet.
             grown = max(resident_bytes - self._base_resident, self._accounted // 2)
             self._unaccounted = grown - self._accounted
         self._write()

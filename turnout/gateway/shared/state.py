@@ -124,7 +124,7 @@ class SharedState:
         self.callers = Counters(parts[9], self.lock, _CALLERS_LOCK, workers=workers)
         self.spans = SharedSpanCounts(parts[10], partial(self.lock.hold, _SPANS_LOCK), workers=workers)
 
-    # The control state.
+    # Control state.
 
     def generation(self) -> int:
         """A number that grows with each change; 0 before the first."""
@@ -166,7 +166,7 @@ class SharedState:
             at = self._half(generation + 1)
             _LENGTH.pack_into(self._settings, at, len(data))
             self._settings[at + _LENGTH.size : at + _LENGTH.size + len(data)] = data
-            # Last: a process that is killed before this has changed nothing that anybody reads.
+            # Last: a process that is killed before this has changed nothing that others read.
             self._head[_GENERATION] = generation + 1
             return generation + 1
 
@@ -182,7 +182,7 @@ class SharedState:
         """The place of a generation: next to the one before it, which stays whole until it is out of date."""
         return (generation % 2) * (SETTINGS_BYTES + _LENGTH.size)
 
-    # Who serves how much.
+    # Connections per worker.
 
     def become(self, worker: int) -> None:
         """Say which worker this process is, right after it was forked."""
@@ -211,7 +211,7 @@ class SharedState:
         open_now: int = self._loads[2 * worker] - self._loads[2 * worker + 1]
         return open_now
 
-    # Who is alive.
+    # Liveness of workers.
 
     def beat(self, worker: int) -> None:
         """Count a turn of a worker's event loop; called by the worker itself, now and then."""

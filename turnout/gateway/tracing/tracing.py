@@ -43,7 +43,7 @@ class Tracing:
         self._counts = counts
         self._last = _LastRecord()
         exporter_log = logging.getLogger("opentelemetry.exporter")
-        exporter_log.propagate = False  # a line for each failed batch; ours is one for all
+        exporter_log.propagate = False  # the exporter logs a line for each failed batch; ours is one line for all
         exporter_log.addHandler(self._last)
         self._queue = SpanQueue(
             OTLPSpanExporter(self._url, timeout=EXPORT_S), counts.count_exported, counts.count_dropped, self._report
@@ -61,7 +61,7 @@ class Tracing:
         """Send what waits, within `FLUSH_S`."""
         self._queue.close(FLUSH_S)
 
-    def _report(self, is_exported: bool) -> None:  # noqa: FBT001 - one outcome
+    def _report(self, is_exported: bool) -> None:  # noqa: FBT001 - a single outcome
         """Warn once, whatever the number of workers and batches, and say when it is over."""
         if self._counts.note_failing(failing=not is_exported):
             if is_exported:

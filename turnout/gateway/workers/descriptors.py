@@ -35,7 +35,7 @@ def count_open() -> int:
     """Descriptors of this process that are open."""
     try:
         return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
-    except OSError:  # no Linux
+    except OSError:  # not on Linux
         return 32
 
 
@@ -62,7 +62,7 @@ def refuse_connection(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.settimeout(0)
         with contextlib.suppress(BlockingIOError):
-            connection.recv(65_536)  # closing with unread bytes would reset the connection
+            connection.recv(65_536)  # closing a connection with unread bytes would reset it
         connection.send(_REFUSAL)
         connection.shutdown(socket.SHUT_WR)
     connection.close()

@@ -38,7 +38,7 @@ class Heartbeats:
     def find_stalled(self, workers: Iterable[int], now_s: float) -> list[int]:
         """Return the workers whose counts have not changed for too long, each once."""
         if self._looked_s is not None and now_s - self._looked_s > 2 * LOOK_S:
-            self._seen.clear()  # this process did not run either: the machine was suspended or is overloaded
+            self._seen.clear()  # this process did not run, either: the machine was suspended or is overloaded
         self._looked_s = now_s
         stalled = []
         for worker in workers:

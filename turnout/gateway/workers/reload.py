@@ -161,9 +161,10 @@ class Reload:
 
         def child() -> int:
             die_with_parent(supervisor)
-            os.setpgid(0, 0)  # so that the supervisor can end it with all that it has started
+            os.setpgid(0, 0)  # the supervisor can then end this process together with all that it has started
             self._close_inherited()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's; the supervisor ends this process
+            # Ctrl-C in the terminal is ignored; the supervisor ends this process
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             write_rebuilt(self._build(edition), self._file)
             return 0
 
@@ -199,7 +200,7 @@ class Reload:
             self.phase = ReloadPhase.PREPARING
             self._phase_began_s = self._clock()
             self._awaited = set(self._workers.broadcast("prepare", self._next.number, files=(self._file,)))
-            # One that is starting was forked with what is served now, and needs the message once it is ready.
+            # A worker that is starting was forked with the current edition and needs the message once it is ready.
             self._awaited |= set(self._workers.alive())
             self._commit_if_ready()
 
@@ -243,7 +244,8 @@ class Reload:
         """End the process that reads, with all that it has started."""
         if not self.pid:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads no group in its first moment
+        # a new process is not yet the leader of its group
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)

@@ -129,8 +129,8 @@ def supervise(
         output=output,
         shutdown_s=serving.limits.shutdown_s,
     )
-    # What is there now stays: else each full collection would walk through all of it, for milliseconds, and write to
-    # pages that the workers share.
+    # Freeze the existing objects: otherwise each full collection would walk through all of them, which takes
+    # milliseconds, and would write to pages that the workers share.
     gc.collect()
     gc.freeze()
     adopt_orphans()

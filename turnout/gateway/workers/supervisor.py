@@ -172,7 +172,7 @@ class Supervisor:
         except BlockingIOError:
             pass
 
-    # One turn.
+    # One iteration.
 
     def _go_on(self) -> bool:
         return not self._is_stopping or any(self._workers.alive())
@@ -300,7 +300,7 @@ class Supervisor:
         except EOFError:
             worker.is_ready = False
             if worker.asked_s is None and worker.channel is channel:
-                worker.asked_s = self._clock()  # it should be gone in a moment
+                worker.asked_s = self._clock()  # the worker should end in a moment
             self._selector.unregister(channel)
 
     def _kill_stalled(self) -> None:
@@ -316,7 +316,7 @@ class Supervisor:
     def _forget_channel(self, worker: WorkerProcess) -> None:
         channel = worker.channel
         assert channel is not None
-        with contextlib.suppress(KeyError):  # its end may have been heard of already
+        with contextlib.suppress(KeyError):  # its end may have been noticed already
             self._selector.unregister(channel)
         channel.close()
         worker.channel = None
@@ -344,12 +344,12 @@ class Supervisor:
     def accept(self, listener: socket.socket) -> None:
         """Take what has come, and hand it out."""
         if not any(worker.is_ready for worker in self._workers.alive()):
-            self._pause()  # the kernel keeps them until a worker is back
+            self._pause()  # the kernel queues connections until a worker is back
             return
         taken = []
         try:
             for _ in range(AT_ONCE):
-                taken.append(listener.accept()[0])  # noqa: PERF401 - what was taken before an error counts
+                taken.append(listener.accept()[0])  # noqa: PERF401 - connections accepted before an error are kept
         except BlockingIOError:
             pass
         except OSError as error:

@@ -100,7 +100,7 @@ def is_open_for_writing(file: Path) -> bool:
     except OSError as error:
         return error.errno == errno.EAGAIN
     else:
-        # A writer that opens the file at this very moment waits; the signal that asks us to let go is ignored.
+        # A writer that opens the file right now waits; the signal that asks for the lease back is ignored.
         with contextlib.suppress(OSError):
             fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False

@@ -259,7 +259,7 @@ class Worker:
         for file in message.files:
             self._attach(_connected(file))
         for _ in range(message.values[0] - len(message.files)):
-            self._count_closed()  # there was no descriptor left for it, and the kernel has closed it
+            self._count_closed()  # this process had no free descriptor for it, so the kernel closed it
 
     async def _prepare(self, number: int, file: int | None = None) -> None:
         if file is None:
@@ -303,9 +303,9 @@ def run_worker(number: int, channel: Channel, state: SharedState, serving: Serve
     ignore_signals()
     keep_freed_memory()
     channel.move_up()
-    sys.dont_write_bytecode = True  # or an edit within the same second would run what was compiled before it
+    sys.dont_write_bytecode = True  # otherwise an edit within the same second would run the old bytecode
     state.become(number)
-    # Not closed: that would wait for threads that may hang, and the process ends anyhow.
+    # The runner is not closed: that would wait for threads that may hang, and the process ends anyway.
     runner = asyncio.Runner(loop_factory=http.new_event_loop)
     return runner.run(_run(Worker(number, channel, state, serving, first)))
 

@@ -102,7 +102,7 @@ def _live(child: Callable[[], int], blocked: set[signal.Signals] | set[int]) -> 
     except BaseException:
         log.exception("process %d failed", os.getpid())
     finally:
-        # Not through the interpreter's end: what it would run belongs to the parent.
+        # Do not end through the interpreter: its exit handlers belong to the parent.
         try:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -208,7 +208,7 @@ class Workers:
         while self._homeless:
             outcome = self._give(self._homeless[0])
             if outcome is Given.NO_ROOM and tries < MOST_TRIES:
-                # Too many descriptors are on their way: workers take them in a moment.
+                # Too many descriptors are in flight: workers take them in a moment.
                 tries += 1
                 time.sleep(NO_ROOM_S)
                 continue
@@ -236,7 +236,7 @@ class Workers:
             ),
         ):
             if self._state.open_connections(worker.number) >= self._capacity:
-                break  # the others have as many
+                break  # the other workers have as many
             assert worker.channel is not None
             outcome = Given.LATER
             self._state.add_connections(worker.number, 1)
@@ -247,7 +247,7 @@ class Workers:
                 if error.errno in NO_ROOM:
                     self._state.add_connections(worker.number, -1)
                     return Given.NO_ROOM
-                worker.is_ready = False  # it is about to be found dead
+                worker.is_ready = False  # its end is about to be noticed
             self._state.add_connections(worker.number, -1)
         return outcome
 
@@ -281,7 +281,8 @@ class Workers:
         """End all of them at once, or those that serve no client yet."""
         for worker in self.alive():
             if not (starting_only and worker.is_ready):
-                with contextlib.suppress(ProcessLookupError):  # called by a signal's handler amid its burial
+                # may run in a signal handler while the worker's end is being handled
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(worker.pid, signal.SIGKILL)
 
     def bury(self) -> None:

@@ -25,7 +25,7 @@ def check_named_tensors(manifest: Manifest, signatures: Signatures) -> Iterator[
     versions = [(model.name, version.name) for model in manifest.models for version in model.versions]
     yield from _check_rules(manifest, ("defaults", "canary"), shared, versions, signatures)
     for stage in manifest.stages:
-        # A stage's rules are for the models that its canary moves; those of the defaults are for any model.
+        # A stage's rules apply to the models that its canary moves; the default rules apply to any model.
         if stage.canary is not None and stage.canary.judgement.agreement != shared:
             agreement, moved = stage.canary.judgement.agreement, stage.canary.serve.items()
             yield from _check_rules(manifest, ("stages", stage.name, "canary"), agreement, moved, signatures)

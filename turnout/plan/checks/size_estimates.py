@@ -107,7 +107,7 @@ def estimate_payload(signature: Signature) -> PayloadSizes:
         if tensor.required:
             elements = count_elements(tensor)
             json_bytes += REQUEST_TENSOR_BYTES + len(tensor.name) + elements * JSON_BYTES[tensor.datatype]
-            # Of BYTES the length alone, four bytes: the smallest string is empty.
+            # For BYTES only the length of four bytes: the smallest string is empty.
             binary_bytes += REQUEST_TENSOR_BYTES + len(tensor.name) + elements * (DATATYPES[tensor.datatype].size or 4)
     return PayloadSizes(_in_event(json_bytes), _in_event(binary_bytes))
 

@@ -87,7 +87,7 @@ class CredentialSource:
                 raise
             self._refresh_s = min(now_s + RETRIED_S, self._expires_s)
             return self._served
-        # Credentials of a shorter life than the margin are used for most of it, not fetched for each call.
+        # Credentials that live shorter than the margin are used for most of their life, not fetched for each call.
         margin_s = min(REFRESHED_S, (expires_s - now_s) / 4)
         self._served, self._expires_s, self._refresh_s = served, expires_s, expires_s - margin_s
         return served

@@ -15,7 +15,7 @@ from turnout.protocol.requests.runs import map_file, read_run
 
 try:
     import pybase64 as base64
-except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per 600 KB
+except ImportError:  # pragma: no cover - a layer without it is slower by 1 ms per 600 KB
     import base64  # type: ignore[no-redef]
 
 LambdaHandler = Callable[[Mapping[str, Any], Any], dict[str, Any]]
@@ -64,7 +64,7 @@ def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
         message = "the event's body: expected text, got a value of another type"
         raise RequestError("INVALID_REQUEST", message, expected="text", got=type(body).__name__)
     if not event.get("isBase64Encoded"):
-        return headers, body.encode(errors="surrogatepass")  # lone surrogates: for the JSON reader to refuse
+        return headers, body.encode(errors="surrogatepass")  # lone surrogates are kept for the JSON reader to reject
     try:
         return headers, base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):

@@ -13,7 +13,7 @@ from turnout.protocol.codecs.content_encoding import inflate
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.binary_tensors import BinaryPart
 
-# The last is the default of `curl -d`; a body that is a form is then no JSON, and a 400.
+# The last one is the default of `curl -d`; a body that is really a form is then invalid JSON, and a 400.
 _JSON_TYPES = frozenset(
     {"", "application/json", "text/json", "application/x-json", "application/x-www-form-urlencoded"}
 )
@@ -40,8 +40,8 @@ def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, BinaryPar
                 "in front of the tensors, got none"
             )
             raise RequestError("INVALID_BINARY", message, expected="Inference-Header-Content-Length", got=None)
-        return body if type(body) is bytes else bytes(body), None  # JSON of a mapped file
-    # The text is checked before it is a number: int() takes signs, underscores and other scripts' digits.
+        return body if type(body) is bytes else bytes(body), None  # JSON from a mapped file
+    # The text is checked before conversion: int() accepts signs, underscores and digits of other scripts.
     if not (length.isascii() and length.isdigit() and len(length) < 20 and 0 < int(length) <= len(body)):
         expected = f"1 to {len(body)}, the body's length"
         message = f"Inference-Header-Content-Length: expected {expected}, got {length[:40]}"

@@ -61,7 +61,7 @@ def decode_request(
         try:
             return _read(read_document(text, long_bytes), text, None, interface)
         except (NotPlainError, RequestError):
-            pass  # the plain way answers, or says what is wrong
+            pass  # the slower path below answers or reports what is wrong
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError:

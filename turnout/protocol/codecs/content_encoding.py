@@ -42,7 +42,7 @@ def inflate(encoding: str, body: bytes, limit: int = LARGEST_REQUEST_BYTES) -> b
         raise RequestError("UNSUPPORTED_ENCODING", message, expected="gzip, deflate, identity", got=encoding[:40])
     if len(body) > limit:
         raise _too_large("the body", limit, "bytes")
-    # `deflate` is zlib's format; some clients send the bare stream, whose first byte is never zlib's.
+    # `deflate` is the zlib format; some clients send the raw stream, whose first byte never starts a zlib stream.
     is_bare = not body or body[0] & 0x0F != 8
     is_gzip = names[0] != "deflate"
     window = zlib.MAX_WBITS | 16 if is_gzip else -zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS

@@ -150,7 +150,7 @@ def _read_data(
             expected = "the header Inference-Header-Content-Length for `binary_data_size`"
             message = f"input `{name[:50]}`: expected {expected}, got none"
             raise RequestError("INVALID_BINARY", message, tensor=name[:50], expected=expected, got=None)
-        # KServe's client sends the header only where a tensor has bytes; one without elements has none.
+        # KServe's client sends the header only if a tensor has bytes; a tensor without elements has none.
         part = BinaryPart(b"", 0)
     return part.take(name, datatype, count, size)
 

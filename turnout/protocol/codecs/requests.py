@@ -67,7 +67,7 @@ _OUTPUT_FIELDS = frozenset({"name", "parameters"})
 
 _ONLY_OPEN = "outside the Open Inference Protocol's form"
 
-# Triton's extensions: ignored, they would give another answer than was asked for.
+# Triton's extensions: if they were ignored, the answer would differ from what was asked for.
 _UNSERVED_PARAMETERS = ("classification", "shared_memory_region")
 
 BASE64 = "base64"

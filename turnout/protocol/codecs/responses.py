@@ -25,7 +25,8 @@ FEW_ELEMENTS = 500_000
 
 _SURELY_SMALL_BYTES = 1_000_000
 
-# By numpy's kind: the shortest spelling in JSON with its comma, `0.0,` `true,` and, with escaped quotes, `"",`.
+# By numpy's kind: the length of the shortest element in JSON with its comma: `0.0,`, `true,` and, with escaped quotes,
+# `"",`.
 _LEAST_BYTES = {"f": 4, "b": 5, "O": 5}
 _LEAST_BYTES_OF_INTEGERS = 2
 _LENGTH_BYTES = 4
@@ -62,7 +63,7 @@ def write_answer_file(headers: dict[str, str], answer: Answer, path: str) -> dic
         answer: as a form wrote it.
         path: of a file that is not there yet.
     """
-    with open(path, "xb") as file:  # noqa: PTH123 - Path is not imported where routers start
+    with open(path, "xb") as file:  # noqa: PTH123 - routers start without importing pathlib
         file.write(answer.body)
     made = make_tensor_answer(headers, Answer(b"", answer.json_length))
     return {**made, "turnout": {"answer_file": path}}

@@ -193,7 +193,7 @@ def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
         for name in inputs.keys() & set(names):
             inputs[name] = _blank(inputs[name])
     elif isinstance(instances, list):
-        # Bare rows do not say whose they are.
+        # Unnamed rows do not say which input they belong to.
         document["instances"] = [
             {name: _blank(value) if name in names else value for name, value in instance.items()}
             if isinstance(instance, dict)
@@ -215,7 +215,7 @@ def _redact_binary(inputs: list[dict[str, Any]], tail: bytes, names: Collection[
             if size is None:
                 tensor["data"] = _blank(tensor["data"])
             elif tensor["datatype"] == "BYTES":
-                part = bytes(4 * math.prod(tensor["shape"]))  # each element's length
+                part = bytes(4 * math.prod(tensor["shape"]))  # the four length bytes of each element, all zero
                 parameters["binary_data_size"] = len(part)
             else:
                 part = bytes(size)

@@ -9,20 +9,20 @@ from turnout.protocol.errors import RequestError
 STATUS_OF: Mapping[str, int] = {
     "INVALID_IDENTIFIER": 400,
     "INVALID_UPLOAD": 400,  # the description of an upload, or a part of it
-    "INVALID_CALLBACK": 400,  # no address, or a host that the stage does not name
-    "INVALID_TARGET": 400,  # PUT /requests/{id} without a model, or with one that is not there
-    "EXPIRED_ADDRESS": 403,  # a signed address that is too old, or has no valid signature
+    "INVALID_CALLBACK": 400,  # an invalid address, or a host that the stage does not list
+    "INVALID_TARGET": 400,  # PUT /requests/{id} without a model, or with an unknown one
+    "EXPIRED_ADDRESS": 403,  # a signed address that has expired or has no valid signature
     "UNKNOWN_REQUEST": 404,
     "UNKNOWN_UPLOAD": 404,
     "ASYNC_NOT_ENABLED": 404,  # the stage has no `async`
-    "IDENTIFIER_TAKEN": 409,  # by another request
+    "IDENTIFIER_TAKEN": 409,  # used by another request
     "HAS_BEGUN": 409,  # too late to cancel
     "NOT_DONE": 409,  # there is no answer yet, or none at all
     "UPLOAD_INCOMPLETE": 409,
     "BODY_TOO_LARGE": 413,
     "RANGE_NOT_SATISFIABLE": 416,
     "DIGEST_MISMATCH": 422,
-    "QUEUE_FULL": 503,  # too many requests wait
+    "QUEUE_FULL": 503,  # too many requests are waiting
     "STORAGE_FULL": 507,  # too many bodies and answers are stored
 }
 """HTTP status of every code."""

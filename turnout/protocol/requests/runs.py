@@ -70,7 +70,7 @@ def read_draw(event: Mapping[str, Any], model: str) -> float | None:
 
 def map_file(path: str) -> Any:
     """Return a file's content as something that slices and buffers like `bytes`, without reading it."""
-    with open(path, "rb") as file:  # noqa: PTH123 - Path is not imported where routers start
+    with open(path, "rb") as file:  # noqa: PTH123 - routers start without importing pathlib
         if not os.fstat(file.fileno()).st_size:
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -28,7 +28,7 @@ class RouteError(ValueError):
 
 def spell_weight(percent: float) -> str:
     """`90`, `12.5`: never an exponent, never more or fewer digits than the number has."""
-    from decimal import Decimal  # the plan's; routers only read what it spelled
+    from decimal import Decimal  # imported late: only the plan calls this; routers read what it wrote
 
     return str(int(percent)) if percent == int(percent) else format(Decimal(repr(percent)), "f")
 
@@ -72,7 +72,8 @@ def choose_for_key(weights: Mapping[str, float], key: str, model: str) -> str:
 
 def _draw_of(version: str, key: str, model: str, weight: float) -> float:
     digest = blake2b(f"{model}\0{version}\0{key}".encode(errors="surrogatepass"), digest_size=8).digest()
-    uniform = ((int.from_bytes(digest) >> 12) + 0.5) / 2**52  # neither 0 nor 1, both of which have no logarithm to use
+    # strictly between 0 and 1, so the logarithm is finite and not zero
+    uniform = ((int.from_bytes(digest) >> 12) + 0.5) / 2**52
     return weight / -math.log(uniform)
 
 
@@ -125,5 +126,5 @@ def handed_on(event: Mapping[str, Any], *, shadow: bool = False) -> dict[str, An
     said = event.get("turnout") or {}
     kept = {key: said[key] for key in ("replay", ASYNCHRONOUS) if said.get(key)}
     if shadow:
-        kept.pop(ASYNCHRONOUS, None)  # its answer has no place
+        kept.pop(ASYNCHRONOUS, None)  # a shadow copy's answer is not stored
     return {**event, "turnout": {"hop": read_hop(event) + 1, "shadow": shadow or is_shadow(event), **kept}}

@@ -20,10 +20,10 @@ NUMBERS: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinit
 SPELLED: Mapping[str, str] = {name: name for name in NUMBERS}
 """The words as strings, as which a float tensor holds them, too."""
 
-# A string that does not end matches to the text's end: else each quote in it would be tried again.
+# An unterminated string matches to the end of the text; otherwise each quote in it would be tried again.
 _WORD = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|-?Infinity|NaN', re.DOTALL)
 
-# Stands for a word. Nobody can guess it, so no client can have a string of its own taken for a number.
+# A placeholder for a word. It is unguessable, so no client's string can be mistaken for a number.
 _PLACEHOLDER = secrets.token_hex(16)
 
 

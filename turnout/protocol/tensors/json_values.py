@@ -30,8 +30,8 @@ except ImportError:  # pragma: no cover - a layer without it is slower
 
 _SPELLED: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
-# `array.array` and not numpy: it refuses 300 as UINT8, 1.5 as INT32 and "1" as FP32, which numpy casts or parses, and
-# no INT64 passes through a float. It takes `true` as 1, which `read_values` looks for beforehand.
+# `array.array` instead of numpy: it rejects 300 as UINT8, 1.5 as INT32 and "1" as FP32, which numpy casts or parses,
+# and no INT64 passes through a float. It accepts `true` as 1, which `read_values` checks beforehand.
 TYPECODES: Mapping[str, str] = {
     "INT8": "b", "UINT8": "B", "INT16": "h", "UINT16": "H", "INT32": "i", "UINT32": "I", "INT64": "q", "UINT64": "Q",
     "FP32": "f", "FP64": "d",
@@ -75,7 +75,7 @@ def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: b
 
 def _has_infinity(elements: array[float], numbers: Array) -> bool:
     if len(elements) <= FEW:
-        return not math.isfinite(sum(elements))  # in FP64, where so few of FP32 cannot overflow
+        return not math.isfinite(sum(elements))  # in FP64, where the sum of so few FP32 values cannot overflow
     return bool(np.isinf(numbers).any())
 
 
@@ -217,10 +217,11 @@ def write_values(name: str, datatype: str, values: Array, *, spelled: bool = Fal
         if odd.size:
             return _spell(numbers, odd)
     if numbers.dtype.char in "qQ":
-        # onnxruntime's 64-bit integers are C's long long, whose scalars orjson does not know; the view's it does.
+        # onnxruntime's 64-bit integers are C's long long, whose scalars orjson does not support; it supports the
+        # view's.
         numbers = numbers.view(DATATYPES[datatype].dtype)
     if not numbers.shape:
-        return numbers[()]  # orjson writes numpy's scalars, and no array without a dimension
+        return numbers[()]  # orjson writes numpy's scalars, but no zero-dimensional array
     return numbers if numbers.flags.c_contiguous else np.ascontiguousarray(numbers)
 
 

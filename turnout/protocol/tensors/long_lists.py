@@ -33,8 +33,8 @@ text, page by page, which takes longer than the reading. Any thread takes one ou
 _KEY = b'"data"'
 _LIST = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 
-# Stands in the document where a list was cut out. Nobody can guess it, so no client can make a text of its own count
-# as a list that stood elsewhere.
+# Replaces a list that was cut out of the document. It is unguessable, so no client can send a text that is mistaken for
+# such a list.
 _PLACEHOLDER = secrets.token_hex(16)
 
 _FP64, _INT64 = np.dtype("<f8"), np.dtype("<i8")
@@ -152,8 +152,8 @@ def _read_buffer(text: bytes, code: Literal["d", "i", "u"]) -> Any:
             raise NotPlainError
         buffer = numbers.as_buffer(of_type=code)
     except (ValueError, TypeError, RuntimeError, MemoryError):
-        raise NotPlainError from None  # the parser goes, too: the error may hold on to what it has read
-    del numbers  # or the parser could read nothing else
+        raise NotPlainError from None  # drop the parser, too: the error may refer to what it has read
+    del numbers  # otherwise the parser could not read anything else
     if len(text) <= _KEPT_BYTES:
         _PARSERS.append(parser)
     return buffer

@@ -67,7 +67,8 @@ class OutputSizes:
         for name, values in inputs.items():
             for axis, dimension in self._inputs.get(name, ()):
                 if axis < values.ndim and sizes.setdefault(dimension, values.shape[axis]) != values.shape[axis]:
-                    return {}  # onnxruntime may refuse it, or the names mean nothing
+                    # conflicting sizes: onnxruntime may reject the request, or the dimension names have no meaning
+                    return {}
         return {
             name: prod(sizes[size] if isinstance(size, str) else size for size in shape)
             for name, shape in self._outputs.items()

@@ -114,7 +114,7 @@ class InProcessFunctions:
             kept = None if before is None else before.find(function.name, self._digests.get(function.name))
             check_it = None if check is None else partial(check, function)
             if kept is not None:
-                kept.check = check_it  # the same content, but perhaps not the same file
+                kept.check = check_it  # the same content, but possibly another file
                 self._hosted[function.name] = kept
                 continue
             hosted = self._hosted[function.name] = HostedFunction(

@@ -91,7 +91,7 @@ class PendingCall:
         self.given_up = False
         self.kept_until = 0.0  # see `waiting_time.Waiting`
         self.is_alone = False
-        self.is_asynchronous = is_asynchronous(event)  # runs beside the function's places and takes none
+        self.is_asynchronous = is_asynchronous(event)  # runs outside the function's places and takes none
         self.place = -1
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         self.timer: asyncio.TimerHandle | None = None
@@ -153,7 +153,7 @@ class HostedFunction:
         self._loading_place = -1
         self.running = 0
         self.runs_on_loop = 0
-        self._waiting: dict[PendingCall, None] = {}  # in order of arrival, and quick to leave
+        self._waiting: dict[PendingCall, None] = {}  # ordered by arrival, with fast removal
         self._make = make
         self._make_cancellation = make_cancellation
         self._threads = threads
@@ -173,12 +173,12 @@ class HostedFunction:
         self._code: Runnable | None = None
         self._loading: asyncio.Future[str] | None = None
         self._running_calls: set[PendingCall] = set()
-        self._beside = 0  # asynchronous runs
+        self._beside = 0  # number of asynchronous runs
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run at once where the run is known to be short; else in a thread, in order of arrival."""
         code = self._code
-        # As in Lambda, what opening takes does not count against the function's own limit.
+        # As on Lambda, the time that opening takes does not count against the function's timeout.
         limit_s = timeout_s if code is None else min(timeout_s, self.function.settings.timeout_s)
         self.used_s = now = time.monotonic()
         deadline = now + limit_s
@@ -186,7 +186,7 @@ class HostedFunction:
             return self._refuse()
         if code is not None and not self._deaths and "turnout" in event and is_asynchronous(event):
             return self._start_asynchronous(alias, event, deadline)
-        # Nothing overtakes a call that waits, and no body that may become a large one is read on the loop.
+        # No call overtakes a waiting one, and a body that may become large is not read on the loop.
         if code is not None and self._loop_limit_s > 0 and not self._waiting and not self._deaths:
             size = body_size(event)
             if self._pace.is_short(size) and not is_encoded(event.get("headers") or _NO_HEADERS):
@@ -490,7 +490,7 @@ class HostedFunction:
         """Run in the calling thread."""
         try:
             return check_answer(self.function.name, code(event, context))
-        except BaseException as error:  # whatever a transform raises is this function's failure, not the gateway's
+        except BaseException as error:  # an exception from a transform is this function's failure, not the gateway's
             is_expected = context.is_postponed or (context.cancellation is not None and context.cancellation.cancelled)
             if not is_expected:
                 log.exception("%s: the function raised", self.function.name)
@@ -531,9 +531,9 @@ def body_size(event: Mapping[str, Any]) -> int:
 
 def check_answer(name: str, answer: Any) -> Invocation:
     """The answer, or why Lambda would not hand it on."""
-    # Asking an abstract class takes longer than all the rest; nearly every answer is a plain dict.
+    # An isinstance check against an abstract class takes longer than the rest; nearly every answer is a plain dict.
     body = answer.get("body") if type(answer) is dict or isinstance(answer, Mapping) else None
-    # A character takes at most six bytes of JSON, so nearly every answer passes without being written out.
+    # A character takes at most six bytes in JSON, so nearly every answer passes without being serialized.
     if type(body) is str and 6 * len(body) + 65_536 <= LARGEST_ANSWER_BYTES:
         return Invocation(answer)
     size = answer_bytes(answer)

@@ -141,14 +141,14 @@ class HostedRouter:
         return self._computes or body_size(event) > LARGEST_ON_LOOP or is_encoded(event.get("headers") or {})
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
-        if self._code is None:  # always in the thread beside
+        if self._code is None:  # always in the background thread
             self._code = self._make(self._invoke)
         return await self._code.answer(event, deadline_s)
 
 
 def is_large(event: Mapping[str, Any], limit_bytes: int) -> bool:
     """Whether Lambda refuses the event, written as JSON."""
-    # A character takes at most six bytes of JSON, so nearly every event passes without being written out.
+    # A character takes at most six bytes in JSON, so nearly every event passes without being serialized.
     if 6 * body_size(event) + 65_536 <= limit_bytes:
         return False
     return len(orjson.dumps(event)) > limit_bytes

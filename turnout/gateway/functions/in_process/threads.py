@@ -91,7 +91,7 @@ class Threads:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except Exception:  # a job reports its own failures; a thread must outlive what slips through
+            except Exception:  # jobs report their own failures; the thread must survive anything else
                 log.exception("a job failed")
             with self._lock:
                 self._spare += 1
@@ -111,7 +111,7 @@ class LoopThread:
             thread = threading.Thread(target=loop.run_forever, name="routers", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no room for another thread: the next call tries again
+            except RuntimeError:  # no thread can be started now: the next call tries again
                 loop.close()
                 coroutine.close()
                 raise

@@ -60,6 +60,6 @@ class Watchdog:
                 if run is not None and time.monotonic() >= run[0]:
                     run[1].cancel()
             self._is_asleep = True
-            if self._run is not None:  # it began while this thread fell asleep
+            if self._run is not None:  # the run started while this thread was about to sleep
                 self._is_asleep = False
                 self._wake.set()

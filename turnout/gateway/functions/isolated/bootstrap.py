@@ -20,7 +20,7 @@ def limit(data_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
 
 
-def _load_confinement(scratch: str):  # type: ignore[no-untyped-def]  # nothing of ours is imported before
+def _load_confinement(scratch: str):  # type: ignore[no-untyped-def]  # none of our modules is imported yet
     """Fork from the keeper; in the child, what confines it. The function's own `turnout` is another than this one."""
     package = os.path.abspath(f"{__file__}/../../../../..")  # noqa: PTH100
     sys.path.append(package)
@@ -41,7 +41,7 @@ def main() -> None:
     confine = _load_confinement(settings["scratch"])
     limit(settings["data_bytes"])
     confine(settings["code"], settings["scratch"], settings["ports"])
-    # Lambda's order: the function, its layers, the runtime, Python's own library.
+    # The order on Lambda: the function, its layers, the runtime, Python's standard library.
     sys.path[:0] = [os.environ["LAMBDA_TASK_ROOT"], *settings["layers"], os.environ["LAMBDA_RUNTIME_DIR"]]
     sys.argv = ["bootstrap.py", os.environ["_HANDLER"]]
     from awslambdaric.__main__ import main as run

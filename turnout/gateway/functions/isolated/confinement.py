@@ -192,7 +192,7 @@ def _become_own_user(scratch: str, *, keep_reading: bool) -> None:
             raise OSError(ctypes.get_errno(), "capset")
         libc.prctl(_CAP_AMBIENT, _CAP_AMBIENT_RAISE, _DAC_READ_SEARCH, 0, 0)
     resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
-    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # for its own sake: no other process has this user
+    libc.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # for this process's own access; no other process has this user
 
 
 def _libc() -> ctypes.CDLL:

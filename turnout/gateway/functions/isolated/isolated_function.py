@@ -108,11 +108,12 @@ class IsolatedFunction:
         self._name = title_of(code.function)
         self._arns: dict[str, bytes] = {}
         self._environments: dict[RuntimeApi, Environment] = {}
-        self._free: list[Environment] = []  # wait for an event; the last is the one used last
-        self._returning: dict[Environment, None] = {}  # have answered, and will ask for an event in a moment
+        self._free: list[Environment] = []  # idle environments that wait for an event, the most recently used one last
+        # environments that have answered and will ask for an event in a moment
+        self._returning: dict[Environment, None] = {}
         self._waiting: OrderedDict[RuntimeCall, None] = OrderedDict()
         self._starting = 0
-        self._runs = 0  # asynchronous ones
+        self._runs = 0  # number of asynchronous runs
         self._waiting_time = WaitingTime()
         self._graced = 0
         self._failures = 0
@@ -147,7 +148,7 @@ class IsolatedFunction:
         """
         return self._limits.environments + self._runs
 
-    # What the gateway calls.
+    # Called by the gateway.
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run in a free environment, or in the first that becomes free or starts."""
@@ -158,7 +159,7 @@ class IsolatedFunction:
             self._give_slot()
             return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
         loop = asyncio.get_running_loop()
-        # As in Lambda, what an init takes does not count against the function's own limit.
+        # As on Lambda, the time that an init takes does not count against the function's timeout.
         own_s = self.function.settings.timeout_s + (0 if self._is_ready() else INIT_S)
         remaining_s = min(timeout_s, own_s)
         is_hopeless = self._is_hopeless(remaining_s)
@@ -216,7 +217,7 @@ class IsolatedFunction:
         self._withdraw(environment)
         environment.kill(IDLE)
 
-    # What environments report.
+    # Reported by environments.
 
     def ready(self, api: RuntimeApi) -> None:
         """An environment waits for an event."""
@@ -422,7 +423,7 @@ class IsolatedFunction:
             if call.delivered:
                 self._settle(call, Invocation(None, "failed", f"{self.function.name}: {ending}"))
             elif call.timer is not None:
-                # It had answered another call, and was gone before it asked for this one.
+                # The environment had answered another call and ended before it asked for this one.
                 self._waiting[call] = None
                 self._waiting.move_to_end(call, last=False)
         self._start_for_waiting()

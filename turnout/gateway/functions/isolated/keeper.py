@@ -68,7 +68,7 @@ def _keep(child: int, reader: int, terminated: list[int], scratch: str) -> NoRet
             end_descendants(os.getpid())
         status = _reap().get(child)
     _end_all()
-    import shutil  # only now: its own imports are many
+    import shutil  # imported late, because it imports many modules itself
 
     shutil.rmtree(scratch, ignore_errors=True)
     _end_as(status)

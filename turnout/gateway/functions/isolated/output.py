@@ -54,7 +54,7 @@ class Lines:
         self._notify = notify
         self._clock = clock
         self._begun = b""
-        self._cut_bytes = 0  # of the line that is being read
+        self._cut_bytes = 0  # bytes cut from the line that is being read
         self._second = clock()
         self._lines = 0
         self._bytes = 0
@@ -129,7 +129,7 @@ class Drain:
         """Read once; False at the end, when no process can print any more."""
         try:
             if self._lines.is_flooded:
-                # The kernel moves the pages: none of them passes through here.
+                # The kernel moves the pages without copying them into this process.
                 count = os.splice(self._pipe, self._nowhere, 1 << 20)
                 self._lines.drop(count)
                 return count > 0

@@ -80,7 +80,7 @@ def make_variables(
         more: further instructions to the process.
     """
     function = code.function
-    # On a machine with many more processors numpy would reserve memory for each.
+    # On a machine with many more processors, numpy would reserve memory for each of them.
     threads = str(max(LEAST_VCPUS, -(-function.settings.memory_mb // MEMORY_PER_VCPU_MB)))
     return {
         **TELEMETRY_OFF,
@@ -144,7 +144,7 @@ class Process:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._scratch = tempfile.mkdtemp(prefix="turnout-")
-        # Isolated, without site-packages and .pyc files, in UTF-8 whatever locales this machine has.
+        # Isolated mode, without site-packages and .pyc files, in UTF-8 regardless of this machine's locales.
         options = ("-I", "-S", "-B", "-X", "utf8")
         try:
             self._popen = subprocess.Popen(
@@ -210,7 +210,7 @@ class Process:
             self._loop.remove_reader(self._pipe)
         self._drain.finish()
         self._close_files()
-        # SIGTERM ends a keeper itself only as long as it has nothing to keep.
+        # A keeper ends by SIGTERM itself only while it has nothing to keep.
         return describe_exit(-signal.SIGKILL if code == -signal.SIGTERM else code)
 
     def _close_files(self) -> None:
@@ -220,7 +220,7 @@ class Process:
         for stream in (self._popen.stdin, self._popen.stdout):
             assert stream is not None
             stream.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)  # is gone, but where the keeper was killed
+        shutil.rmtree(self._scratch, ignore_errors=True)  # exists only if the keeper was killed
 
     def _read(self) -> None:
         if not self._drain.read():

@@ -27,7 +27,8 @@ _INVOCATION = _VERSION + b"/invocation/"
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _REASON_CHARACTERS = 500
 
-# Without the deadline get_remaining_time_in_millis() would say 0; an event that is not said to be JSON comes raw.
+# Without the deadline get_remaining_time_in_millis() would return 0; an event without this content type would arrive as
+# raw bytes.
 _EVENT = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: %b\r\n"
     b"Lambda-Runtime-Deadline-Ms: %d\r\nLambda-Runtime-Invoked-Function-Arn: %b\r\n"
@@ -108,7 +109,7 @@ class RuntimeCall:
     def deliver(self) -> bytes:
         """The event with what Lambda says about it; a process has it afterwards."""
         self.delivered = True
-        event = self._event  # kept: a process that dies before it has read it is replaced by another
+        event = self._event  # kept: if the process dies before it has read the event, another process gets it
         return _EVENT % (self._id, self._ends * 1000, self._arn, self._trace, len(event), event)
 
 
@@ -178,7 +179,7 @@ class RuntimeApi:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._waiter: Waiter | None = None
-        self._holder: Waiter | None = None  # what the call was sent by
+        self._holder: Waiter | None = None  # the connection on which the call was sent
         self.call: RuntimeCall | None = None
         self.started = False
 
@@ -221,7 +222,7 @@ class RuntimeApi:
             call = self.call
             if call is None or not call.delivered or not path.startswith(call.path):
                 return UNKNOWN_REQUEST_ID
-            self._holder = None  # it has read the event, whatever it leaves unread afterwards
+            self._holder = None  # the process has read the event, even if it leaves a part unread
             verb = path[len(call.path) :]
             if verb == b"response":
                 return self._end_call(call, read_answer(body))
@@ -262,7 +263,7 @@ def read_answer(body: bytes) -> Invocation:
     try:
         return Invocation(orjson.loads(body))
     except ValueError as error:
-        # NaN too: Lambda's encoder writes it, and it is not JSON.
+        # NaN, too: Lambda's encoder writes it, but it is not JSON.
         return Invocation(None, "failed", f"the answer is not JSON: {error}")
 
 

@@ -52,9 +52,9 @@ class RuntimeConnection(asyncio.Protocol):
     def __init__(self, api: RuntimeApi, connections: set[RuntimeConnection]) -> None:
         self._api = api
         self._connections = connections
-        self._held = bytearray()  # of a request that is not complete
-        self._searched_bytes = 0  # of it, for the end of the head
-        self._wanted_bytes = 0  # how long it will be, once its head is read
+        self._held = bytearray()  # bytes of an incomplete request
+        self._searched_bytes = 0  # bytes already searched for the end of the head
+        self._wanted_bytes = 0  # the request's whole length, once its head is read
         self._closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

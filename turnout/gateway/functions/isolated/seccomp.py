@@ -22,7 +22,7 @@ _X32 = 0x40000000
 _NEW_USER_NAMESPACE = 0x10000000
 _FAST_OPEN = 0x20000000
 _INET, _INET6, _NETLINK = 2, 10, 16
-_PROTOCOLS = (0, 6, 17)  # whatever is usual, TCP, UDP
+_PROTOCOLS = (0, 6, 17)  # the default protocol, TCP, UDP
 
 REFUSED: Mapping[str, tuple[int, int]] = {
     "ptrace": (101, 117),
@@ -104,7 +104,7 @@ def make_filter(machine: str) -> list[Instruction]:
     ]
     for numbers in REFUSED.values():
         program += _case(numbers[column], [_refuse(errno.EPERM)])
-    # The C library makes threads with `clone`, whose flags can be seen, where there is no `clone3`.
+    # Without `clone3` the C library makes threads with `clone`, whose flags the filter can see.
     program += _case(_CLONE3[column], [_refuse(errno.ENOSYS)])
     program += _case(_CLONE[column], _without_flag(0, _NEW_USER_NAMESPACE, errno.EPERM))
     for numbers, argument in _SENDING:

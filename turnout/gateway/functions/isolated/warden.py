@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-if not __package__:  # run as a script, where nothing is installed
+if not __package__:  # run as a script, without an installed package
     sys.path.append(os.path.abspath(f"{__file__}/../../../../.."))  # noqa: PTH100
 
 from turnout.gateway.functions.isolated.keeper import children_of, descendants_of, end_descendants
@@ -41,12 +41,12 @@ def leader_kb(pid: int) -> int:
     The peak, because a process may take and free between two looks what Lambda would have killed it for.
     """
     try:
-        with open(f"/proc/{pid}/status", "rb") as stream:  # noqa: PTH123 - ten times a second for each
+        with open(f"/proc/{pid}/status", "rb") as stream:  # noqa: PTH123 - runs ten times a second for each process
             text = stream.read()
     except OSError:
         return 0
     start = text.find(b"VmHWM:")
-    return int(text[start + 6 : text.index(b"kB", start)]) if start >= 0 else 0  # a zombie has none
+    return int(text[start + 6 : text.index(b"kB", start)]) if start >= 0 else 0  # a zombie has no such line
 
 
 def function_kb(keeper: int) -> int:
@@ -162,7 +162,7 @@ def run(commands: int, reports: int) -> None:
 
 
 if __name__ == "__main__":
-    # Whoever stops the gateway's group or service does not stop this one: the pipe's end does.
+    # A signal to the gateway's group or service does not stop the warden: only the end of the pipe does.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     run(0, 1)

@@ -38,7 +38,7 @@ class ProcessGuard:
         process = self._process
         if process is not None and process.stdout is not None:
             with contextlib.suppress(BlockingIOError):
-                # The warden writes before it kills: if it killed this group, the line is there.
+                # The warden writes before it kills: if it killed this group, the line is already there.
                 self._reports += os.read(process.stdout.fileno(), 65_536)
         *lines, rest = self._reports.split(b"\n")
         most_mb = 0
@@ -72,7 +72,7 @@ class ProcessGuard:
         try:
             self._write(line)
         except (BrokenPipeError, BlockingIOError):
-            # It was killed, or hangs.
+            # The warden was killed, or hangs.
             self._replace()
 
     def _replace(self) -> None:
