@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Generator
 from typing import Any
 
 import orjson
+import pytest
 
+from tests.builders.waiting import PATIENCE_S
 from turnout.console.streams import Pulse, send_rows
 from turnout.problems import TurnoutError
 
@@ -50,6 +53,27 @@ def test_all_streams_share_the_pulse_of_a_moment() -> None:
     assert events[0]["every_s"] == 1.0
 
 
+def test_streams_wait_for_the_same_pulse_and_one_that_ends_leaves_it_to_the_others() -> None:
+    go, make = threading.Event(), Maker()
+
+    def make_slowly() -> dict[str, Any]:
+        assert go.wait(PATIENCE_S)
+        return make()
+
+    pulse = Pulse(make_slowly, 1.0, lambda: 0.0)
+
+    async def read() -> list[dict[str, Any]]:
+        waiting = [asyncio.create_task(pulse.read()) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[0]
+        return [orjson.loads(data) for data in await asyncio.gather(*waiting[1:], pulse.read())]
+
+    assert [data["number"] for data in asyncio.run(read())] == [1] * 5
+
+
 def test_what_cannot_be_read_is_a_warning_and_the_stream_goes_on() -> None:
     make = Maker()
     now = [0.0]
@@ -57,11 +81,11 @@ def test_what_cannot_be_read_is_a_warning_and_the_stream_goes_on() -> None:
     for error, words in ((TurnoutError("the record is odd"), "the record is odd"), (FileNotFoundError("gone"), "gone")):
         make.error = error
         now[0] += 1
-        result = orjson.loads(pulse.read())
+        result = orjson.loads(asyncio.run(pulse.read()))
         assert (result["warning"], result["canaries"]) == (words, {})
     make.error = None
     now[0] += 1
-    assert orjson.loads(pulse.read())["number"] == 3
+    assert orjson.loads(asyncio.run(pulse.read()))["number"] == 3
 
 
 def rows_of(ended: list[str], error: Exception | None = None) -> Generator[dict[str, Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from turnout import __version__
+from turnout.canary.observation.local import ReadCounters
 from turnout.canary.observation.source import ObservationError
 from turnout.canary.report import make_report, report_to_json
 from turnout.canary.rollout.log import RolloutLogError
@@ -72,7 +73,8 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
     """The parts that change each second: counters, verdicts, and the generation of everything else."""
     pulse = empty_pulse(subject.generation())
     try:
-        pulse["traffic"] = describe_traffic(subject.traffic())
+        counters = subject.traffic()
+        pulse["traffic"] = describe_traffic(counters)
         project = subject.project()
     except UnreachableError as error:
         return {**pulse, "warning": str(error)}
@@ -87,7 +89,7 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
         if run is not None:
             pulse["runs"][stage.name] = run
         if stage.canary is not None:
-            pulse["canaries"][stage.name] = describe_canary(subject, project, stage)
+            pulse["canaries"][stage.name] = describe_canary(subject, project, stage, counters)
     return pulse
 
 
@@ -177,11 +179,13 @@ def describe_cell(stage: Stage, model: Model) -> dict[str, Any]:
     }
 
 
-def describe_canary(subject: Subject, project: Project, stage: Stage) -> dict[str, Any]:
-    """The report of `turnout canary status --json`."""
+def describe_canary(subject: Subject, project: Project, stage: Stage, counters: Mapping[str, Any]) -> dict[str, Any]:
+    """The report of `turnout canary status --json`, from counters that were read for all stages, if any were."""
     target = subject.target
     try:
         connection = subject.connection(stage)
+        if counters:
+            connection = replace(connection, source=ReadCounters(counters))
         report = make_report(
             project, stage.name, subject.log, target=target, connection=connection, plan=subject.plan()
         )

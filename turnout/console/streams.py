@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from typing import Any
@@ -32,7 +31,7 @@ class Pulse:
         self._every_s = every_s
         self._clock = clock
         self._latest: tuple[float, bytes] = (float("-inf"), b"")
-        self._lock = threading.Lock()
+        self._making: asyncio.Task[bytes] | None = None
 
     async def follow(self) -> AsyncGenerator[bytes]:
         """Server-sent events, one now and one each `every_s`, until the client disconnects.
@@ -43,25 +42,34 @@ class Pulse:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            yield b"event: pulse\ndata: %b\n\n" % await asyncio.to_thread(self.read)
+            yield b"event: pulse\ndata: %b\n\n" % await self.read()
             # Events that were missed, because a query took long or the client did not read, are not sent afterwards.
             due = max(due + self._every_s, loop.time())
             await asyncio.sleep(due - loop.time())
 
-    def read(self) -> bytes:
-        """The latest pulse as JSON; a new one where it is older than half of `every_s`."""
-        with self._lock:
-            at, data = self._latest
-            if self._clock() - at >= self._every_s / 2:
-                data = orjson.dumps({"every_s": self._every_s, **self._make_or_warn()})
-                self._latest = (self._clock(), data)
+    async def read(self) -> bytes:
+        """The latest pulse as JSON; if it is older than half of `every_s`, a new one, made once for all streams."""
+        at, data = self._latest
+        if self._clock() - at < self._every_s / 2:
             return data
+        if self._making is None:
+            self._making = asyncio.create_task(self._renew())
+        return await asyncio.shield(self._making)  # a stream that ends does not end it for the others
 
-    def _make_or_warn(self) -> dict[str, Any]:
+    async def _renew(self) -> bytes:
         try:
-            return self._make()
+            data = await asyncio.to_thread(self._make_or_warn)
+            self._latest = (self._clock(), data)
+            return data
+        finally:
+            self._making = None
+
+    def _make_or_warn(self) -> bytes:
+        try:
+            pulse = self._make()
         except (TurnoutError, OSError) as error:
-            return empty_pulse(warning=getattr(error, "message", str(error)))
+            pulse = empty_pulse(warning=getattr(error, "message", str(error)))
+        return orjson.dumps({"every_s": self._every_s, **pulse})
 
 
 async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:

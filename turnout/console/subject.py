@@ -6,7 +6,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,15 @@ class Sending:
 
 @dataclass(slots=True)
 class _Cached:
+    folder: Path | None = None
     stamp: tuple[int, int] = (0, 0)
     project: Project | None = None
     plan: Plan | None = None
     connections: dict[str, StageConnection] = field(default_factory=dict)
     logged: LatestRequests | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+    counters: ApiConnection | None = None
+    counters_lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ class Subject:
     @property
     def folder(self) -> Path:
         """The project's folder."""
-        return manifest_path(self.manifest).resolve().parent
+        if self._cached.folder is None:
+            self._cached.folder = manifest_path(self.manifest).resolve().parent
+        return self._cached.folder
 
     @property
     def log(self) -> RolloutLog:
@@ -198,8 +202,10 @@ class Subject:
             return {}
         url = self.target.endpoint_url
         headers = service_headers(find_token(self.folder, url))
-        with closing(ApiConnection(url, timeout_s=TIMEOUT_S)) as connection:
-            answer = connection.request("GET", "/turnout/metrics", headers=headers)
+        with self._cached.counters_lock:
+            if self._cached.counters is None:
+                self._cached.counters = ApiConnection(url, timeout_s=TIMEOUT_S)
+            answer = self._cached.counters.request("GET", "/turnout/metrics", headers=headers)
         if answer.status != 200:
             raise UnreachableError(f"{url}/turnout/metrics answered {answer.status}")
         metrics: Mapping[str, Any] = json.loads(answer.body)

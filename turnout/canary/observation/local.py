@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -35,16 +36,11 @@ class LocalSource:
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
         """Return the counters now."""
-        metrics = self._read(stage)
-        return ObservationStart(metrics["time"], metrics["run"], *_arms(metrics, watched))
+        return ReadCounters(self._read(stage)).start(stage, watched)
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
         """The counts since then."""
-        metrics = self._read(stage)
-        baseline, canary = _arms(metrics, watched)
-        if metrics["run"] == since.run:
-            baseline, canary = _less(baseline, since.baseline), _less(canary, since.canary)
-        return Observation(baseline, canary, tuple(metrics["bounds_s"]))
+        return ReadCounters(self._read(stage)).observe(stage, watched, since)
 
     def _read(self, stage: str) -> Mapping[str, Any]:
         path = f"/turnout/metrics?{urlencode({'stage': stage})}"
@@ -63,12 +59,34 @@ class LocalSource:
         return metrics
 
 
-def _arms(metrics: Mapping[str, Any], watched: Sequence[Watched]) -> tuple[Arm, Arm]:
-    """The baseline's and the canary's counters."""
+@dataclass(frozen=True, slots=True)
+class ReadCounters:
+    """Counters that were read before, of one stage or of all. A page of several stages reads them once.
+
+    Args:
+        metrics: the answer of `/turnout/metrics`.
+    """
+
+    metrics: Mapping[str, Any]
+
+    def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
+        """The counters at the reading."""
+        return ObservationStart(self.metrics["time"], self.metrics["run"], *_arms(self.metrics, stage, watched))
+
+    def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
+        """The counts between `since` and the reading."""
+        baseline, canary = _arms(self.metrics, stage, watched)
+        if self.metrics["run"] == since.run:
+            baseline, canary = _less(baseline, since.baseline), _less(canary, since.canary)
+        return Observation(baseline, canary, tuple(self.metrics["bounds_s"]))
+
+
+def _arms(metrics: Mapping[str, Any], stage: str, watched: Sequence[Watched]) -> tuple[Arm, Arm]:
+    """The counters of a stage's baseline and canary."""
     shares = {False: {pair.baseline.function for pair in watched}, True: {pair.canary.function for pair in watched}}
     counted: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
     for function in metrics["functions"]:
-        if function["function"] in shares[function["canary"]]:
+        if function["stage"] == stage and function["function"] in shares[function["canary"]]:
             counted[function["canary"]].append(function)
     buckets = len(metrics["bounds_s"]) + 1
     return _sum(counted[False], buckets), _sum(counted[True], buckets)
