@@ -15,8 +15,9 @@ import pytest
 from tests.builders.async_project import await_end
 from tests.builders.markdown import Block, comparable, read_blocks, run_block, run_in
 from tests.builders.running_server import RunningServer, running_server
-from turnout.gateway.requests.signing import load_secret, sign_webhook, webhook_secret
+from turnout.gateway.requests.signing import load_secret
 from turnout.manifest.parser import parse_manifest
+from turnout.protocol.requests.webhooks import sign_webhook, webhook_secret
 from turnout.scaffold.new_project import create_project
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,22 +17,14 @@ import pytest
 from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.queued_requests import new_request
 from turnout.gateway.requests import store
-from turnout.gateway.requests.acceptance import check_callback
 from turnout.gateway.requests.database import connect, transaction
 from turnout.gateway.requests.rows import StoredAnswer
-from turnout.gateway.requests.signing import webhook_secret
-from turnout.gateway.requests.webhooks import (
-    MOST_TRIES,
-    CallbackError,
-    Delivery,
-    check_address_is_public,
-    claim_deliveries,
-    deliver,
-    end_delivery,
-)
+from turnout.gateway.requests.webhooks import Delivery, claim_deliveries, deliver, end_delivery
 from turnout.manifest.values import Asynchronous
 from turnout.protocol.requests import states
+from turnout.protocol.requests.callbacks import check_callback
 from turnout.protocol.requests.refusals import Refusal
+from turnout.protocol.requests.webhooks import MOST_TRIES, CallbackError, check_address_is_public, webhook_secret
 
 PUBLIC = Asynchronous(callback_hosts=("hooks.example.com", "other.example.com:8443"))
 PRIVATE = replace(PUBLIC, allow_private_callbacks=True, callback_hosts=("10.0.0.1", "localhost:8000"))

@@ -134,7 +134,8 @@ def secret(*, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
 
     Receivers need it to check the header x-turnout-signature.
     """
-    from turnout.gateway.requests.signing import load_secret, webhook_secret
+    from turnout.gateway.requests.signing import load_secret
+    from turnout.protocol.requests.webhooks import webhook_secret
 
     say(webhook_secret(load_secret(queue_folder(manifest))))
 

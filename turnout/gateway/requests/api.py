@@ -16,15 +16,7 @@ from turnout.gateway.api.asynchronous import AsyncCall
 from turnout.gateway.api.exchange import Exchange, Routed
 from turnout.gateway.api.fields import HOST, fields_of
 from turnout.gateway.requests import store
-from turnout.gateway.requests.acceptance import (
-    CallFingerprint,
-    check_callback,
-    check_identifier,
-    find_caller,
-    fingerprint_call,
-    is_same,
-    make_request,
-)
+from turnout.gateway.requests.acceptance import find_caller, make_request
 from turnout.gateway.requests.files import Content
 from turnout.gateway.requests.policies import MB, Policies
 from turnout.gateway.requests.pump import Observe
@@ -32,22 +24,17 @@ from turnout.gateway.requests.queue import Queue, refusing_when_full
 from turnout.gateway.requests.rows import NewRequest, Stored
 from turnout.gateway.requests.signing import sign_address
 from turnout.gateway.requests.transfers import Transfers, answer_path, part_path
-from turnout.gateway.requests.uploads import (
-    PART_BYTES,
-    UPLOAD_S,
-    Upload,
-    announce,
-    describe_upload,
-    find_upload,
-    read_wish,
-    take_content,
-)
+from turnout.gateway.requests.uploads import Upload, announce, find_upload, take_content
 from turnout.http_server.messages import BodySink, Request, Response
 from turnout.manifest.values import Asynchronous
 from turnout.protocol.naming import CALLBACK_HEADER, UPLOAD_HEADER
+from turnout.protocol.requests.callbacks import check_callback
 from turnout.protocol.requests.description import describe, spell_time
+from turnout.protocol.requests.fingerprints import CallFingerprint, fingerprint_call, is_same
+from turnout.protocol.requests.preferences import check_identifier
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.states import ENDED, RequestState, StepError
+from turnout.protocol.requests.uploads import PART_BYTES, UPLOAD_S, describe_upload, read_wish
 
 log = logging.getLogger("turnout.requests")
 
@@ -124,7 +111,7 @@ class RequestsApi:
         callback, upload_id = headers.get(CALLBACK_HEADER, ""), headers.get(UPLOAD_HEADER, "")
         _check_call(call, policy, callback, upload_id)
         identifier = call.identifier or exchange.request_id
-        called = fingerprint_call(call, callback)
+        called = fingerprint_call(call.path, headers, callback)
         repeated = await self._find_repeated(call, stage, called, upload_id)
         if repeated is None:
             try:
@@ -299,7 +286,7 @@ class RequestsApi:
             base + sign_address(queue.secret, "PUT", part_path(stage, upload.id, number), expires, part_size)
             for number, part_size in enumerate(upload.part_sizes)
         ]
-        return _json(exchange, 201, describe_upload(upload, addresses, spell_time(expires)), [])
+        return _json(exchange, 201, describe_upload(upload.id, size, addresses, spell_time(expires)), [])
 
 
 def _check_call(call: AsyncCall, policy: Asynchronous, callback: str, upload_id: str) -> None:

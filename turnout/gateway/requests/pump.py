@@ -29,13 +29,21 @@ from turnout.gateway.requests.files import Content, sync
 from turnout.gateway.requests.policies import Policies
 from turnout.gateway.requests.queue import LOOK_S, Queue, refusing_when_full
 from turnout.gateway.requests.rows import Claim, StoredAnswer
-from turnout.gateway.requests.webhooks import CallbackError, Delivery, claim_deliveries, deliver, end_delivery
+from turnout.gateway.requests.webhooks import Delivery, claim_deliveries, deliver, end_delivery
 from turnout.protocol.naming import VERSION_HEADER
 from turnout.protocol.requests import states
-from turnout.protocol.requests.outcomes import Outcome, judge_error, judge_status
+from turnout.protocol.requests.outcomes import (
+    Outcome,
+    describe_error,
+    judge_error,
+    judge_status,
+    read_failure,
+    status_of_error,
+)
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.runs import AsyncRun, spell_run
 from turnout.protocol.requests.states import Progress
+from turnout.protocol.requests.webhooks import CallbackError
 from turnout.system.files import file_digest
 
 log = logging.getLogger("turnout.requests")
@@ -288,7 +296,7 @@ class Pump:
             return _without_answer(claim, Invocation(None, "failed", f"malformed answer: {error}"))
         outcome = judge_status(status)
         version = next((value for name, value in headers if name.lower() == VERSION_HEADER), "")
-        failure = {} if outcome is Outcome.DONE else _read_failure(status, body)
+        failure = {} if outcome is Outcome.DONE else read_failure(status, body)
         content, digest = await asyncio.to_thread(self._keep, body, answer_file if said else None)
         return outcome, StoredAnswer(status, headers, content, digest, version, failure)
 
@@ -328,20 +336,10 @@ def _step_of(outcome: Outcome, now: float) -> Callable[[Progress], Progress]:
             return lambda progress: states.fail(progress, now, is_final=outcome is Outcome.FINAL)
 
 
-_STATUS_OF_ERROR = {"timed_out": 504, "throttled": 429, "unknown_function": 500}
-
-
 def _without_answer(claim: Claim, invocation: Invocation) -> tuple[Outcome, StoredAnswer]:
     error = invocation.error or "failed"
     log.error("request %s: %s: %s: %s", claim.id, claim.function, error, invocation.message)
-    code = {"timed_out": "TIMED_OUT", "unknown_function": "UNKNOWN_VERSION", "too_large": "ANSWER_TOO_LARGE"}
-    sentence = {
-        "timed_out": "the run took longer than the version's timeout",
-        "unknown_function": "the version is no longer served",
-        "too_large": "the answer is larger than a function's answer may be",
-    }.get(error, "the function failed or returned a malformed response")
-    failure = {"error": sentence, "code": code.get(error, "FUNCTION_FAILED"), "details": {"attempt": claim.attempt}}
-    return judge_error(error), StoredAnswer(_STATUS_OF_ERROR.get(error, 502), failure=failure)
+    return judge_error(error), StoredAnswer(status_of_error(error), failure=describe_error(error, claim.attempt))
 
 
 def _too_large_for_isolated(claim: Claim) -> StoredAnswer:
@@ -350,14 +348,3 @@ def _too_large_for_isolated(claim: Claim) -> StoredAnswer:
         "or serve without `--isolated`"
     )
     return StoredAnswer(413, failure={"error": message, "code": "PAYLOAD_TOO_LARGE", "details": {}})
-
-
-def _read_failure(status: int, body: bytes) -> dict[str, Any]:
-    """The error in an answer, in the format of the API's errors for any body."""
-    with suppress(orjson.JSONDecodeError):
-        said = orjson.loads(body)
-        if isinstance(said, dict) and isinstance(said.get("error"), str):
-            return {"error": said["error"], "code": str(said.get("code", "")), "details": said.get("details", {})}
-        if isinstance(said, dict) and isinstance(said.get("message"), str):
-            return {"error": said["message"], "code": "FUNCTION_FAILED", "details": {}}
-    return {"error": f"the function answered with status {status}", "code": "FUNCTION_FAILED", "details": {}}

@@ -1,4 +1,4 @@
-"""Signed addresses of bodies and answers, which work without an API key, and signatures of webhooks."""
+"""Signed addresses of bodies and answers, which work without an API key."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 SECRET_FILE = "secret"  # noqa: S105 - the name of a file
-
-SIGNATURE_HEADER = "x-turnout-signature"
-"""Header of a webhook: `t=SECONDS,v1=HEX`, the HMAC-SHA256 of `SECONDS.BODY`."""
 
 
 def load_secret(folder: Path) -> str:
@@ -57,15 +54,3 @@ def check_address(secret: str, method: str, path: str, query: Mapping[str, str],
 def _sign(secret: str, method: str, path: str, expires: int, size: int) -> str:
     message = f"{method}\n{path}\n{expires}\n{size}".encode()
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
-
-
-def sign_webhook(secret: str, body: bytes, now: float) -> str:
-    """Return the value of a webhook's `x-turnout-signature`."""
-    seconds = str(int(now))
-    digest = hmac.new(webhook_secret(secret).encode(), seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
-    return f"t={seconds},v1={digest}"
-
-
-def webhook_secret(secret: str) -> str:
-    """Return the secret that signs webhooks. Receivers know it, so it cannot sign addresses."""
-    return hmac.new(secret.encode(), b"webhooks", hashlib.sha256).hexdigest()

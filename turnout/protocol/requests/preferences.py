@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from turnout.protocol.requests.refusals import Refusal
+
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 IDENTIFIER_RULE = "1-128 letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
 
@@ -17,3 +19,13 @@ def asks_for_async(prefer: str) -> bool:
 def is_identifier(text: str) -> bool:
     """Whether a request can be called this."""
     return _IDENTIFIER.fullmatch(text) is not None
+
+
+def check_identifier(identifier: str) -> None:
+    """Reject an invalid identifier.
+
+    Raises:
+        Refusal: INVALID_IDENTIFIER.
+    """
+    if not is_identifier(identifier):
+        raise Refusal("INVALID_IDENTIFIER", f"the identifier: expected {IDENTIFIER_RULE}, got {identifier[:50]!r}")
