@@ -1,4 +1,4 @@
-"""Pulumi's entry point: deploys the API of the models.yaml beside this folder."""
+"""Pulumi's entry point: deploys the API of the models.yaml next to this folder."""
 
 from pathlib import Path
 

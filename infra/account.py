@@ -1,8 +1,8 @@
-"""The account in the stack's region, as far as the program has to know or do what Pulumi cannot.
+"""The account in the stack's region: what the program needs from it and Pulumi cannot know or do.
 
-Only AWS knows the account's quotas and the layers of earlier deployments, and old versions of a function are no
-resources of Pulumi's. Where boto3 finds other credentials than the provider, or a permission is missing, the program
-goes on without.
+Only AWS knows the account's quotas and the layers of earlier deployments, and old versions of a function are not
+resources of Pulumi. If boto3 finds other credentials than the provider, or a permission is missing, the program
+continues without this information.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from turnout.protocol.naming import ALIAS_VARIABLE, NEXT
 from .naming import Place
 
 DIGEST = "sha256 "
-"""The prefix of a layer version's description; the rest is its zip's digest."""
+"""The prefix of a layer version's description; the digest of its zip follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class AccountSettings:
     """Lambda's settings of the account in one region.
 
     Args:
-        code_bytes: how much all functions' versions and layers may take.
-        code_bytes_used: how much they take.
-        concurrency: calls that may run at once.
+        code_bytes: the limit for the versions and layers of all functions together.
+        code_bytes_used: how much of it is used.
+        concurrency: how many calls may run at once.
     """
 
     code_bytes: int
@@ -38,40 +38,40 @@ class AccountSettings:
 
 
 class Account(Protocol):
-    """The program's questions to the account."""
+    """What the program asks of the account."""
 
     def settings(self, place: Place) -> AccountSettings | None:
-        """Lambda's settings; None where they cannot be read."""
+        """Lambda's settings; None if they cannot be read."""
         ...
 
     def logs_role(self, place: Place) -> str | None:
-        """The role by which API Gateway writes logs, empty where none is set; None where it cannot be read."""
+        """The role with which API Gateway writes logs, empty if none is set; None if it cannot be read."""
         ...
 
     def layers(self, place: Place) -> Mapping[str, Sequence[str]]:
-        """The stack's layers by name, each with its versions' digests, the newest first."""
+        """The stack's layers by name, each with the digests of its versions, newest first."""
         ...
 
     def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
-        """The deployed stages that call functions by the alias `next`; None where that cannot be read.
+        """The deployed stages that call functions through the alias `next`; None if they cannot be read.
 
         Args:
-            place: where.
+            place: account, region and prefix of the stack.
             rest_apis: stage -> the identifier of its API.
         """
         ...
 
     def prune(self, place: Place, functions: Collection[str], keep: int) -> Sequence[tuple[str, str]]:
-        """Delete old versions of functions: all but those that aliases name, the newest, and `keep` more.
+        """Delete old versions of functions. The versions that aliases name, the newest one, and `keep` more stay.
 
         Returns:
-            (function, version) of each one that was deleted.
+            (function, version) of each deleted version.
         """
         ...
 
 
 class BotoAccount:
-    """The account that boto3's credentials lead to, if it is the provider's."""
+    """The account of boto3's credentials, if it is the provider's account."""
 
     def settings(self, place: Place) -> AccountSettings | None:
         """See `Account`; needs `lambda:GetAccountSettings`."""
@@ -139,7 +139,7 @@ class BotoAccount:
         return deleted
 
     def _client(self, place: Place, service: str = "lambda") -> Any:
-        """A service's client, or None where the credentials are another account's."""
+        """A client of one service, or None if the credentials belong to another account."""
         import boto3
         from botocore.config import Config
 
@@ -155,7 +155,7 @@ class BotoAccount:
 
 
 def find_next_stages(client: Any, rest_apis: Mapping[str, str]) -> set[str]:
-    """Return the stages whose variables, or whose canary's, name the alias `next`; a deleted stage names nothing.
+    """Return the stages whose variables or canary overrides name the alias `next`. Deleted stages are skipped.
 
     Args:
         client: boto3's client of API Gateway.
@@ -184,7 +184,7 @@ def _list_layers(client: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _list_old(client: Any, functions: Collection[str], keep: int) -> Iterator[tuple[str, list[str]]]:
-    """One listing of all versions; aliases are asked for only where there are more than may stay."""
+    """List all versions once; query aliases only of functions with more versions than may stay."""
     versions: dict[str, list[str]] = {}
     for page in client.get_paginator("list_functions").paginate(FunctionVersion="ALL"):
         for function in page["Functions"]:
@@ -198,12 +198,12 @@ def _list_old(client: Any, functions: Collection[str], keep: int) -> Iterator[tu
 
 
 def find_old(versions: Sequence[str], aliases: Sequence[Mapping[str, Any]], keep: int) -> list[str]:
-    """The versions of a function that nothing needs, the oldest first.
+    """Return the versions of a function that nothing needs, oldest first.
 
     Args:
-        versions: numbers of all of them.
-        aliases: as ListAliases has them; a weighted alias names two versions.
-        keep: how many stay beside the newest and those that aliases name.
+        versions: the numbers of all versions.
+        aliases: as ListAliases returns them; a weighted alias names two versions.
+        keep: how many versions stay in addition to the newest and those that aliases name.
     """
     named = {alias["FunctionVersion"] for alias in aliases}
     for alias in aliases:

@@ -1,7 +1,7 @@
 """One REST API: the document, its deployment, its stages.
 
-The text is known at preview, so that a preview shows which routes change, and its hash decides whether anything is
-deployed.
+The document is known at preview time, so a preview shows which routes change, and the document's hash decides whether a
+new deployment is made.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .stages import ApiStage, ApiStageArgs
 
 @dataclass(frozen=True, slots=True)
 class RestApiArgs:
-    """The parts of an API.
+    """Arguments of an API.
 
     Args:
-        api: as planned.
+        api: the API from the plan.
         document: its OpenAPI document, JSON.
-        logs: of the access logs.
-        network: from where the API can be reached.
-        after: what must exist before a stage sends it traffic.
-        roles: the roles that the document names; they exist before API Gateway imports it.
-        disable_execute_api: whether the API is reached through a domain alone.
+        logs: settings of the access logs.
+        network: from where the API can be called.
+        after: resources that must exist before a stage sends it traffic.
+        roles: the roles that the document names; they must exist before API Gateway imports it.
+        disable_execute_api: whether the API can be called only through a custom domain.
     """
 
     api: Api
@@ -45,7 +45,7 @@ class RestApiArgs:
 
 IMPORT = {"ignore": "documentation"}
 """Parameters of PutRestApi. Without `ignore`, the import makes a documentation part of every `description` and
-`summary`; an API has at most 2,000 of them. The stages' own `/openapi.json` has all of the documentation.
+`summary`, and an API may have at most 2,000 of them. The stages' own `/openapi.json` contains all of the documentation.
 Source: botocore, `PutRestApi.parameters`; API Gateway Developer Guide, "Quotas".
 """
 
@@ -54,8 +54,8 @@ class ApiComponent(pulumi.ComponentResource):
     """An API with its stages.
 
     Attributes:
-        rest_api: its resource.
-        rest_api_id: AWS's identifier.
+        rest_api: the Pulumi resource.
+        rest_api_id: the identifier that AWS assigned.
         stages: name -> stage.
     """
 

@@ -1,4 +1,4 @@
-"""The result of `deploy()`: the resources by their names in models.yaml, for a Pulumi program that adds to them."""
+"""The result of `deploy()`: resources by their names in models.yaml, for Pulumi programs that add to them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class DeployedProject:
     Args:
         plan: the plan made from models.yaml.
         place: account, region and the prefix of all names.
-        rest_apis: stage -> its API. Stages with equal documents share one.
+        rest_apis: stage -> its API. Stages with equal documents share one API.
         stages: stage -> its resource.
         endpoints: stage -> its address.
-        api_keys: stage with `auth: api_key` -> its key, secret.
+        api_keys: stage with `auth: api_key` -> its key, as a secret.
         functions: name -> its resource.
         aliases: name of a function -> its alias `live`.
-        roles: function -> its role, and `integration`; empty for existing roles.
+        roles: function -> its role, and `integration` -> API Gateway's; empty if existing roles are used.
         dashboard: the stack's dashboard.
     """
 

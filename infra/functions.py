@@ -1,4 +1,4 @@
-"""One Lambda function with its log, its aliases and what keeps it warm."""
+"""One Lambda function with its log group, its aliases and its warm-up settings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .stack.settings import StackSettings
 
 @dataclass(frozen=True, slots=True)
 class ServedFunctionArgs:
-    """The parts of a function.
+    """Arguments of a function.
 
     Args:
-        function: as planned.
-        role_arn: what it runs as.
-        code: where its zip is.
-        layers: ARNs.
-        log_group: that several functions write to; None where it gets one of its own.
-        settings: of the stack: networks, keys and logs.
-        has_next: whether it also has the alias `next`, which only a release canary calls.
-        keep_live: whether the alias `live` stays at the code that it names now: a stage has a release canary.
-        environment: variables of our own beside the manifest's.
-        after: what its code needs when it starts; with SnapStart it starts while it is published.
+        function: the function from the plan.
+        role_arn: the role that the function runs as.
+        code: location of its zip.
+        layers: ARNs of its layers.
+        log_group: a log group shared by several functions; None if the function gets its own.
+        settings: the stack's settings: networks, keys and logs.
+        has_next: whether it also has the alias `next`, which only release canaries call.
+        keep_live: whether the alias `live` keeps its current version, because a stage has a release canary.
+        environment: Turnout's own variables, in addition to the manifest's.
+        after: resources that its code needs at start; with SnapStart it starts while it is published.
     """
 
     function: Function
@@ -50,12 +50,12 @@ class ServedFunctionArgs:
 
 
 class ServedFunction(pulumi.ComponentResource):
-    """A function that API Gateway and the routers call by its alias `live`, in a release canary by `next`.
+    """A function that API Gateway and the routers call through its alias `live`, in release canaries through `next`.
 
     Attributes:
-        function: its resource.
-        live: its alias.
-        aliased: the version of each alias, known once the alias is what it is to be.
+        function: the Lambda function.
+        live: the alias.
+        aliased: the version of each alias, known once the alias is up to date.
     """
 
     def __init__(self, name: str, args: ServedFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -121,13 +121,16 @@ class ServedFunction(pulumi.ComponentResource):
 
 
 SHADOW_AGE_S = 60
-"""Time that a copy may wait in Lambda's queue: the least that Lambda allows."""
+"""Time that a shadow copy may wait in Lambda's queue: the minimum that Lambda allows."""
 
 
 def _make_event_config(
     name: str, of: aws.lambda_.Function, alias: aws.lambda_.Alias, opts: pulumi.ResourceOptions
 ) -> None:
-    """A shadow's copies are sent once: Lambda repeats a failing asynchronous call twice otherwise, within six hours."""
+    """Send a shadow's copies only once.
+
+    By default, Lambda retries a failing asynchronous call twice, within six hours.
+    """
     aws.lambda_.FunctionEventInvokeConfig(
         name,
         function_name=of.name,

@@ -1,6 +1,6 @@
-"""Limits of AWS that can be known only now: sizes of what was built, lengths of names with the account in them.
+"""Limits of AWS that can be checked only at deployment: sizes of packages, lengths of names that contain the account.
 
-What depends on models.yaml alone is the plan's affair (turnout/plan/checks/quotas.py).
+The plan checks what depends on models.yaml alone (turnout/plan/checks/quotas.py).
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .packages import is_large
 _PLAIN_STACK = re.compile(r"[a-z0-9]+")
 
 NAME_CHARACTERS = 64
-"""Of roles and of EventBridge's rules."""
+"""Longest name of a role and of an EventBridge rule."""
 
 BUCKET_CHARACTERS = 63
 
 
 def check_names(plan: Plan, place: Place, outputs: Outputs | None) -> None:
-    """That a stack which an older version deployed keeps its names, and with them its addresses.
+    """Check that a stack deployed by an older version keeps its names, and with them its addresses.
 
     Args:
-        plan: names the stack.
-        place: has the prefix of the names to come.
-        outputs: of the last deployment; None where they are not known.
+        plan: contains the stack's name.
+        place: contains the prefix of the new names.
+        outputs: outputs of the last deployment; None if they are unknown.
 
     Raises:
-        pulumi.RunError: every resource would be made anew under another name.
+        pulumi.RunError: every resource would be replaced by one with another name.
     """
     old = plain_prefix(plan.platform, plan.stack)
     functions = (outputs or {}).get("functions") or ()
@@ -65,17 +65,17 @@ def check_limits(
     keep_versions: int = KEPT_VERSIONS,
     account: AccountSettings | None = None,
 ) -> None:
-    """Check that AWS accepts what was built, under the names that it gets, in this account.
+    """Check that AWS accepts what was built, with its names, in this account.
 
     Args:
-        plan: what is deployed.
-        place: where to.
+        plan: the plan that is deployed.
+        place: account, region and prefix of the stack.
         built: the packages.
-        keep_versions: how many old versions of each function and layer stay.
-        account: what AWS allows the account; None where that could not be read.
+        keep_versions: how many old versions of each function and layer are kept.
+        account: the account's quotas; None if they could not be read.
 
     Raises:
-        pulumi.RunError: it would not; the message says all of it.
+        pulumi.RunError: AWS would reject something; the message lists all of it.
     """
     problems = [*_too_large(built), *_too_long(plan, place, built), *_elsewhere(plan, place)]
     if account is not None:
@@ -94,7 +94,7 @@ def check_limits(
 def _over_account(
     plan: Plan, built: Sequence[BuiltPackage], keep_versions: int, account: AccountSettings
 ) -> Iterator[str]:
-    """Check the account's quotas, which would stop an update in the middle."""
+    """Check the account's quotas; exceeding one would stop an update in the middle."""
     needed = sum(package.zip_bytes for package in built) * (keep_versions + 2)
     if needed > account.code_bytes:
         yield (
@@ -113,7 +113,7 @@ def _over_account(
 
 
 def _elsewhere(plan: Plan, place: Place) -> Iterator[str]:
-    """A bucket is in the stack's region, and the key that it is encrypted with in the bucket's."""
+    """Check that a bucket is in the stack's region, and its encryption key in the bucket's region."""
     for served in plan.versions:
         version = served.version
         region = version.kms_key_arn.split(":")[3] if version.kms_key_arn else place.region

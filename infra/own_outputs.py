@@ -1,6 +1,6 @@
-"""Reads the outputs of this stack's last `pulumi up` before anything is made.
+"""Reads the outputs of this stack's last `pulumi up` before any resource is created.
 
-The engine answers it from its state, in a preview, too. After `pulumi destroy` there is nothing.
+The engine returns them from its state, also in a preview. After `pulumi destroy` there are none.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 import pulumi
 
 READ = "pulumi:pulumi:readStackOutputs"
-"""The engine's own function, the one that stack references are made of."""
+"""The engine's function behind stack references."""
 
 
 def read_own_outputs() -> Mapping[str, Any] | None:
-    """Return the outputs, empty where nothing is deployed; None where the engine does not know."""
+    """Return the outputs, empty if nothing is deployed; None if the engine does not know them."""
     name = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     try:
         answer = pulumi.runtime.invoke(READ, {"name": name}).value

@@ -1,6 +1,6 @@
-"""Packages on their way to Lambda: sent with the function, or through S3 where they are too large for that.
+"""Uploads packages to Lambda: directly with the function, or through S3 if they are too large for that.
 
-An object is named by its contents' digest, so an unchanged one is not sent again.
+An object is named by the digest of its content, so an unchanged one is not sent again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RUNTIME = f"python{LAMBDA_PYTHON}"
 
 
 class PackageCode(TypedDict, total=False):
-    """The arguments that say where a function's or a layer's zip is."""
+    """The arguments with the location of a function's or a layer's zip."""
 
     code: pulumi.Archive
     s3_bucket: pulumi.Input[str]
@@ -35,11 +35,11 @@ class PackagesArgs:
     """The zips of a stack.
 
     Args:
-        place: names the bucket.
-        built: functions' and layers'.
-        stored: the models that functions fetch; those in other buckets are there already.
+        place: contains the bucket's name.
+        built: packages of functions and layers.
+        stored: the models that functions fetch at start; those in other buckets are not uploaded.
         kept: layer versions of earlier deployments.
-        kms_key_arn: of the key that encrypts the bucket, or empty for S3's own.
+        kms_key_arn: the key that encrypts the bucket, or empty for S3's own key.
     """
 
     place: Place
@@ -51,11 +51,11 @@ class PackagesArgs:
 
 @dataclass(frozen=True, slots=True)
 class KeptLayer:
-    """A layer version of an earlier deployment that stays.
+    """A layer version of an earlier deployment that is kept.
 
     Args:
         layer: its name on AWS.
-        digest: of its zip.
+        digest: digest of its zip.
     """
 
     layer: str
@@ -63,7 +63,7 @@ class KeptLayer:
 
 
 class Packages(pulumi.ComponentResource):
-    """The layers, and the bucket with what cannot be sent directly; no bucket where everything can."""
+    """The layers, and the bucket with packages that cannot be sent directly; no bucket if all of them can."""
 
     def __init__(self, name: str, args: PackagesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:Packages", name, None, opts)
@@ -84,11 +84,11 @@ class Packages(pulumi.ComponentResource):
         self.register_outputs({})
 
     def code_of(self, package: str) -> PackageCode:
-        """The path of a function's zip."""
+        """Return the location of a function's zip."""
         return self._code[package]
 
     def layers_of(self, package: str) -> list[pulumi.Input[str]]:
-        """ARNs of the layers that a function's zip needs: one, or none."""
+        """Return the ARNs of the layers that a function needs: one, or none."""
         layer = self._built[package].layer
         return [self._layers[layer]] if layer else []
 
@@ -162,7 +162,7 @@ class Packages(pulumi.ComponentResource):
         return layer.arn
 
     def _keep_layer(self, kept: KeptLayer, place: Place) -> None:
-        """Declare what is there already, so that Pulumi does not delete it. Nothing of it can change."""
+        """Declare an existing layer version so that Pulumi does not delete it. Its properties cannot change."""
         code = next(self._code[package.name] for package in self._built.values() if package.kind == "layer")
         aws.lambda_.LayerVersion(
             _resource_name(place, kept.layer, kept.digest),
@@ -176,25 +176,26 @@ class Packages(pulumi.ComponentResource):
 
 
 def layer_name(place: Place, package: str) -> str:
-    """A layer's name on AWS, which allows no dots."""
+    """Return a layer's name on AWS, where dots are not allowed."""
     return place.name(package.replace(".", "-"))
 
 
 def _resource_name(place: Place, layer: str, digest: str) -> str:
-    """The name of one content's resource: another content is another resource, which may stay beside it."""
+    """Return a resource name for one content: another content makes another resource, so both can exist."""
     return f"{layer.removeprefix(place.name(''))}-{digest[:16]}"
 
 
 def find_kept(
     built: Sequence[BuiltPackage], there: Mapping[str, Sequence[str]], place: Place, keep: int | None
 ) -> list[KeptLayer]:
-    """The layer versions of earlier deployments that stay.
+    """Return the layer versions of earlier deployments that are kept.
 
     Args:
-        built: the packages of this one.
-        there: the stack's layers as AWS has them, with their contents' digests, the newest first.
-        place: names the layers.
-        keep: how many of each stay beside the present one; None keeps all, while a release's baseline may use them.
+        built: the packages of this deployment.
+        there: the stack's existing layers on AWS with the digests of their content, newest first.
+        place: contains the layers' names.
+        keep: how many of each are kept in addition to the current one; None keeps all, while a release's baseline may
+            use them.
     """
     present = {layer_name(place, package.name): package.digest for package in built if package.kind == "layer"}
     if not present:
@@ -207,5 +208,5 @@ def find_kept(
 
 
 def is_large(package: BuiltPackage) -> bool:
-    """Whether Lambda takes the zip through S3 only."""
+    """Whether Lambda accepts the zip only through S3."""
     return package.zip_bytes > DIRECT_ZIP_BYTES

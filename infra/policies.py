@@ -1,4 +1,4 @@
-"""IAM policies as JSON: who may take a role, and what a role may do."""
+"""IAM policies as JSON: who may assume a role, and what a role may do."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LAMBDA = "lambda.amazonaws.com"
 API_GATEWAY = "apigateway.amazonaws.com"
 
 SENDS_SOURCE_ACCOUNT = frozenset({LAMBDA})
-"""Services that may send `aws:SourceAccount` when they assume a role. API Gateway never does: a trust policy that
-demands it makes every request a 500, and its account settings refuse the role for logs.
+"""Services that may send `aws:SourceAccount` when they assume a role. API Gateway never does: with a trust policy that
+requires it, every request returns 500, and the account settings reject the role for logs.
 """
 
 
 def render_trust(place: Place, service: str) -> str:
     """Return the trust policy of a role that one service assumes.
 
-    Where the service may name the account on whose behalf it acts, it has to be this one. `StringEqualsIfExists`,
-    because Lambda's documentation does not promise that it always does.
-    Source: IAM User Guide, "The confused deputy problem".
+    If the service may send the account on whose behalf it acts, it must be this account. The condition is
+    `StringEqualsIfExists`, because Lambda's documentation does not promise that the account is always sent. Source: IAM
+    User Guide, "The confused deputy problem".
     """
     statement: Statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     if service in SENDS_SOURCE_ACCOUNT:
@@ -34,35 +34,36 @@ def render_trust(place: Place, service: str) -> str:
 
 
 def render_policy(statements: Sequence[Statement]) -> str:
-    """The policy document of these statements."""
+    """Return the policy document of these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, separators=(",", ":"))
 
 
 def allow(actions: Sequence[str], resources: Sequence[str]) -> Statement:
-    """A statement that allows actions on resources."""
+    """Return a statement that allows actions on resources."""
     return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
 
 
 def allow_logs(place: Place, log_group: str) -> Statement:
-    """Allows writing to an existing log group; `*` in its name is IAM's wildcard."""
+    """Return a statement that allows writing to an existing log group; `*` in its name is IAM's wildcard."""
     return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [place.log_stream_arns(log_group)])
 
 
 def allow_invoke(place: Place, functions: Sequence[str]) -> Statement:
-    """Allows calling functions by their aliases."""
+    """Return a statement that allows calling functions through their aliases."""
     return allow(["lambda:InvokeFunction"], [arn for name in functions for arn in place.function_arns(name)])
 
 
 def deny_invoke(place: Place, functions: Sequence[str]) -> Statement:
-    """Denies calling functions that the pattern of `allow_invoke` covers."""
+    """Return a statement that denies calling functions that the pattern of `allow_invoke` matches."""
     return {**allow_invoke(place, functions), "Effect": "Deny"}
 
 
 DESCRIBE_ALARMS = allow(["cloudwatch:DescribeAlarms"], ["*"])
-"""A narrower resource hides composite alarms. Source: CloudWatch API Reference, "DescribeAlarms"."""
+"""With a narrower resource, DescribeAlarms hides composite alarms. Source: CloudWatch API Reference, "DescribeAlarms".
+"""
 
 TRACE = allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
-"""X-Ray has no resources to name for these two. Source: Service Authorization Reference, "AWS X-Ray"."""
+"""X-Ray has no resource ARNs for these two actions. Source: Service Authorization Reference, "AWS X-Ray"."""
 
 VPC_ACCESS = allow(
     [
@@ -75,6 +76,6 @@ VPC_ACCESS = allow(
     ],
     ["*"],
 )
-"""Lambda's actions in a function's name to connect it to a VPC. Source: the managed policy
+"""Actions that Lambda performs with the function's role to connect it to a VPC. Source: the managed policy
 `AWSLambdaVPCAccessExecutionRole`, whose resource is `*`.
 """

@@ -1,6 +1,6 @@
-"""The program: everything that a models.yaml asks for, from the file to the stack's exports.
+"""The Pulumi program: deploys everything in models.yaml and exports the stack's outputs.
 
-Every problem of the files is reported before the first resource, as `turnout validate` reports it.
+All problems of the files are reported before the first resource is created, as `turnout validate` reports them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
 
 
 def load_whole_project(folder: Path) -> Project:
-    """The project, with what lies in S3; a ProblemsError also where a version cannot be opened."""
+    """Load the project with its models in S3; raise a ProblemsError also if a version cannot be opened."""
     disable_telemetry()
     project = fetch_remote(load_project(folder))
     check_opens(project, try_versions(project))
@@ -77,7 +77,7 @@ def load_whole_project(folder: Path) -> Project:
 
 
 def build_zips(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
-    """The packages as `turnout build` builds them, in the same place."""
+    """Build the packages as `turnout build` does, into the same folder."""
     out = project.manifest.path.parent / CACHE_DIR / "packages"
     return build_packages(project, out=out, routers=find_routers(project, plan))
 
@@ -89,19 +89,19 @@ def deploy(
     build: Build = build_zips,
     account: Account | None = None,
 ) -> DeployedProject:
-    """Everything that `folder`'s models.yaml asks for.
+    """Deploy everything in the models.yaml of `folder`.
 
     Args:
-        folder: the project's.
-        load: reads it.
-        build: makes the packages.
-        account: what is asked of it beside Pulumi; the one that boto3 finds where nothing else is said.
+        folder: the project's folder.
+        load: loads the project.
+        build: builds the packages.
+        account: what the program asks of the account besides Pulumi; by default the account that boto3 finds.
 
     Returns:
-        The resources that a program goes on with.
+        The resources, for a program that adds to them.
 
     Raises:
-        pulumi.RunError: the files or the configuration cannot be used; nothing has been made.
+        pulumi.RunError: the files or the configuration are invalid; nothing was created.
     """
     disable_telemetry()
     settings = read_settings()
@@ -160,7 +160,7 @@ def check_asynchronous(manifest: Manifest) -> None:
 
 
 def check_stranded(plan: Plan, outputs: Outputs) -> None:
-    """Raise a pulumi.RunError where a stage with a canary would keep routes whose stage variables go."""
+    """Raise a pulumi.RunError if a stage with a canary would keep routes whose stage variables are removed."""
     for stage, models in find_stranded(plan, outputs).items():
         raise pulumi.RunError(
             f"stages.{stage}.canary: the choices of {len(models)} models would be packed into shared stage variables, "
@@ -170,16 +170,16 @@ def check_stranded(plan: Plan, outputs: Outputs) -> None:
 
 
 def find_place(prefix: str, role_path: str = "/") -> Place:
-    """The account and region of the provider's credentials and configuration."""
+    """Return the account and region from the provider's credentials and configuration."""
     partition, region = aws.get_partition().partition, aws.get_region().region
     return Place(partition, region, aws.get_caller_identity().account_id, prefix, role_path)
 
 
 def render_documents(project: Project, plan: Plan, place: Place, settings: StackSettings) -> Iterator[tuple[str, str]]:
-    """(API, its document as text): nothing in it has to be made first.
+    """Return (API, its document as text); the documents depend on no created resource.
 
     Raises:
-        ProblemsError: API Gateway would refuse one for its size.
+        ProblemsError: a document is too large for API Gateway.
     """
     uri_of = lambda_uri(place.partition, place.region, place.account)
     credentials = settings.roles.integration_arn or place.role_arn(place.integration_role)
@@ -198,7 +198,7 @@ KEPT_NEXT = (
 
 @dataclass(frozen=True)
 class Stack:
-    """The plan and the place of a deployment."""
+    """The plan of a deployment, and where it is deployed."""
 
     project: Project
     plan: Plan
@@ -212,10 +212,10 @@ class Stack:
 
     @functools.cached_property
     def has_next(self) -> bool:
-        """Whether functions have the alias `next`: a release canary is on, or asked for, or has just ended.
+        """Whether functions have the alias `next`: a release canary is on, is requested, or has just ended.
 
-        A stage that calls `next` until this deployment changes it, or after `turnout canary promote --now`, must not
-        lose it: the deployment after it takes the alias away.
+        A stage may still call `next` until this deployment changes it, or after `turnout canary promote --now`. The
+        alias must not be removed then: the next deployment removes it.
         """
         if self.is_release or self.settings.next_alias is not None:
             return self.is_release or self.settings.next_alias is True
@@ -228,12 +228,12 @@ class Stack:
 
     @property
     def is_release(self) -> bool:
-        """Whether some stage has a release canary, whose baseline keeps its code, its layer and its deployment."""
+        """Whether a stage has a release canary, whose baseline keeps its code, its layer and its deployment."""
         return any(stage.canary and stage.canary.release for api in self.plan.apis for stage in api.stages)
 
 
 def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[BuiltPackage]) -> DeployedProject:
-    """Every resource, and the exports."""
+    """Make every resource, and the exports."""
     plan, place, settings = stack.plan, stack.place, stack.settings
     # A stage sends no traffic before its functions exist, and writes no log before it is allowed to.
     stored = tuple(find_stored(plan, built, place, settings.keys.bucket))
@@ -293,7 +293,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
 
 
 def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, ApiComponent]) -> None:
-    """Delete the functions' old versions once every alias and stage is what it is to be; never in a preview."""
+    """Delete old versions of the functions after all aliases and stages are up to date; never in a preview."""
     names = [function.name for function in stack.plan.functions]
     if any(api.has_consumers for api in stack.plan.apis):
         names.append(stack.place.name(CALLERS))
@@ -315,7 +315,7 @@ def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapp
 def make_functions(
     stack: Stack, built: Sequence[BuiltPackage], stored: Sequence[StoredModel], roles: Roles
 ) -> Iterator[ServedFunction]:
-    """Every function with its alarms and its package."""
+    """Make every function with its alarms and its package."""
     plan, place, settings = stack.plan, stack.place, stack.settings
     tagged = tagging(settings.tags)
     kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
@@ -345,7 +345,7 @@ def make_functions(
 
 
 def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
-    """The authorizer, where some stage has consumers."""
+    """Make the authorizer, if a stage has consumers."""
     stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
     keys = rows_of(stack.plan, stages)
     if keys:
@@ -353,7 +353,7 @@ def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
 
 
 def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
-    """The domain, where one is named, and its exports: the stages' addresses do not depend on their APIs."""
+    """Make the domain, if one is configured, and its exports: the stages' addresses do not depend on their APIs."""
     domain = stack.domain
     if domain is None:
         return
@@ -366,7 +366,7 @@ def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
 
 
 def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
-    """The guard rail, where a canary is on that an alarm may end."""
+    """Make the guard rail, if there is a canary that an alarm may end."""
     guarded = list(find_guarded(stack.plan, stack.project.manifest, apis))
     if guarded:
         rail = GuardRailArgs(stack.place, guarded, stack.settings)
@@ -374,7 +374,7 @@ def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
 
 
 def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwatch.Dashboard) -> None:
-    """What `pulumi stack output` prints: each stage's address, key and API, and what it serves."""
+    """Export what `pulumi stack output` prints: address, key and API of each stage, and what it serves."""
     stages = {name: (api, stage) for api in apis.values() for name, stage in api.stages.items()}
     pulumi.export("endpoints", {name: stage.stage.invoke_url for name, (_, stage) in stages.items()})
     pulumi.export("api_keys", {name: stage.key for name, (_, stage) in stages.items() if stage.key is not None})
@@ -388,7 +388,7 @@ def export(plan: Plan, apis: Mapping[str, ApiComponent], dashboard: aws.cloudwat
 
 
 def served_by(stage: StagePlan) -> dict[str, Any]:
-    """A stage's variables and canary as deployed, for `turnout canary status --outputs`."""
+    """Return a stage's variables and canary as deployed, for `turnout canary status --outputs`."""
     canary = stage.canary
     return {
         "variables": dict(stage.variables),

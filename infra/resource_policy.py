@@ -1,8 +1,8 @@
 """The resource policy of a REST API, which defines from where the API can be called.
 
-It is part of the OpenAPI document, because an import overwrites a policy that is set elsewhere.
-Source: API Gateway Developer Guide, "API Gateway resource policy examples", "How API Gateway resource policies affect
-authorization workflow".
+It is part of the OpenAPI document, because an import overwrites a policy that is set elsewhere. Source: API Gateway
+Developer Guide, "API Gateway resource policy examples", "How API Gateway resource policies affect authorization
+workflow".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .stack.settings import NetworkSettings
 
 INVOKE = "execute-api:Invoke"
 ANYWHERE = "execute-api:/*"
-"""In a document, API Gateway completes this with the API's own ARN."""
+"""In a document, API Gateway prepends the API's own ARN to this."""
 
 SIGNED = "iam"
 
@@ -35,7 +35,7 @@ def extend_document(document: dict[str, Any], api: Api, place: Place, network: N
 
 
 def build_statements(api: Api, place: Place, network: NetworkSettings) -> Iterator[dict[str, Any]]:
-    """Yield the statements; none for an API that everyone may reach.
+    """Yield the policy's statements; none for an API without restrictions.
 
     A signed call (`auth: iam`) needs the caller's own permission, which a statement that allows everyone would replace.
     Therefore only the account is allowed, and everyone for the health routes, which are not signed.

@@ -1,8 +1,8 @@
-"""Roles: one for the functions of all models, one for each router, one by which API Gateway calls the functions.
+"""Roles: one for the functions of all models, one for each router, and one with which API Gateway calls the functions.
 
-The functions are named by patterns that the stack's prefix begins, not one by one: 300 of them do not fit into the
-10,240 characters of a role's policies, and a new version would change the policy of everything that calls it. Nothing
-else has a name with that prefix and an underscore (`Place.prefix`).
+Functions are matched by patterns with the stack's prefix, not listed one by one: 300 of them do not fit into the 10,240
+characters of a role's policies, and each new version would change the policy of everything that calls it. Nothing else
+has a name with that prefix and an underscore (`Place.prefix`).
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from .stack.settings import StackSettings
 from .stored_models import StoredModel
 
 MODELS = "models"
-"""The role that no single function has. No function is called like that: a model's has two words."""
+"""The role that all models' functions share. No function has this name: a model's function name has two words."""
 
 
 @dataclass(frozen=True, slots=True)
 class RolesArgs:
-    """The parts of the roles.
+    """Arguments of the roles.
 
     Args:
-        place: names the resources.
-        plan: names the functions, and the models that a graph calls.
-        stored: the models that functions fetch.
-        settings: of the stack: existing roles, rules for those that are made, networks and keys.
+        place: account, region and prefix of the stack.
+        plan: contains the functions and the models that a graph calls.
+        stored: the models that functions fetch from S3.
+        settings: the stack's settings: existing roles, rules for new roles, networks and keys.
     """
 
     place: Place
@@ -57,14 +57,14 @@ class RolesArgs:
 
 
 POLICY_CHARACTERS = 10_240
-"""Of all inline policies of a role. Source: IAM User Guide, "IAM and AWS STS quotas"."""
+"""Most characters in all inline policies of a role. Source: IAM User Guide, "IAM and AWS STS quotas"."""
 
 
 class Roles(pulumi.ComponentResource):
-    """Every role of the functions and of the API, unless the company has made them.
+    """Every role of the functions and of the API, unless the company has already made them.
 
     Attributes:
-        made: the roles that this stack makes, by their names.
+        made: the roles that this stack makes, by name.
     """
 
     def __init__(self, name: str, args: RolesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -102,12 +102,12 @@ def make_role(
     """Make a role that one service assumes, under the stack's rules for roles.
 
     Args:
-        name: of the resource.
-        role_name: on AWS.
+        name: name of the resource.
+        role_name: name on AWS.
         service: the service that assumes it.
-        place: its account and its path.
-        boundary_arn: of the permissions boundary, or empty.
-        opts: of the resource.
+        place: contains the account and the path of roles.
+        boundary_arn: the permissions boundary, or empty.
+        opts: options of the resource.
     """
     return aws.iam.Role(
         name,
@@ -120,14 +120,17 @@ def make_role(
 
 
 def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
-    """(role, the functions that run as it, what they may do): the models share one, unless they read an object."""
+    """Return (role, the functions that run as it, its statements).
+
+    Models share one role, unless they read an object of their own.
+    """
     common = list(_of_all(args.settings))
     for role, functions, statements in _plan_own(args):
         yield role, functions, [*statements, *common]
 
 
 def _of_all(settings: StackSettings) -> Iterator[Statement]:
-    """What every function needs for the stack's networks and keys."""
+    """Return what every function needs for the stack's networks and keys."""
     if settings.network.subnet_ids:
         yield VPC_ACCESS
     if settings.keys.environment:
@@ -135,7 +138,7 @@ def _of_all(settings: StackSettings) -> Iterator[Statement]:
 
 
 def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
-    """What each role allows whatever the stack's settings are."""
+    """Return the statements of each role that do not depend on the stack's settings."""
     place, plan = args.place, args.plan
     graphs = {graph.model: graph.node for graph in plan.graphs}
     models = [function for function in plan.functions if function.kind == "model"]
@@ -171,7 +174,7 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
 
 
 def choose_fitting(narrow: list[Statement], wide: list[Statement]) -> list[Statement]:
-    """Return the statements that name each resource, or those with patterns where IAM has no room for so many names."""
+    """Return the statements that name each resource, or those with patterns if the names exceed IAM's limit."""
     return narrow if len(render_policy(narrow)) <= POLICY_CHARACTERS else wide
 
 
@@ -182,14 +185,17 @@ def _of_models(place: Place, log_group: str, functions: Sequence[Function]) -> I
 
 
 def _reading(model: StoredModel, objects: Sequence[str]) -> Iterator[Statement]:
-    """Getting a model's files; a bucket under a customer's key also needs permission to use that key."""
+    """Return the statements for reading a model's files.
+
+    A bucket with a customer's key also needs permission to use the key.
+    """
     yield allow(["s3:GetObject"], objects)
     if model.kms_key_arn:
         yield allow(["kms:Decrypt"], [model.kms_key_arn])
 
 
 def find_called(model: str, graphs: Mapping[str, Node]) -> frozenset[str]:
-    """The models whose versions a model's router calls: its own, or all that its graph reaches."""
+    """Return the models whose versions a model's router calls: its own, or all that its graph reaches."""
     if model not in graphs:
         return frozenset({model})
     return frozenset().union(*(find_called(call.model, graphs) for _, call in calls_of(graphs[model])))

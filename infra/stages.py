@@ -1,4 +1,4 @@
-"""One stage of an API: its variables, its canary, its throttle, its log and its key."""
+"""One stage of an API: its variables, its canary, its throttle, its log group and its key."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from .observability.access_logs import make_log_groups, render_format
 from .stack.log_groups import LogSettings
 
 HEALTH_RATE, HEALTH_BURST = 10_000, 5_000
-"""Of health, which the stage's own throttle must not refuse: an account's limits, which hold for all of its APIs."""
+"""Limits for the health routes, which the stage's own throttle must not limit: the account's limits, which apply to all
+of its APIs.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiStageArgs:
-    """The parts of a stage.
+    """Arguments of a stage.
 
     Args:
-        stage: as planned.
+        stage: the stage from the plan.
         api: the API's name.
-        rest_api: its resource.
+        rest_api: the API's resource.
         deployment: the newest one.
-        logs: of the access log.
-        web_acl_arn: of the web ACL that checks its requests, or empty.
+        logs: settings of the access log.
+        web_acl_arn: the web ACL that checks its requests, or empty.
         health_paths: paths that are not throttled.
-        after: what must be there before a stage sends it traffic.
+        after: resources that must exist before the stage sends them traffic.
     """
 
     stage: StagePlan
@@ -46,7 +48,7 @@ class ApiStageArgs:
 class ApiStage(pulumi.ComponentResource):
     """A stage, `https://ID.execute-api.REGION.amazonaws.com/prod`.
 
-    `key` is the stage's own, None where it has none; `consumer_keys` are those of its consumers, by their names.
+    `key` is the stage's own key, None if it has none; `consumer_keys` are those of its consumers, by name.
 
     While a canary of any kind is on, the stage keeps its own deployment and the canary gets the newest one: API Gateway
     does not associate a stage with another deployment while it has a canary. Source: API Gateway Developer Guide, "Set

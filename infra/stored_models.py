@@ -1,4 +1,4 @@
-"""Models that do not lie in their zip: where their functions find them, and what they may read."""
+"""Models that are not in their function's zip: where the functions find them, and which objects they may read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turnout.plan.values import Plan
 from .naming import Place
 
 LOCATION = "TURNOUT_MODEL"
-"""The variable by which a function knows where its model is (model_lambdas/function/stored_model.py)."""
+"""The environment variable with the location of a function's model (model_lambdas/function/stored_model.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class StoredModel:
     """One version's model in S3.
 
     Args:
-        package: of the function that fetches it.
-        bucket: the stack's own, or the one that the manifest names.
-        folder: within the bucket, without slashes at its ends; may be empty.
-        files: below the folder.
-        kms_key_arn: of the key that the bucket is encrypted with, or empty.
+        package: name of the function that fetches it.
+        bucket: the stack's own bucket, or the one in the manifest.
+        folder: folder in the bucket, without leading and trailing slashes; may be empty.
+        files: paths below the folder.
+        kms_key_arn: the key that encrypts the bucket, or empty.
     """
 
     package: str
@@ -36,28 +36,28 @@ class StoredModel:
 
     @property
     def location(self) -> str:
-        """`s3://bucket/folder`."""
+        """The folder's URL, `s3://bucket/folder`."""
         return f"s3://{self.bucket}/{self.folder}".rstrip("/")
 
     def arns(self, partition: str) -> list[str]:
-        """Of every file."""
+        """ARNs of all files."""
         return [f"arn:{partition}:s3:::{self.location.removeprefix('s3://')}/{file.name}" for file in self.files]
 
     def folder_arn(self, partition: str) -> str:
-        """Of everything in the folder, as a pattern."""
+        """ARN pattern of everything in the folder."""
         return f"arn:{partition}:s3:::{self.location.removeprefix('s3://')}/*"
 
 
 def find_stored(
     plan: Plan, built: Sequence[BuiltPackage], place: Place, kms_key_arn: str = ""
 ) -> Iterator[StoredModel]:
-    """Every model that its function fetches: where the manifest says, or in the stack's own bucket by its digest.
+    """Return the models that functions fetch: at the location in the manifest, or by digest in the stack's own bucket.
 
     Args:
-        plan: what is deployed.
+        plan: the plan that is deployed.
         built: the packages.
-        place: names the stack's bucket.
-        kms_key_arn: of the key that the stack's bucket is encrypted with, or empty.
+        place: contains the name of the stack's bucket.
+        kms_key_arn: the key that encrypts the stack's bucket, or empty.
     """
     served = {(version.version.model, version.version.name): version for version in plan.versions}
     packages = {package.name: package for package in built}

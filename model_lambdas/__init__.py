@@ -1,1 +1,1 @@
-"""Model runtimes, one folder each: what goes into a version's zip beside `turnout.protocol`."""
+"""Model runtimes, one folder each: the code in a version's zip besides `turnout.protocol`."""

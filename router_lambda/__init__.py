@@ -1,1 +1,4 @@
-"""The routers: what one hop cannot do. Each runs in a function of its own; plain traffic never comes here."""
+"""The routers, for calls that need more than one hop.
+
+Each runs in its own function; plain traffic does not pass through them.
+"""

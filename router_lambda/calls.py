@@ -1,4 +1,4 @@
-"""One call of a model: which version, a copy to another one, and another one instead where it fails."""
+"""One call of a model: choose a version, copy the call to a shadow, and fall back to another version if it fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .proxy_answers import check_answered, status_of
 from .tasks import Tasks
 
 SHADOW_TIMEOUT_S = 5.0
-"""Longest time for a copy to be accepted. No caller waits for it."""
+"""Longest time for a shadow copy to be accepted. No caller waits for it."""
 
 _LOG = logging.getLogger("turnout.router")
 
@@ -40,10 +40,10 @@ class CallOutcome:
     """The outcome of one call.
 
     Args:
-        answered: a proxy answer, or why there is none.
-        version: that gave it.
-        route: how it was chosen: `weight`, `sticky`, `override`, `pinned` (by a graph) or `fallback`.
-        instead_of: the version that failed before, or empty.
+        answered: a proxy response, or the reason why there is none.
+        version: the version that answered.
+        route: how the version was chosen: `weight`, `sticky`, `override`, `pinned` (by a graph) or `fallback`.
+        instead_of: the version that failed first, or empty.
     """
 
     answered: Answered
@@ -53,13 +53,13 @@ class CallOutcome:
 
 
 class Calls:
-    """Calls models by their names.
+    """Calls models by name.
 
     Args:
-        table: of the models.
+        table: the models.
         invoke: calls a function.
-        tasks: runs the copies beside.
-        random: 0 up to but not 1.
+        tasks: runs shadow copies in the background.
+        random: returns a number from 0 up to, but not including, 1.
         clock: a monotonic one, in seconds.
     """
 
@@ -79,7 +79,7 @@ class Calls:
         self._clock = clock
 
     def read_override(self, event: Mapping[str, Any]) -> str:
-        """The version that the caller asks for by header; empty where it asks for none.
+        """Return the version that the caller requests in a header; empty if there is no such header.
 
         Raises:
             RequestError: VERSION_NOT_ALLOWED, UNKNOWN_VERSION.
@@ -101,14 +101,14 @@ class Calls:
         return wanted
 
     def choose(self, model: str, caller: Mapping[str, Any]) -> tuple[str, str]:
-        """The version of a model that answers, and how it was chosen.
+        """Choose the version of a model that answers; return it and how it was chosen.
 
         Args:
-            model: its name.
-            caller: the event of the caller's own request, which holds the stage's variables and the caller's key.
+            model: the model's name.
+            caller: the event of the caller's own request, with the stage's variables and the caller's key.
 
         Raises:
-            RouteError: the stage's variables name none.
+            RouteError: the stage's variables name no version.
         """
         route = self._table.models[model]
         variables = caller.get("stageVariables") or {}
@@ -134,15 +134,15 @@ class Calls:
         *,
         may_fall_back: bool = True,
     ) -> CallOutcome:
-        """Call a version, and its fallback where it fails.
+        """Call a version, and its fallback if it fails.
 
         Args:
-            model: its name.
-            version: as `choose` chose it, or as the caller asks for it.
-            how: `Outcome.route` of the first call.
-            event: what the function gets, but for what `handed_on` adds.
-            deadline_s: when the caller gives up, by the clock.
-            may_fall_back: whether another version may answer: not for who asked for this very one.
+            model: the model's name.
+            version: the version from `choose`, or the one that the caller requests.
+            how: `route` of the outcome of the first call.
+            event: the function's event, without what `handed_on` adds.
+            deadline_s: when the caller gives up, as a time of the clock.
+            may_fall_back: whether another version may answer; not if the caller requested this version.
         """
         route = self._table.models[model]
         self._start_shadow(model, version, event)
@@ -158,7 +158,7 @@ class Calls:
         return CallOutcome(second, fallback, "fallback", instead_of=version)
 
     def _reserve_s(self, route: ModelRoute, fallback: str, deadline_s: float) -> float:
-        """The fallback's part of the remaining time: its own limit, at most half."""
+        """Return the part of the remaining time that is reserved for the fallback: its own timeout, at most half."""
         if not fallback:
             return 0.0
         return min(float(route.versions[fallback].timeout_s), max(deadline_s - self._clock(), 0.0) / 2)
@@ -211,6 +211,6 @@ def _read_weights(variables: Mapping[str, str], name: str) -> dict[str, float]:
 
 
 def _failed(answered: Answered) -> bool:
-    """Whether another version is worth a try."""
+    """Whether the call failed in a way that makes another version worth trying."""
     status = 0 if answered.answer is None else status_of(answered.answer)
     return is_worth_fallback(answered.error, status)

@@ -1,7 +1,7 @@
 """HTTP connections to one endpoint, kept open between requests and shared by threads.
 
-A kept connection may have been closed by the other side, above all where Lambda has frozen the process for minutes.
-That shows when the request is sent or before any byte of an answer: then, and only then, the request is sent again.
+The server may have closed a kept connection, above all if Lambda has frozen the process for minutes. This shows when
+the request is sent or before the first byte of a response: only then is the request sent again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 MOST_IDLE = 16
-"""The most kept connections: enough for the members of a large ensemble."""
+"""Most idle connections that are kept: enough for the members of a large ensemble."""
 
 _CLOSED = (
     ConnectionResetError,
@@ -29,7 +29,7 @@ _CLOSED = (
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """Status, headers (`get` minds no case) and body."""
+    """Status, headers (`get` ignores case) and body of a response."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -40,7 +40,7 @@ class Connections:
     """Connections to one endpoint.
 
     Args:
-        endpoint: `https://lambda.eu-west-1.amazonaws.com`; a path is not part of it.
+        endpoint: a URL without a path, `https://lambda.eu-west-1.amazonaws.com`.
         clock: monotonic clock in seconds, also used for deadlines.
     """
 
@@ -55,12 +55,12 @@ class Connections:
         self._context = ssl.create_default_context() if self._is_tls else None
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes, deadline_s: float) -> HttpAnswer:
-        """Send one request and read its answer.
+        """Send one request and read its response.
 
         Raises:
-            TimeoutError: nothing, or not all of it, came until the deadline.
-            OSError: no connection could be made, or it broke in the middle of an answer.
-            http.client.HTTPException: what came is not HTTP.
+            TimeoutError: the response was not complete at the deadline.
+            OSError: the connection failed, or broke during a response.
+            http.client.HTTPException: the response is not HTTP.
         """
         while True:
             try:
@@ -111,6 +111,6 @@ class Connections:
             connection.sock.settimeout(left_s)
 
     def close(self) -> None:
-        """Close those that are kept."""
+        """Close the kept connections."""
         while self._idle:
             self._idle.pop().close()

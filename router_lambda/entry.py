@@ -1,6 +1,6 @@
-"""Lambda's entry point: makes the router that the zip's files describe at init.
+"""Lambda's entry point: makes the router that the zip's files describe, at init.
 
-No event loop: the coroutines that the routers are written as never suspend here.
+It uses no event loop: the routers' coroutines never suspend here.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .router import Router
 from .tasks import ThreadTasks, run_to_end
 
 MARGIN_S = 0.3
-"""Time kept from Lambda's limit, so that the router, not Lambda, reports a timeout to the caller."""
+"""Time kept back from Lambda's timeout, so that the router, not Lambda, reports a timeout to the caller."""
 
 
 def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:
-    """The function that Lambda calls.
+    """Return the function that Lambda calls.
 
     Args:
-        folder: where the zip's files lie.
-        environ: Lambda's; `AWS_ENDPOINT_URL_LAMBDA` sends the calls somewhere else than to the region's own endpoint.
+        folder: the folder with the zip's files.
+        environ: Lambda's environment; `AWS_ENDPOINT_URL_LAMBDA` replaces the region's own endpoint.
     """
     region = environ["AWS_REGION"]
     invoke = LambdaInvoke(environ.get("AWS_ENDPOINT_URL_LAMBDA") or find_endpoint(region), region, environ=environ)
@@ -60,9 +60,9 @@ def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
 
 
 def find_endpoint(region: str) -> str:
-    """Lambda's endpoint of a region."""
+    """Return Lambda's endpoint of a region."""
     return f"https://lambda.{region}.{dns_suffix(region)}"
 
 
 handler = load_handler(Path(os.environ["LAMBDA_TASK_ROOT"]), os.environ) if "LAMBDA_TASK_ROOT" in os.environ else None
-"""The function of one router: a proxy event in, a proxy answer out, as AWS Lambda calls it."""
+"""The router as Lambda calls it: takes a proxy event and returns a proxy response."""

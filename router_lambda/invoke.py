@@ -1,7 +1,7 @@
-"""Lambda's Invoke API, by alias: one call of another function.
+"""Lambda's Invoke API: calls another function through an alias.
 
-Written over http.client, since importing boto3 and making its client takes longer than all else that a router does when
-it starts (docs/performance.md). Source: AWS Lambda API, Invoke.
+Uses http.client, because importing boto3 and making its client takes longer than everything else that a router does
+when it starts (docs/performance.md). Source: AWS Lambda API, Invoke.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _ERROR_OF_STATUS: Mapping[int, str] = {
     413: "request_too_large",
     429: "throttled",
 }
-"""Lambda's own statuses and their errors; 5xx are failures of Lambda."""
+"""Lambda's own statuses and their errors; 5xx statuses are failures of Lambda."""
 
 _ERROR_OF_TYPE: Mapping[str, str] = {"Sandbox.Timedout": "timed_out", "Function.ResponseSizeTooLarge": "too_large"}
 
 
 class LambdaInvoke:
-    """Calls functions of one region; from several threads at once.
+    """Calls functions of one region; may be called from several threads at once.
 
     Args:
-        endpoint: the Invoke API's, `https://lambda.eu-west-1.amazonaws.com`.
-        region: for the signature.
-        environ: holds the credentials or says where they are served, and the trace of the call that is being answered.
+        endpoint: the Invoke API's URL, `https://lambda.eu-west-1.amazonaws.com`.
+        region: the region in the signature.
+        environ: holds the credentials or their address, and the trace of the call that is being answered.
         wall_clock: seconds since 1970, for the signature.
         clock: monotonic clock in seconds, also used for deadlines.
     """
@@ -96,12 +96,12 @@ class LambdaInvoke:
         return headers
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the kept connections."""
         self._connections.close()
 
 
 def _spell(event: Mapping[str, Any]) -> bytes:
-    """JSON as short as it came; text with lone surrogates, which UTF-8 cannot spell, is escaped."""
+    """Return compact JSON; text with lone surrogates, which UTF-8 cannot encode, is escaped."""
     try:
         return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -109,7 +109,7 @@ def _spell(event: Mapping[str, Any]) -> bytes:
 
 
 def _read(answer: HttpAnswer) -> Answered:
-    """Read Lambda's answer; it is the function's own only where Lambda reports no error."""
+    """Read Lambda's response; it is the function's own only if Lambda reports no error."""
     if answer.status == 202:
         return Answered(None)
     if answer.status != 200:

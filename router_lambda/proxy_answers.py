@@ -1,7 +1,7 @@
-"""A function's answer as a router sees it: a proxy answer, or why there is none; and what the caller then gets.
+"""A function's response as a router sees it, a proxy response or a failure, and what the caller gets.
 
-Where a function fails and nothing takes its place, the caller reads what API Gateway says when it calls that function
-itself: the same status, the same body.
+If a function fails and has no fallback, the caller gets what API Gateway returns when it calls the function itself: the
+same status and body.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.routing.invocation import Answered
 
 _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded", "turnout"})
-"""The last names the file that holds the body, of an asynchronous run."""
+"""The last key names the file with the body of an asynchronous run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ FAILURES: Mapping[str, GatewayError] = {
     "unknown_function": GatewayError(500, "InternalServerErrorException", "Internal server error"),
     "unknown_route": GatewayError(403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
 }
-"""By `Answered.error`; `unknown_route` is for a path that API Gateway would not have."""
+"""Errors by `Answered.error`; `unknown_route` is for a path that API Gateway would not have."""
 
 
 def check_answered(answered: Answered) -> Answered:
-    """The same, or a failure where the function's answer is none that API Gateway would take."""
+    """Return the answer, or a failure if API Gateway would not accept the function's response."""
     if answered.error:
         return answered
     wrong = _find_wrong(answered.answer)
@@ -50,7 +50,7 @@ def check_answered(answered: Answered) -> Answered:
 
 
 def _find_wrong(answer: Any) -> str:
-    """The fault of a function's answer; empty where there is none."""
+    """Return what is wrong with a function's response; empty if nothing is."""
     if not isinstance(answer, Mapping):
         return f"must be an object, got {type(answer).__name__}"
     unknown = next((key for key in answer if key not in _KEYS), None)
@@ -66,7 +66,7 @@ def _find_wrong(answer: Any) -> str:
 
 
 def status_of(answer: Mapping[str, Any]) -> int:
-    """A proxy answer's status, 200 where it has none as for API Gateway; 0 where it cannot be read."""
+    """Return a proxy response's status: 200 if it has none, as in API Gateway; 0 if it cannot be read."""
     status = answer.get("statusCode", 200)
     if isinstance(status, str) and status.isdecimal() and len(status) < 5:
         return int(status)
@@ -74,18 +74,18 @@ def status_of(answer: Mapping[str, Any]) -> int:
 
 
 def with_headers(answer: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
-    """A function's response with more headers."""
+    """Return a function's response with additional headers."""
     return {**answer, "headers": {**(answer.get("headers") or {}), **headers}}
 
 
 def with_cors(answer: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
-    """A response with what it says to browsers; it may have come from a function that failed and says nothing."""
+    """Return a response with CORS headers; a function that failed sends none."""
     headers = cors_headers(event)
     return with_headers(answer, headers) if headers else answer
 
 
 def answer_failure(error: str) -> dict[str, Any]:
-    """The proxy answer to a call that failed: what API Gateway would say."""
+    """Return the proxy response to a failed call: what API Gateway would return."""
     failure = FAILURES.get(error, FAILURES["failed"])
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": failure.kind, **_retry_after(failure.status)}
     # As API Gateway writes it: without a space if the request has no route.
@@ -94,11 +94,11 @@ def answer_failure(error: str) -> dict[str, Any]:
 
 
 def answer_error(error: RequestError) -> dict[str, Any]:
-    """The proxy answer to a request that the router itself refuses."""
+    """Return the proxy response to a request that the router itself rejects."""
     body = json.dumps(error.body(), ensure_ascii=False, separators=(",", ":"), default=str).encode(errors="replace")
     return make_answer(error.status, {"Content-Type": "application/json", **_retry_after(error.status)}, body)
 
 
 def _retry_after(status: int) -> dict[str, str]:
-    """`Retry-After` where trying again is the remedy."""
+    """Return a `Retry-After` header for errors that a retry may solve."""
     return {"Retry-After": "1"} if status in {429, 503} else {}

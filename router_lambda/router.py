@@ -1,4 +1,4 @@
-"""A model's router: one event in, one proxy answer out."""
+"""A model's router: takes an event and returns a proxy response."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _LOG = logging.getLogger("turnout.router")
 
 
 class Router:
-    """Answers the calls of one model.
+    """Answers calls of one model.
 
     Args:
-        table: of that model and of those that its graph reaches.
-        invoke: calls a function; several calls may be under way at once.
-        random: 0 up to but not 1.
+        table: this model and the models that its graph reaches.
+        invoke: calls a function; several calls may run at once.
+        random: returns a number from 0 up to, but not including, 1.
         clock: monotonic clock in seconds, also used for deadlines.
-        tasks: runs things at the same time; asyncio's where nothing else is said.
+        tasks: runs coroutines concurrently; asyncio's tasks by default.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Router:
             self._graphs = Graphs(table, self._calls, tasks)
 
     async def answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The proxy answer to an event.
+        """Return the proxy response to an event.
 
         Args:
-            event: API Gateway's proxy event, or one that another router handed on.
-            deadline_s: when the caller gives up, a moment of the clock.
+            event: API Gateway's proxy event, or one forwarded by another router.
+            deadline_s: when the caller gives up, as a time of the clock.
         """
         try:
             return with_cors(await self._answer(event, deadline_s), event)
@@ -85,7 +85,7 @@ class Router:
 
 
 def _show(model: str, outcome: CallOutcome) -> dict[str, Any]:
-    """The outcome as the caller reads it."""
+    """Return the proxy response that the caller gets."""
     answer = outcome.answered.answer
     if answer is None:
         failure = answer_failure(outcome.answered.error)

@@ -1,7 +1,7 @@
-"""Several things at the same time: in threads where a Lambda runs them, as tasks of asyncio in the local gateway.
+"""Runs coroutines concurrently: in threads on Lambda, as asyncio tasks in the local gateway.
 
-In a Lambda nothing ever suspends, since its calls block their thread: so a coroutine is run by one `send`, without the
-tens of milliseconds that importing asyncio takes.
+On Lambda nothing ever suspends, because calls block their thread. A coroutine is therefore run by one `send`, which
+saves the tens of milliseconds that importing asyncio takes.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_BESIDE = 64
-"""The most background tasks; further ones are dropped and logged."""
+"""Most background tasks; further ones are dropped and logged."""
 
 _LOG = logging.getLogger("turnout.router")
 
 
 class Tasks(Protocol):
-    """Runs coroutines at the same time."""
+    """Runs coroutines concurrently."""
 
     async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """Return the results, in order; raises the first exception."""
+        """Return the results, in order; raise the first exception."""
         ...
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin it and let it go on beside the caller's request; it must not raise."""
+        """Start a coroutine in the background of the caller's request; it must not raise."""
         ...
 
 
 class AsyncioTasks:
-    """Tasks of whatever loop awaits."""
+    """Tasks of the running event loop."""
 
     def __init__(self) -> None:
         self._beside: set[asyncio.Task[None]] = set()
 
     async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """As `Tasks` says."""
+        """See `Tasks`."""
         import asyncio
 
         return list(await asyncio.gather(*work))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """As `Tasks` says; it begins when the loop is next free."""
+        """See `Tasks`; the coroutine starts when the loop is next free."""
         import asyncio
 
         if len(self._beside) >= MOST_BESIDE:
@@ -60,10 +60,10 @@ class AsyncioTasks:
 
 
 class ThreadTasks:
-    """Threads, for coroutines that never suspend. Nothing is started before it is needed."""
+    """Threads, for coroutines that never suspend. Threads are started when they are needed."""
 
     async def gather(self, work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-        """As `Tasks` says; the last of them runs in this thread."""
+        """See `Tasks`; the last coroutine runs in this thread."""
         *others, own = [_Run(coroutine) for coroutine in work]
         for run in others:
             run.start()
@@ -71,7 +71,7 @@ class ThreadTasks:
         return [run.result() for run in (*others, own)]
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """As `Tasks` says. Lambda stops all threads when the answer is out, and lets them go on with the next call."""
+        """See `Tasks`. Lambda suspends all threads once the response is sent, and resumes them with the next call."""
         _Run(work).start()
 
 
@@ -106,7 +106,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never suspends, and return its result.
 
     Raises:
-        RuntimeError: it did suspend.
+        RuntimeError: the coroutine suspended.
     """
     try:
         work.send(None)

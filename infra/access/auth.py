@@ -1,6 +1,6 @@
 """The resources of a kind of authentication besides the document: for API keys, a usage plan and a key.
 
-`AUTH_RESOURCES` has a row for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others are in the
+`AUTH_RESOURCES` has an entry for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others are in the
 document alone.
 """
 
@@ -15,7 +15,7 @@ from turnout.manifest.parser import Consumer
 
 
 def make_key(name: str, stage: aws.apigateway.Stage, opts: pulumi.ResourceOptions) -> pulumi.Output[str]:
-    """A usage plan of one stage with one key, which AWS thinks up; its value."""
+    """Make a usage plan of one stage with one key, which AWS generates; return the key's value."""
     usage = aws.apigateway.UsagePlan(
         name, name=name, api_stages=[{"api_id": stage.rest_api, "stage": stage.stage_name}], opts=opts
     )
@@ -25,7 +25,7 @@ def make_key(name: str, stage: aws.apigateway.Stage, opts: pulumi.ResourceOption
 def make_consumer(
     name: str, stage: aws.apigateway.Stage, consumer: Consumer, opts: pulumi.ResourceOptions
 ) -> dict[str, pulumi.Output[str]]:
-    """A usage plan of one caller with its keys; their values by their names. Limits hold for each key."""
+    """Make a usage plan of one consumer with its keys; return their values by name. The limits apply to each key."""
     usage = aws.apigateway.UsagePlan(
         name,
         name=name,
@@ -49,4 +49,4 @@ def _make_key(name: str, usage: aws.apigateway.UsagePlan, opts: pulumi.ResourceO
 AUTH_RESOURCES: Mapping[str, Callable[[str, aws.apigateway.Stage, pulumi.ResourceOptions], pulumi.Output[str]]] = {
     "api_key": make_key,
 }
-"""Kind of authentication -> what makes its resources and returns the secret that callers send."""
+"""Kind of authentication -> function that makes its resources and returns the secret that callers send."""

@@ -36,11 +36,11 @@ MEMORY_MB, TIMEOUT_S = 256, 5
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerArgs:
-    """The parts of the authorizer.
+    """Arguments of the authorizer.
 
     Args:
-        place: names the resources.
-        keys: the rows of each stage with consumers, as `rows_of` returns them.
+        place: account, region and prefix of the stack.
+        keys: the authorizer's entries for each stage with consumers, as `rows_of` returns them.
         settings: the stack's settings.
     """
 
@@ -50,7 +50,10 @@ class AuthorizerArgs:
 
 
 class Authorizer(pulumi.ComponentResource):
-    """The function with its role and its log. API Gateway calls its alias `live` with the role of the integrations."""
+    """The authorizer's function with its role and its log group.
+
+    API Gateway calls its alias `live` with the role of the integrations.
+    """
 
     def __init__(self, name: str, args: AuthorizerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:Authorizer", name, None, opts)
@@ -85,7 +88,7 @@ class Authorizer(pulumi.ComponentResource):
 def render_table(
     keys: Mapping[str, list[tuple[dict[str, Any], pulumi.Output[str]]]],
 ) -> pulumi.Output[str]:
-    """Return the authorizer's table: stage -> digest of a key -> its consumer and what that may call.
+    """Return the authorizer's table: stage -> digest of a key -> its consumer and what that consumer may call.
 
     The table is not secret, because a digest does not reveal its key.
     """
@@ -106,7 +109,7 @@ def _make_code(table: str) -> pulumi.Archive:
 
 
 def rows_of(plan: Plan, stages: Mapping[str, ApiStage]) -> dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]]:
-    """Return (the consumer's row, the key) for every key of each stage with consumers, the stage's own key first."""
+    """Return (the consumer's entry, the key) for every key of each stage with consumers, the stage's own key first."""
     by_stage: dict[str, list[tuple[dict[str, Any], pulumi.Output[str]]]] = {}
     for planned in (stage for api in plan.apis for stage in api.stages if stage.consumers):
         made = stages[planned.name]

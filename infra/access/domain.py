@@ -1,7 +1,7 @@
-"""One host name for every stage: the custom domain, a mapping for each stage, and the name's record.
+"""One host name for all stages: the custom domain, a mapping for each stage, and the name's DNS record.
 
-A mapping is named after its stage alone. When `auth` or `cors` gives a stage another API, the mapping is updated in
-place: the address stays.
+A mapping is named after its stage only. When `auth` or `cors` moves a stage to another API, the mapping is updated in
+place and the address stays the same.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..stages import ApiStage
 
 
 def read_domain_settings(named: Domain | None) -> Domain | None:
-    """The domain of models.yaml, with what the stack's configuration says instead.
+    """Return the domain of models.yaml, with the overrides of the stack's configuration.
 
     Raises:
-        pulumi.RunError: a key of the configuration is unknown, or its value is none that AWS takes.
+        pulumi.RunError: a key of the configuration is unknown, or AWS would not accept its value.
     """
     configured: Any = pulumi.Config("turnout").get_object("domain")
     if configured is None:
@@ -47,12 +47,12 @@ def read_domain_settings(named: Domain | None) -> Domain | None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectDomainArgs:
-    """The parts of a domain.
+    """Arguments of the custom domain.
 
     Args:
-        domain: as models.yaml and the configuration have it.
-        stages: name -> stage, of all APIs.
-        default_stage: the one that paths without a stage reach.
+        domain: from models.yaml and the configuration.
+        stages: name -> stage, across all APIs.
+        default_stage: the stage that serves paths without a stage.
     """
 
     domain: Domain
@@ -64,7 +64,7 @@ class ProjectDomain(pulumi.ComponentResource):
     """The domain, with a mapping for each stage and one for paths without a stage.
 
     Attributes:
-        target: what a CNAME of the name points at; None where the stack does not make the domain.
+        target: the host name to which a CNAME record of the domain points; None if the stack does not make the domain.
     """
 
     def __init__(self, name: str, args: ProjectDomainArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -105,9 +105,10 @@ class ProjectDomain(pulumi.ComponentResource):
 
 
 def _map(name: str, host: pulumi.Input[str], path: str, stage: ApiStage, opts: pulumi.ResourceOptions) -> None:
-    """Lead a path of the domain to a stage. REST API's own mappings have one segment; those of version 2 have more.
+    """Map a path of the domain to a stage. Mappings of REST APIs have one segment; those of version 2 may have more.
 
-    The provider may replace a mapping of version 2 whose API changes: the path is taken until the old one is deleted.
+    The provider may replace a version 2 mapping whose API changes: the path stays taken until the old mapping is
+    deleted.
     """
     api, stage_name = stage.stage.rest_api, stage.stage.stage_name
     if "/" in path:

@@ -1,4 +1,4 @@
-"""Every call that the API answers, and what is expected of each."""
+"""The calls that the API answers, and what is expected of each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .sample import MODEL
 
 @dataclass(frozen=True, slots=True)
 class CheckCall:
-    """One request, without the stage in front.
+    """One request; its path does not include the stage.
 
     Args:
         method: `POST`.
         path: `/models/iris/v1/inference`.
-        version: the version that must answer; empty where the stage or the graph chooses.
+        version: the version that must answer; empty if the stage or the graph chooses.
     """
 
     method: str
@@ -27,12 +27,15 @@ class CheckCall:
 
     @property
     def has_body(self) -> bool:
-        """Whether a request for inference is sent."""
+        """Whether the call sends an inference request."""
         return self.method == "POST"
 
 
 def list_calls(api: Api) -> Iterator[CheckCall]:
-    """A call of every route of an API; the two routes of the Open Inference Protocol are one call for each path."""
+    """Return a call for every route of an API.
+
+    The two routes of the Open Inference Protocol yield one call for each path.
+    """
     for route in api.routes:
         if route.method == "ANY":
             continue

@@ -1,6 +1,6 @@
-"""The check: a list of steps, each of which holds or not, and the end, which comes whatever happens before.
+"""The check: a list of steps, each of which passes or fails, and a cleanup that always runs.
 
-A step that fails ends those that build on it; the stack is destroyed in any case, also after SIGINT and SIGTERM.
+A failed step ends the steps that build on it. The stack is destroyed in any case, also after SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from .sample import MODEL, PLATFORM, SampleProject
 from .stack import Deployed
 
 PATIENCE_S = 180.0
-"""Time that AWS may take to apply a change: a new key a minute, a log line or an alarm two."""
+"""Time that AWS may take to apply a change: a minute for a new key, two for a log line or an alarm."""
 
 PAUSE_S = 3.0
 DRAWS = 60
-"""Calls of a canary of 50%: that one share gets none of them happens once in 10^17."""
+"""Calls to a canary of 50%: the chance that one share gets none of them is 1 in 10^17."""
 
 
 class CheckFailedError(Exception):
-    """A step did not hold; the message says what was seen."""
+    """A step failed; the message says what was observed."""
 
 
 class CheckedStack(Protocol):
-    """Deploys the project as it is now."""
+    """The stack under test, with the project's current state."""
 
     def up(self, *, refresh: bool = False) -> Deployed:
-        """Deploy it."""
+        """Deploy the project."""
         ...
 
     def destroy(self) -> None:
-        """Take everything away."""
+        """Destroy everything."""
         ...
 
 
 class Caller(Protocol):
-    """Sends one request to a stage of what is deployed."""
+    """Sends one request to a stage of the deployed stack."""
 
     def __call__(
         self, deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool
     ) -> ApiAnswer:
-        """The answer to it; UnreachableError where none comes."""
+        """Return the response; raise UnreachableError if there is none."""
         ...
 
 
@@ -65,9 +65,9 @@ class CheckRow:
     """The result of one step.
 
     Args:
-        step: its name.
+        step: the step's name.
         result: `held`, `failed`, `not tried`.
-        seen: what was seen, a phrase.
+        seen: what was observed, a phrase.
         seconds: how long it took.
     """
 
@@ -82,15 +82,15 @@ class AwsCheck:
     """One check.
 
     Args:
-        project: what is deployed.
-        stack: where to.
-        name: the stack's.
+        project: the project that is deployed.
+        stack: the stack to which it is deployed.
+        name: the stack's name.
         call: sends requests.
-        client: boto3's clients, for what is no request.
-        patience_s: how long AWS may take to obey.
-        pause_s: between two looks.
-        clock: a monotonic one.
-        sleep: waits.
+        client: makes boto3's clients, for everything that is not a request to the API.
+        patience_s: how long AWS may take to apply a change.
+        pause_s: pause between two attempts.
+        clock: a monotonic clock.
+        sleep: waits some seconds.
         begin: called with each step before it is tried.
     """
 
@@ -109,11 +109,11 @@ class AwsCheck:
 
     @property
     def prefix(self) -> str:
-        """The prefix of every name of the stack."""
+        """The prefix of all names in the stack."""
         return function_prefix(PLATFORM, self.name)
 
     def steps(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """Name and deed of every step, in order; the first one is what all others need."""
+        """Name and function of every step, in order; all others depend on the first one."""
         yield "deploy", self.deploy
         yield "routes", self.call_every_route
         yield "keys", self.refuse_calls_without_a_key
@@ -127,7 +127,7 @@ class AwsCheck:
         yield "no drift", self.deploy_again
 
     def try_steps(self) -> None:
-        """Try every step; what no step takes for its own failure, such as a signal, ends them."""
+        """Run every step. An exception that is not a step's failure, such as a signal, ends all steps."""
         try:
             for number, (name, deed) in enumerate(self.steps()):
                 if number and self.rows[0].result != "held":
@@ -139,10 +139,10 @@ class AwsCheck:
             raise
 
     def finish(self) -> bool:
-        """Destroy the stack, however far the steps came.
+        """Destroy the stack, however many steps have run.
 
         Returns:
-            Whether everything held.
+            Whether every step held.
         """
         self._try("destroy", self.destroy)
         return all(step.result == "held" for step in self.rows)
@@ -159,12 +159,12 @@ class AwsCheck:
     # Steps.
 
     def deploy(self) -> str:
-        """`pulumi up` from nothing."""
+        """Run `pulumi up` on an empty stack."""
         self.deployed = self.stack.up()
         return f"{', '.join(self.deployed.endpoints)} deployed"
 
     def call_every_route(self) -> str:
-        """Every route of every stage answers with 200."""
+        """Call every route of every stage; each must return 200."""
         plan, count = self._plan(), 0
         for api in plan.apis:
             for stage in api.stages:
@@ -180,27 +180,27 @@ class AwsCheck:
         return f"{count} calls answered with 200"
 
     def refuse_calls_without_a_key(self) -> str:
-        """A stage with `auth: api_key` is closed to everybody else, but for its health."""
+        """A stage with `auth: api_key` rejects calls without a key, except for its health route."""
         path = f"/models/{MODEL}/inference"
         answer = self._until_status("prod", "POST", path, self.project.request, 403, with_key=False)
         self._until_status("prod", "GET", "/health/live", b"", 200, with_key=False)
         return f"{answer.status} without a key, health open"
 
     def start_version_canary(self) -> str:
-        """Half of the traffic sees another version, and both shares say which they are."""
+        """Half of the traffic gets another version, and responses of both shares name their version."""
         self.project.prod["canary"] = {"percent": 50, "serve": {MODEL: "v2"}}
         self._up()
         return self._until_drawn({("v1", "false"), ("v2", "true")})
 
     def promote_version_canary(self) -> str:
-        """All of the traffic sees the version, and no answer is marked."""
+        """All traffic gets the new version, and responses no longer name a share."""
         del self.project.prod["canary"]
         self.project.prod["serve"] = {MODEL: "v2"}
         self._up()
         return self._until_drawn({("v2", "false")})
 
     def start_release_canary(self) -> str:
-        """The canary's share gets new code behind the alias `next`; the baseline keeps its own."""
+        """The canary's share gets new code through the alias `next`; the baseline keeps the old code."""
         name = f"{self.prefix}_{MODEL}_v1"
         before = self._alias(name, "live")
         self.project.v1["environment"] = {"RELEASE": "2"}
@@ -212,7 +212,7 @@ class AwsCheck:
         return f"live {live}, next {following}; {self._until_drawn({('v2', 'false'), ('v2', 'true')})}"
 
     def promote_release_canary(self) -> str:
-        """The baseline follows."""
+        """The baseline gets the new code."""
         name = f"{self.prefix}_{MODEL}_v1"
         following = self._alias(name, "next")
         del self.project.prod["canary"]
@@ -223,7 +223,7 @@ class AwsCheck:
         return f"live {live}; {self._until_drawn({('v2', 'false')})}"
 
     def ring_an_alarm(self) -> str:
-        """The alarm of a canary's version ends the canary by itself."""
+        """An alarm of a canary's version ends the canary automatically."""
         self.project.prod["canary"] = {"percent": 50, "serve": {MODEL: "v1"}}
         self._up()
         alarm = errors_alarm_name(f"{self.prefix}_{MODEL}_v1")
@@ -243,7 +243,7 @@ class AwsCheck:
         return f"{alarm} ended the canary"
 
     def read_logs(self) -> str:
-        """Requests and calls are logged, the canary's in a group of its own as well."""
+        """Requests and calls are logged; the canary's requests also in a log group of their own."""
         api = next(api.name for api in self._plan().apis if any(stage.name == "prod" for stage in api.stages))
         groups = [
             f"/aws/apigateway/{api}/prod",
@@ -257,7 +257,7 @@ class AwsCheck:
         return f"{len(lines)} requests in the access log, canary: {dict(shares)}"
 
     def look_at_alarms(self) -> str:
-        """Every function that takes traffic has its alarms, and none of them rings."""
+        """Every function that receives traffic has its alarms, and none of them is in ALARM."""
         pages = self.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=self.prefix)
         states = {entry["AlarmName"]: entry["StateValue"] for page in pages for entry in page["MetricAlarms"]}
         wanted = {errors_alarm_name(function.name) for function in find_alarmed(*self._planned())}
@@ -270,7 +270,7 @@ class AwsCheck:
         return f"{len(states)} alarms, none rings"
 
     def deploy_again(self) -> str:
-        """A second `pulumi up --refresh` of the same changes nothing that the stages show."""
+        """A second `pulumi up --refresh` of the same project changes nothing visible in the stages."""
         before = self._stages()
         self._up(refresh=True)
         if self._stages() != before:
@@ -278,7 +278,7 @@ class AwsCheck:
         return "a second `pulumi up` changed no stage"
 
     def destroy(self) -> str:
-        """`pulumi destroy`, and a look at what is left."""
+        """Run `pulumi destroy` and check that nothing is left."""
         self.stack.destroy()
         undo_logs_role(self.client, self.prefix)
         left: list[str] = []
@@ -349,7 +349,7 @@ class AwsCheck:
         return last[0]
 
     def _until_drawn(self, wanted: set[tuple[str, str]]) -> str:
-        """Calls until only these versions and shares answer, and each of them does."""
+        """Call until only these versions and shares answer, and each of them has answered."""
         drawn: Counter[tuple[str, str]] = Counter()
 
         def settled() -> bool:

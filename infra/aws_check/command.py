@@ -1,4 +1,4 @@
-"""The command: its options, what the signals do, and the table at the end."""
+"""The command: its options, its handling of signals, and the table of results."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Takes about ten minutes and costs a few cents. Needs the `pulumi` command and cr
 
 
 class InterruptedCheckError(BaseException):
-    """SIGINT or SIGTERM came. No step takes it for its own failure."""
+    """SIGINT or SIGTERM arrived. No step treats it as its own failure."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Returns:
-        0 where everything held, 1 where something did not, 2 for bad usage, 130 or 143 after a signal.
+        0 if every step held, 1 if one did not, 2 for bad usage, 130 or 143 after a signal.
     """
     parser = argparse.ArgumentParser(
         "aws-check", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(check: AwsCheck) -> int:
-    """Run a check with the signals held, and print its table.
+    """Run a check with signals held, and print its table.
 
     Returns:
         The exit code.
@@ -96,11 +96,11 @@ def run(check: AwsCheck) -> int:
 
 
 class HeldSignals:
-    """SIGINT and SIGTERM: the first one ends the steps if it comes while they are tried, and no other does anything.
+    """Holds SIGINT and SIGTERM: the first one ends the steps if it arrives while they run; all others are ignored.
 
     Attributes:
-        armed: whether a signal raises; only one ever does.
-        first: the number of the first signal.
+        armed: whether a signal raises an exception; at most one signal ever does.
+        first: the number of the first signal that arrived.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class HeldSignals:
 
 @contextmanager
 def held_signals() -> Iterator[HeldSignals]:
-    """Hold SIGINT and SIGTERM for the length of a block."""
+    """Hold SIGINT and SIGTERM for the duration of a block."""
     signals = HeldSignals()
     before: dict[signal.Signals, Any] = {
         number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)
@@ -135,7 +135,7 @@ def clean(
     opened: Callable[[Path], ThrowawayStack] | None = None,
     clients: Callable[[str], Callable[[str], Any]] | None = None,
 ) -> int:
-    """Destroy what killed checks have left.
+    """Destroy what killed checks have left behind.
 
     Returns:
         The exit code.
@@ -154,18 +154,18 @@ def clean(
 
 
 def unfinished(home: Path) -> list[Path]:
-    """The folders of checks that did not destroy their stack."""
+    """The folders of checks whose stack was not destroyed."""
     return sorted(path.parent for path in home.glob("*/check.json"))
 
 
 def open_stack(folder: Path) -> ThrowawayStack:
-    """The stack of a check that was killed; nothing is deployed by it any more."""
+    """Open the stack of a killed check; it deploys nothing."""
     fields = json.loads((folder / "check.json").read_bytes())
     return ThrowawayStack(folder.absolute(), fields["stack"], fields["region"], lambda: None)
 
 
 def make_clients(region: str) -> Callable[[str], Any]:
-    """boto3's clients of a region, one of each service."""
+    """Return boto3's clients of a region, one for each service."""
 
     @cache
     def client(service: str) -> Any:
@@ -175,7 +175,10 @@ def make_clients(region: str) -> Callable[[str], Any]:
 
 
 def call_aws(deployed: Deployed, stage: str, method: str, path: str, body: bytes, *, with_key: bool) -> ApiAnswer:
-    """One request over a connection of its own: API Gateway draws a canary's share for each request all the same."""
+    """Send one request over its own connection.
+
+    API Gateway chooses a canary's share per request, not per connection.
+    """
     connection = ApiConnection(deployed.endpoints[stage])
     try:
         return connection.request(method, path, body, {"x-api-key": deployed.keys[stage]} if with_key else {})
@@ -184,7 +187,7 @@ def call_aws(deployed: Deployed, stage: str, method: str, path: str, body: bytes
 
 
 def render_table(rows: Sequence[CheckRow]) -> str:
-    """The results as a table, one line a step."""
+    """The results as a table with one line per step."""
     wide = max((len(row.step) for row in rows), default=0)
     lines = [f"{row.step:{wide}}  {row.result:9}  {row.seconds:6.0f} s  {row.seen}" for row in rows]
     held = sum(row.result == "held" for row in rows)
@@ -192,5 +195,5 @@ def render_table(rows: Sequence[CheckRow]) -> str:
 
 
 def say(text: str) -> None:
-    """A line on standard error."""
+    """Print a line to standard error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Finds resources of a stack that the account still has: none, once it is destroyed."""
+"""Finds the stack's resources that still exist in the account; after the stack is destroyed there should be none."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Client = Callable[[str], Any]
-"""boto3's client of a service."""
+"""Returns boto3's client of a service."""
 
 
 def find_leftovers(client: Client, prefix: str) -> list[str]:
-    """Everything whose name begins with the stack's prefix, `kind name` each."""
+    """Return everything whose name starts with the stack's prefix, each as `kind name`."""
     return sorted(f"{kind} {name}" for kind, name in _list_names(client) if _belongs(name, prefix))
 
 
 def undo_logs_role(client: Client, prefix: str) -> None:
-    """Take back the role by which API Gateway writes logs, if it was this stack that set it.
+    """Reset the role with which API Gateway writes logs, if this stack has set it.
 
-    Other stacks leave it to everybody when they are destroyed. This one lived for minutes in a region without any.
+    Other stacks leave it to the rest of the account when they are destroyed. This stack existed for minutes only, in a
+    region that had no such role.
     """
     gateway, iam = client("apigateway"), client("iam")
     own = f"{prefix}-logs-"
@@ -31,7 +32,7 @@ def undo_logs_role(client: Client, prefix: str) -> None:
 
 
 def _belongs(name: str, prefix: str) -> bool:
-    """`turnout-check1_iris`, `/aws/lambda/turnout-check1-guard-rail`; not `turnout-check12_iris`."""
+    """Whether a name belongs to `turnout-check1`: `turnout-check1_iris` does, `turnout-check12_iris` does not."""
     last = name.removeprefix("/aws/lambda/").removeprefix("/aws/apigateway/")
     return last.startswith(prefix) and (len(last) == len(prefix) or last[len(prefix)] in "_-./")
 

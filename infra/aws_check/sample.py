@@ -1,4 +1,4 @@
-"""The project that is deployed: the sample model in two versions, a graph of both, two stages with keys."""
+"""The deployed project: the sample model in two versions, a graph of both, two stages with keys."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ GRAPH_NODE: Mapping[str, Any] = {
 
 
 class SampleProject:
-    """A folder with models.yaml, which the check edits as a user would.
+    """A folder with a models.yaml that the check edits as a user would.
 
     Args:
-        folder: made where it is missing.
+        folder: created if it is missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +47,7 @@ class SampleProject:
 
     @property
     def prod(self) -> dict[str, Any]:
-        """The stage that canaries run on."""
+        """The stage that runs the canaries."""
         stage: dict[str, Any] = self.tree["stages"]["prod"]
         return stage
 
@@ -59,12 +59,12 @@ class SampleProject:
 
     @property
     def request(self) -> bytes:
-        """A request that both versions and the graph answer."""
+        """A request that both versions and the graph accept."""
         examples = json.loads((self.folder / "models" / MODEL / "v1" / "examples.json").read_bytes())
         return json.dumps(examples[0]["request"]).encode()
 
     def write(self) -> None:
-        """Write models.yaml atomically. JSON is YAML."""
+        """Write models.yaml atomically, as JSON, which is also valid YAML."""
         target = self.folder / "models.yaml"
         written = target.with_suffix(".new")
         written.write_text(json.dumps(self.tree, indent=2))

@@ -1,7 +1,6 @@
-"""A Pulumi stack that is made for one check and destroyed by it, with its state in a folder of its own.
+"""A Pulumi stack that is created and destroyed by one check, with its state in its own folder.
 
-The state is kept beside the check until everything is destroyed, so that what a killed check has left can still be
-destroyed later.
+The state is kept until everything is destroyed, so that a later run can destroy what a killed check has left behind.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The stack's outputs: each stage's address and key, and its API's identifier."""
+    """The stack's outputs: address, key and API identifier of each stage."""
 
     endpoints: Mapping[str, str]
     keys: Mapping[str, str]
@@ -34,12 +33,12 @@ class ThrowawayStack:
     """The stack of one check.
 
     Args:
-        home: its folder; the project lies in it, and Pulumi's state.
-        name: the stack's, `check3f9a1c`.
-        region: where to.
-        program: deploys the project; run by Pulumi's engine within this process.
-        settings: of the stack, `turnout:...`.
-        environment: more variables for the engine.
+        home: the stack's folder, with the project and Pulumi's state.
+        name: the stack's name, such as `check3f9a1c`.
+        region: the AWS region.
+        program: deploys the project; Pulumi's engine runs it in this process.
+        settings: the stack's configuration, `turnout:...`.
+        environment: additional environment variables of the engine.
     """
 
     def __init__(
@@ -62,10 +61,10 @@ class ThrowawayStack:
         self._update: threading.Thread | None = None
 
     def up(self, *, refresh: bool = False) -> Deployed:
-        """Deploy what the project says now; `refresh` looks at the account first.
+        """Deploy the project's current state; with `refresh`, read the account's state first.
 
         Raises:
-            pulumi.automation.CommandError: it failed.
+            pulumi.automation.CommandError: the deployment failed.
         """
         stack = self._stack()
         result = self._wait_for(lambda: stack.up(on_output=_indented, refresh=refresh))
@@ -73,10 +72,10 @@ class ThrowawayStack:
         return Deployed(outputs["endpoints"], outputs.get("api_keys", {}), outputs["rest_apis"])
 
     def destroy(self) -> None:
-        """Destroy everything, and the state with it. What an interrupted update had begun is looked up first.
+        """Destroy everything, then delete the state. Resources of an interrupted update are looked up first.
 
         Raises:
-            pulumi.automation.CommandError: it failed, several times; the state stays.
+            pulumi.automation.CommandError: it failed repeatedly; the state is kept.
         """
         from pulumi.automation import CommandError
 
@@ -95,9 +94,10 @@ class ThrowawayStack:
         shutil.rmtree(self.home)
 
     def _wait_for(self, update: Callable[[], Any]) -> Any:
-        """Return an update's result; the update continues where the wait is interrupted.
+        """Return an update's result. If the wait is interrupted, the update still continues.
 
-        Were it interrupted itself, the engine would be killed while AWS makes something, and not know of it.
+        Interrupting the update itself would kill the engine while AWS creates a resource, which the state would then
+        lack.
         """
         entries: list[Any] = []
 

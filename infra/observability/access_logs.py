@@ -1,7 +1,8 @@
-"""Access logs of a stage, a JSON line per request, and the role by which API Gateway writes them.
+"""A stage's access logs, one JSON line per request, and the role with which API Gateway writes them.
 
-Requests that the canary answers are logged in a second group as well, `.../Canary`, which is made here lest API Gateway
-make it without retention. Source: API Gateway Developer Guide, "Set up an API Gateway canary release deployment".
+Requests that the canary answers are logged in a second log group as well, `.../Canary`. It is created here, because API
+Gateway would create it without a retention. Source: API Gateway Developer Guide, "Set up an API Gateway canary release
+deployment".
 """
 
 from __future__ import annotations
@@ -22,19 +23,21 @@ from ..stack.log_groups import LogSettings, make_log_group
 
 
 def render_format(*, has_consumers: bool) -> str:
-    """Return what API Gateway writes of each request of a stage."""
+    """Return the access log format of a stage: what API Gateway writes for each request."""
     fields = {**ACCESS_LOG_FIELDS, **({"caller": CALLER_FIELD} if has_consumers else {})}
     return json.dumps(fields, separators=(",", ":"))
 
 
 PUSH_TO_LOGS = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
-"""AWS's own policy: API Gateway refuses a role that may less. Its resource is `*`, for it is the role of all APIs."""
+"""AWS's own policy: API Gateway rejects a role with fewer permissions. Its resource is `*`, because the role serves all
+APIs.
+"""
 
 
 def make_log_groups(
     name: str, api: str, stage: str, settings: LogSettings, opts: pulumi.ResourceOptions
 ) -> aws.cloudwatch.LogGroup:
-    """The stage's log group; the canary has one of its own."""
+    """Make the stage's log group and one for its canary; return the stage's."""
     group = f"/aws/apigateway/{api}/{stage}"
     log = make_log_group(name, group, settings, opts, settings.access_log_class)
     make_log_group(f"{name}_canary", f"{group}/Canary", settings, opts, settings.access_log_class)
@@ -43,11 +46,11 @@ def make_log_groups(
 
 @dataclass(frozen=True, slots=True)
 class LoggingPlan:
-    """A stack's handling of the account's role for logs.
+    """How a stack handles the account's role for logs.
 
     Args:
-        makes: whether the stack has the role and the setting among its resources.
-        note: what the user should know, or empty.
+        makes: whether the role and the account setting are resources of the stack.
+        note: a note for the user, or empty.
     """
 
     makes: bool
@@ -55,12 +58,12 @@ class LoggingPlan:
 
 
 def plan_logging(place: Place, role: str | None, outputs: Outputs | None) -> LoggingPlan:
-    """Return whether the stack sets the role: only where none is set, or where it was this stack that set it.
+    """Return whether the stack sets the role: only if none is set, or if this stack has set it.
 
     Args:
-        place: names the role.
-        role: the one that is set, empty for none; None where that cannot be read.
-        outputs: of the stack's last deployment, empty where there is none; None where they are not known.
+        place: contains the role's name.
+        role: the current role, empty for none; None if it cannot be read.
+        outputs: outputs of the stack's last deployment, empty if there is none; None if they are unknown.
     """
     own = place.role_arn(place.logs_role)
     known = outputs or {}
@@ -89,10 +92,10 @@ _LEFT = "API Gateway writes logs in {region} as {role}, which {whose}: it stays 
 
 
 class AccountLogging(pulumi.ComponentResource):
-    """The role for all logs of API Gateway in this account and region; without one no stage may have an access log.
+    """The role for all logs of API Gateway in this account and region. Without it no stage can have an access log.
 
-    It is everybody's once it is set, so it stays when the stack is destroyed: the provider would end the logs of every
-    API of the region.
+    Once set, it serves the whole account, so it stays when the stack is destroyed: resetting it would end the logs of
+    every API of the region.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Alarms of a function and of a stage: failures, throttles, latency against what `slo` promises.
+"""Alarms of a function and of a stage: failures, throttles, and latency compared with the promise in `slo`.
 
-Where `slo` says nothing of errors, `ERROR_PERCENT` holds; where it says nothing of latency, there is no alarm for it.
+Without an error rate in `slo`, `ERROR_PERCENT` applies; without a latency, there is no latency alarm.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from turnout.protocol.naming import LIVE, NEXT
 from ..naming import Place, stage_alarm_name
 
 ERROR_PERCENT = 5.0
-"""The share of failing calls that raises an alarm where no `slo` says another."""
+"""The percentage of failing calls that raises an alarm, unless `slo` sets another."""
 
 FEWEST_FAILURES = 3
-"""The calls that must fail within `PERIOD_S` before their share counts: one of one is 100%, and proves nothing. Of
-functions that fail 5% of their calls, one in 8,000 fails the first three.
+"""The number of calls that must fail within `PERIOD_S` before their percentage counts: one of one is 100% but proves
+nothing. If a function fails 5% of its calls, the chance that its first three calls fail is 1 in 8,000.
 """
 
 PERIOD_S = 60
-"""The shortest that Lambda's and API Gateway's metrics have: a broken canary ends within a minute or two."""
+"""The shortest period of Lambda's and API Gateway's metrics: a broken canary ends within a minute or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Alarm:
 
     Args:
         kind: `errors`, `throttles` or `p99`.
-        name: in CloudWatch.
-        description: what has happened, a sentence.
-        threshold: it goes off above this.
-        measured: the arguments that say what is compared with the threshold.
+        name: the name in CloudWatch.
+        description: what has happened, as a sentence.
+        threshold: the alarm goes off above this value.
+        measured: the arguments that define the compared metric.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Alarms(pulumi.ComponentResource):
 
 
 def alarms_of_function(function: Function) -> Iterator[Alarm]:
-    """Over all its aliases, so that they hold for the baseline and the canary."""
+    """Return the alarms of a function across all its aliases, so that they cover the baseline and the canary."""
     name, slo = function.name, function.settings.slo
     percent = slo.error_percent or ERROR_PERCENT
     where = {"FunctionName": name}
@@ -103,7 +103,7 @@ def alarms_of_function(function: Function) -> Iterator[Alarm]:
 
 
 def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]:
-    """Alarms on what its callers see."""
+    """Return the alarms of a stage, on what its callers observe."""
     percent = stage.slo.error_percent or ERROR_PERCENT
     where = {"ApiName": api, "Stage": stage.name}
     yield Alarm(
@@ -124,7 +124,7 @@ def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]
 
 
 def answer_queries(api: str, stage: str) -> list[dict[str, Any]]:
-    """Return the queries of the share of a stage's answers that are 5xx, 0 below `FEWEST_FAILURES`."""
+    """Return the queries for the percentage of a stage's responses that are 5xx, 0 below `FEWEST_FAILURES`."""
     where = {"ApiName": api, "Stage": stage}
     metrics = {"failed": "5XXError", "calls": "Count"}
     return [
@@ -142,11 +142,11 @@ def answer_queries(api: str, stage: str) -> list[dict[str, Any]]:
 
 
 def failure_queries(function: str) -> list[dict[str, Any]]:
-    """Return the queries of the percentage of a function's calls that fail, 0 below `FEWEST_FAILURES`.
+    """Return the queries for the percentage of a function's calls that fail, 0 below `FEWEST_FAILURES`.
 
-    A call fails if it crashes, times out, is answered with 500 or more, or is throttled: Lambda counts throttled calls
-    beside its invocations, so where all are throttled there are none. `FILL`, because a metric that was never written
-    would make the whole expression one without data.
+    A call fails if it crashes, times out, returns 500 or more, or is throttled. Lambda does not count throttled calls
+    as invocations, so if all calls are throttled there are none. `FILL` is needed because a metric without any data
+    would leave the whole expression without data.
     """
     counted = {
         "errors": ("AWS/Lambda", "Errors", {"FunctionName": function}),

@@ -1,4 +1,4 @@
-"""The dashboard's body: for each stage what its callers see, what serves it, and its canary beside its baseline.
+"""The dashboard's body: for each stage what its callers observe, what serves it, and its canary next to its baseline.
 
 Source: CloudWatch API Reference, "Dashboard Body Structure and Syntax".
 """
@@ -22,22 +22,22 @@ PERIOD_S = 60
 
 MOST_WIDGETS = 500
 MOST_METRICS = 2_500
-"""Of one dashboard. Source: Amazon CloudWatch User Guide, "CloudWatch service quotas"."""
+"""Most metrics on one dashboard. Source: Amazon CloudWatch User Guide, "CloudWatch service quotas"."""
 
 Widget = dict[str, Any]
 Row = tuple[Widget, ...]
 RankedRow = tuple[int, Row]
 ANSWERS, CANARY, FUNCTIONS = range(3)
-"""Ranks of rows: which ones stay where a dashboard cannot hold all."""
+"""Ranks of the rows: they decide which rows stay if the dashboard cannot hold all."""
 
 Metric = list[Any]
 
 FUNCTION_GRAPHS = (("calls", "Invocations", "Sum"), ("errors", "Errors", "Sum"), ("p99 ms", "Duration", "p99"))
-"""Title, metric of AWS/Lambda and statistic of a row about functions."""
+"""Title, AWS/Lambda metric and statistic of each graph in a row about functions."""
 
 
 def render_dashboard(plan: Plan, place: Place) -> str:
-    """The body, equal for equal plans."""
+    """Return the dashboard's body; equal plans give equal bodies."""
     every = [row for api in plan.apis for stage in api.stages for row in _of_stage(plan, place, api, stage)]
     rows = choose_rows(every)
     widgets = [
@@ -51,7 +51,7 @@ def render_dashboard(plan: Plan, place: Place) -> str:
 
 
 def choose_rows(every: Sequence[RankedRow]) -> list[Row]:
-    """Return the rows that one dashboard holds, in their order: the highest ranks first, the others while they fit."""
+    """Return the rows that fit on one dashboard, in order: the highest ranks first, then others while they fit."""
     widgets, metrics = MOST_WIDGETS - 1, MOST_METRICS
     chosen: list[int] = []
     for index, (_, row) in sorted(enumerate(every), key=lambda entry: (entry[1][0], entry[0])):
@@ -83,7 +83,7 @@ def _of_stage(plan: Plan, place: Place, api: Api, stage: StagePlan) -> Iterator[
 
 
 def served_by(api: Api, stage: StagePlan) -> list[str]:
-    """`function:alias` of everything that the stage's unversioned routes call, each once."""
+    """Return `function:alias` of every target of the stage's unversioned routes, each once."""
     alias = stage.variables[ALIAS_VARIABLE]
     functions = dict.fromkeys(_substitute(route.function, stage) for route in api.routes if not route.version)
     return [f"{function}:{alias}" for function in functions]
@@ -107,7 +107,7 @@ def _answers(place: Place, api: Api, stage: StagePlan) -> Row:
 
 
 def _functions(place: Place, title: str, resources: dict[str, str]) -> Row:
-    """Three graphs with a line for each of `resources`, label -> `function:alias`."""
+    """Return three graphs with a line for each of `resources`, label -> `function:alias`."""
     return tuple(
         _graph(
             place,

@@ -1,8 +1,8 @@
-"""The guard rail: an alarm of a canary ends the canary, whether or not anybody watches.
+"""The guard rail: an alarm of a canary ends the canary, even if no user is watching.
 
-A function ends it. Two rules of each stage call the function: one when an alarm's state changes, one every minute,
-because an alarm that was in ALARM when the canary started does not change. `pulumi up` calls it, too, once it has
-started or changed a canary.
+A function ends the canary. Two rules of each stage call it: one when an alarm's state changes, and one every minute,
+because an alarm that was in ALARM before the canary started does not change its state. `pulumi up` also calls it after
+it has started or changed a canary.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from ..stack.settings import StackSettings
 SOURCE = Path(__file__).with_name("guard_rail_function.py")
 
 PATTERN_CHARACTERS = 2_048
-"""Of a rule's event pattern. Source: EventBridge User Guide, "Amazon EventBridge quotas"."""
+"""Longest event pattern of a rule. Source: EventBridge User Guide, "Amazon EventBridge quotas"."""
 
 AlarmPattern = str | dict[str, str]
 
 CHECKED = "rate(1 minute)"
-"""The interval of checking the alarms while a canary is on."""
+"""The interval at which alarms are checked while a canary is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Guarded:
     """A stage whose canary is guarded.
 
     Args:
-        stage: its name.
-        rest_api_id: of its API.
-        alarms: those that end the canary.
-        canary: as planned.
+        stage: the stage's name.
+        rest_api_id: the identifier of its API.
+        alarms: the alarms that end the canary.
+        canary: the canary from the plan.
         made: the stage's resource.
     """
 
@@ -61,7 +61,7 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class GuardRailArgs:
-    """The parts of the guard rail."""
+    """Arguments of the guard rail."""
 
     place: Place
     guarded: Sequence[Guarded]
@@ -69,7 +69,7 @@ class GuardRailArgs:
 
 
 class GuardRail(pulumi.ComponentResource):
-    """One function for all stages; it may change those stages and nothing else."""
+    """One function for all stages; it may change only these stages."""
 
     def __init__(self, name: str, args: GuardRailArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:GuardRail", name, None, opts)
@@ -102,7 +102,7 @@ class GuardRail(pulumi.ComponentResource):
         return function, policy
 
     def _make_role(self, name: str, args: GuardRailArgs) -> tuple[pulumi.Output[str], list[pulumi.Resource]]:
-        """The function's role, and its policy: to change the canaries of these stages, and to read alarms."""
+        """Make the function's role and its policy: read alarms and change the canaries of these stages."""
         function_name = args.place.guard_rail
         boundary = args.settings.roles.boundary_arn
         role = make_role(name, function_name, LAMBDA, args.place, boundary, self._within)
@@ -167,7 +167,7 @@ class GuardRail(pulumi.ComponentResource):
         )
 
     def _check_now(self, guarded: Guarded, function: aws.lambda_.Function, policy: Sequence[pulumi.Resource]) -> None:
-        """Call the function once the stage has its canary, and again whenever the canary has changed."""
+        """Call the function once the stage has its canary, and again after each change of the canary."""
         canary = guarded.canary
         checked = aws.lambda_.Invocation(
             guarded.stage,
@@ -180,7 +180,7 @@ class GuardRail(pulumi.ComponentResource):
 
 
 def split_patterns(patterns: Sequence[AlarmPattern]) -> Iterator[list[AlarmPattern]]:
-    """Yield the patterns in parts, in order, each of which fits into one rule."""
+    """Yield the patterns in groups, in order; each group fits into one rule."""
     part: list[AlarmPattern] = []
     for pattern in patterns:
         if part and len(_render_pattern([*part, pattern])) > PATTERN_CHARACTERS:
@@ -201,7 +201,7 @@ def _render_pattern(alarms: Sequence[AlarmPattern]) -> str:
 
 
 def alarm_patterns(place: Place, alarms: GuardAlarms) -> list[AlarmPattern]:
-    """Return what EventBridge compares an alarm's ARN with."""
+    """Return the pattern with which EventBridge matches an alarm's ARN."""
     every = [{"wildcard": place.alarm_arn(f"{alarms.prefix}*{ERRORS}")}] if alarms.prefix else []
     return [*(place.alarm_arn(name) for name in alarms.names), *every]
 
@@ -212,7 +212,7 @@ def _check_of(guarded: Guarded) -> pulumi.Output[str]:
 
 
 def find_guarded(plan: Plan, manifest: Manifest, apis: Mapping[str, ApiComponent]) -> Iterator[Guarded]:
-    """Yield the stages whose canary an alarm ends."""
+    """Yield the stages with a canary that an alarm can end."""
     judgements = {stage.name: stage.canary.judgement for stage in manifest.stages if stage.canary}
     for api in plan.apis:
         for stage in api.stages:

@@ -1,11 +1,12 @@
-"""The guard rail's function: ends a stage's canary when an alarm of it goes off, or is in ALARM already.
+"""The guard rail's function: ends a stage's canary when one of its alarms goes off or is already in ALARM.
 
-EventBridge calls it when an alarm's state changes, and once a minute; `pulumi up` calls it once a canary has started.
-An alarm that was in ALARM before the canary started changes no more, so the state is asked for, too.
-It is packed alone, so it imports nothing of ours.
+EventBridge calls it when an alarm's state changes, and once a minute; `pulumi up` calls it after a canary has started.
+An alarm that was in ALARM before the canary started does not change its state, so the function also reads the states.
+It is packaged alone, so it imports none of Turnout's modules.
 
-A canary ends by its share: 0% of the requests. Its other settings stay. If they were removed, Pulumi, which compares
-with what it deployed last, would send no more than what changed since: a canary with another share and no overrides.
+The function ends a canary by setting its share to 0% of the requests; the other settings stay. If they were removed,
+Pulumi, which compares with its last deployment, would send only what changed since then: a canary with another share
+and no overrides.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 
 ATTEMPTS = 6
 PAUSE_S = 4.0
-"""A role that was made a moment ago may not do yet what its policy allows."""
+"""A role that was just created may not have the permissions of its policy yet."""
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
-    """End the canary of one stage if it has to end.
+    """End the canary of one stage if an alarm requires it.
 
     Args:
-        event: `{"rest_api_id": ..., "stage": ...}` with `"alarm"`, the alarm that went off, or with `"alarms"`, those
-            whose state is to be checked: `{"names": [...], "prefix": ..., "suffix": ...}`.
-        context: Lambda's.
+        event: `{"rest_api_id": ..., "stage": ...}` with `"alarm"`, the alarm that went off, or with `"alarms"`, the
+            alarms to check: `{"names": [...], "prefix": ..., "suffix": ...}`.
+        context: Lambda's context.
     """
     import boto3
 
@@ -37,12 +38,12 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
 
 
 def end_canary(gateway: Any, event: Mapping[str, Any], alarm: str) -> dict[str, Any]:
-    """Send all traffic to the baseline again; a stage without a canary stays as it is.
+    """Send all traffic to the baseline again. A stage without a canary is not changed.
 
     Args:
-        gateway: boto3's client of API Gateway. What it raises is for Lambda, which calls again, twice.
-        event: names the stage.
-        alarm: why.
+        gateway: boto3's client of API Gateway. Its exceptions reach Lambda, which retries the call twice.
+        event: contains the stage.
+        alarm: the alarm that is the reason.
     """
     ended = has_traffic(gateway, event)
     if ended:
@@ -54,7 +55,7 @@ def end_canary(gateway: Any, event: Mapping[str, Any], alarm: str) -> dict[str, 
 
 
 def check_alarms(gateway: Any, cloudwatch: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-    """End the canary of a stage if one of its alarms is in ALARM already."""
+    """End a stage's canary if one of its alarms is already in ALARM."""
     if has_traffic(gateway, event):
         for alarm in ringing(cloudwatch, event["alarms"]):
             return end_canary(gateway, event, alarm)
@@ -62,13 +63,13 @@ def check_alarms(gateway: Any, cloudwatch: Any, event: Mapping[str, Any]) -> dic
 
 
 def has_traffic(gateway: Any, event: Mapping[str, Any]) -> bool:
-    """Whether the stage has a canary that some requests see."""
+    """Whether the stage has a canary that gets traffic."""
     canary = gateway.get_stage(**where(event)).get("canarySettings") or {}
     return bool(canary.get("percentTraffic"))
 
 
 def where(event: Mapping[str, Any]) -> dict[str, str]:
-    """The stage, as API Gateway's operations name it."""
+    """Return the arguments with which API Gateway's operations identify the stage."""
     return {"restApiId": event["rest_api_id"], "stageName": event["stage"]}
 
 
@@ -89,7 +90,7 @@ def ringing(cloudwatch: Any, alarms: Mapping[str, Any]) -> Iterator[str]:
 
 
 def retry_denied(call: Any, sleep: Any = time.sleep) -> dict[str, Any]:
-    """Call, and again while AWS denies what the role's policy allows."""
+    """Call a function, and retry while AWS denies what the role's policy allows."""
     from botocore.exceptions import ClientError
 
     for attempt in range(ATTEMPTS):

@@ -1,1 +1,1 @@
-"""What a stack configures, and what all of its resources have in common."""
+"""A stack's configuration, and what all of its resources have in common."""

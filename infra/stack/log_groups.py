@@ -1,4 +1,4 @@
-"""CloudWatch log groups: how long their events are kept, and with which key they are encrypted."""
+"""CloudWatch log groups: their retention and their encryption key."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pulumi_aws as aws
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What the log groups of a stack have in common.
+    """The settings that all log groups of a stack share.
 
     Args:
         retention_days: how long events are kept.
-        kms_key_arn: of the key that encrypts them, or empty.
-        access_log_class: of the access logs' groups.
+        kms_key_arn: the key that encrypts them, or empty.
+        access_log_class: class of the access logs' groups.
     """
 
     retention_days: int

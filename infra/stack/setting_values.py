@@ -1,4 +1,4 @@
-"""Values of a stack's configuration, checked one by one; all that is wrong is reported together."""
+"""Checks the values of a stack's configuration one by one and reports all problems together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pulumi
 from turnout.wording import did_you_mean, listed
 
 MOST_TAGS = 45
-"""AWS takes 50 of a resource; Pulumi's default tags and AWS's own need some."""
+"""AWS allows 50 tags on a resource; Pulumi's default tags and AWS's own use some of them."""
 
 _TAG = re.compile(r"[\w .:/=+@-]*")
 _ROLE_PATH = re.compile(r"/([\w+=,.@-]+/)*")
@@ -21,12 +21,12 @@ _ARN = re.compile(r"arn:(aws[a-z-]*):([a-z0-9-]+):([a-z0-9-]*):(\d{12}|aws|):(.+
 
 
 class SettingValues:
-    """Reads the keys of one namespace and keeps what is wrong with them.
+    """Reads the keys of one namespace and collects the problems.
 
     Args:
-        config: of the namespace.
+        config: the namespace's configuration.
         given: the whole configuration, `turnout:log_groups` -> text.
-        namespace: `turnout`.
+        namespace: the namespace, `turnout`.
     """
 
     def __init__(self, config: pulumi.Config, given: Mapping[str, Any], namespace: str) -> None:
@@ -37,14 +37,14 @@ class SettingValues:
         self._wrong: list[str] = []
 
     def refuse(self, key: str, message: str) -> None:
-        """Note that a key is wrong."""
+        """Record that a key's value is invalid."""
         self._wrong.append(f"{self._namespace}:{key}: {message}")
 
     def finish(self) -> None:
-        """Check that every key is one that was asked for.
+        """Check that only known keys are set.
 
         Raises:
-            pulumi.RunError: something is wrong.
+            pulumi.RunError: there are problems.
         """
         for key in self._given:
             name = key.partition(".")[0].partition("[")[0]
@@ -58,19 +58,19 @@ class SettingValues:
             raise pulumi.RunError("\n".join(self._wrong))
 
     def text(self, key: str) -> str:
-        """Return a key's value, empty where it is not set."""
+        """Return a key's value, empty if it is not set."""
         self._known.add(key)
         return (self._config.get(key) or "").strip()
 
     def boolean(self, key: str) -> bool | None:
-        """Return true or false; None where it is not set."""
+        """Return true or false; None if the key is not set."""
         value = self.text(key)
         if value not in {"", "true", "false"}:
             self.refuse(key, f"must be true or false, got {value!r}")
         return {"true": True, "false": False}.get(value)
 
     def integer(self, key: str, least: int, most: int, default: int) -> int:
-        """Return a whole number within a range."""
+        """Return an integer within a range."""
         value = self.text(key)
         if not value:
             return default
@@ -80,7 +80,7 @@ class SettingValues:
         return int(value)
 
     def choice_of_int(self, key: str, choices: Collection[int], default: int) -> int:
-        """Return one of some numbers."""
+        """Return one of the allowed integers."""
         value = self.text(key)
         if value and value not in {str(choice) for choice in choices}:
             self.refuse(key, f"must be one of {', '.join(map(str, sorted(choices)))}, got {value}")
@@ -88,14 +88,14 @@ class SettingValues:
         return int(value) if value else default
 
     def choice(self, key: str, choices: Mapping[str, str], default: str) -> str:
-        """Return what one of some words stands for."""
+        """Return the value that one of the allowed words stands for."""
         value = self.text(key) or default
         if value not in choices:
             self.refuse(key, f"must be one of {', '.join(choices)}, got {value!r}{did_you_mean(value, choices)}")
         return choices.get(value, choices[default])
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list: JSON, as `pulumi config set --path` writes it, or texts with commas between them."""
+        """Return a list: JSON, as `pulumi config set --path` writes it, or texts separated by commas."""
         value = self.text(key)
         if not value.startswith("["):
             return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -109,7 +109,7 @@ class SettingValues:
         return tuple(parts)
 
     def ids(self, key: str, prefix: str, most: int) -> tuple[str, ...]:
-        """Return AWS's identifiers of one kind."""
+        """Return AWS identifiers of one kind."""
         values = self.texts(key)
         for value in values:
             if not re.fullmatch(rf"{prefix}[0-9a-f]{{8,17}}", value):
@@ -117,14 +117,14 @@ class SettingValues:
         return self._few(key, values, most)
 
     def arn(self, key: str, service: str, noun: str, resource: str = ".+") -> str:
-        """Return an ARN of a service's resource; `resource` is a regular expression of its last part."""
+        """Return the ARN of a service's resource; `resource` is a regular expression for the last part."""
         value = self.text(key)
         if value:
             self._check_arn(key, value, service, noun, resource)
         return value
 
     def arns(self, key: str, service: str, noun: str, most: int) -> tuple[str, ...]:
-        """Return several of them."""
+        """Return a list of such ARNs."""
         values = self.texts(key)
         for value in values:
             self._check_arn(key, value, service, noun, r"[A-Za-z0-9_.-]+")

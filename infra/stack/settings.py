@@ -1,6 +1,6 @@
-"""Settings: where a stack is deployed, under which of the company's rules, and who gets its alarms.
+"""Settings: where a stack is deployed, under which rules of the company, and who receives its alarms.
 
-What is served is in models.yaml and nowhere else. Values are checked here, before anything is made.
+What is served is defined only in models.yaml. All values are checked here, before any resource is created.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .setting_values import SettingValues
 RETENTION_DAYS = frozenset(
     {1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 )
-"""What CloudWatch Logs takes. Source: botocore, `PutRetentionPolicy.retentionInDays`."""
+"""The values that CloudWatch Logs accepts. Source: botocore, `PutRetentionPolicy.retentionInDays`."""
 
 MOST_KEPT_VERSIONS = 1000
-"""More is a mistake: each old version of each function takes its zip of the account's code storage."""
+"""More is a mistake: each old version of each function counts its zip against the account's code storage."""
 
 MOST_ALARM_ACTIONS = 5
-"""Of an alarm. Source: botocore, `PutMetricAlarm.AlarmActions`."""
+"""Most actions of an alarm. Source: botocore, `PutMetricAlarm.AlarmActions`."""
 
 MOST_SUBNETS, MOST_SECURITY_GROUPS = 16, 5
-"""Of a function. Source: botocore, `VpcConfig`."""
+"""Most subnets and security groups of a function. Source: botocore, `VpcConfig`."""
 
 LOG_FORMATS = {"json": "JSON", "text": "Text"}
 LOG_CLASSES = {"standard": "STANDARD", "infrequent_access": "INFREQUENT_ACCESS"}
@@ -38,14 +38,15 @@ LOG_CLASSES = {"standard": "STANDARD", "infrequent_access": "INFREQUENT_ACCESS"}
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """Networks that functions are in, and from which the APIs can be reached.
+    """Networks that functions are connected to, and from which the APIs can be called.
 
     Args:
-        subnet_ids: of the functions, empty for none.
-        security_group_ids: of the functions, empty for none.
-        vpc_endpoint_ids: through which alone the APIs can be reached, which are private then; empty for public APIs.
-        allowed_ips: CIDR blocks from which alone the APIs can be called, empty for all.
-        web_acl_arn: of the web ACL that AWS WAF checks requests by, or empty.
+        subnet_ids: subnets of the functions, empty for none.
+        security_group_ids: security groups of the functions, empty for none.
+        vpc_endpoint_ids: the only endpoints through which the APIs can be called, which makes the APIs private; empty
+            for public APIs.
+        allowed_ips: the only CIDR blocks from which the APIs can be called, empty for no restriction.
+        web_acl_arn: the web ACL with which AWS WAF checks requests, or empty.
     """
 
     subnet_ids: tuple[str, ...] = ()
@@ -60,9 +61,9 @@ class KeySettings:
     """Customer managed KMS keys, each an ARN or empty.
 
     Args:
-        logs: of all log groups.
-        environment: of the functions' environment variables, their snapshots and zips.
-        bucket: of the stack's own bucket.
+        logs: the key of all log groups.
+        environment: the key of the functions' environment variables, snapshots and zips.
+        bucket: the key of the stack's own bucket.
     """
 
     logs: str = ""
@@ -75,10 +76,10 @@ class RoleSettings:
     """Rules for roles.
 
     Args:
-        path: of the roles that are made, `/` or `/team/`.
-        boundary_arn: the permissions boundary of the roles that are made, or empty.
+        path: path of new roles, `/` or `/team/`.
+        boundary_arn: the permissions boundary of new roles, or empty.
         function_arn: an existing role for all functions, or empty.
-        integration_arn: an existing role by which API Gateway calls functions, or empty.
+        integration_arn: an existing role with which API Gateway calls functions, or empty.
         guard_rail_arn: an existing role for the guard rail's function, or empty.
     """
 
@@ -95,16 +96,16 @@ class StackSettings:
 
     Args:
         log_retention_days: one of `RETENTION_DAYS`.
-        alarm_topic_arns: the SNS topics that alarms are sent to.
-        keep_versions: how many old versions of each function and layer stay, beside those in use.
-        new_names: whether a stack that an older version deployed may get other names, and with them other addresses.
+        alarm_topic_arns: the SNS topics that receive alarms.
+        keep_versions: how many old versions of each function and layer are kept, in addition to those in use.
+        new_names: whether a stack deployed by an older version may get other names, and with them other addresses.
         log_groups: which functions share a log group, one of `LOG_GROUPINGS`.
-        next_alias: whether functions have the alias `next` while no release canary is on; None keeps it as long as a
-            stage calls it.
-        account_logging: whether this stack sets API Gateway's role for logs, one for all of an account and region.
-        log_format: of the functions' logs, a value of `LOG_FORMATS`.
-        access_log_class: of the access logs' groups, a value of `LOG_CLASSES`.
-        tags: of every resource that takes tags.
+        next_alias: whether functions have the alias `next` while no release canary is on; None keeps it while a stage
+            calls it.
+        account_logging: whether this stack sets API Gateway's role for logs, which is shared by an account and region.
+        log_format: format of the functions' logs, a value of `LOG_FORMATS`.
+        access_log_class: class of the access logs' groups, a value of `LOG_CLASSES`.
+        tags: tags of every resource that accepts tags.
     """
 
     log_retention_days: int = 30
@@ -123,25 +124,25 @@ class StackSettings:
 
     @property
     def logs(self) -> LogSettings:
-        """Of all log groups."""
+        """Settings of all log groups."""
         return LogSettings(self.log_retention_days, self.keys.logs, self.access_log_class)
 
     @property
     def alarm_actions(self) -> list[str]:
-        """Of every alarm."""
+        """The actions of every alarm."""
         return list(self.alarm_topic_arns)
 
 
 def _given() -> Mapping[str, Any]:
-    """The whole configuration: the engine's, or that of a program in this process."""
+    """Return the whole configuration: the engine's, or that of a program in this process."""
     return {**config.get_config_env(), **config.CONFIG.get()}
 
 
 def read_settings() -> StackSettings:
-    """Return the stack's own.
+    """Return the stack's settings.
 
     Raises:
-        pulumi.RunError: values that AWS does not take, or keys that do not exist; all of them.
+        pulumi.RunError: keys do not exist, or AWS would not accept their values; the message lists all of them.
     """
     values = SettingValues(pulumi.Config("turnout"), _given(), "turnout")
     values.text("domain")  # checked together with models.yaml's domain (infra/access/domain.py)

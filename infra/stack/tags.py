@@ -1,4 +1,4 @@
-"""Tags on every resource that takes them: a transformation that the components hand on to their children."""
+"""Tags on every resource that accepts them: a transformation that components pass on to their children."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pulumi
 
 
 def tagging(tags: Mapping[str, str]) -> pulumi.ResourceOptions:
-    """Return options under which a component and everything in it has these tags, beside its own."""
+    """Return options that give a component and everything in it these tags, in addition to its own."""
 
     def add_tags(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         if not hasattr(type(args.resource), "tags"):

@@ -1,8 +1,8 @@
-"""Logs a share of a version's requests for replays: one line each, `{"turnout_capture": {...}}`.
+"""Logs a share of a version's requests for replays, one line each: `{"turnout_capture": {...}}`.
 
-Wraps the handler at init, in Lambda only; `turnout replay` reads CloudWatch's exports.
+Wraps the handler at init, only on Lambda; `turnout replay` reads CloudWatch's exports.
 
-A capture never costs the caller the answer: a request that cannot be captured is logged and skipped.
+A capture never costs the caller the response: a request that cannot be captured is logged and skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .runtime import FunctionSpec
 log = logging.getLogger("turnout.function")
 
 _SURELY_LARGER = LARGEST_LOG_LINE_BYTES * 2
-"""A body with more characters, in base64, is too long for a line and is not read."""
+"""A base64 body with more characters does not fit into a log line and is not read."""
 
 
 # The system's random source: environments that start from one SnapStart snapshot would otherwise share its state.
@@ -36,7 +36,7 @@ _RANDOM = random_module.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class CaptureRule:
-    """The manifest's `capture`: a share of the requests, 0-100, and inputs whose values are left out."""
+    """The manifest's `capture`: a percentage of the requests, 0-100, and inputs whose values are left out."""
 
     percent: float
     redact: Collection[str]
@@ -52,16 +52,16 @@ def capturing_requests(
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.perf_counter,
 ) -> LambdaHandler:
-    """The handler that also captures.
+    """Return a handler that also captures.
 
     Args:
-        handle: the handler that answers.
-        spec: whose model and version the lines name.
+        handle: the handler that answers requests.
+        spec: the model and version that the lines name.
         rule: what to capture.
-        write: takes one line for the log.
-        random: 0 up to but not 1, one call per request.
-        clock: seconds since 1970.
-        monotonic: seconds, for durations.
+        write: writes one line to the log.
+        random: returns a number from 0 up to, but not including, 1; called once per request.
+        clock: returns seconds since 1970.
+        monotonic: returns seconds, for durations.
     """
 
     def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def capturing_requests(
 def _line(
     event: Mapping[str, Any], status: int, spec: FunctionSpec, rule: CaptureRule, time_s: float, duration_ms: float
 ) -> str:
-    """The line; empty for a ping, a router's shadow copy and a replay, which are not callers' requests."""
+    """Return the line; empty for a ping, a router's shadow copy and a replay, which are not callers' requests."""
     context = event.get("requestContext")
     if not context or is_shadow(event) or _is_replay(event, spec):
         return ""
@@ -110,16 +110,16 @@ def _line(
 
 
 def _find_caller(context: Mapping[str, Any]) -> str:
-    """The consumer whose key was sent; empty where the stage has no authorizer of consumers."""
+    """Return the consumer whose key was sent; empty if the stage has no authorizer of consumers."""
     caller = (context.get("authorizer") or {}).get("caller") if (context.get("identity") or {}).get("apiKey") else ""
     return caller if isinstance(caller, str) else ""
 
 
 def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
-    """Whether a request has the replay header on this version's own path.
+    """Whether a request has the replay header and calls this version by its own path.
 
-    Anyone can send the header, without effect: a canary does not route requests that name their version, so none is
-    judged by them, and CloudWatch counts them anyway. On other paths the header is ignored.
+    Anyone may send the header; it has no effect on canaries. A canary does not route requests that name their version,
+    so they do not count in its judgement, and CloudWatch counts them anyway. On other paths the header is ignored.
     """
     if event.get("resource") != f"/models/{spec.model}/{spec.version}/inference":
         return False
@@ -127,6 +127,6 @@ def _is_replay(event: Mapping[str, Any], spec: FunctionSpec) -> bool:
 
 
 def _left_out(spec: FunctionSpec, size_bytes: int) -> str:
-    """The log line for a request whose own line CloudWatch would cut."""
+    """Return a log line in place of a request's own line, which CloudWatch would truncate."""
     fields = {"model": spec.model, "version": spec.version, "bytes": size_bytes, "most_bytes": LARGEST_LOG_LINE_BYTES}
     return orjson.dumps({"turnout_capture_left_out": fields}).decode()

@@ -26,10 +26,10 @@ log = logging.getLogger("turnout.function")
 
 
 def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
-    """The function packaged in `folder`, whose `function.json` is `fields`, its session open and warmed up.
+    """Return the function packaged in `folder`, whose `function.json` is `fields`, with its session open and warmed up.
 
     Raises:
-        ModelError: the artifact or the transform cannot be opened; Lambda reports it as a failed init.
+        ModelError: the artifact or the transform cannot be opened; Lambda reports a failed init.
     """
     model = folder
     if fields["stored"]:
@@ -56,7 +56,7 @@ def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
 
 
 def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
-    """One call with the version's first example: what a first run allocates is there before the first caller."""
+    """Call the function with the version's first example, so that first-run allocations precede the first caller."""
     body = base64.b64encode(orjson.dumps(request)).decode()
     event = {"headers": {"content-type": "application/json"}, "body": body, "isBase64Encoded": True}
     answer = function(event, None)

@@ -1,6 +1,6 @@
-"""Answers of 500 and more, counted for CloudWatch: Lambda's own `Errors` knows crashes and timeouts only.
+"""Counts responses with status 500 and above for CloudWatch: Lambda's own `Errors` covers only crashes and timeouts.
 
-Put around the handler at init, in Lambda only; read by turnout.canary.observation.cloudwatch and by alarms. Source:
+Wraps the handler at init, only on Lambda; read by turnout.canary.observation.cloudwatch and by alarms. Source:
 "Specification: Embedded metric format", Amazon CloudWatch User Guide.
 """
 
@@ -24,12 +24,12 @@ _DIRECTIVE = {
 def counting_failures(
     handle: LambdaHandler, write: Callable[[str], object], clock: Callable[[], float] = time.time
 ) -> LambdaHandler:
-    """The handler that also counts.
+    """Return a handler that also counts.
 
     Args:
-        handle: the handler that answers.
-        write: takes one line for the log.
-        clock: seconds since 1970.
+        handle: the handler that answers requests.
+        write: writes one line to the log.
+        clock: returns seconds since 1970.
     """
 
     def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def counting_failures(
 
 
 def _line(arn: str, time_s: float) -> str:
-    """One event of the embedded metric format; `arn` ends with the function's name and, where one was called, alias."""
+    """Return one event of the embedded metric format; `arn` ends with the function's name and its alias, if any."""
     name, *alias = arn.split(":")[6:]
     return orjson.dumps(
         {

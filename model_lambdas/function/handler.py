@@ -1,4 +1,4 @@
-"""The function of one model version: a proxy event in, a proxy answer out, as AWS Lambda calls it."""
+"""The function of one model version, as Lambda calls it: takes a proxy event and returns a proxy response."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class _Loaded:
 
 
 class ModelFunction:
-    """One version's function. Making it costs nothing; `load` opens the version, at the latest at the first call.
+    """One version's function. Making it is cheap; `load` opens the version, at the latest for the first call.
 
     Args:
         spec: the version.
-        open_model: opens it with its runtime.
+        open_model: opens the version with its runtime.
     """
 
     def __init__(self, spec: FunctionSpec, open_model: OpenModel) -> None:
@@ -64,7 +64,7 @@ class ModelFunction:
         }
 
     def load(self) -> None:
-        """Open the session and the transform. Once: further calls, from any thread, return when that is done.
+        """Open the session and the transform, only once: other calls, from any thread, return when that is done.
 
         Raises:
             ModelError: the artifact or the transform cannot be opened. The next call tries again.
@@ -93,16 +93,16 @@ class ModelFunction:
             return self._loaded
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        """The answer to one event.
+        """Return the response to one event.
 
         Args:
-            event: API Gateway's proxy event, which says which share of the traffic this is (`is_canary`).
-                Or a `PING`, which is answered 200 once the session is open.
-            context: Lambda's; a `Cancellation` as its attribute `cancellation` ends an overlong run, and a method
-                `may_run` says whether to go on with the inputs that were read.
+            event: API Gateway's proxy event, which says to which share of the traffic it belongs (`is_canary`). Or a
+                `PING`, which is answered with 200 once the session is open.
+            context: Lambda's context. Its attribute `cancellation`, a `Cancellation`, can end a long run, and its
+                method `may_run` says whether to continue with the inputs that were read.
 
         Raises:
-            RunCancelled: `context.cancellation` was used, or `may_run` said no.
+            RunCancelled: `context.cancellation` was used, or `may_run` returned false.
         """
         headers = self._headers["true" if is_canary(event) else "false"] | cors_headers(event)
         times: list[tuple[int, int]] = []
@@ -169,8 +169,9 @@ class ModelFunction:
     def _check_prepared(self, loaded: _Loaded, inputs: dict[str, Array]) -> None:
         """Check what `preprocess` returned.
 
-        Shapes can follow from the client's values. Names and datatypes cannot, where the request had to be as declared:
-        there they are the version's failure, and the client would read of tensors that it never sent.
+        Shapes can depend on the client's values. Names and datatypes cannot if the request had to match the
+        declaration: wrong ones are the version's failure, because an error about tensors that the client never sent
+        would not help it.
         """
         try:
             loaded.graph.check_inputs(inputs)
@@ -181,7 +182,10 @@ class ModelFunction:
             raise self._transform_failed("preprocess") from error
 
     def _declared(self, interface: Interface, outputs: dict[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
-        """The outputs that were asked for, in the declared order; what is not as declared is the version's failure."""
+        """Return the requested outputs in the declared order.
+
+        An output that does not match its declaration is the version's failure.
+        """
         for name, datatype in interface.outputs.items():
             declared = datatype_of(outputs[name], datatype) if name in outputs else "nothing"
             if declared != datatype:

@@ -1,7 +1,8 @@
-"""A version's own Python: its file loaded in a namespace of its own, its faults judged, what it returns checked.
+"""A version's own Python: loads its file in a separate namespace, judges its exceptions, checks what it returns.
 
-Arrays go in and come out as the wire has them: BYTES are object arrays of `bytes`, BF16 is its bits in `uint16`
-(`turnout.protocol.bfloat16` converts). What comes in may be written to; returned texts are `str`, `bytes` or numpy's.
+Arrays have the types of the wire format: BYTES are object arrays of `bytes`, BF16 is its bits in `uint16`
+(`turnout.protocol.bfloat16` converts). The code may write to its inputs; texts that it returns may be `str`, `bytes` or
+numpy's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ VALUE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError)
 """Python's exceptions for an invalid number, text that is not UTF-8 or JSON, a missing key or column."""
 
 DOUBT = 5
-"""Failures in a row without a success after which the code is blamed, not the values."""
+"""Consecutive failures without any success after which the code is blamed, not the values."""
 
 
 class ReturnError(Exception):
@@ -36,12 +37,12 @@ class ReturnError(Exception):
 
 
 class OwnCode:
-    """One Python file and what lies beside it.
+    """One Python file and the files next to it.
 
     Args:
         path: the file.
         owner: `iris v1`, for messages.
-        files: what it may import from beside it, relative to its folder; None for everything there.
+        files: the files that it may import, relative to its folder; None for all files there.
 
     Raises:
         ModelError: the file cannot be run.
@@ -61,7 +62,7 @@ class OwnCode:
         weakref.finalize(self, modules.unload).atexit = False
 
     def function(self, name: str) -> Hook | None:
-        """Return the function of that name; None where the file has none."""
+        """Return the function with this name; None if the file has none."""
         function: Hook | None = getattr(self._module, name, None)
         if function is not None and not callable(function):
             raise ModelError(f"{self._owner}: `{name}` of {self._name} is not a function")
@@ -77,7 +78,7 @@ def _load(modules: OwnModules, path: Path, owner: str) -> ModuleType:
 
 
 class Doubt:
-    """Tells values that the code cannot use from code that is broken: both raise the same exceptions.
+    """Distinguishes values that the code cannot use from broken code: both raise the same exceptions.
 
     Args:
         owner: `iris v1`, for the log.
@@ -91,7 +92,7 @@ class Doubt:
         self._failures = 0
 
     def judge(self, error: Exception) -> str:
-        """Return the exception's name where the client's values are to blame; else raise it again."""
+        """Return the exception's name if the client's values are to blame; otherwise raise it again."""
         self._failures += 1
         if not self._has_worked and self._failures > DOUBT:
             raise error
@@ -104,15 +105,15 @@ class Doubt:
 
 
 def make_writable(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The client's tensors as the code gets them."""
+    """Return the client's tensors as the code gets them."""
     return {name: values if values.flags.writeable else values.copy() for name, values in inputs.items()}
 
 
 def check_returned(step: str, returned: Any) -> dict[str, Array]:
-    """The arrays that a step returned, as they are served.
+    """Return the arrays that a step returned, as they are served.
 
     Raises:
-        ReturnError: it is no dict of arrays, or holds a dtype that is not served.
+        ReturnError: it is not a dict of arrays, or contains a dtype that cannot be served.
     """
     if not isinstance(returned, dict):
         raise ReturnError(f"{step} returned {type(returned).__name__}, not a dict of arrays")
@@ -126,7 +127,7 @@ def _name(step: str, name: Any) -> str:
 
 
 def _served(step: str, name: str, values: Any) -> Array:
-    """An array of a served dtype in this machine's byte order: a runtime reads the other one wrongly."""
+    """Return an array of a supported dtype in this machine's byte order: runtimes misread the other one."""
     array = np.asarray(values)
     if array.dtype.kind in "USO":
         array = as_bytes(array)
@@ -138,7 +139,7 @@ def _served(step: str, name: str, values: Any) -> Array:
 
 
 def as_bytes(values: Array) -> Array:
-    """Texts as object array of `bytes`."""
+    """Return texts as an object array of `bytes`."""
     texts = np.empty(values.size, object)
     for index, value in enumerate(values.reshape(-1).tolist()):
         if not isinstance(value, str | bytes):

@@ -1,11 +1,11 @@
-"""Imports of a version's own modules, which lie next to its Python file, in a namespace that no other version shares.
+"""Imports a version's own modules, which are next to its Python file, in a namespace that no other version shares.
 
-Several versions run in one process, and each may have a `helper.py`. So `import helper` in such a file loads the module
-under a name of this version's own (`_turnout_iris_v1_1.helper`). Code next to it runs with builtins whose
-`__import__` looks beside it first, as Python does for a script. That holds for imports within functions, too, whenever
-they run. Python's modules, installed packages and other versions never see these modules.
+Several versions run in one process, and each may have a `helper.py`. Therefore `import helper` in such a file loads the
+module under a name unique to this version (`_turnout_iris_v1_1.helper`). The version's code runs with builtins whose
+`__import__` looks next to the file first, as Python does for a script. This also applies to imports within functions,
+whenever they run. Python's modules, installed packages and other versions never see these modules.
 
-Sources are read once, when the version is loaded: what an edit leaves on the disk later never mixes with them.
+Sources are read once, when the version is loaded: later edits on disk never mix with them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 _numbers = itertools.count(1)
 
 UNCHECKED_HASH = 0b01
-"""The flags of bytecode that `turnout build` compiled (PEP 552): valid whatever the source's time."""
+"""The flags of bytecode that `turnout build` compiled (PEP 552): valid regardless of the source's modification time."""
 
 
 class OwnModules:
@@ -36,7 +36,7 @@ class OwnModules:
     Args:
         file: a transform or the artifact of `runtime: python`.
         owner: `iris v1`, for the modules' names.
-        files: what may be imported, relative to its folder; None for everything in it.
+        files: the files that may be imported, relative to its folder; None for all files in it.
     """
 
     def __init__(self, file: Path, owner: str, files: Iterable[str] | None = None) -> None:
@@ -54,7 +54,7 @@ class OwnModules:
         self.builtins = {**builtins.__dict__, "__import__": self._import}
 
     def load(self) -> ModuleType:
-        """Run the file; whatever it raises comes through, and leaves nothing behind."""
+        """Run the file. Its exceptions are passed on, and then no module is left behind."""
         _finder.add(self)
         try:
             start = str(self._folder / "__init__.py")
@@ -66,13 +66,13 @@ class OwnModules:
             raise
 
     def unload(self) -> None:
-        """Forget every module. Code that still runs keeps what it has imported."""
+        """Forget every module. Code that is still running keeps its imports."""
         _finder.remove(self)
         for name in [name for name in sys.modules if name == self.name or name.startswith(f"{self.name}.")]:
             sys.modules.pop(name, None)
 
     def find(self, fullname: str) -> ModuleSpec | None:
-        """The spec of `<namespace>.a.b`, made of `a/b.py`, `a/b/__init__.py`, `a/b.so` or a folder."""
+        """Return the spec of `<namespace>.a.b`, made of `a/b.py`, `a/b/__init__.py`, `a/b.so` or a folder."""
         path = fullname.partition(".")[2].replace(".", "/")
         if f"{path}/__init__.py" in self._files:
             return self._spec(fullname, str(self._folder / path / "__init__.py"), [str(self._folder / path)])
@@ -91,11 +91,11 @@ class OwnModules:
         return None
 
     def read(self, path: str) -> bytes | None:
-        """A source as it was when the version was loaded; None for a file that is none of them."""
+        """Return a source as it was when the version was loaded; None for a file that is not one of its modules."""
         return self._sources.get(path)
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """`importlib.import_module`, as code next to the file finds it."""
+        """`importlib.import_module` as the version's code sees it."""
         if self._holds(name, None):
             name = f"{self.name}.{name}"
         elif name.startswith(".") and package and self._holds(package, None):
@@ -140,7 +140,7 @@ class OwnModules:
         return stand_in
 
     def _holds(self, name: str, importer: Mapping[str, Any] | None) -> bool:
-        """Whether an absolute import means a module next to the file."""
+        """Whether an absolute import refers to a module next to the file."""
         top, _, rest = name.partition(".")
         kind = self._kinds.get(top)
         if kind is None or top in sys.builtin_module_names:
@@ -152,7 +152,7 @@ class OwnModules:
         return kind == "package" or not rest  # a file turnout.py has no `turnout.protocol`
 
     def restate(self, text: str) -> str:
-        """A message that names modules as the user does."""
+        """Rewrite a message so that modules have the names that the user knows."""
         return text.replace(f"{self.name}.", "").replace(self.name, ".")
 
     def _restate(self, error: ImportError) -> None:
@@ -177,9 +177,10 @@ class OwnModules:
 
 
 class _Loader(SourceFileLoader):
-    """Runs a module with its version's builtins; takes bytecode from a package only, never from `__pycache__` here.
+    """Runs a module with its version's builtins. Uses bytecode only from a package, never from `__pycache__` here.
 
-    Python recognizes stale bytecode by seconds and size: an edit within a second that keeps the size would not be seen.
+    Python detects stale bytecode by modification second and size: it would miss an edit within a second that keeps the
+    size.
     """
 
     def __init__(self, fullname: str, path: str, modules: OwnModules) -> None:
@@ -203,7 +204,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules of every namespace; first in `sys.meta_path` once there is one."""
+    """Finds the modules of every namespace; placed first in `sys.meta_path` once there is a namespace."""
 
     def __init__(self) -> None:
         self._namespaces: dict[str, OwnModules] = {}
@@ -232,7 +233,7 @@ def _walk(folder: Path) -> Iterable[str]:
 
 
 def _kinds_of(files: Iterable[str]) -> dict[str, str]:
-    """Name of what can be imported -> `module`, `package` or `folder` (one without `__init__.py`)."""
+    """Return name of an importable item -> `module`, `package` or `folder` (one without `__init__.py`)."""
     kinds: dict[str, str] = {}
     for name in files:
         top, _, rest = name.partition("/")

@@ -25,16 +25,16 @@ class FunctionSpec:
         version: the version's name.
         sha256: the artifact's digest, 64 hex digits.
         signature: the model's own inputs and outputs.
-        artifact: the file that models.yaml names.
+        artifact: the file named in models.yaml.
         transform: the Python file with `preprocess` / `postprocess`, or None.
-        memory_mb: the function's memory size, which its CPU share follows.
-        external_files: the other files that belong to the artifact, beside it.
-        copies: where a runtime that maps files into memory copies them first. With it the version owns its bytes, and
-            their digest is checked as they are read. None opens the files where they lie: those that belong to a
-            function, in Lambda or an environment of its own, which nothing else writes to.
-        transform_files: what the transform may import, relative to its folder; None for everything there.
-        fatal: requests that end the process; they are refused.
-        public: the inputs and outputs that clients see, where they are declared for the transform.
+        memory_mb: the function's memory size, which determines its CPU share.
+        external_files: the other files of the artifact, next to it.
+        copies: where a runtime that maps files into memory copies them first. The version then owns its bytes, and
+            their digest is checked while they are read. None opens the files in place: on Lambda or in an isolated
+            environment they belong to the function, and no other process writes to them.
+        transform_files: the files that the transform may import, relative to its folder; None for all files there.
+        fatal: requests that would end the process; they are rejected.
+        public: the inputs and outputs that clients see, if they are declared for the transform.
     """
 
     model: str
@@ -52,24 +52,27 @@ class FunctionSpec:
 
 
 class ModelError(Exception):
-    """A version that cannot be opened or whose file is not what its signature says; the message names it."""
+    """A version cannot be opened, or its file does not match its signature; the message names the version."""
 
 
 class RunCancelled(Exception):  # noqa: N818 - not a failure: the cancellation was requested
-    """A run that `Cancellation.cancel` ended. Not the client's fault and not the model's: the handler raises it on."""
+    """A run was ended by `Cancellation.cancel`.
+
+    Neither the client's nor the model's fault: the handler passes it on.
+    """
 
 
 class Stoppable(Protocol):
-    """Options that a runtime reads during a run: the run ends once `terminate` is true."""
+    """Options that a runtime checks during a run: the run ends once `terminate` is true."""
 
     terminate: bool
 
 
 class Cancellation:
-    """Ends a run from another thread: `cancel()` before or while it runs.
+    """Ends a run from another thread: call `cancel()` before the run or during it.
 
-    The runtime decides how soon: onnxruntime looks between two nodes, Python code does not look at all. One
-    cancellation may serve one run after the other, until it is used.
+    The runtime decides how soon: onnxruntime checks between two nodes, Python code does not check at all. One
+    cancellation may serve several runs in sequence, until it is used.
     """
 
     __slots__ = ("_cancelled", "_lock", "_options")
@@ -85,14 +88,17 @@ class Cancellation:
         return self._cancelled
 
     def cancel(self) -> None:
-        """End the run, or the one that is to come; at any time, from any thread."""
+        """End the current run or the next one; may be called at any time, from any thread."""
         with self._lock:
             self._cancelled = True
             if self._options is not None:
                 self._options.terminate = True
 
     def options(self, make: Callable[[], Stoppable]) -> Any:
-        """Return what stops the run, made once. Raises RunCancelled if `cancel` came first. For runtimes."""
+        """Return the options that stop the run, made once. Raises RunCancelled if `cancel` was called before.
+
+        For runtimes.
+        """
         with self._lock:
             if self._cancelled:
                 raise RunCancelled
@@ -107,22 +113,22 @@ class Model(Protocol):
     def run(
         self, inputs: Mapping[str, Array], names: Sequence[str] = (), cancellation: Cancellation | None = None
     ) -> dict[str, Array]:
-        """Return the outputs called `names`, all of them where none is named.
+        """Return the outputs called `names`, or all of them if no names are given.
 
         Args:
-            inputs: as `Interface.check_inputs` takes them, BYTES as object arrays of `bytes` or `str`.
+            inputs: as accepted by `Interface.check_inputs`, BYTES as object arrays of `bytes` or `str`.
             names: outputs of the signature.
             cancellation: ends the run early.
 
         Raises:
-            RequestError: the model refuses the values, a 422.
-            RunCancelled: `cancellation` came first.
+            RequestError: the model rejects the values, a 422.
+            RunCancelled: the run was canceled through `cancellation`.
         """
         ...
 
 
 OpenModel = Callable[[FunctionSpec], Model]
-"""Opens a version; a ModelError where it cannot be opened."""
+"""Opens a version; raises a ModelError if it cannot be opened."""
 
 
 def find_opener(name: str) -> OpenModel:

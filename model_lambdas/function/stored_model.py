@@ -1,8 +1,9 @@
-"""A model that does not lie in its function's zip: fetched from S3 when the function starts.
+"""A model that is not in its function's zip: fetched from S3 when the function starts.
 
-A file comes in ranges over several connections at once, since one alone does not fill Lambda's network. Nothing is
-opened before its digest is right. Without boto3, whose import takes longer than a small model's transfer.
-Source: Amazon S3 API Reference, GetObject; S3 performance guidelines, "Use byte-range fetches".
+Each file is fetched in ranges over several connections at once, because one connection does not use all of Lambda's
+bandwidth. No file is opened before its digest is verified. boto3 is not used, because importing it takes longer than
+transferring a small model. Source: Amazon S3 API Reference, GetObject; S3 performance guidelines, "Use byte-range
+fetches".
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from turnout.protocol.aws.signing import sign_request
 from .runtime import ModelError
 
 LOCATION = "TURNOUT_MODEL"
-"""The function's variable that says where its model is, `s3://bucket/folder`."""
+"""The function's environment variable with the location of its model, `s3://bucket/folder`."""
 
 RANGE_BYTES = 8 * 1024 * 1024
 CONNECTIONS = 8
 ATTEMPTS = 3
 TIMEOUT_S = 10.0
-"""Of each read: S3 answers in fractions of a second, or another attempt is quicker."""
+"""Timeout of each read: S3 answers in fractions of a second; otherwise another attempt is faster."""
 
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a model, as `function.json` has it.
+    """One file of a model, as listed in `function.json`.
 
     Args:
-        name: relative to the model's folder, here and there.
+        name: relative to the model's folder, both on disk and in the bucket.
         bytes: its size.
         sha256: 64 hex digits.
     """
@@ -51,12 +52,12 @@ class StoredFile:
 
 
 def fetch_model(files: Sequence[StoredFile], folder: Path, environ: Mapping[str, str]) -> None:
-    """Put every file of a model into `folder`.
+    """Download every file of a model into `folder`.
 
     Args:
         files: all of them.
-        folder: made where it is missing.
-        environ: Lambda's, with the location, the region and the role's credentials or where they are served;
+        folder: created if it is missing.
+        environ: Lambda's environment, with the location, the region and the role's credentials or their address;
             `AWS_ENDPOINT_URL_S3` names another server than AWS's.
 
     Raises:
@@ -91,13 +92,13 @@ def _fetch_file(bucket: BucketFolder, file: StoredFile, target: Path, threads: T
 
 
 def _ranges(size: int) -> Iterator[tuple[int, int]]:
-    """First and last byte of each part."""
+    """Yield the first and last byte of each range."""
     for first in range(0, size, RANGE_BYTES):
         yield first, min(first + RANGE_BYTES, size) - 1
 
 
 class BucketFolder:
-    """A folder of a bucket, read by several threads at once."""
+    """A folder of a bucket; several threads may read it at once."""
 
     def __init__(self, location: str, environ: Mapping[str, str]) -> None:
         parts = urlsplit(location)
@@ -112,11 +113,11 @@ class BucketFolder:
         self._folder = (f"/{parts.netloc}" if is_in_path else "") + parts.path.rstrip("/")
 
     def spell(self, name: str) -> str:
-        """The whole address of a file, for messages."""
+        """Return the full address of a file, for messages."""
         return f"{self._location.rstrip('/')}/{name}"
 
     def url_of(self, name: str) -> str:
-        """The URL of a file."""
+        """Return the URL of a file."""
         scheme = "https" if self._open is HTTPSConnection else "http"
         return f"{scheme}://{self._host}{self._path_of(name)}"
 
@@ -124,7 +125,7 @@ class BucketFolder:
         return quote(f"{self._folder}/{name}", safe="/~")
 
     def read(self, name: str, first: int, last: int) -> bytes:
-        """Some bytes of a file; tried again where S3 or the network fails, not where S3 refuses."""
+        """Read a range of a file; retry if S3 or the network fails, but not if S3 rejects the request."""
         failure = ""
         for _ in range(ATTEMPTS):
             try:
@@ -164,12 +165,12 @@ class BucketFolder:
 
 
 def is_in_certificate(bucket: str) -> bool:
-    """Whether S3's wildcard certificate covers `bucket` as a host name: it covers one label, so a dot ends it."""
+    """Whether S3's wildcard certificate covers `bucket` as a host name: it covers a single label, without dots."""
     return "." not in bucket
 
 
 def find_endpoint(bucket: str, region: str) -> str:
-    """The address of a bucket: a host of its own, or its name in the path.
+    """Return the address of a bucket: a host of its own, or its name in the path.
 
     Source: Amazon S3 User Guide, "Virtual hosting of buckets", limitations.
     """

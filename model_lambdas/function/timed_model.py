@@ -14,11 +14,11 @@ Array = npt.NDArray[Any]
 
 
 class TimedModel:
-    """A `Model` that wraps another one.
+    """A `Model` that wraps another one and records when it runs.
 
     Args:
         model: the wrapped model.
-        times: the list that gets the start and end of each run, in ns since 1970.
+        times: the list to which the start and end of each run are added, in ns since 1970.
     """
 
     def __init__(self, model: Model, times: list[tuple[int, int]]) -> None:

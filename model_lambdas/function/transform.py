@@ -2,17 +2,18 @@
 
 Both functions take and return a dict of name -> numpy array, and either may be left out:
 
-- Arrays are as the wire has them: BYTES are object arrays of `bytes`, BF16 is its bits in `uint16`
+- Arrays have the types of the wire format: BYTES are object arrays of `bytes`, BF16 is its bits in `uint16`
   (`turnout.protocol.bfloat16` converts). They may be written to.
-- `preprocess` gets what the client sent, checked only to be well-formed tensors: any names, datatypes and shapes. What
-  it returns is checked against the signature and goes to the session. In the short forms, which name no datatypes, an
-  input that the signature knows has its datatype there, any other BYTES, BOOL, INT64 or FP64 by its values.
-- `postprocess` gets all the session's outputs; what it returns is the answer. Texts may be `str`, `bytes` or numpy's.
-- `raise Refused("sentence")`, from `turnout.protocol.errors`, refuses what the client sent: a 422 with that sentence.
-- What Python raises in `preprocess` for values that it cannot use (`VALUE_ERRORS`) is a 422, too. Its message goes to
-  the log, for a client could not make sense of it. A `preprocess` that has never worked since the version was loaded,
-  and has failed more often than `DOUBT`, is a failure of the version instead.
-- Any other exception, and any in `postprocess`, is a 500 with the traceback in the log only.
+- `preprocess` gets what the client sent, checked only for well-formed tensors: any names, datatypes and shapes. Its
+  result is checked against the signature and passed to the session. In the short forms, which name no datatypes, an
+  input of the signature has its declared datatype; any other input is BYTES, BOOL, INT64 or FP64, depending on its
+  values.
+- `postprocess` gets all outputs of the session; its result is the response. Texts may be `str`, `bytes` or numpy's.
+- `raise Refused("sentence")`, from `turnout.protocol.errors`, rejects the client's request: a 422 with that sentence.
+- Exceptions that Python raises in `preprocess` for values that it cannot use (`VALUE_ERRORS`) are a 422, too. The
+  message is logged, not returned, because it would not help a client. A `preprocess` that has never worked since the
+  version was loaded, and has failed more often than `DOUBT`, counts as a failure of the version instead.
+- Any other exception, and any exception in `postprocess`, is a 500; only the log contains the traceback.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from .runtime import ModelError
 
 
 class Transform:
-    """The two functions of one file, each None where the file has none.
+    """The two functions of one file, each None if the file does not define it.
 
     Args:
         path: the file.
         owner: `iris v1`, for messages.
-        files: what it may import from beside it, relative to its folder; None for everything there.
+        files: the files that it may import, relative to its folder; None for all files there.
 
     Raises:
-        ModelError: the file cannot be run, or has neither function.
+        ModelError: the file cannot be run, or defines neither function.
     """
 
     def __init__(self, path: Path, owner: str, files: Iterable[str] | None = None) -> None:
@@ -59,7 +60,7 @@ class Transform:
         return self._postprocess is not None
 
     def preprocess(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the file's `preprocess` on the client's tensors; its exceptions pass, except `VALUE_ERRORS`.
+        """Run the file's `preprocess` on the client's tensors. Exceptions are passed on, except `VALUE_ERRORS`.
 
         Raises:
             Refused: it could not use the values.
@@ -76,7 +77,7 @@ class Transform:
         return arrays
 
     def postprocess(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the file's `postprocess` on the session's outputs; its exceptions pass."""
+        """Run the file's `postprocess` on the session's outputs. Exceptions are passed on."""
         assert self._postprocess is not None
         taken = {name: as_bytes(values) if values.dtype.kind == "O" else values for name, values in outputs.items()}
         return check_returned("postprocess", self._postprocess(taken))

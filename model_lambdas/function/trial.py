@@ -1,4 +1,4 @@
-"""One version opened and run once, for `turnout validate` and its like: what is wrong, in a sentence."""
+"""Opens one version and runs it once, for commands such as `turnout validate`; reports problems as sentences."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .own_code import ReturnError
 from .runtime import FunctionSpec, ModelError, find_opener
 
 BUGS = (NameError, AttributeError, ImportError, NotImplementedError, AssertionError)
-"""Exceptions that generated values cannot cause."""
+"""Exceptions that are never caused by generated values."""
 
 
 def try_model(artifact: str, fields: Mapping[str, Any]) -> dict[str, str]:
     """Open a version and send it a request.
 
     Args:
-        artifact: the file that models.yaml names.
-        fields: what its function knows of it, and `request`; `is_example` says that the request must work.
+        artifact: the file named in models.yaml.
+        fields: the content of its `function.json`, and `request`; `is_example` says that the request must work.
 
     Returns:
         `fault`: why it cannot be opened or fails; `returned`: what it returned against its signature. Empty where all
         is well.
 
     Raises:
-        ModuleNotFoundError: it imports what it does not have.
+        ModuleNotFoundError: it imports a missing module.
     """
     spec = FunctionSpec(
         model=fields["model"],

@@ -1,1 +1,1 @@
-"""ONNX models by onnxruntime."""
+"""ONNX models, run by onnxruntime."""

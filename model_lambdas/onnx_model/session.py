@@ -1,8 +1,8 @@
-"""One ONNX model, open: arrays in, arrays out.
+"""One open ONNX model: takes arrays and returns arrays.
 
-What onnxruntime 1.32 needs to be handled with care: strings must be `str` in object arrays (`bytes` become the text
-"b'...'", fixed-width dtypes lose trailing zero bytes); a big-endian array and, in an OrtValue, a column-major one are
-read as if they were little-endian and row-major; BF16 goes in and comes out as OrtValues only.
+Pitfalls of onnxruntime 1.32: strings must be `str` in object arrays (`bytes` become the text "b'...'", fixed-width
+dtypes lose trailing zero bytes); a big-endian array and, in an OrtValue, a column-major one are read as if they were
+little-endian and row-major; BF16 is passed and returned only as OrtValues.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 MEMORY_PER_VCPU_MB = 1769
 
 LONGEST_REASON = 1000
-"""Characters of onnxruntime's own words that are handed on."""
+"""Most characters of onnxruntime's own message that are passed on."""
 
 
 def threads_for(memory_mb: int) -> int:
-    """The threads of a run: one per vCPU of Lambda's memory size, at least one."""
+    """Return the number of threads of a run: one per vCPU of Lambda's memory size, at least one."""
     return max(1, round(memory_mb / MEMORY_PER_VCPU_MB))
 
 
 def open_session(model: Path | bytes, memory_mb: int) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU.
+    """Open an onnxruntime session on the CPU.
 
-    It has no memory arena, which would keep what the largest run took for as long as the session lives; malloc gives it
-    back, and of the runs measured none is slower without an arena (docs/performance.md).
+    It has no memory arena, which would keep the memory of the largest run as long as the session lives. malloc gives
+    the memory back, and none of the measured runs is slower without an arena (docs/performance.md).
 
-    Its log is silent but for fatal errors: it would warn per call of a declared output shape that is wrong, and write
-    a line per request whose values it refuses; both come back as exceptions or do not matter. Some of those lines (a
-    size that overflows) come from the process's own log, not the session's.
+    Its log shows only fatal errors. Otherwise it would warn on each call about a wrong declared output shape, and write
+    a line for each request whose values it rejects; both are reported as exceptions or do not matter. Some of those
+    lines (a size that overflows) come from the process's own log, not the session's.
     """
     disable_telemetry()
     import onnxruntime
@@ -117,10 +117,10 @@ class Model:
     def run(
         self, inputs: Mapping[str, Array], names: Sequence[str] = (), cancellation: Cancellation | None = None
     ) -> dict[str, Array]:
-        """The outputs called `names`, all of them where none is named.
+        """Return the outputs called `names`, or all of them if no names are given.
 
         Args:
-            inputs: as `Interface.check_inputs` takes them, BYTES as object arrays of `bytes` or `str`.
+            inputs: as accepted by `Interface.check_inputs`, BYTES as object arrays of `bytes` or `str`.
             names: outputs of the signature.
             cancellation: ends the run early.
 
@@ -130,7 +130,7 @@ class Model:
         Raises:
             RequestError: REFUSED_BY_MODEL, also for what would end the process, or INVALID_VALUE for BYTES that are not
                 UTF-8.
-            RunCancelled: `cancellation` came first.
+            RunCancelled: the run was canceled through `cancellation`.
         """
         names = names or self._names
         if self._fatal:
@@ -153,7 +153,7 @@ class Model:
         return outputs
 
     def _prepare(self, name: str, values: Array) -> Any:
-        """An input as onnxruntime takes it."""
+        """Return an input in the form that onnxruntime accepts."""
         if name in self._texts:
             return _as_texts(name, values)
         if name in self._halves:
@@ -202,7 +202,7 @@ def _as_texts(name: str, values: Array) -> Array:
 
 
 def _as_array(value: Any) -> Array:
-    """An OrtValue's elements, copied; onnxruntime makes no array of BF16 itself."""
+    """Return a copy of an OrtValue's elements; onnxruntime itself makes no array of BF16."""
     if value.element_type() != DATATYPES["BF16"].onnx:
         return np.asarray(value.numpy())
     array = np.empty(value.shape(), np.uint16)
@@ -218,7 +218,7 @@ _CPP_SIGNATURE = re.compile(r"[\w:<>~*&, ]*::~?\w+\([^()]*\)(?: const)?(?:::<lam
 
 
 def reason_of(message: str) -> str:
-    """Onnxruntime's own words for a refusal, without its source files' paths and C++ signatures."""
+    """Return onnxruntime's own message about a rejection, without its source paths and C++ signatures."""
     text, operator = _PREFIX.sub("", message), ""
     node = _NODE.match(text)
     if node is not None:

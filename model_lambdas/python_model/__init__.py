@@ -1,1 +1,1 @@
-"""Models that are Python: a file with `load(folder)` and `predict(inputs)`."""
+"""Models written in Python: a file with `load(folder)` and `predict(inputs)`."""

@@ -1,11 +1,13 @@
-"""One Python model, open: `load(folder)` has run, and `predict(inputs)` answers.
+"""One open Python model: `load(folder)` has run, and `predict(inputs)` answers requests.
 
-- `load` gets the version's folder, once, before the first call. What it opens it keeps in its module.
+- `load` gets the version's folder, once, before the first call. It keeps what it opens in its module.
 - `predict` takes and returns a dict of name -> numpy array, and may be called from several threads at once. The inputs
-  are those of the signature, checked; what it returns is held to the signature's outputs.
-- `raise Refused("sentence")` refuses the client's values: a 422 with that sentence.
-- What Python raises for values that it cannot use (`VALUE_ERRORS`) is a 422, too, unless `predict` has never worked.
-- Any other exception, and outputs that are not as declared, are the version's fault: a 500, the traceback in the log.
+  are those of the signature, already checked; the result is checked against the signature's outputs.
+- `raise Refused("sentence")` rejects the client's values: a 422 with that sentence.
+- Exceptions that Python raises for values that it cannot use (`VALUE_ERRORS`) are a 422, too, unless `predict` has
+  never worked.
+- Any other exception, and outputs that do not match their declaration, are the version's fault: a 500, with the
+  traceback in the log.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from ..function.runtime import Cancellation, FunctionSpec, ModelError, RunCancel
 
 
 class PredictError(Exception):
-    """`predict` failed, and not for the client's values; for the log."""
+    """`predict` failed, and the client's values are not the cause; for the log."""
 
 
 class Model:
@@ -68,11 +70,11 @@ class Model:
     def run(
         self, inputs: Mapping[str, Array], names: Sequence[str] = (), cancellation: Cancellation | None = None
     ) -> dict[str, Array]:
-        """Return the outputs called `names`, all of them where none is named; see `Model` of `function.runtime`.
+        """Return the outputs called `names`, or all of them if no names are given; see `Model` of `function.runtime`.
 
         Raises:
             RequestError: REFUSED_BY_MODEL.
-            RunCancelled: `cancellation` came before the run; Python code that runs is not ended.
+            RunCancelled: `cancellation` was used before the run; a run of Python code that has started is not ended.
             PredictError, ReturnError: `predict` is broken.
         """
         if cancellation is not None and cancellation.cancelled:
@@ -94,7 +96,7 @@ class Model:
         return {name: outputs[name] for name in names or self._names}
 
     def _as_wire(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The inputs with texts as `bytes`, which a graph's step may hand on as `str`."""
+        """Return the inputs with texts as `bytes`; a graph's step may pass them as `str`."""
         return {name: as_bytes(values) if name in self._texts else values for name, values in inputs.items()}
 
 
@@ -109,7 +111,7 @@ def _open_code(spec: FunctionSpec, owner: str) -> OwnCode:
 
 
 def _check_output(spec: TensorSpec, outputs: Mapping[str, Array]) -> None:
-    """Raise a ReturnError unless the output is as the signature declares it."""
+    """Raise a ReturnError unless the output matches its declaration in the signature."""
     values = outputs.get(spec.name)
     if values is None:
         got = ", ".join(f"`{name}`" for name in list(outputs)[:10]) or "nothing"
@@ -127,7 +129,7 @@ def _check_output(spec: TensorSpec, outputs: Mapping[str, Array]) -> None:
 
 
 def _files_of(spec: FunctionSpec) -> tuple[str, ...] | None:
-    """The modules that the file may import; None for all, in a function that has its folder for itself."""
+    """Return the modules that the file may import; None for all, in a function that has its folder for itself."""
     if spec.copies is None:
         return None
     folder = spec.artifact.parent
@@ -135,7 +137,7 @@ def _files_of(spec: FunctionSpec) -> tuple[str, ...] | None:
 
 
 def check_digest(spec: FunctionSpec) -> None:
-    """Raise a ModelError unless the files are those of the digest, where others may write to them."""
+    """Raise a ModelError unless the files have the expected digest, if other processes may write to them."""
     if spec.copies is None:
         return
     folder = spec.artifact.parent

@@ -1,7 +1,7 @@
 """The catalogue's pages: all models, one model, one version.
 
-One page lists all models, so it has only their names and what the stage serves; tensors are on a model's
-page, examples on a version's.
+One page lists all models, so it contains only their names and what the stage serves; tensors are on a model's page,
+examples on a version's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Page = dict[str, Any]
 
 
 def list_models(catalogue: Catalogue, stage: ServedStage) -> Page:
-    """Every model, in the order of models.yaml."""
+    """Return every model, in the order of models.yaml."""
     models = [
         _head(model, stage) if model.is_graph else {**_head(model, stage), "versions": list(model.versions)}
         for model in catalogue.models.values()
@@ -27,7 +27,7 @@ def list_models(catalogue: Catalogue, stage: ServedStage) -> Page:
 
 
 def show_model(model: ModelEntry, stage: ServedStage) -> Page:
-    """One model with its versions, or the calls that a graph is made of."""
+    """Return one model with its versions, or the calls of a graph."""
     page: Page = {**_place(stage), **_head(model, stage)}
     if model.routing:
         page["routing"] = model.routing
@@ -38,12 +38,12 @@ def show_model(model: ModelEntry, stage: ServedStage) -> Page:
 
 
 def show_version(model: ModelEntry, version: VersionEntry, stage: ServedStage) -> Page:
-    """One version with its examples."""
+    """Return one version with its examples."""
     return {**_place(stage), "model": model.name, **_version(model, version, stage), "examples": version.examples}
 
 
 def find_model(catalogue: Catalogue, name: str) -> ModelEntry:
-    """The model of that name.
+    """Return the model with this name.
 
     Raises:
         RequestError: UNKNOWN_MODEL.
@@ -55,7 +55,7 @@ def find_model(catalogue: Catalogue, name: str) -> ModelEntry:
 
 
 def find_version(model: ModelEntry, name: str) -> VersionEntry:
-    """The version of that name.
+    """Return the version with this name.
 
     Raises:
         RequestError: UNKNOWN_VERSION.
@@ -69,7 +69,7 @@ def find_version(model: ModelEntry, name: str) -> VersionEntry:
 
 
 def _place(stage: ServedStage) -> Page:
-    """Whose variables were read: a canary's share may see other versions than the rest."""
+    """Return the stage and whether its canary answers: a canary's share may serve other versions than the baseline."""
     return {"stage": stage.name, "canary": stage.is_canary}
 
 

@@ -1,9 +1,9 @@
-"""The Open Inference Protocol's tree, `/v2`, so that its clients work unchanged.
+"""The Open Inference Protocol's paths, `/v2`, so that its clients work unchanged.
 
 Source: Open Inference Protocol, "HTTP/REST"; Triton, "Binary Tensor Data Extension".
 
-The path parameter decides, never the raw path. It is parted at its slashes and then decoded, so that a name with an
-escaped slash is one name, and unknown.
+Paths are parsed from the path parameter, never from the raw path. It is split at its slashes and then decoded, so a
+name with an escaped slash is one name, and unknown.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .serving import ServedStage, reach, reach_all
 EXTENSIONS = ("binary_tensor_data",)
 
 GRAPH_PLATFORM = "ensemble"
-"""Triton's platform name for a model that is made of others."""
+"""Triton's platform name for a model that is made of other models."""
 
 METHOD_OF = {"metadata": "GET", "live": "GET", "ready": "GET", "infer": "POST"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The parsed path.
+    """A parsed path.
 
     Args:
         what: a key of `METHOD_OF`.
-        model: its name; empty where the server itself is asked.
-        version: its name; empty for the one that the stage serves.
+        model: the model's name; empty if the path is about the server.
+        version: the version's name; empty for the one that the stage serves.
     """
 
     what: str
@@ -49,7 +49,7 @@ class Asked:
 
 
 def parse_path(proxy: str) -> Asked | None:
-    """Parse the path parameter of `/v2/`; None where there is no such path."""
+    """Parse the path parameter of `/v2/`; None if the path does not exist."""
     match [unquote(part) for part in proxy.split("/")]:
         case [""]:
             return Asked("metadata")
@@ -70,7 +70,7 @@ class OpenInference:
     """Answers `/v2`.
 
     Args:
-        catalogue: what there is.
+        catalogue: the models.
         invoke: calls a function.
         readiness: reports which versions do not answer.
     """
@@ -81,7 +81,7 @@ class OpenInference:
         self._readiness = readiness
 
     async def answer(self, event: Mapping[str, Any], stage: ServedStage, deadline_s: float) -> dict[str, Any]:
-        """The proxy answer to one event.
+        """Return the proxy response to one event.
 
         Raises:
             RequestError: UNKNOWN_PATH, METHOD_NOT_ALLOWED, UNKNOWN_MODEL, UNKNOWN_VERSION, NOT_READY.
@@ -125,7 +125,10 @@ class OpenInference:
 
 
 def convert_error(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer; one in API Gateway's words, which the protocol's clients do not read, in the protocol's."""
+    """Return the response to an error.
+
+    An error in API Gateway's format, which the protocol's clients do not read, is converted.
+    """
     if "x-amzn-ErrorType" not in (answer.get("headers") or {}):
         return dict(answer)
     body = json.dumps({"error": json.loads(answer["body"])["message"]})
@@ -133,7 +136,7 @@ def convert_error(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_model(model: ModelEntry, version: str, stage: ServedStage) -> dict[str, Any]:
-    """The protocol's model metadata; without a version that of the one which gets most of the stage's calls."""
+    """Return the protocol's model metadata; without a version, of the version that gets most of the stage's calls."""
     shares = stage.shares_of(model)
     version = version or max(shares, key=shares.__getitem__, default="")
     known = model.versions.get(version) or next(iter(model.versions.values()), None)
@@ -148,5 +151,8 @@ def describe_model(model: ModelEntry, version: str, stage: ServedStage) -> dict[
 
 
 def _tensor(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A tensor's metadata. The shape of one whose rank is not known is null: a list of any length would name a rank."""
+    """Return a tensor's metadata.
+
+    If its rank is unknown, the shape is null: a list of any length would state a rank.
+    """
     return {"name": spec["name"], "datatype": spec["datatype"], "shape": spec["shape"]}

@@ -1,6 +1,6 @@
-"""The general router's own answers: JSON, and the refusal of methods that a path does not have.
+"""Responses of the general router itself: JSON, and the rejection of methods that a path does not have.
 
-The standard library's json, since routers have no layer.
+This uses the standard library's json, because routers have no layer.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from turnout.protocol.errors import RequestError
 
 
 def answer_json(value: Any, status: int = 200) -> dict[str, Any]:
-    """The proxy answer that holds a value; see `answer_text`."""
+    """Return the proxy response with a value as JSON; see `answer_text`."""
     return answer_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), status)
 
 
 def answer_text(text: str, status: int = 200) -> dict[str, Any]:
-    """The proxy answer that holds a text of JSON.
+    """Return the proxy response with a JSON text.
 
     Raises:
-        RequestError: ANSWER_TOO_LARGE, where Lambda would not hand it on.
+        RequestError: ANSWER_TOO_LARGE, if Lambda would reject the response.
     """
     body = text.encode(errors="replace")
     size = escaped_bytes(body)
@@ -36,7 +36,7 @@ def answer_text(text: str, status: int = 200) -> dict[str, Any]:
 
 
 def check_method(event: Mapping[str, Any], allowed: str) -> None:
-    """Refuse every method but one: METHOD_NOT_ALLOWED."""
+    """Raise METHOD_NOT_ALLOWED for every method but one."""
     got = event["httpMethod"]
     if got != allowed and (got, allowed) != ("HEAD", "GET"):
         message = f"{event['path'][:120]}: expected {allowed}, got {got[:20]}"

@@ -1,7 +1,7 @@
-"""Whether functions answer: each is sent a ping, which it answers without an inference once its session is open.
+"""Checks whether functions answer: each gets a ping, which it answers without an inference once its session is open.
 
-A ping is a real call: on AWS it starts a function that sleeps. What is found holds for some seconds, so that a stage
-whose health anybody asks, as often as they like, costs one ping per function and such a while.
+A ping is a real call: on AWS it starts a sleeping function. Results are cached for some seconds, so frequent health
+checks of a stage cost at most one ping per function in that time.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from ..tasks import Tasks
 from .serving import Reached
 
 FRESH_S = 5.0
-"""Time for which an answer counts as current."""
+"""How long a result is cached."""
 
 PINGS_AT_ONCE = 50
 
 MARGIN_S = 0.5
-"""Time kept from the caller's limit to report which versions did not answer."""
+"""Time kept back from the caller's limit to report which versions did not answer."""
 
 MOST_SHOWN = 3
-"""Versions named in the error's sentence; its details name all."""
+"""Most versions named in the error's message; its details name all."""
 
 NOTHING_SERVED = "is not served: no stage variable names a version of it"
 
@@ -37,11 +37,11 @@ REASONS = {
 
 
 class Readiness:
-    """Pings functions, and remembers for a moment.
+    """Pings functions and caches the results for a short time.
 
     Args:
         invoke: calls a function.
-        tasks: runs the pings at the same time.
+        tasks: runs the pings concurrently.
         clock: monotonic clock in seconds, also used for deadlines.
     """
 
@@ -52,15 +52,15 @@ class Readiness:
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
 
     async def check(self, reached: Mapping[Reached, str], alias: str, deadline_s: float) -> None:
-        """Ask all at the same time.
+        """Ping all functions concurrently.
 
         Args:
-            reached: versions, and the function of each; an empty one where there is none to ask.
-            alias: of all of them.
-            deadline_s: when the caller gives up, a moment of the clock.
+            reached: versions and the function of each; an empty name if there is no function.
+            alias: the alias of all functions.
+            deadline_s: when the caller gives up, as a time of the clock.
 
         Raises:
-            RequestError: NOT_READY, with all that do not answer.
+            RequestError: NOT_READY, with all functions that do not answer.
         """
         silent: list[dict[str, str]] = []
         answers = list(reached.items())
@@ -76,7 +76,7 @@ class Readiness:
             raise RequestError("NOT_READY", f"not ready: {sentences}{more}", not_ready=silent)
 
     async def _ask(self, function: str, alias: str, deadline_s: float) -> str:
-        """Why a function does not answer; empty where it does."""
+        """Return why a function does not answer; empty if it does."""
         if not function:
             return NOTHING_SERVED
         asked, reason = self._known.get((function, alias), (-FRESH_S, ""))

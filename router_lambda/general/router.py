@@ -1,4 +1,4 @@
-"""The general router: catalogue, health, document, the Open Inference Protocol, and models without their own routes."""
+"""The general router: catalogue, health, document, Open Inference Protocol, and models without routes of their own."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LOG = logging.getLogger("turnout.router")
 
 
 class GeneralRouter:
-    """Answers what belongs to no one model.
+    """Answers the paths that belong to no single model.
 
     Args:
-        catalogue: what there is.
-        invoke: calls a function; several calls may be under way at once.
+        catalogue: the models.
+        invoke: calls a function; several calls may run at once.
         clock: monotonic clock in seconds, also used for deadlines.
-        tasks: runs things at the same time; asyncio's where nothing else is said.
+        tasks: runs coroutines concurrently; asyncio's tasks by default.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class GeneralRouter:
         self._open_inference = OpenInference(catalogue, invoke, self._readiness)
 
     async def answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The proxy answer to an event.
+        """Return the proxy response to an event.
 
         Args:
             event: API Gateway's proxy event.
-            deadline_s: when the caller gives up, a moment of the clock.
+            deadline_s: when the caller gives up, as a time of the clock.
         """
         return with_cors(await self._answer_or_refuse(event, deadline_s), event)
 
@@ -86,7 +86,7 @@ class GeneralRouter:
         raise RequestError("UNKNOWN_PATH", f"the general router does not serve {event['resource']}")
 
     async def _infer(self, event: Mapping[str, Any], stage: ServedStage, deadline_s: float) -> dict[str, Any]:
-        """Hand a call on to its version or its model's router; answer as API Gateway does where there is none."""
+        """Forward a call to its version or its model's router; if there is none, respond as API Gateway does."""
         parameters = event["pathParameters"]
         model, version = self._catalogue.models.get(parameters["model"]), parameters.get("version", "")
         if model is None or (version and version not in model.versions):
@@ -109,7 +109,7 @@ class GeneralRouter:
         return answer_json(show_version(entry, find_version(entry, unquote(version)), stage))
 
     def _show_document(self, stage: ServedStage) -> dict[str, Any]:
-        """The stage's document with its address; that is all that differs between callers, so the text stays text."""
+        """Return the stage's document with its address, the only part that differs between callers."""
         text = self._catalogue.documents.get(stage.name)
         if text is None:
             message = f"the stage `{stage.name}` is not in models.yaml, so it has no OpenAPI document"

@@ -1,4 +1,4 @@
-"""Reads what a stage serves from the variables in its events."""
+"""Reads what a stage serves from the variables in events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from turnout.protocol.routing.choice import RouteError, parse_route
 from turnout.protocol.routing.packed_choices import find_choice
 
 Reached = tuple[str, str]
-"""Model and version; the version is empty where the stage names none."""
+"""Model and version; the version is empty if the stage names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class ServedStage:
     """A stage as one event describes it.
 
     Args:
-        name: `prod`.
-        base: the prefix of the caller's paths: `/prod`, nothing on a domain of the stage's own, or the base
-            path of its mapping, with the stage behind it where the mapping names none.
+        name: the stage's name, `prod`.
+        base: the prefix of the caller's paths: `/prod`; empty on a domain of the stage's own; or the base path of its
+            mapping, followed by the stage if the mapping names none.
         origin: scheme and host of the caller's address.
-        variables: the stage's, with its canary's over them where the event belongs to the canary.
-        is_canary: whether it does.
+        variables: the stage's variables, with the canary's overrides if the event belongs to the canary.
+        is_canary: whether the event belongs to the canary.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ServedStage:
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> ServedStage:
-        """The stage that the event came through."""
+        """Return the stage through which the event came."""
         context = event["requestContext"]
         base = find_base(context["path"], event["resource"], event.get("pathParameters") or {})
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
@@ -53,15 +53,15 @@ class ServedStage:
 
     @property
     def alias(self) -> str:
-        """The alias by which its functions are called."""
+        """The alias through which its functions are called."""
         return self.variables.get(ALIAS_VARIABLE, LIVE)
 
     def choice_of(self, model: ModelEntry) -> str:
-        """The target of the model's calls without a version: a version, or `router`."""
+        """Return the target of the model's calls without a version: a version, or `router`."""
         return find_choice(self.variables, model.variable)
 
     def shares_of(self, model: ModelEntry) -> dict[str, float]:
-        """Version -> its percent of the model's calls; empty for a graph, and where the stage names no version."""
+        """Return version -> its percentage of the model's calls; empty for a graph or without a version."""
         choice = self.choice_of(model)
         if model.is_graph or not choice:
             return {}
@@ -74,15 +74,15 @@ class ServedStage:
 
 
 def find_base(path: str, resource: str, parameters: Mapping[str, str]) -> str | None:
-    """The caller's path less the resource that it matched; None where it does not end in it.
+    """Return the caller's path without the resource that it matched; None if it does not end with the resource.
 
-    `event["path"]` does not say it: behind a custom domain it holds the mapping's base path, and the stage where the
+    `event["path"]` does not work: behind a custom domain it contains the mapping's base path, and the stage if the
     mapping names none, as `requestContext.path` does. Source: recorded events, localstack/localstack#12296.
 
     Args:
         path: `requestContext.path`, as the caller sent it.
         resource: `/models/{model}`.
-        parameters: the values of its parts in braces, decoded.
+        parameters: decoded values of the parts in braces.
     """
     path = path.rstrip("/")
     names = [part[1:-1] if part.startswith("{") else "" for part in resource.strip("/").split("/")]
@@ -108,7 +108,7 @@ def _quote(text: str) -> str:
 
 
 def reach_all(catalogue: Catalogue, stage: ServedStage) -> dict[Reached, str]:
-    """Every version that the stage's calls without a version can reach, and its function; empty where it has none."""
+    """Return the versions that the stage's calls without a version can reach, and their functions."""
     reached: dict[Reached, str] = {}
     for model in catalogue.models.values():
         reached.update(reach(catalogue, stage, model))
@@ -116,7 +116,7 @@ def reach_all(catalogue: Catalogue, stage: ServedStage) -> dict[Reached, str]:
 
 
 def reach(catalogue: Catalogue, stage: ServedStage, model: ModelEntry, version: str = "") -> dict[Reached, str]:
-    """The versions that a call of the model can reach; a graph's are those that it calls, and so on."""
+    """Return the versions that the stage's calls without a version can reach, and their functions; empty if none."""
     if version:
         return {(model.name, version): catalogue.function_of(model.name, version)}
     if not model.is_graph:

@@ -1,6 +1,6 @@
-"""An ensemble's answers made into one: mean, vote, concatenate.
+"""Combines an ensemble's outputs into one: mean, vote, concatenate.
 
-Pure.
+Pure functions.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from turnout.protocol.tensors.datatypes import Array, Datatype
 
 
 class CombineError(Exception):
-    """The members' answers do not go together; the message says why."""
+    """The members' outputs do not fit together; the message says why."""
 
 
 def combine(word: str, members: Sequence[Tensor]) -> Tensor:
-    """One output of all members.
+    """Return one output made of the members' outputs.
 
     Raises:
         CombineError: their datatypes or shapes differ.
@@ -32,7 +32,7 @@ def combine(word: str, members: Sequence[Tensor]) -> Tensor:
 
 
 def _mean(datatype: Datatype, members: list[Array]) -> Array:
-    """In double precision, rounded once."""
+    """Return the mean, computed in double precision and rounded once."""
     if datatype.kind != "float":
         raise CombineError(f"{datatype.name} has no mean")
     _check_shapes(members)
@@ -46,7 +46,7 @@ def _mean(datatype: Datatype, members: list[Array]) -> Array:
 
 
 def _vote(_datatype: Datatype, members: list[Array]) -> Array:
-    """Element by element what most members say; of what as many say, what the earliest member says."""
+    """Return the majority value of each element; on a tie, the value of the earliest member."""
     _check_shapes(members)
     stacked = np.stack(members)
     votes = np.stack([np.sum(stacked == values, axis=0) for values in members])
@@ -74,4 +74,4 @@ COMBINATIONS: Mapping[str, Callable[[Datatype, list[Array]], Array]] = {
     "vote": _vote,
     "concatenate": _concatenate,
 }
-"""Every word of `combine`. A new one is one row here, and its word in the manifest's schema."""
+"""The function of every word of `combine`. A new one is an entry here and its word in the manifest's schema."""

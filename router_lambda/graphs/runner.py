@@ -1,6 +1,6 @@
-"""A graph of calls, run: one request in, several calls, one answer out.
+"""Runs a graph of calls: one request makes several calls, whose outputs make one response.
 
-Graphs that it calls are run here, too, and models with a router are routed here: each step is one hop.
+Graphs that it calls also run here, and models with a router are routed here: each step is one hop.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .switches import choose_case
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One request under way.
+    """One request that is being answered.
 
     Args:
-        event: the caller's.
+        event: the caller's event.
         deadline_s: when the caller gives up.
-        within: the graphs that have been gone into.
-        failed: `model version` of each step that failed and was answered by its fallback; all steps add to it.
+        within: the enclosing graphs.
+        failed: `model version` of each step that failed and was answered by its fallback; shared by all steps.
     """
 
     event: Mapping[str, Any]
@@ -50,8 +50,8 @@ class Graphs:
 
     Args:
         table: the models.
-        calls: calls those that are no graphs.
-        tasks: runs an ensemble's members at the same time.
+        calls: calls models that are not graphs.
+        tasks: runs an ensemble's members concurrently.
     """
 
     def __init__(self, table: RouteTable, calls: Calls, tasks: Tasks) -> None:
@@ -63,11 +63,11 @@ class Graphs:
         }
 
     async def answer(self, model: str, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The proxy answer of a graph.
+        """Return the proxy response of a graph.
 
         Raises:
-            RequestError: the client's fault, or a step's failure.
-            RouteError: the stage's variables name no version of a step.
+            RequestError: the client's request is invalid, or a step failed.
+            RouteError: the stage's variables name no version for a step.
         """
         interface = self._interfaces[model]
         request = decode_request(*read_event(event), interface)
@@ -139,13 +139,13 @@ def _make_interface(model: str, graph: GraphRoute) -> Interface:
 
 
 def _take(node: CallNode, inputs: Iterable[str], tensors: Tensors) -> Tensors:
-    """Of the tensors before a step those that the call declares, under the names that it gives them."""
+    """Return the tensors that the call declares, under the names of the called model."""
     sources = {name: node.inputs.get(name, name) for name in inputs}
     return {name: tensors[source] for name, source in sources.items() if source in tensors}
 
 
 def _combine_outputs(words: Mapping[str, str], members: list[Tensors]) -> Tensors:
-    """The outputs that have a word: those that `combine` names, and with `*` all others that every member gives."""
+    """Combine the outputs named in `combine`, and with `*` all others that every member returns."""
     names = {name: words[name] for name in words if name != EVERY_OUTPUT}
     if EVERY_OUTPUT in words:
         shared = (name for name in members[0] if all(name in member for member in members))

@@ -1,4 +1,4 @@
-"""One step of a graph on the wire: the event of its call, and the tensors of its answer."""
+"""One step of a graph: the event of its call, and the tensors in its response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..calls import CallOutcome
 from ..proxy_answers import status_of
 
 _OF_THE_BODY = frozenset({"content-encoding", "content-length", "content-type", "inference-header-content-length"})
-"""Headers of the caller's body, which a step's is not."""
+"""Headers that describe the caller's body, not a step's."""
 
 _CODES = {"timed_out": "STEP_TIMED_OUT", "throttled": "STEP_THROTTLED", "request_too_large": "PAYLOAD_TOO_LARGE"}
 
@@ -31,10 +31,10 @@ _SENTENCES = {
 
 
 def step_event(caller: Mapping[str, Any], inputs: Tensors, step: str) -> dict[str, Any]:
-    """The event of a step's call: the caller's, trace and request id included, with other tensors.
+    """Return the event of a step's call: the caller's event, with its trace and request id, and other tensors.
 
     Raises:
-        RequestError: PAYLOAD_TOO_LARGE where they are more than Lambda hands on.
+        RequestError: PAYLOAD_TOO_LARGE if the tensors exceed Lambda's limit.
     """
     headers, body = write_step(inputs)
     encoded = pybase64.b64encode_as_string(body)
@@ -48,10 +48,10 @@ def step_event(caller: Mapping[str, Any], inputs: Tensors, step: str) -> dict[st
 
 
 def read_outcome(model: str, outcome: CallOutcome) -> Tensors:
-    """The tensors that a step gave.
+    """Return the tensors that a step returned.
 
     Raises:
-        RequestError: what the model refused, in its own words; STEP_FAILED, STEP_TIMED_OUT, STEP_THROTTLED.
+        RequestError: the model's own error, or STEP_FAILED, STEP_TIMED_OUT, STEP_THROTTLED.
     """
     step = f"{model} {outcome.version}"
     answer = outcome.answered.answer
@@ -70,7 +70,7 @@ def read_outcome(model: str, outcome: CallOutcome) -> Tensors:
 
 
 def _refused(step: str, answer: Mapping[str, Any]) -> RequestError:
-    """The error of a step whose model failed: a client's error keeps its code, others are the step's."""
+    """Return the error of a step whose model failed: client errors keep their code, others become the step's."""
     status = status_of(answer)
     try:
         said = json.loads(answer.get("body") or "")

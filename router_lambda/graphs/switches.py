@@ -1,6 +1,6 @@
-"""The step that a switch of a graph goes on with, by the value of a tensor.
+"""Chooses the step with which a switch of a graph continues, by the value of a tensor.
 
-Pure.
+Pure functions.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Value = str | float | bool
 
 
 def choose_case(switch: SwitchNode, tensors: Tensors) -> Node:
-    """The step of the first case that holds.
+    """Return the step of the first matching case.
 
     Raises:
-        RequestError: SHAPE_MISMATCH where the tensor has not one element.
+        RequestError: SHAPE_MISMATCH if the tensor does not have exactly one element.
     """
     decides = _find_deciding(switch.input, tensors)
     return next((case.then for case in switch.cases if _holds(case, decides)), switch.otherwise)
 
 
 def _find_deciding(name: str, tensors: Tensors) -> Tensor:
-    """The tensor of one element that a switch decides by."""
+    """Return the one-element tensor that decides a switch."""
     tensor = tensors.get(name)
     if tensor is None or tensor.values.size != 1:
         got = "none" if tensor is None else f"shape {list(tensor.values.shape)}"
@@ -37,7 +37,7 @@ def _find_deciding(name: str, tensors: Tensors) -> Tensor:
 
 
 def _holds(case: Case, decides: Tensor) -> bool:
-    """Whether a case is the one; a text is neither below nor above a number."""
+    """Whether a case matches; a text is neither below nor above a number."""
     value = _read_value(decides)
     if isinstance(value, str) or isinstance(case.value, str):
         return case.op == "equals" and value == case.value
@@ -61,7 +61,7 @@ def _read_value(tensor: Tensor) -> Value:
 
 
 def _rounded(limit: float, datatype: Datatype) -> float:
-    """A case's number as the datatype holds it: 0.1 in FP32 is more than 0.1."""
+    """Return a case's number rounded to the datatype: 0.1 in FP32 is more than 0.1."""
     if datatype.kind != "float":
         return limit
     if datatype.name == "BF16":
