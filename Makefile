@@ -6,6 +6,9 @@ PORT ?= 8080
 BIN := .venv/bin
 UV := $(BIN)/uv
 
+# Many commands and tests start Python. Without its bytecode files each start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 # uv does not read pip's settings. A mirror that pip gets from its variable is uv's mirror, too.
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from turnout.gateway.api.gateway import Gateway
 from turnout.gateway.editions.edition import Edition, build_gateway
 from turnout.gateway.editions.in_process import edition_functions
-from turnout.gateway.editions.isolated import Isolation, open_isolated
 from turnout.gateway.editions.switch import EditionFunctions, Switch
 from turnout.gateway.functions.invocation import Functions
-from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.observers.line_writer import LineWriter
 from turnout.gateway.observers.registry import Outlets, make_observers
 from turnout.gateway.pages import make_docs, make_front, settings_of
@@ -25,6 +24,10 @@ from turnout.gateway.tracing_parts import TracingParts
 from turnout.gateway.workers.processors import processors
 from turnout.packaging.build_progress import BuildProgress, ignore_progress
 from turnout.system.service_tokens import ServicesMode
+
+if TYPE_CHECKING:
+    from turnout.gateway.editions.isolated import Isolation
+    from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 
 FINISH_S = 2.0
 """Time that a stopping worker waits for captured requests that are still being read."""
@@ -85,6 +88,9 @@ class Assembly:
     def _isolated_functions(
         self, edition: Edition, before: EditionFunctions | None, isolation: Isolation
     ) -> IsolatedFunctions:
+        from turnout.gateway.editions.isolated import open_isolated  # without --isolated a start does not need it
+        from turnout.gateway.functions.isolated.functions import IsolatedFunctions
+
         count = len(edition.plan.functions)
         with self.preparing(count) if before is None else nullcontext(ignore_progress) as progress:
             return open_isolated(

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,7 +20,6 @@ from turnout.gateway.api.identifiers import RequestTimes
 from turnout.gateway.assembly import Assembly, Preparing
 from turnout.gateway.banner import BannerRequest, render_banner
 from turnout.gateway.editions.edition import Edition, make_edition
-from turnout.gateway.editions.isolated import Isolation
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.functions.invocation import Loaded, title_of
 from turnout.gateway.logs import format_warning, set_up_logs
@@ -50,6 +50,9 @@ from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.system.service_tokens import ServicesMode, announced_services
 from turnout.wording import printable_lines
+
+if TYPE_CHECKING:
+    from turnout.gateway.editions.isolated import Isolation
 
 SHORT_BYTES = 400
 """A request that one can read in a terminal."""

@@ -184,9 +184,6 @@ def serve(
             raise CommandError(f"--allow-port {port} is the server's own port.", "Versions can never connect to it.")
         from turnout.console.mounted import make_console
         from turnout.gateway import serve as local
-        from turnout.gateway.editions.isolated import Isolation
-        from turnout.gateway.functions.isolated.confinement import find_boundary
-        from turnout.gateway.functions.isolated.process import OUTGOING_PORTS
         from turnout.gateway.output.process import OutputError
         from turnout.gateway.workers.supervisor import StartError, StopError
         from turnout.packaging.layer import LayerError
@@ -196,6 +193,10 @@ def serve(
         door = make_door(host, services, is_wanted=console, may_write=console_write)
         isolation = None
         if isolated:
+            from turnout.gateway.editions.isolated import Isolation
+            from turnout.gateway.functions.isolated.confinement import find_boundary
+            from turnout.gateway.functions.isolated.process import OUTGOING_PORTS
+
             ports = {*OUTGOING_PORTS, *(allow_port or ())} - {port}
             isolation = Isolation(max_environments, idle_timeout, tuple(sorted(ports)))
             notify(f"Isolation: {find_boundary([str(project.manifest.path.parent)]).describe()}.")

@@ -9,7 +9,6 @@ from turnout.gateway.api.exchange import Exchange, Routed
 from turnout.gateway.api.fields import API_KEY, AUTHORIZATION
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access
 from turnout.gateway.rules.errors import ACCESS_DENIED, INVALID_API_KEY, UNAUTHORIZED, GatewayError
-from turnout.gateway.rules.sigv4 import SignedRequest, check_signature
 from turnout.gateway.rules.tokens import TokenKeys, check_token
 from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
 
@@ -50,6 +49,8 @@ class CallerChecks:
                 return REFUSAL_OF[access]
 
     def _check_signature(self, exchange: Exchange, *, is_whole: bool) -> GatewayError | None:
+        from turnout.gateway.rules.sigv4 import SignedRequest, check_signature  # only stages with `auth: iam` need it
+
         request = exchange.request
         signed = SignedRequest(
             request.method, request.path, request.query, request.headers, request.body if is_whole else None
