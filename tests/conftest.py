@@ -12,21 +12,21 @@ from hypothesis import settings
 
 from turnout.protocol.telemetry import disable_telemetry
 
-# Machines are shared and slow by turns: no property is a matter of milliseconds.
+# Machines are shared and slow at times: no property depends on milliseconds.
 settings.register_profile("turnout", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=10)  # of `make check`
+settings.register_profile("fast", deadline=None, max_examples=10)  # for `make check`
 settings.load_profile("turnout")
 
 disable_telemetry()
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    # A shell starts background processes with Ctrl-C ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
 SLOW = (
-    # Real servers, Pulumi's engine, real packages, processes of their own.
+    # Real servers, Pulumi's engine, real packages, separate processes.
     "tests/browser",
     "tests/console/test_console.py",
     "tests/console/test_kept_requests.py",
@@ -84,18 +84,18 @@ SLOW = (
     "tests/project/test_remote_artifacts.py",
     "tests/protocol/routing/test_choice.py",
 )
-"""Folders and files whose tests carry the mark `slow`, which `make check` leaves out."""
+"""Folders and files whose tests have the mark `slow`, which `make check` leaves out."""
 
 FAST = "not slow"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Fast runs do not even import the slow folders and files: that would take longer than their tests."""
+    """Fast runs do not even import slow folders and files, which would take longer than the tests."""
     return True if config.option.markexpr == FAST and is_slow(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow."""
+    """Mark slow tests."""
     slow = {path: is_slow(path) for path in {item.path for item in items}}
     for item in items:
         if slow[item.path]:
@@ -110,9 +110,10 @@ def is_slow(path: Path) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _this_process_is_not_killed() -> Iterator[None]:
-    """Fail the test that would kill its own process, its parent or their group: the worker with all of its tests.
+    """Fail a test that would kill its own process, its parent or their group, and with it the worker and all of its
+    tests.
 
-    A process may signal itself where it has a handler of its own for that signal.
+    A process may signal itself if it has a handler for that signal.
     """
     kill, killpg, own = os.kill, os.killpg, os.getpid()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -23,7 +23,7 @@ from turnout.artifacts.cache import SETTLED_AFTER_S
 
 
 def later() -> float:
-    """A time at which every file that a test has written is settled."""
+    """A time at which every file written by a test counts as settled."""
     return 4e9
 
 
@@ -73,7 +73,7 @@ def test_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         (os.urandom(16) + b"\xff" * 5000, "", ""),
     ],
 )
-def test_file_of_another_kind_is_named(tmp_path: Path, content: bytes, sentence: str, hint: str) -> None:
+def test_unknown_file_suffix_is_named_in_the_error(tmp_path: Path, content: bytes, sentence: str, hint: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     error = refusal(path)
@@ -96,7 +96,7 @@ def test_path_through_a_file_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9, 0.99])
-def test_cut_download_is_reported(tmp_path: Path, share: float) -> None:
+def test_truncated_download_is_reported(tmp_path: Path, share: float) -> None:
     path = write_graph(
         tmp_path / "model.onnx",
         [helper.make_node("Add", ["x", "w"], ["y"])],
@@ -128,7 +128,7 @@ WHOLE = helper.make_model(
     changes=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=4),
 )
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_damaged_file_is_refused_or_read_and_never_crashes(
+def test_damaged_file_is_read_or_rejected_without_a_crash(
     tmp_path: Path, cut: int, changes: list[tuple[int, int]]
 ) -> None:
     data = bytearray(WHOLE)
@@ -147,7 +147,7 @@ def test_external_data_is_in_the_artifact(tmp_path: Path, locations: tuple[str, 
     files = tuple(tmp_path / name for name in sorted(set(locations)))
     assert artifact.external_files == files
     assert artifact.size_bytes == path.stat().st_size + 16 * len(files)
-    # The command that the documentation gives.
+    # The command from the documentation.
     command = 'sha256sum "$@" | cut -c-64 | sha256sum'
     reported = subprocess.run(["sh", "-c", command, "sh", path, *files], capture_output=True, check=True, text=True)
     assert artifact.sha256 == reported.stdout[:64] == digest_of(path, reversed(files))
@@ -194,7 +194,7 @@ def test_external_data_in_subgraphs_and_attributes_is_found(tmp_path: Path) -> N
         ("*/_ORT_MEM_ADDR_/*", "no such file"),
     ],
 )
-def test_external_data_elsewhere_is_refused(tmp_path: Path, location: str, sentence: str) -> None:
+def test_external_data_outside_the_folder_is_rejected(tmp_path: Path, location: str, sentence: str) -> None:
     (tmp_path / "m" / "folder").mkdir(parents=True)
     (tmp_path / "model.data").write_bytes(bytes(16))
     (tmp_path / "m" / "model.data").write_bytes(bytes(16))
@@ -202,7 +202,7 @@ def test_external_data_elsewhere_is_refused(tmp_path: Path, location: str, sente
     assert sentence in refusal(path).message
 
 
-def test_external_data_cut_is_refused(tmp_path: Path) -> None:
+def test_truncated_external_data_is_rejected(tmp_path: Path) -> None:
     path = write_external(tmp_path / "model.onnx")
     (tmp_path / "model.data").write_bytes(bytes(15))
     assert refusal(path).message == "model.onnx needs 16 bytes of model.data, which has 15"
@@ -216,7 +216,7 @@ def test_external_data_that_is_a_git_lfs_pointer_is_reported(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("offset", ["-1", "many", "9" * 30, "٣"])
-def test_external_data_with_an_odd_offset_is_refused(tmp_path: Path, offset: str) -> None:
+def test_external_data_with_an_invalid_offset_is_rejected(tmp_path: Path, offset: str) -> None:
     tensor = external_tensor("w", "model.data", [4], offset=offset)
     path = write_graph(tmp_path / "model.onnx", [], [value("x", "FP32", [1])], [value("y", "FP32", [1])], [tensor])
     (tmp_path / "model.data").write_bytes(bytes(16))
@@ -242,7 +242,7 @@ def test_links_are_followed_as_onnxruntime_does(tmp_path: Path) -> None:
 
 
 def marked_entries(cache: Path) -> None:
-    """Change every remembered signature, so that an answer shows whether it was remembered."""
+    """Change every cached signature, so that a result shows whether it came from the cache."""
     for entry in (cache / "signatures").glob("*.json"):
         fields = orjson.loads(entry.read_bytes())
         fields["signature"]["metadata"] = {"from": "cache"}
@@ -254,7 +254,7 @@ def is_remembered(artifact: Artifact) -> bool:
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_unchanged_artifact_is_remembered(tmp_path: Path, external: bool) -> None:
+def test_unchanged_artifact_is_read_from_the_cache(tmp_path: Path, external: bool) -> None:
     path = write_external(tmp_path / "model.onnx") if external else write_identity(tmp_path / "model.onnx")
     cache = tmp_path / "cache"
     first = load_artifact(path, cache, clock=later)
@@ -269,7 +269,7 @@ def test_unchanged_artifact_is_remembered(tmp_path: Path, external: bool) -> Non
     )
 
 
-def test_a_digest_that_is_taken_is_remarked_and_one_remembered_is_not(tmp_path: Path) -> None:
+def test_progress_is_reported_for_a_computed_digest_but_not_for_a_cached_one(tmp_path: Path) -> None:
     path = write_external(tmp_path / "model.onnx")
     remarks: list[tuple[str, int]] = []
 
@@ -292,7 +292,7 @@ def test_changed_file_is_read_again_even_with_its_old_time(tmp_path: Path) -> No
     assert load_artifact(path, tmp_path / "cache", clock=later).signature.inputs[0].datatype == "FP64"
 
 
-def test_external_data_that_has_gone_is_noticed(tmp_path: Path) -> None:
+def test_deleted_external_data_is_noticed(tmp_path: Path) -> None:
     path = write_external(tmp_path / "model.onnx")
     load_artifact(path, tmp_path / "cache", clock=later)
     (tmp_path / "model.data").unlink()
@@ -300,7 +300,7 @@ def test_external_data_that_has_gone_is_noticed(tmp_path: Path) -> None:
         load_artifact(path, tmp_path / "cache", clock=later)
 
 
-def test_file_just_written_is_not_trusted(tmp_path: Path) -> None:
+def test_a_file_written_just_now_is_not_cached(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "model.onnx")
     changed = path.stat().st_ctime
     for wait, trusted in ((SETTLED_AFTER_S / 2, False), (SETTLED_AFTER_S * 2, True)):
@@ -312,7 +312,7 @@ def test_file_just_written_is_not_trusted(tmp_path: Path) -> None:
     "damage", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format": "0.0.0/0"}', b'{"format": FORMAT}', None]
 )
 @pytest.mark.parametrize("folder", ["files", "signatures"])
-def test_damaged_cache_is_no_error(tmp_path: Path, damage: bytes | None, folder: str) -> None:
+def test_damaged_cache_entry_is_replaced_without_an_error(tmp_path: Path, damage: bytes | None, folder: str) -> None:
     path = write_identity(tmp_path / "model.onnx")
     cache = tmp_path / "cache"
     first = load_artifact(path, cache, clock=later)
@@ -325,7 +325,7 @@ def test_damaged_cache_is_no_error(tmp_path: Path, damage: bytes | None, folder:
     assert orjson.loads(entry.read_bytes()) == fields
 
 
-def test_digest_in_the_cache_that_is_none_is_not_used(tmp_path: Path) -> None:
+def test_invalid_digest_in_the_cache_is_ignored(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "model.onnx")
     cache = tmp_path / "cache"
     first = load_artifact(path, cache, clock=later)
@@ -334,13 +334,13 @@ def test_digest_in_the_cache_that_is_none_is_not_used(tmp_path: Path) -> None:
     assert load_artifact(path, cache, clock=later) == first
 
 
-def test_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+def test_unwritable_cache_is_not_an_error(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "model.onnx")
     (tmp_path / "cache").write_text("a file, not a folder")
     assert load_artifact(path, tmp_path / "cache", clock=later) == load_artifact(path, None)
 
 
-def test_many_at_once_share_a_cache(tmp_path: Path) -> None:
+def test_concurrent_loads_share_a_cache(tmp_path: Path) -> None:
     paths = [
         write_identity(tmp_path / str(number % 3) / "model.onnx", "FP32", (number % 3,)) for number in range(3)
     ] * 20

@@ -1,4 +1,4 @@
-"""Examples that cannot be right are found without running anything."""
+"""Examples that cannot be right are reported without running a model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check(
     [{"inputs": [tensor()]}, {"inputs": {"x": [ROW]}}, {"instances": [ROW]}, {"instances": [{"x": ROW}]}],
     ids=["open", "named", "rows", "records"],
 )
-def test_every_form_that_fits_is_fine(request_: dict[str, Any]) -> None:
+def test_every_valid_request_form_is_accepted(request_: dict[str, Any]) -> None:
     assert check(request_) == ()
 
 
@@ -59,7 +59,7 @@ def test_every_form_that_fits_is_fine(request_: dict[str, Any]) -> None:
         ({"inputs": [tensor(data=[1, 2])]}, "input `x`"),
     ],
 )
-def test_a_request_that_does_not_fit_is_named_with_its_place(request_: dict[str, Any], sentence: str) -> None:
+def test_a_mismatching_request_is_reported_with_its_place(request_: dict[str, Any], sentence: str) -> None:
     (result,) = check(request_)
     assert result.startswith("examples.json: example 0 (`one`): request: ")
     assert sentence in result
@@ -74,7 +74,7 @@ def test_a_request_that_does_not_fit_is_named_with_its_place(request_: dict[str,
         (output(shape=(4,)), "output `y`: expected shape [-1, 4], got [4]"),
     ],
 )
-def test_an_expectation_that_does_not_fit_is_named_with_its_place(expected: ExpectedOutput, sentence: str) -> None:
+def test_a_mismatching_expectation_is_reported_with_its_place(expected: ExpectedOutput, sentence: str) -> None:
     assert check(None, expected) == (f"examples.json: example 0 (`one`): {sentence}",)
 
 
@@ -87,7 +87,7 @@ def test_outputs_that_a_request_asks_for_are_checked() -> None:
     assert unasked.endswith("output `y` is expected, but the request does not select it")
 
 
-def test_a_transform_makes_free_what_it_changes() -> None:
+def test_tensors_that_a_transform_changes_may_have_any_name_and_shape() -> None:
     other = {"inputs": [tensor("text", "BYTES", [1], ["a"])]}
     assert check(other) != ()
     assert check(other, hooks=frozenset({"preprocess"})) == ()
@@ -97,21 +97,19 @@ def test_a_transform_makes_free_what_it_changes() -> None:
 
 
 @pytest.mark.parametrize(("declared", "fits"), [((1, 4), True), ((-1, 4), True), ((1, 5), False)])
-def test_a_batch_size_that_a_graph_declares_for_its_answer_alone_is_not_trusted(
-    declared: tuple[int, ...], fits: bool
-) -> None:
+def test_a_fixed_batch_size_of_the_output_alone_is_ignored(declared: tuple[int, ...], fits: bool) -> None:
     spec = Signature(SPEC.inputs, (TensorSpec("y", "FP32", declared),))
     result = check({"inputs": {"x": [ROW, ROW]}}, output(shape=(2, 4)), spec=spec)
     assert (result == ()) is fits
 
 
-def test_a_batch_size_that_the_request_has_too_is_trusted() -> None:
+def test_a_fixed_batch_size_of_both_input_and_output_is_checked() -> None:
     spec = Signature((TensorSpec("x", "FP32", (1, 4)),), (TensorSpec("y", "FP32", (1, 4)),))
     assert check(spec=spec) == ()
     assert check(None, output(shape=(2, 4)), spec=spec) != ()
 
 
-def test_a_tensor_of_any_rank_takes_any_shape() -> None:
+def test_a_tensor_of_unknown_rank_accepts_any_shape() -> None:
     spec = signature(shape=None)
     assert check({"inputs": {"x": [[[1.0]]]}}, output(shape=(1, 1, 1)), spec=spec) == ()
 

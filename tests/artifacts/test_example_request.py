@@ -1,4 +1,4 @@
-"""A request made from a signature alone."""
+"""A request generated from a signature alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
     ("shape", "made"),
     [((), ()), ((-1,), (1,)), ((-1, 4), (1, 4)), ((0, 4), (0, 4)), (None, (1,)), ((2, -1, -1), (2, 1, 1))],
 )
-def test_fixed_dimensions_are_kept_and_free_ones_are_one(shape: tuple[int, ...] | None, made: tuple[int, ...]) -> None:
+def test_fixed_dimensions_are_kept_and_free_dimensions_become_one(
+    shape: tuple[int, ...] | None, made: tuple[int, ...]
+) -> None:
     assert make_shape(TensorSpec("x", "FP32", shape)) == made
 
 
@@ -38,7 +40,7 @@ def test_request_fits_its_signature(tensors: Signature) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DATATYPES))
-def test_value_is_one_that_the_datatype_holds_exactly(name: str) -> None:
+def test_generated_value_is_exact_in_its_datatype(name: str) -> None:
     ((tensor,),) = make_request(Signature((TensorSpec("x", name, (1,)),), ())).values()
     (value,) = tensor["data"]
     kind = {"float": float, "int": int, "bool": bool, "bytes": str}[DATATYPES[name].kind]

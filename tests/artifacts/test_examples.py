@@ -52,7 +52,7 @@ def test_data_may_be_nested(tmp_path: Path) -> None:
     assert example.outputs[0].data == (1, 2, 3, 4)
 
 
-def test_the_format_s_documentation_is_true(root: Path, tmp_path: Path) -> None:
+def test_the_example_in_the_documentation_is_read(root: Path, tmp_path: Path) -> None:
     (block,) = re.findall(r"```json\n(.*?)```", (root / "examples/README.md").read_text(), re.DOTALL)
     path = tmp_path / "examples.json"
     path.write_text(block)
@@ -123,7 +123,7 @@ def test_malformed_output_is_reported(tmp_path: Path, changes: dict[str, Any], s
     assert sentence in str(caught.value)
 
 
-def test_file_that_is_not_json_is_reported(tmp_path: Path) -> None:
+def test_a_file_with_invalid_json_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "examples.json"
     with pytest.raises(ExamplesError, match="cannot be read: No such file"):
         read_examples(path)
@@ -193,12 +193,12 @@ def test_answers_of_every_form_are_compared(answer: dict[str, Any], difference: 
     assert matches(expecting(output("INT64", [1, 2], [2, 1])), answer) == wanted
 
 
-def test_few_of_many_differences_are_reported() -> None:
+def test_only_the_first_of_many_differences_are_reported() -> None:
     reported = matches(expecting(output("INT64", [0] * 20)), {"outputs": {"y": [1] * 20}})
     assert reported[-1] == "output `y`: 15 more values differ"
     assert len(reported) == 6
 
 
 @given(st.floats(), st.floats(0, 1), st.floats(0, 1))
-def test_a_value_is_near_itself(value: float, absolute: float, relative: float) -> None:
+def test_a_value_equals_itself(value: float, absolute: float, relative: float) -> None:
     assert Tolerance(absolute, relative).allows(value, value)

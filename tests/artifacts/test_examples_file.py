@@ -35,12 +35,12 @@ WRITTEN = """\
         {"predictions": [{"label": 2, "scores": [0.25, 0.75]}]},
     ],
 )
-def test_every_form_of_an_answer_gives_the_same_example(answer: dict[str, object]) -> None:
+def test_every_form_of_an_answer_yields_the_same_example(answer: dict[str, object]) -> None:
     entry = make_row("new", REQUEST, answer, OUTPUTS)
     assert entry == {"name": "new", "request": {"inputs": {"x": [[1.0]]}}, "response": {"outputs": EXPECTED}}
 
 
-def test_bare_predictions_are_the_only_output() -> None:
+def test_unnamed_predictions_belong_to_the_only_output() -> None:
     entry = make_row("new", {"instances": [1]}, {"predictions": [[0.5, 0.5]]}, OUTPUTS[1:])
     assert entry["response"]["outputs"] == [{"name": "scores", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 0.5]}]
 
@@ -55,12 +55,12 @@ def test_bare_predictions_are_the_only_output() -> None:
         ({"outputs": [{"name": "label", "shape": [1], "datatype": "INT64"}]}, "binary"),
     ],
 )
-def test_an_answer_that_says_too_little_is_refused(answer: dict[str, object], words: str) -> None:
+def test_an_incomplete_answer_is_rejected(answer: dict[str, object], words: str) -> None:
     with pytest.raises(ExamplesError, match=words):
         make_row("new", REQUEST, answer, OUTPUTS)
 
 
-def test_the_other_examples_keep_their_characters(tmp_path: Path) -> None:
+def test_the_other_examples_stay_unchanged_byte_for_byte(tmp_path: Path) -> None:
     text = insert_row(WRITTEN, make_row("new", REQUEST, {"outputs": EXPECTED}, ()))
     assert text.startswith(WRITTEN[: WRITTEN.rindex("}") + 1])
     assert '\n    {\n        "name": "new",\n        "request": {"inputs": {"x": [[1.0]]}},\n' in text
@@ -70,7 +70,7 @@ def test_the_other_examples_keep_their_characters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": []}', "[1,]"])
-def test_what_is_no_list_is_refused(text: str) -> None:
+def test_a_file_without_a_list_is_rejected(text: str) -> None:
     with pytest.raises(ExamplesError, match="the file"):
         insert_row(text, {"name": "new"})
 
@@ -80,7 +80,9 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
 
 @settings(max_examples=40)
 @given(st.lists(JSON, max_size=3), st.sampled_from([None, 1, 2, "\t"]), st.text())
-def test_a_row_comes_last_whatever_is_there(rows: list[object], indent: str | int | None, name: str) -> None:
+def test_a_new_example_is_appended_after_any_existing_ones(
+    rows: list[object], indent: str | int | None, name: str
+) -> None:
     assert json.loads(insert_row(json.dumps(rows, indent=indent), {"name": name})) == [*rows, {"name": name}]
 
 

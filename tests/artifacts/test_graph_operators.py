@@ -34,17 +34,17 @@ def subgraph(*nodes: onnx.NodeProto) -> onnx.GraphProto:
     ["Loop", "Scan", "Range", "Expand", "Tile", "ConstantOfShape", "Resize", "NonZero", "RandomUniform", "RandomNormal",
      "RandomNormalLike", "Bernoulli", "Multinomial", "Unique", "Compress", "NonMaxSuppression", "If", "Upsample"],
 )  # fmt: skip
-def test_cost_follows_values(operator: str) -> None:
+def test_cost_depends_on_values_for_some_operators(operator: str) -> None:
     assert operators_of(model_of([helper.make_node(operator, ["x"], ["y"])])).follows_values
 
 
 @pytest.mark.parametrize("operator", ["MatMul", "Conv", "Add", "Softmax", "Gemm", "Reshape", "Gather", "LSTM"])
-def test_cost_follows_sizes_alone(operator: str) -> None:
+def test_cost_depends_on_sizes_only_for_others(operator: str) -> None:
     result = operators_of(model_of([helper.make_node(operator, ["x", "w"], ["y"])]))
     assert (result.names, result.follows_values) == ((operator,), False)
 
 
-def test_an_operator_in_a_subgraph_or_a_function_counts() -> None:
+def test_operators_in_subgraphs_and_functions_are_included() -> None:
     loop = helper.make_node("Range", ["a", "b", "c"], ["y"])
     inner = helper.make_node("Abs", ["y"], ["z"], body=subgraph(loop))
     held = helper.make_node("SequenceAt", ["x"], ["y"], body=subgraph(inner))
@@ -64,7 +64,7 @@ def test_an_operator_in_a_subgraph_or_a_function_counts() -> None:
      ("mine", "FusedMatMul", True), ("ai.onnx.ml", "Scaler", False), ("ai.onnx", "Loop", True),
      ("ai.onnx", "Abs", False)],
 )  # fmt: skip
-def test_of_other_domains_operators_nothing_is_known(domain: str, operator: str, follows: bool) -> None:
+def test_operators_of_unknown_domains_may_depend_on_values(domain: str, operator: str, follows: bool) -> None:
     assert operators_of(model_of([helper.make_node(operator, ["x"], ["y"], domain=domain)])).follows_values == follows
 
 
@@ -72,7 +72,7 @@ def pad(**how: Any) -> onnx.ModelProto:
     return model_of([*how.pop("before", ()), helper.make_node("Pad", ["x", "pads"], ["y"])], **how)
 
 
-def test_a_size_that_is_a_constant_of_the_graph_is_no_matter() -> None:
+def test_a_size_that_is_constant_in_the_graph_does_not_depend_on_values() -> None:
     pads = numpy_helper.from_array(np.array([1, 1]), "pads")
     assert not operators_of(pad(initializers=[pads])).follows_values
     assert not operators_of(pad(before=[helper.make_node("Constant", [], ["pads"], value=pads)])).follows_values
@@ -81,7 +81,7 @@ def test_a_size_that_is_a_constant_of_the_graph_is_no_matter() -> None:
     assert operators_of(pad(initializers=[pads], inputs=[sent])).follows_values
 
 
-def test_an_artifact_knows_its_operators_also_from_the_cache(tmp_path: Path) -> None:
+def test_operators_are_also_read_from_the_cache(tmp_path: Path) -> None:
     path = write_graph(
         tmp_path / "m.onnx",
         [helper.make_node("ConstantOfShape", ["s"], ["a"]), helper.make_node("Abs", ["a"], ["y"])],

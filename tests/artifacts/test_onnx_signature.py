@@ -58,7 +58,7 @@ def reported(tensors: tuple[TensorSpec, ...]) -> list[tuple[str, str, list[int]]
 
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("shape", [(), (3,), ("batch", 4), (None, 0, "n + 1"), (-1, 2), None])
-def test_signature_is_what_onnxruntime_sees(
+def test_signature_matches_onnxruntimes(
     tmp_path: Path, datatype: str, shape: tuple[int | str | None, ...] | None
 ) -> None:
     path = write_identity(tmp_path / "model.onnx", datatype, shape)
@@ -93,7 +93,7 @@ def test_free_dimensions_are_minus_one_and_keep_their_names(
 
 @given(names=st.lists(st.text(min_size=1), min_size=2, max_size=4, unique=True))
 @settings(max_examples=50)
-def test_names_are_never_altered(names: list[str]) -> None:
+def test_names_are_kept_unchanged(names: list[str]) -> None:
     values = [value(name, "FP32", [1]) for name in names]
     model = model_of(values[1:], values[:1])
     signature = signature_of(onnx.ModelProto.FromString(model.SerializeToString()), "model.onnx")
@@ -101,7 +101,7 @@ def test_names_are_never_altered(names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("ir_version", [3, 4, 9])
-def test_input_with_an_initializer_is_optional_where_onnxruntime_takes_it(tmp_path: Path, ir_version: int) -> None:
+def test_input_with_an_initializer_is_optional_if_onnxruntime_accepts_it(tmp_path: Path, ir_version: int) -> None:
     weight = numpy_helper.from_array(np.ones(4, np.float32), "w")
     path = write_graph(
         tmp_path / "model.onnx",
@@ -180,7 +180,7 @@ def type_of(kind: str) -> onnx.TypeProto:
     ],
 )
 @pytest.mark.parametrize("place", ["input", "output"])
-def test_unsupported_type_is_refused_by_name(place: str, kind: str, sentence: str, hint: str) -> None:
+def test_unsupported_type_is_rejected_by_name(place: str, kind: str, sentence: str, hint: str) -> None:
     odd = helper.make_value_info("odd", type_of(kind))
     model = model_of([odd], [value("y", "FP32", [2])]) if place == "input" else model_of([], [odd])
     with pytest.raises(ArtifactError) as caught:
@@ -189,7 +189,7 @@ def test_unsupported_type_is_refused_by_name(place: str, kind: str, sentence: st
     assert hint in caught.value.hint
 
 
-def test_all_refusals_are_reported_at_once() -> None:
+def test_all_rejected_types_are_reported_together() -> None:
     outputs = [helper.make_value_info(kind, type_of(kind)) for kind in ("sequence", "INT4", "UINT4")]
     with pytest.raises(ArtifactError) as caught:
         signature_of(model_of([], outputs), "model.onnx")
@@ -197,18 +197,18 @@ def test_all_refusals_are_reported_at_once() -> None:
     assert caught.value.hint.count("Cast") == 1
 
 
-def test_model_without_outputs_is_refused() -> None:
+def test_model_without_outputs_is_rejected() -> None:
     with pytest.raises(ArtifactError, match="no outputs"):
         signature_of(model_of([value("x", "FP32", [1])], []), "model.onnx")
 
 
-def test_output_without_a_type_gets_the_inferred_one() -> None:
+def test_output_without_a_type_gets_the_inferred_type() -> None:
     nodes = [helper.make_node("Shape", ["x"], ["y"])]
     model = model_of([value("x", "FP32", ["n", 4])], [onnx.ValueInfoProto(name="y")], nodes)
     assert signature_of(model, "model.onnx").outputs == (TensorSpec("y", "INT64", (2,)),)
 
 
-def test_foreign_domains_functions_and_subgraphs_do_not_disturb(tmp_path: Path) -> None:
+def test_foreign_domains_functions_and_subgraphs_are_accepted(tmp_path: Path) -> None:
     inner = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["inner"])], "then", [], [value("inner", "FP32", None)]
     )
@@ -233,7 +233,7 @@ def test_foreign_domains_functions_and_subgraphs_do_not_disturb(tmp_path: Path) 
     )
 
 
-def test_metadata_is_short_and_names_the_locales() -> None:
+def test_metadata_is_short_and_lists_the_locales() -> None:
     nodes = [
         helper.make_node("StringNormalizer", ["x"], ["a"], case_change_action="LOWER"),
         helper.make_node("StringNormalizer", ["a"], ["b"], case_change_action="LOWER", locale="C"),
@@ -248,7 +248,7 @@ def test_metadata_is_short_and_names_the_locales() -> None:
     assert len(metadata["description"]) == 200
 
 
-def test_an_empty_locale_is_the_environments() -> None:
+def test_an_empty_locale_means_the_locale_of_the_environment() -> None:
     node = helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale="")
     model = model_of([value("x", "BYTES", ["n"])], [value("y", "BYTES", ["n"])], [node])
     assert signature_of(model, "model.onnx").metadata["locales"] == '"" (that of LANG)'
@@ -263,7 +263,7 @@ def emptied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_graph_is_read_whole_but_for_the_data_of_large_tensors(tmp_path: Path, raw: bool) -> None:
+def test_graph_is_read_completely_except_for_data_of_large_tensors(tmp_path: Path, raw: bool) -> None:
     large = numpy_helper.from_array(np.ones(5000, np.float32), "large")
     if not raw:
         large = helper.make_tensor("large", TensorProto.FLOAT, [5000], [1.0] * 5000)
@@ -288,7 +288,7 @@ def test_weights_of_a_large_file_are_not_read(tmp_path: Path) -> None:
     model = onnx.load(str(path), load_external_data=False)
     del model.graph.initializer[:]
     graph = model.graph.SerializeToString()
-    # Besides the graph, one tensor whose raw data, field 9, is a hole of nearly 2 GB in a sparse file.
+    # Besides the graph, the file holds one tensor whose raw data, field 9, is a hole of nearly 2 GB in a sparse file.
     size = 2_000_000_000
     tensor = TensorProto(name="w0", data_type=TensorProto.FLOAT, dims=[size // 4]).SerializeToString()
     tensor_head = tensor + b"\x4a" + varint(size)
@@ -297,7 +297,7 @@ def test_weights_of_a_large_file_are_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(model.SerializeToString() + b"\x3a" + varint(len(graph_head) + size) + graph_head)
         file.truncate(file.tell() + size)
-    read_signature(write_identity(tmp_path / "warm.onnx"))  # onnx is imported before the count starts
+    read_signature(write_identity(tmp_path / "warm.onnx"))  # import onnx before the count starts
     tracemalloc.start()
     try:
         signature = read_signature(path)

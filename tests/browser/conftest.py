@@ -1,4 +1,4 @@
-"""Debian's chromium, driven by playwright: the package from PyPI, no downloaded browser."""
+"""Debian's chromium, driven by the playwright package from PyPI, without a downloaded browser."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One for a module, not for all: while playwright runs, its event loop runs in this thread, and no other may."""
+    """One browser per module, not per session: while playwright runs, its event loop runs in this thread, and no other
+    may.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # In a container there is no user namespace for chromium's own sandbox.
+        # A container has no user namespace for chromium's own sandbox.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()

@@ -1,4 +1,4 @@
-"""Pages of other origins against an open console, in a real browser that holds the console's cookie."""
+"""Pages of other origins access an open console in a real browser that has the console's cookie."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ FORM = """<form method="post" action="{target}/console/act" enctype="text/plain"
 
 
 class OtherSite(QuietHandler):
-    """On another port: another origin of the same site where its host is 127.0.0.1, another site else."""
+    """A server on another port: another origin of the same site if its host is 127.0.0.1, otherwise another site."""
 
     def do_GET(self) -> None:
         self.respond(200, b"<!doctype html><title>Other</title>", content_type="text/html")
@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def page(server: RunningServer, chromium: Browser) -> Iterator[Page]:
-    """A tab of a browser in which the console was opened."""
+    """A tab of a browser that has opened the console."""
     context = chromium.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE_S * 1000)
@@ -98,7 +98,7 @@ def check_nothing_changed(project: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_no_other_origin_reads_or_changes_anything(server: RunningServer, page: Page, host: str) -> None:
+def test_other_origins_can_neither_read_nor_change_anything(server: RunningServer, page: Page, host: str) -> None:
     target = f"http://127.0.0.1:{server.port}"
     with loopback_server(OtherSite) as url:
         port = url.rpartition(":")[2]
@@ -122,8 +122,8 @@ def test_no_other_origin_reads_or_changes_anything(server: RunningServer, page: 
     check_nothing_changed(server.project)
 
 
-def test_a_rebound_name_opens_nothing(server: RunningServer, chromium: Browser) -> None:
-    """Another site's name that resolves to this machine; chromium resolves `*.localhost` itself."""
+def test_dns_rebinding_gives_no_access(server: RunningServer, chromium: Browser) -> None:
+    """The name of another site resolves to this machine; chromium resolves `*.localhost` itself."""
     context = chromium.new_context()
     page = context.new_page()
     address = re.search(rb"Console: (\S+)", server.stderr.read_bytes())
@@ -138,7 +138,7 @@ def test_a_rebound_name_opens_nothing(server: RunningServer, chromium: Browser) 
     context.close()
 
 
-def test_without_the_token_the_page_stays_closed(server: RunningServer, chromium: Browser) -> None:
+def test_the_page_is_rejected_without_a_token(server: RunningServer, chromium: Browser) -> None:
     context = chromium.new_context()
     page = context.new_page()
     page.goto(f"http://127.0.0.1:{server.port}/console/")

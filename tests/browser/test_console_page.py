@@ -1,4 +1,4 @@
-"""The console in a real browser, against a real server: what a person sees and does."""
+"""The console in a real browser, against a real server: what a user sees and does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WAIT_MS = PATIENCE_S * 1000
 
 
 class Visit:
-    """One tab on the console, and what it complained about."""
+    """One tab with the console, and the browser's error messages."""
 
     def __init__(self, page: Page, server: RunningServer) -> None:
         self.page = page
@@ -61,7 +61,7 @@ class Visit:
         self.page.wait_for_selector("table.matrix, .loading")
         if place:
             self.page.evaluate(f"location.hash = {json.dumps(place)}")
-        if place.startswith("try/"):  # a sample comes into the fields; what is typed before would be mixed with it
+        if place.startswith("try/"):  # wait until a sample fills the fields; text typed before would be mixed with it
             from playwright.sync_api import expect
 
             expect(self.page.locator("textarea").first).not_to_have_value("", timeout=WAIT_MS)
@@ -95,7 +95,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def canary_server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server whose stage dev has a canary that has seen a request, for tests that change no stage."""
+    """A server whose stage dev has a canary with one request, for tests that change no stage."""
     project = make_project(tmp_path_factory.mktemp("canary"))
     with running_server(project, "--workers", "2", "--no-access-log") as server:
         with visiting(chromium, server) as visit:
@@ -106,11 +106,11 @@ def canary_server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -
 
 
 PLACES = {"stage/dev": "table.shares", "try/echo/v1": "textarea", "plan": "h3:text-is('Functions')", "": "table.matrix"}
-"""Place -> what it has once its data has come."""
+"""Place -> selector of an element that exists once the place's data has arrived."""
 
 
 def show(visit: Visit, place: str) -> None:
-    """Go to a place, and wait until all of it is there and drawn."""
+    """Go to a place, and wait until it is complete and drawn."""
     from playwright.sync_api import expect
 
     visit.page.evaluate(f"location.hash = {json.dumps(place)}")
@@ -172,7 +172,7 @@ def test_a_canary_is_started_watched_and_promoted(chromium: Browser, server: Run
     assert answer.headers["x-turnout-version"] == "v2"
 
 
-def test_promotion_in_production_wants_the_name_typed(chromium: Browser, server: RunningServer) -> None:
+def test_promotion_of_production_requires_typing_its_name(chromium: Browser, server: RunningServer) -> None:
     with visiting(chromium, server) as visit:
         page = visit.page
         page.get_by_role("button", name="prod", exact=True).click()
@@ -194,14 +194,14 @@ def test_promotion_in_production_wants_the_name_typed(chromium: Browser, server:
         page.get_by_text("Promoted: prod serves echo v2").wait_for()
 
 
-def test_a_stale_change_of_a_second_tab_is_refused(chromium: Browser, server: RunningServer) -> None:
+def test_an_outdated_change_from_a_second_tab_is_rejected(chromium: Browser, server: RunningServer) -> None:
     with visiting(chromium, server) as first, visiting(chromium, server) as second:
         page = second.page
         page.get_by_role("button", name="dev", exact=True).click()
         page.get_by_role("button", name="Start a canary").click()
         page.get_by_label("echo now v1").select_option("v2")
         page.wait_for_selector(".says")
-        # The second tab does not hear of what the first one does.
+        # The second tab does not receive the first tab's events.
         page.route("**/console/events", lambda route: route.abort())
         page.route("**/console/state", lambda route: route.abort())
         start_canary(first, "20")
@@ -212,7 +212,7 @@ def test_a_stale_change_of_a_second_tab_is_refused(chromium: Browser, server: Ru
 
 
 def send_and_read(visit: Visit) -> dict[str, Any]:
-    """The body that the page sends."""
+    """Return the body that the page sends."""
     with visit.page.expect_request(lambda request: request.url.endswith("/inference")) as sent:
         visit.page.get_by_role("button", name="Send").click()
     visit.page.wait_for_selector(".answer .badge.successful")
@@ -220,7 +220,7 @@ def send_and_read(visit: Visit) -> dict[str, Any]:
     return body
 
 
-def test_files_give_the_request_that_the_python_client_gives(
+def test_files_produce_the_same_request_as_the_python_client(
     chromium: Browser, canary_server: RunningServer, tmp_path: Path
 ) -> None:
     values = np.array([[0.1, -2.5, 3e-7, 4], [5, 6, 7, 8.25]], np.float32)
@@ -241,7 +241,7 @@ def test_files_give_the_request_that_the_python_client_gives(
         visit.check_silence()
 
 
-def test_form_and_json_stay_in_step(chromium: Browser, canary_server: RunningServer) -> None:
+def test_form_and_json_stay_in_sync(chromium: Browser, canary_server: RunningServer) -> None:
     with visiting(chromium, canary_server) as visit:
         visit.open("try/echo/v1")
         page = visit.page
@@ -258,7 +258,7 @@ def test_form_and_json_stay_in_step(chromium: Browser, canary_server: RunningSer
         visit.check_silence()
 
 
-def test_two_versions_beside_each_other(chromium: Browser, canary_server: RunningServer) -> None:
+def test_two_versions_are_shown_side_by_side(chromium: Browser, canary_server: RunningServer) -> None:
     with visiting(chromium, canary_server) as visit:
         visit.open("try/echo/v1")
         visit.page.get_by_label("Compare with").select_option("v2")
@@ -267,7 +267,7 @@ def test_two_versions_beside_each_other(chromium: Browser, canary_server: Runnin
         assert visit.page.locator(".answer h3").all_inner_texts()[0].startswith("v1")
 
 
-def test_a_thousand_models_draw_the_rows_in_sight(chromium: Browser, tmp_path: Path) -> None:
+def test_a_list_of_a_thousand_models_draws_only_visible_rows(chromium: Browser, tmp_path: Path) -> None:
     models = "".join(f"  echo{n}:\n    versions: {{v1: {{artifact: models/echo.onnx}}}}\n" for n in range(1000))
     manifest = f'platform: turnout\nmodels:\n{models}stages:\n  dev: {{serve: {{"*": newest}}}}\n'
     with (
@@ -288,7 +288,7 @@ def test_a_thousand_models_draw_the_rows_in_sight(chromium: Browser, tmp_path: P
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_nothing_overflows(chromium: Browser, canary_server: RunningServer, width: int) -> None:
+def test_no_page_is_wider_than_the_window(chromium: Browser, canary_server: RunningServer, width: int) -> None:
     with visiting(chromium, canary_server, width, "dark") as visit:
         for place in PLACES:
             show(visit, place)
@@ -296,7 +296,7 @@ def test_nothing_overflows(chromium: Browser, canary_server: RunningServer, widt
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(chromium: Browser, canary_server: RunningServer, scheme: str) -> None:
+def test_axe_reports_no_violations(chromium: Browser, canary_server: RunningServer, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     with visiting(chromium, canary_server, scheme=scheme) as visit:
@@ -311,7 +311,7 @@ def test_axe_finds_nothing(chromium: Browser, canary_server: RunningServer, sche
             assert results == [], place
 
 
-def test_the_page_without_the_address_is_refused(chromium: Browser, canary_server: RunningServer) -> None:
+def test_the_page_without_its_token_is_rejected(chromium: Browser, canary_server: RunningServer) -> None:
     server, before = canary_server, (canary_server.project / "models.yaml").read_bytes()
     context = chromium.new_context()
     try:
@@ -319,7 +319,7 @@ def test_the_page_without_the_address_is_refused(chromium: Browser, canary_serve
         answer = page.goto(f"http://127.0.0.1:{server.port}/console/")
         assert answer is not None
         assert answer.status == 403
-        # A page of another site: the server's own error page has another origin's document around it.
+        # Now send the request from a page of another site.
         page.goto("data:text/html,<form method=post></form>")
         script = """async (url) => { try { await fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include',
             body: '{}'}); return 'sent'; } catch (error) { return 'refused'; } }"""
@@ -339,13 +339,15 @@ while os.stat(log).st_ino == inode:
 for pid in map(int, pids):
     os.kill(pid, 9)
 """
-"""Kills processes the moment that the record is written: a move has begun, and has its effects before it."""
+"""A process that kills others as soon as the record is written: the rollout has started, and its effects are still to
+come.
+"""
 
 MOST_KILLS = 4
 
 
 def processes_of(server: RunningServer) -> list[str]:
-    """The supervisor and everything below it."""
+    """The supervisor and all of its descendants."""
     results = [str(server.process.pid)]
     for pid in results:
         results += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -353,7 +355,7 @@ def processes_of(server: RunningServer) -> list[str]:
 
 
 def promote_and_kill(visit: Visit, record: Path) -> None:
-    """Promote in the page, and kill the server as the promotion begins."""
+    """Promote in the page, and kill the server when the promotion starts."""
     page = visit.page
     page.get_by_role("button", name="Promote", exact=True).click()
     dialog = page.get_by_role("dialog")
@@ -367,10 +369,10 @@ def promote_and_kill(visit: Visit, record: Path) -> None:
     visit.server.process.wait(PATIENCE_S)
 
 
-def test_a_promotion_whose_server_is_killed_is_mended(chromium: Browser, tmp_path: Path) -> None:
+def test_a_promotion_interrupted_by_a_killed_server_is_mended(chromium: Browser, tmp_path: Path) -> None:
     project = make_project(tmp_path)
     record = project / "rollouts.jsonl"
-    for _ in range(MOST_KILLS):  # on a busy machine a kill may come when all is done
+    for _ in range(MOST_KILLS):  # on a busy machine the kill may arrive after everything is done
         with (
             running_server(project, "--workers", "2", "--no-access-log") as server,
             visiting(chromium, server) as visit,

@@ -1,4 +1,4 @@
-"""Kept requests, disagreements, runs and pictures in a real browser: one server and one tab for all tests."""
+"""Kept requests, disagreements, runs and images in a real browser, with one server and one tab for all tests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def visit(chromium: Browser, server: RunningServer) -> Iterator[Visit]:
 
 
 def check_accessible(visit: Visit) -> None:
-    """No violation that axe finds, light and dark, and nothing wider than the window."""
+    """Check that axe finds no violation, in light and dark mode, and that nothing is wider than the window."""
     from axe_playwright_python.sync_playwright import Axe
 
     page = visit.page
@@ -114,7 +114,7 @@ def test_requests_are_filtered_replayed_sent_again_and_saved(visit: Visit, tmp_p
     visit.check_silence()
 
 
-def test_the_canary_shows_the_requests_that_disagree_with_both_answers(visit: Visit) -> None:
+def test_the_canary_shows_disagreeing_requests_with_both_answers(visit: Visit) -> None:
     page = visit.page
     visit.open("stage/dev")
     page.get_by_text("4 of the latest 8 disagree. 1 could not be compared.").wait_for()
@@ -141,7 +141,7 @@ def begin_run(visit: Visit, bake: str) -> None:
     page.get_by_text("Run: step 1 of 2, 30%.").wait_for()
 
 
-def test_a_run_is_started_stopped_and_seen_to_move(visit: Visit, server: RunningServer) -> None:
+def test_a_run_is_started_stopped_and_promoted(visit: Visit, server: RunningServer) -> None:
     page = visit.page
     visit.open("stage/steady")
     begin_run(visit, "600s")
@@ -169,7 +169,7 @@ def test_a_run_is_started_stopped_and_seen_to_move(visit: Visit, server: Running
 
 
 def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """An RGB picture. Source: PNG specification, "5 Datastream structure"."""
+    """Write an RGB image. Source: PNG specification, "5 Datastream structure"."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -181,7 +181,7 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
 
 
-def test_a_picture_is_sent_as_python_sends_it_and_its_answer_is_shown(visit: Visit, tmp_path: Path) -> None:
+def test_an_image_is_sent_as_python_sends_it_and_the_answer_is_shown(visit: Visit, tmp_path: Path) -> None:
     page = visit.page
     pixels = np.random.default_rng(7).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     write_png(tmp_path / "picture.png", pixels)
@@ -223,7 +223,7 @@ SHAPES: list[tuple[list[int], str, list[object] | None]] = [
 ]
 
 
-def test_outputs_that_look_like_pictures(visit: Visit) -> None:
+def test_image_like_outputs_are_shown_as_images(visit: Visit) -> None:
     visit.open()
     script = """async (cases) => {
         const { pictureLayout } = await import('/console/static/outputs.js');
@@ -237,7 +237,7 @@ def test_outputs_that_look_like_pictures(visit: Visit) -> None:
     ]
 
 
-def test_values_become_pixels(visit: Visit) -> None:
+def test_values_are_converted_to_pixels(visit: Visit) -> None:
     script = """async ([values, datatype]) => {
         const { pixelsOf } = await import('/console/static/outputs.js');
         const layout = { height: 1, width: values.length, channels: 1, first: true, isSure: true };

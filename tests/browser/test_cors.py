@@ -1,4 +1,4 @@
-"""CORS in a real browser: a page of another origin calls a server, as its models.yaml allows it or not."""
+"""CORS in a real browser: a page of another origin calls a server, which allows it or not, according to models.yaml."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_page_of_an_allowed_origin_reads_answers_and_errors(
         page.close()
 
 
-def test_page_of_another_origin_reads_nothing(
+def test_page_of_another_origin_cannot_read_answers(
     chromium: Browser, server: RunningServer, origins: tuple[str, str]
 ) -> None:
     page = chromium.new_page()

@@ -1,4 +1,6 @@
-"""The API's documentation in a real browser: from the console to a model and back, without scripts, clean for axe."""
+"""The API's documentation in a real browser: navigation from the console to a model and back, without scripts, and
+without violations found by axe.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,12 @@ def open_page(browser: Browser, complaints: list[str], **options: Any) -> Page:
     page.set_default_timeout(WAIT_MS)
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    # The console's stream of events ends with its page.
+    # The console's event stream ends when its page is closed.
     page.on("requestfailed", lambda request: "/events" in request.url or complaints.append(request.url))
     return page
 
 
-def test_from_the_console_to_a_model_and_back(server: RunningServer, chromium: Browser) -> None:
+def test_navigation_from_the_console_to_a_model_and_back(server: RunningServer, chromium: Browser) -> None:
     complaints: list[str] = []
     page = open_page(chromium, complaints)
     address = re.search(rb"Console: (\S+)", server.stderr.read_bytes())
@@ -73,7 +75,8 @@ def test_pages_fit_and_are_accessible_without_scripts(
         plain.goto(f"http://127.0.0.1:{server.port}{path}")
         assert plain.locator("h1").count() == 1
     plain.context.close()
-    checked = open_page(chromium, complaints, viewport=size, color_scheme=scheme, bypass_csp=True)  # for axe's script
+    # needed by axe's script
+    checked = open_page(chromium, complaints, viewport=size, color_scheme=scheme, bypass_csp=True)
     for path in ("/docs", "/docs/dev/iris"):
         checked.goto(f"http://127.0.0.1:{server.port}{path}")
         assert checked.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -83,7 +86,7 @@ def test_pages_fit_and_are_accessible_without_scripts(
     assert complaints == []
 
 
-def test_a_browser_that_opens_the_root_is_led_and_a_frame_is_not(server: RunningServer, chromium: Browser) -> None:
+def test_root_redirects_a_browser_but_not_a_frame(server: RunningServer, chromium: Browser) -> None:
     complaints: list[str] = []
     page = open_page(chromium, complaints)
     base = f"http://127.0.0.1:{server.port}"

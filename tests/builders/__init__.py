@@ -1,1 +1,1 @@
-"""What tests build with: small ONNX graphs, manifests, events. Fakes and builders instead of patches."""
+"""Builders for tests: small ONNX graphs, manifests, events. Tests use fakes and builders instead of patches."""

@@ -1,4 +1,4 @@
-"""A project whose stages accept asynchronous requests; its model does what its input says."""
+"""A project whose stages accept asynchronous requests; its model does what its input demands."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def predict(inputs):
 """
 
 REFUSED, RAISES, SLEEPS, ENDS, GROWS = -1.0, -2.0, -3.0, -4.0, -5.0
-"""First value of two: what the model does with the second."""
+"""First of the two input values: what the model does with the second."""
 
 PATH = "/dev/models/echo/inference"
 
@@ -86,14 +86,14 @@ def body_of(*values: float) -> dict[str, Any]:
 
 
 def submit(server: RunningServer, *values: float, path: str = PATH, **headers: str) -> str:
-    """The address of a request that was accepted."""
+    """Return the address of an accepted request."""
     answer = server.post(path, body_of(*values), prefer="respond-async", **headers)
     assert answer.status == 202, answer.body
     return answer.headers["location"]
 
 
 def await_end(server: RunningServer, address: str, **headers: str) -> dict[str, Any]:
-    """The state of a request once it has ended."""
+    """Return the state of a request once it has ended."""
     seen: list[dict[str, Any]] = []
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -111,14 +111,14 @@ def await_end(server: RunningServer, address: str, **headers: str) -> dict[str, 
 
 
 def fetch(server: RunningServer, address: str, **headers: str) -> Answer:
-    """The answer at a path, or at an address of this server."""
+    """Return the answer at a path, or at an address of this server."""
     path = "/" + address.split("/", 3)[3] if address.startswith("http") else address
     return server.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
 @contextlib.contextmanager
 def webhook_receiver() -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """A port, and the bodies that were sent to it."""
+    """Yield a port and the bodies that are sent to it."""
     received: list[dict[str, Any]] = []
 
     class Receiver(QuietHandler):

@@ -1,4 +1,4 @@
-"""boto3's clients against a server on this machine, and what its errors say."""
+"""boto3 clients for a server on this machine, and the contents of their errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 @contextmanager
 def aws_client(service: str, port: int) -> Iterator[Any]:
-    """A client that tries once, with credentials that nobody checks."""
+    """A client that does not retry, with credentials that are not verified."""
     client = boto3.client(
         service,
         endpoint_url=f"http://127.0.0.1:{port}",
@@ -30,7 +30,7 @@ def aws_client(service: str, port: int) -> Iterator[Any]:
 
 
 def refusal(call: Callable[[], Any]) -> tuple[int, str, str]:
-    """Status, code and message of the error that a call raises."""
+    """Return status, code and message of the error that a call raises."""
     with pytest.raises(ClientError) as raised:
         call()
     response = raised.value.response

@@ -1,15 +1,17 @@
-"""Within which counts a binomial falls."""
+"""Bounds on the counts of a binomial distribution."""
 
 from __future__ import annotations
 
 import math
 
 ODDS = 1e-7
-"""How often a test of drawn requests may be wrong by chance; the 99 % band of the promise would be one time in 100."""
+"""The probability that a test of random requests fails by chance; the 99% interval of the documented promise would fail
+once in 100 runs.
+"""
 
 
 def band(count: int, share: float, odds: float) -> tuple[int, int]:
-    """The counts outside of which a binomial falls with at most these odds, half of them on either side."""
+    """Return the interval that a binomial count leaves with at most this probability, half of it on each side."""
     if share in {0.0, 1.0}:
         return round(count * share), round(count * share)
     logs = [
@@ -19,7 +21,7 @@ def band(count: int, share: float, odds: float) -> tuple[int, int]:
     ]  # fmt: skip
 
     def passed(order: list[float]) -> int:
-        """How many counts, from one end on, are together less likely than half of the odds."""
+        """Return how many counts, from one end on, are together less likely than half of the probability."""
         total = 0.0
         for at, log in enumerate(order):
             total += math.exp(log)

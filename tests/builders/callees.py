@@ -1,4 +1,4 @@
-"""Functions that a router calls in a test: each answers as it was told, and what was called is kept."""
+"""Functions that a router calls in a test: each has a configured answer, and all calls are recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Behaviour = Callable[[Mapping[str, Any]], Answered | Awaitable[Answered]]
 
 @dataclass(frozen=True)
 class Call:
-    """One call, as it reached `invoke`."""
+    """One call, as `invoke` received it."""
 
     function: str
     alias: str
@@ -31,11 +31,11 @@ class Call:
 
 @dataclass
 class Callees:
-    """An `Invoke`.
+    """An `Invoke` that records its calls.
 
     Args:
-        behaviours: function name -> what it does; one that is not there is unknown.
-        accept: what becomes of copies.
+        behaviours: function name -> behaviour; a missing function is unknown.
+        accept: what happens to copies.
     """
 
     behaviours: Mapping[str, Behaviour]
@@ -62,17 +62,17 @@ class Callees:
 
 
 def answering(status: int = 200, body: str = "{}", **headers: str) -> Behaviour:
-    """Answers with the same, whatever comes."""
+    """Always return the same answer."""
     return lambda _event: Answered({"statusCode": status, "headers": headers, "body": body, "isBase64Encoded": False})
 
 
 def failing(error: str) -> Behaviour:
-    """Fails in the same way, whatever comes."""
+    """Always fail in the same way."""
     return lambda _event: Answered(None, error, "as told")
 
 
 def hanging(until: asyncio.Event) -> Behaviour:
-    """Answers when it is let go."""
+    """Answer when released."""
 
     async def hang() -> Answered:
         await until.wait()
@@ -82,7 +82,7 @@ def hanging(until: asyncio.Event) -> Behaviour:
 
 
 def computing(signature: Signature, compute: Callable[..., Mapping[str, Any]]) -> Behaviour:
-    """A model of that signature: reads its inputs and writes what `compute` makes of them, as model functions do."""
+    """A model with this signature: reads its inputs and writes the result of `compute`, as model functions do."""
     interface = build_interface(signature, "model", "v1")
 
     def behave(event: Mapping[str, Any]) -> Answered:

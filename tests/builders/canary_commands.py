@@ -1,4 +1,4 @@
-"""`turnout canary` on a running server's project, and traffic that goes on meanwhile."""
+"""`turnout canary` on a running server's project, and traffic that continues in the meantime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.builders.waiting import PATIENCE_S
 from turnout.cli.__main__ import main
 
 Traffic = AbstractContextManager[list[tuple[int, str, str]]]
-"""Status, version and share (`true`: the canary's) of each answer so far."""
+"""Status, version and share (`true` for the canary's) of each answer so far."""
 
 
 class Commands:
@@ -28,7 +28,7 @@ class Commands:
         self._capsys = capsys
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
-        """Run one; what it said, on either stream."""
+        """Run one command; return its output, stdout and stderr together."""
         assert main(["canary", *arguments, "-m", str(self.server.project)]) == code, self._capsys.readouterr()
         out, err = self._capsys.readouterr()
         return out + err
@@ -49,13 +49,13 @@ class Commands:
 def traffic(
     server: RunningServer, path: str, bodies: list[Any], pause_s: float = 0.0
 ) -> Iterator[list[tuple[int, str, str]]]:
-    """Requests one after the other while this lasts.
+    """Send requests one after the other during the block.
 
     Args:
-        server: who is asked.
-        path: of the requests.
-        bodies: sent by turns.
-        pause_s: between two requests.
+        server: the server that gets the requests.
+        path: path of the requests.
+        bodies: bodies that are sent in turn.
+        pause_s: pause between two requests.
     """
     answers: list[tuple[int, str, str]] = []
     is_over = threading.Event()

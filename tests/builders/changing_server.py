@@ -1,6 +1,6 @@
-"""A server of two workers whose paths `/serve/<version>` and `/counters` change and read what all of them share.
+"""A server with two workers; its paths `/serve/<version>` and `/counters` change and read their shared state.
 
-`python -m tests.builders.changing_server PROJECT` prints its port on standard error.
+`python -m tests.builders.changing_server PROJECT` prints the server's port to standard error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from turnout.project.project import load_project
 
 
 class Changing:
-    """A gateway with two more paths."""
+    """A gateway with two additional paths."""
 
     def __init__(self, gateway: Gateway, state: SharedState) -> None:
         self._gateway = gateway

@@ -1,4 +1,4 @@
-"""A control plane of its own behind a real socket, with stages that a test puts there, and boto3 to speak to it."""
+"""A control plane behind a real socket, with stages that a test defines, and a boto3 client."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from turnout.manifest.parser import Throttle
 
 API_ID = "a1b2c3d4e5"
 FIRST = "dep001"
-"""The deployment that every stage is planned on."""
+"""The deployment on which every stage is planned."""
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-"""What its clock says."""
+"""The time of its clock."""
 
 Operation = Mapping[str, str]
 
 
 @dataclass
 class ControlScene:
-    """One API with the stages of `put`, changed and read through boto3."""
+    """One API with the stages from `put`, changed and read through boto3."""
 
     state: SharedState
     client: Any
@@ -53,7 +53,7 @@ class ControlScene:
 
     @property
     def stage(self) -> StageSettings:
-        """The stage as the gateway obeys it."""
+        """Return the stage as the gateway serves it."""
         (stage,) = self.state.read()[1].stages
         return stage
 
@@ -69,7 +69,7 @@ class ControlScene:
 
 @contextmanager
 def control_scene() -> Iterator[ControlScene]:
-    """For the length of a block."""
+    """Yield a ControlScene for the duration of a block."""
     state = SharedState(1)
     planned = StageSettings("dev", API_ID, FIRST, {})
     api = RestApi(API_ID, {"info": {"title": "turnout-local_none"}}, (planned,))
@@ -96,4 +96,4 @@ PERCENT = "/canarySettings/percentTraffic"
 DEPLOYMENT = "/canarySettings/deploymentId"
 OVERRIDES = "/canarySettings/stageVariableOverrides"
 COPIES = (copying(OVERRIDES, "/variables"), copying(DEPLOYMENT, "/deploymentId"))
-"""AWS's documented promotion, behind the percent."""
+"""The patch operations of AWS's documented promotion, without the percentage."""

@@ -1,4 +1,4 @@
-"""Counts how often work is done, by the interpreter's own profiling hook: nothing is replaced."""
+"""Counts calls of functions with the interpreter's own profiling hook; nothing is replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @contextmanager
 def counted_calls(*functions: Callable[..., Any]) -> Iterator[Counter[str]]:
-    """The name of a function -> how often this thread and those that it starts call it meanwhile."""
+    """Yield function name -> number of calls by this thread, and by threads that it starts, during the block."""
     names = {function.__code__: function.__name__ for function in functions}
     counter: Counter[str] = Counter()
 

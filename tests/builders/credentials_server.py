@@ -1,4 +1,4 @@
-"""Lambda's credentials server on loopback, as a function with SnapStart finds it."""
+"""Lambda's credentials server on the loopback address, as functions with SnapStart use it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FAR = "2100-01-01T00:00:00Z"
 
 @dataclass
 class CredentialsServer:
-    """What the server answers and saw.
+    """What the server answers, and the requests that it received.
 
     Attributes:
         keys: access key, secret key, session token.
         expiration: ISO 8601, or None for an answer without it.
-        statuses: to answer first, instead.
-        body: answered instead of the credentials.
-        requests: how many came.
-        token: without it the server answers 403.
-        url: of the credentials.
+        statuses: statuses of the first answers, before the credentials are returned.
+        body: returned instead of the credentials.
+        requests: number of requests received.
+        token: the required token; other requests get 403.
+        url: URL of the credentials.
     """
 
     keys: tuple[str, str, str] = ("local", "secret", "token")
@@ -40,11 +40,11 @@ class CredentialsServer:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables of a function with SnapStart that lead here: no access key among them."""
+        """Variables of a function with SnapStart that lead to this server, without an access key."""
         return {URI: self.url, TOKEN: self.token}
 
     def answer(self, path: str, authorization: str | None) -> tuple[int, bytes]:
-        """Status and body of one request."""
+        """Return status and body for one request."""
         self.requests += 1
         if self.statuses:
             return self.statuses.pop(0), b"failed"
@@ -63,7 +63,7 @@ class CredentialsServer:
 
 @contextmanager
 def serve_credentials() -> Iterator[CredentialsServer]:
-    """A server for as long as the context lasts."""
+    """Run a server for the duration of the block."""
     served = CredentialsServer()
 
     class Handler(QuietHandler):

@@ -1,4 +1,4 @@
-"""Manifests deployed under Pulumi's mocks, without reading or building anything."""
+"""Manifests deployed under Pulumi's mocks, without reading models or building packages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from turnout.project.project import Project
 
 
 def project_of(of: Manifest) -> Project:
-    """The manifest with artifacts that were never read."""
+    """A project of the manifest, with artifacts that were never read."""
     return Project(of, artifacts_of(of))
 
 
 def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
-    """A package for each function and each layer, which lies nowhere; `sizes` are `zip_bytes` and the like."""
+    """A package for each function and each layer, without a file on disk; `sizes` are `zip_bytes` and the like."""
     size = {"zip_bytes": 1000, "unzipped_bytes": 3000} | sizes
 
     def package(name: str, kind: str, digest: str, layer: str = "") -> BuiltPackage:
@@ -43,7 +43,7 @@ def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
 
 @dataclass
 class KnownAccount:
-    """An account that a test makes up; what was pruned is written down."""
+    """An account with invented values that records which versions were pruned."""
 
     known: AccountSettings | None = None
     role: str | None = ""
@@ -78,16 +78,16 @@ def deployed(
     calling: Collection[str] | None = (),
     **run: Any,
 ) -> Program:
-    """What a manifest, or a folder with one, comes to.
+    """Return the result of deploying a manifest, or a folder with one.
 
     Args:
-        of: a manifest whose artifacts need not exist, or the folder of one that is read.
+        of: a manifest, whose artifacts need not exist, or a folder, which is read.
         build: makes the packages.
-        account: what AWS allows it; None where that cannot be read.
-        logs_role: by which API Gateway writes logs; None where that cannot be read.
-        layers: name -> digests of the versions that are there, the newest first.
-        calling: the stages that call the alias `next`; None where that cannot be read.
-        run: of `run_program`.
+        account: the account's quotas; None if they cannot be read.
+        logs_role: the role with which API Gateway writes logs; None if it cannot be read.
+        layers: name -> digests of the existing versions, newest first.
+        calling: the stages that call the alias `next`; None if they cannot be read.
+        run: arguments of `run_program`.
     """
     known = KnownAccount(account, logs_role, layers or {}, calling)
     if isinstance(of, Manifest):
@@ -97,13 +97,13 @@ def deployed(
 
 
 def policy_of(resource: Resource) -> list[dict[str, Any]]:
-    """The statements of a role's policy."""
+    """Return the statements of a role's policy."""
     statements: list[dict[str, Any]] = json.loads(resource.inputs["policy"])["Statement"]
     return statements
 
 
 def may_invoke(statements: Sequence[dict[str, Any]], arn: str) -> bool:
-    """Whether a role's policy lets it call a function's alias: as IAM, a refusal outweighs."""
+    """Whether a role's policy allows calling a function's alias; as in IAM, a denial outweighs."""
     effects = {
         statement["Effect"]
         for statement in statements

@@ -27,7 +27,7 @@ Answer = Callable[[Mapping[str, Any]], Any]
 
 @dataclass
 class FakeFunctions:
-    """Answers every invocation with what `answer` makes of the event, and remembers the calls."""
+    """Answers every invocation with `answer(event)`, and records the calls."""
 
     answer: Answer = lambda event: {"statusCode": 200, "body": "ok"}
     events: list[Mapping[str, Any]] = field(default_factory=list)
@@ -42,11 +42,11 @@ class FakeFunctions:
         return answer if isinstance(answer, Invocation | Awaitable) else Invocation(answer)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
 def uri(function: str) -> str:
-    """An integration's URI."""
+    """Return the URI of an integration."""
     return (
         "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/"
         f"arn:aws:lambda:eu-west-1:000000000000:function:{function}/invocations"
@@ -56,7 +56,7 @@ def uri(function: str) -> str:
 def operation(
     function: str = "fn:live", *, integration: Mapping[str, Any] | None = None, **more: Any
 ) -> dict[str, Any]:
-    """An operation with its integration."""
+    """Return an operation with its integration."""
     return {
         **more,
         "x-amazon-apigateway-integration": {
@@ -69,7 +69,7 @@ def operation(
 
 
 def document(paths: Mapping[str, Mapping[str, Any]], **root: Any) -> dict[str, Any]:
-    """A document; `root` keys may be extensions without their prefix, with underscores."""
+    """Return a document; `root` keys may be extensions without their prefix, with underscores."""
     extensions = {
         f"x-amazon-apigateway-{key.replace('_', '-')}": value for key, value in root.items() if key != "components"
     }
@@ -97,7 +97,7 @@ def stage(
 def gateway(
     paths: Mapping[str, Mapping[str, Any]], functions: FakeFunctions, *stages: StageSettings, **more: Any
 ) -> Gateway:
-    """A gateway with one API; keywords of `document` go there, others to `Gateway`."""
+    """A gateway with one API; keyword arguments of `document` are passed to it, others to `Gateway`."""
     mine = {"api_keys", "default_stage", "endpoint", "clock", "monotonic", "random", "observers"}
     mine |= {"services", "replay_token"}
     own = {key: value for key, value in more.items() if key in mine}
@@ -113,7 +113,7 @@ def request(
 
 
 def respond(gateway: Gateway, request: Request) -> Response:
-    """The response of a function that answers at once."""
+    """Return the response of a function that answers immediately."""
     response = gateway.handle(request)
     assert isinstance(response, Response)
     return response

@@ -1,4 +1,4 @@
-"""A project with a model that answers what it was sent, and one that answers a multiple of it."""
+"""A project with a model that returns its input, and one that returns a multiple of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = """\
 
 
 def write_echo_project(folder: Path, manifest: str, factor: float = 2.0) -> Path:
-    """Write models.yaml, and in `models` echo.onnx with the examples echo.json, and scaled.onnx. Returns the folder."""
+    """Write models.yaml and, in `models`, echo.onnx with the examples echo.json, and scaled.onnx. Return the folder."""
     write_identity(folder / "models" / "echo.onnx")
     write_scaled(folder / "models" / "scaled.onnx", factor)
     (folder / "models" / "echo.json").write_text(EXAMPLES)

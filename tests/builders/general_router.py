@@ -1,4 +1,4 @@
-"""A general router over a small catalogue, functions that answer as they are told, and events of its routes."""
+"""A general router with a small catalogue, functions with configured answers, and events of its routes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def small_catalogue() -> Catalogue:
 
 @dataclass
 class FakeFunctions:
-    """Answers calls with what stands under the function's name, else with 200; remembers them all."""
+    """Answers calls with the entry for the function's name, by default with 200; records all calls."""
 
     answers: Mapping[str, Answered | Mapping[str, Any]] = field(default_factory=dict)
     calls: list[tuple[str, str, Mapping[str, Any], float]] = field(default_factory=list)
@@ -90,7 +90,9 @@ def route_event(
     base: str = "/prod",
     **parameters: str,
 ) -> dict[str, Any]:
-    """The event of one of the general router's routes; `proxy=`, `model=`, `version=` are its path parameters."""
+    """Return the event of one of the general router's routes; `proxy=`, `model=`, `version=` are its path
+    parameters.
+    """
     path = path or resource.format_map({**parameters, "proxy+": parameters.get("proxy", "")})
     return {
         "resource": resource,
@@ -122,7 +124,7 @@ def ask(
     catalogue: Catalogue | None = None,
     router: GeneralRouter | None = None,
 ) -> Reply:
-    """The router's answer, decoded."""
+    """Return the router's answer, decoded."""
     router = router or GeneralRouter(catalogue or small_catalogue(), functions or FakeFunctions())
     answer = asyncio.run(router.answer(event, time.monotonic() + 20))
     assert answer["headers"]["Content-Type"] == "application/json"

@@ -17,7 +17,7 @@ Dimension = int | str | None
 
 
 def value(name: str, datatype: str, shape: Sequence[Dimension] | None) -> onnx.ValueInfoProto:
-    """A graph's input or output; `shape` None leaves even the rank open."""
+    """Return a graph's input or output; `shape` None leaves even the rank unknown."""
     return helper.make_tensor_value_info(name, DATATYPES[datatype].onnx, shape)
 
 
@@ -29,7 +29,7 @@ def write_graph(
     initializers: Sequence[onnx.TensorProto] = (),
     opset: int = 17,
 ) -> Path:
-    """Write one model and return its path."""
+    """Write a model and return its path."""
     graph = helper.make_graph(list(nodes), "test", list(inputs), list(outputs), list(initializers))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
@@ -41,23 +41,23 @@ def write_graph(
 
 
 def write_identity(path: Path, datatype: str = "FP32", shape: Sequence[Dimension] | None = ("batch", 4)) -> Path:
-    """A model that answers what it was sent: input `x`, output `y`."""
+    """Write a model that returns its input: input `x`, output `y`."""
     nodes = [helper.make_node("Identity", ["x"], ["y"])]
     return write_graph(path, nodes, [value("x", datatype, shape)], [value("y", datatype, shape)])
 
 
 def write_scaled(path: Path, factor: float) -> Path:
-    """A model that answers `y`, what it is sent as `x` times a factor."""
+    """Write a model that returns `y`, its input `x` times a factor."""
     node = helper.make_node("Mul", ["x", "factor"], ["y"])
     constant = helper.make_tensor("factor", DATATYPES["FP32"].onnx, [1], [factor])
     return write_graph(path, [node], [value("x", "FP32", ("batch", 4))], [value("y", "FP32", ("batch", 4))], [constant])
 
 
 def write_zipmap_classifier(path: Path, labels: Sequence[int] | Sequence[str] = ("cat", "dog")) -> Path:
-    """A classifier as scikit-learn's converters make it by default.
+    """Write a classifier as scikit-learn's converters make it by default.
 
-    Input `x` FP32 [-1, len(labels)] are the scores; outputs `label`, the best one's label, and `probabilities`, the
-    softmax as a list of maps from label to FP32.
+    Input `x` FP32 [-1, len(labels)] are the scores; the outputs are `label`, the label with the highest score, and
+    `probabilities`, the softmax as a list of maps from label to FP32.
     """
     count = len(labels)
     texts = isinstance(labels[0], str)
@@ -81,7 +81,7 @@ def write_zipmap_classifier(path: Path, labels: Sequence[int] | Sequence[str] = 
 
 
 def write_slow(path: Path) -> Path:
-    """A model that runs longer the larger `rounds` (INT64 []) is, some 2 µs for each; answers `y` FP32 []."""
+    """Write a model that runs longer the larger `rounds` (INT64 []) is, about 2 µs for each; it returns `y` FP32 []."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["on"], ["still_on"]),
@@ -98,9 +98,9 @@ def write_slow(path: Path) -> Path:
 
 
 def write_vocabulary(path: Path, size: int = 10) -> Path:
-    """A model that onnxruntime refuses to run for some values: `ids` INT64 [-1] must be below `size`.
+    """Write a model that onnxruntime rejects for some values: `ids` INT64 [-1] must be below `size`.
 
-    It answers `vectors` FP32 [-1,2]: `[id, -id]` for each.
+    It returns `vectors` FP32 [-1,2]: `[id, -id]` for each id.
     """
     rows = [number * sign for number in range(size) for sign in (1.0, -1.0)]
     table = helper.make_tensor("table", onnx.TensorProto.FLOAT, [size, 2], rows)
@@ -109,7 +109,7 @@ def write_vocabulary(path: Path, size: int = 10) -> Path:
 
 
 def external_tensor(name: str, location: str, shape: Sequence[int], **entries: int | str) -> onnx.TensorProto:
-    """An FP32 tensor whose data lies in another file; `entries` are offset, length, checksum."""
+    """Return an FP32 tensor whose data is in another file; `entries` are offset, length, checksum."""
     tensor = onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT, dims=shape)
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, entry in {"location": location, **entries}.items():
@@ -118,7 +118,7 @@ def external_tensor(name: str, location: str, shape: Sequence[int], **entries: i
 
 
 def write_external(path: Path, locations: Sequence[str] = ("model.data",), *, write_data: bool = True) -> Path:
-    """A model with external data: input `x` FP32 [-1,4], output `y` is `x` plus [0,1,2,3] for each data file."""
+    """Write a model with external data: input `x` FP32 [-1,4]; output `y` is `x` plus [0,1,2,3] for each data file."""
     names = [f"w{number}" for number in range(len(locations))]
     tensors = [
         external_tensor(name, location, [4], offset=0, length=16)
@@ -135,12 +135,12 @@ def write_external(path: Path, locations: Sequence[str] = ("model.data",), *, wr
 
 
 def read_signature(path: Path) -> Signature:
-    """The inputs and outputs of the model in `path`, in the graph's order, names untouched.
+    """Return the inputs and outputs of the model in `path`, in the graph's order, with unchanged names.
 
-    An input with an initializer is optional. The output of a ZipMap, a list of maps, is reported as the tensor
-    `[-1, len(labels)]` that it is made from.
+    An input with an initializer is optional. The output of a ZipMap, a list of maps, is returned as the tensor `[-1,
+    len(labels)]` from which it is made.
 
     Raises:
-        ArtifactError: no ONNX model, or one with an input or output that cannot be served.
+        ArtifactError: the file is not an ONNX model, or an input or output cannot be served.
     """
     return signature_of(read_graph(path), path.name)

@@ -1,4 +1,4 @@
-"""A project whose versions each have a `helper.py` of their own beside their transform."""
+"""A project whose versions each have their own `helper.py` next to their transform."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def preprocess(inputs):
 
 
 def write_helper_project(project: Path) -> Path:
-    """Version `v1` answers ten times its input, `v2` a hundred times."""
+    """Version `v1` returns ten times its input, `v2` a hundred times."""
     for number in (1, 2):
         folder = project / "models" / "echo" / f"v{number}"
         (folder / "pkg").mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""A project whose transform runs whatever Python a request holds, and attacks by it.
+"""A project whose transform runs any Python code in a request, which is used for attacks.
 
-Run as a module it answers the attacks of a JSON file, as whatever user runs it: `python -m ... PROJECT ATTACKS.json`.
+Run as a module, it runs the attacks of a JSON file as the current user: `python -m ... PROJECT ATTACKS.json`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def preprocess(inputs):
 
 
 def write_hostile(folder: Path) -> Path:
-    """The project, below an empty folder."""
+    """Write the project below an empty folder."""
     version = folder / "models" / "hostile" / "v1"
     version.mkdir(parents=True)
     write_identity(version / "model.onnx", "BYTES", ["n"])
@@ -62,14 +62,16 @@ def write_hostile(folder: Path) -> Path:
 
 
 def codes_of(folder: Path) -> list[FunctionCode]:
-    """What its environments run, packages built."""
+    """Return the code of its environments, with packages built."""
     project = load_project(folder / "models.yaml")
     codes = prepare_codes(project, make_plan(project.manifest, project.artifacts, enforce=False))
     return [code for code in codes if code.function.kind == "model"]
 
 
 def run_attacks(codes: Sequence[FunctionCode], attacks: Mapping[str, str]) -> dict[str, str]:
-    """Run each attack's Python in one environment: name -> the `repr` of its `result`, or its exception's type."""
+    """Run each attack's Python in one environment; return name -> the `repr` of its `result`, or its
+    exception's type.
+    """
     functions = IsolatedFunctions(codes, EnvironmentLimits(1, 300.0))
 
     async def run() -> dict[str, str]:

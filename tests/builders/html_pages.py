@@ -1,4 +1,4 @@
-"""The contents of a page of `/docs`: its code examples with their answers, its links, and its text."""
+"""The contents of a page of `/docs`: code examples with their answers, links, and text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from html.parser import HTMLParser
 
 @dataclass
 class Page:
-    """A page, read.
+    """A parsed page.
 
     Args:
-        tags: every element's name, in order.
+        tags: the name of every element, in order.
         links: every `href`.
         ids: every `id`.
         blocks: class and text of each code block: `curl`, `python`, `javascript`, `answer`.
-        text: all text.
+        text: the page's text.
         handlers: attributes that would run a script.
     """
 

@@ -1,4 +1,4 @@
-"""A real HTTP server in a thread of its own, and raw clients for it."""
+"""A real HTTP server in its own thread, and raw clients for it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Answer:
 
 
 def read_answer(stream: BinaryIO, *, head_only: bool = False) -> Answer:
-    """Read exactly one answer; EOFError where there is none."""
+    """Read exactly one answer; raise EOFError if there is none."""
     line = stream.readline()
     if not line:
         raise EOFError
@@ -90,7 +90,7 @@ class Client:
         self.socket.close()
 
     def reset(self) -> None:
-        """Hang up at once: the server's side gets a reset."""
+        """Close immediately: the server gets a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -102,20 +102,20 @@ class Client:
         return read_answer(self.stream, head_only=head_only)
 
     def read(self, *, head_only: bool = False, informational: bool = True) -> Answer:
-        """The next answer; one of 1xx, too, unless those are to be skipped as clients must."""
+        """Return the next answer; 1xx answers, too, unless they are skipped as clients must."""
         answer = read_answer(self.stream, head_only=head_only)
         while not informational and answer.status < 200:
             answer = read_answer(self.stream, head_only=head_only)
         return answer
 
     def read_to_end(self) -> bytes:
-        """Whatever still comes; a timeout if the server does not close."""
+        """Return everything that still arrives; time out if the server does not close."""
         return self.stream.read()
 
 
 @dataclass
 class Gate:
-    """A handler that records what it sees, answers with the body, and, for `/slow...`, waits until it is opened."""
+    """A handler that records its requests, answers with their body and, for `/slow...`, waits until it is opened."""
 
     seen: list[Request] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
@@ -194,7 +194,7 @@ class RunningServer:
                 )
             )  # fmt: skip
             self.left_tasks = asyncio.all_tasks(self.loop)
-        except BaseException as error:  # told by `join`
+        except BaseException as error:  # reported by `join`
             self._error = error
         finally:
             self._ready.set()
@@ -204,7 +204,7 @@ class RunningServer:
         return Client(self.address, receive_buffer_bytes, own_address)
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have the server's loop call something."""
+        """Call something in the server's loop."""
         self.loop.call_soon_threadsafe(function)
 
     def begin_stop(self) -> None:
@@ -223,7 +223,7 @@ class RunningServer:
 def serving(
     handle: Handler, limits: Limits | None = None, loop: str = "uvloop", admit: Admit | None = None
 ) -> Iterator[RunningServer]:
-    """Run a server for the length of a block; the log's errors fail the test unless it reads them itself."""
+    """Run a server for the duration of a block. Logged errors fail the test, unless it reads them itself."""
     server = RunningServer(handle, limits, NEW_LOOPS[loop], admit)
     try:
         yield server
@@ -233,7 +233,7 @@ def serving(
 
 
 class Errors(logging.Handler):
-    """Collects what a logger says from WARNING on."""
+    """Collects a logger's messages from WARNING on."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -245,7 +245,7 @@ class Errors(logging.Handler):
 
 @contextmanager
 def collecting_errors() -> Iterator[list[logging.LogRecord]]:
-    """Everything logged as a warning or worse, by anything: the server's own logger and the event loop's."""
+    """Collect everything logged as a warning or worse: by the server's own logger and by the event loop's."""
     errors = Errors()
     root = logging.getLogger()
     root.addHandler(errors)

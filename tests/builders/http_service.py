@@ -1,4 +1,4 @@
-"""The HTTP server listening by itself: workers take their connections from the supervisor instead."""
+"""The HTTP server with a listening socket of its own; workers get their connections from the supervisor instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from turnout.http_server.service import Admit, Log, Service
 from turnout.http_server.wire import REFUSALS
 
 _OTHER_FILES = 1024
-"""That the process has open beside connections."""
+"""Number of open files of the process besides connections."""
 
 
 async def serve_http(
@@ -34,16 +34,16 @@ async def serve_http(
     """Serve until `stop` is set, then finish the requests in flight and return.
 
     Args:
-        handle: answers each request; what it raises is logged and answered with a 500.
-        host: to listen on.
-        port: to listen on, 0 for any that is free.
+        handle: answers each request; an exception is logged and answered with a 500.
+        host: the address to listen on.
+        port: the port to listen on, 0 for any free port.
         stop: ends the service.
-        limits: what one client may take.
-        refusals: the answers that the server gives by itself, by status.
+        limits: limits for one client.
+        refusals: the server's own error responses, by status.
         sockets: bound sockets to listen on instead of `host` and `port`.
         on_ready: called with the address once clients can connect.
-        log: called for every answer and refusal; a request that could not be read has `-` for unknown parts.
-        admit: asked before a body is read.
+        log: called for every response and refusal; for a request that could not be read, unknown parts are `-`.
+        admit: called before a body is read.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -69,14 +69,14 @@ async def serve_http(
 
 
 def run(handle: Handler, *, host: str, port: int, limits: Limits | None = None, **options: Any) -> None:
-    """`serve_http` on uvloop, until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Run `serve_http` on uvloop until SIGTERM or SIGINT; a second signal ends the process immediately.
 
     Args:
-        handle: as for `serve_http`.
-        host: to listen on.
-        port: to listen on.
-        limits: what one client may take; the process's limit of open files is raised to fit.
-        options: `refusals`, `sockets`, `on_ready` and `log`, as for `serve_http`.
+        handle: see `serve_http`.
+        host: the address to listen on.
+        port: the port to listen on.
+        limits: limits for one client; the process's limit of open files is raised to match.
+        options: `refusals`, `sockets`, `on_ready` and `log`, see `serve_http`.
     """
 
     async def serve() -> None:

@@ -1,4 +1,4 @@
-"""A connection of the HTTP server over a transport and a clock of ours: every order of events can be tried."""
+"""A connection of the HTTP server with a fake transport and clock, so that every order of events can be tested."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ HIGH_WATER_BYTES = 1000
 
 
 class FakeTransport:
-    """Behaves as the event loop's: calls back when too much is unsent, closes when all is sent."""
+    """Behaves like the event loop's transport: calls back when too much data is unsent, closes when all data
+    is sent.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.sent = bytearray()  # what the client has read
+        self.sent = bytearray()  # bytes that the client has read
         self.unsent = bytearray()
         self.client_reads = True
         self.reading = True
@@ -90,7 +92,7 @@ class FakeTransport:
 
 
 class Exchange:
-    """One client's connection, driven by hand."""
+    """One client's connection, driven step by step."""
 
     def __init__(self, handle: Handler, limits: Limits | None = None) -> None:
         self.loop = asyncio.new_event_loop()
@@ -103,14 +105,14 @@ class Exchange:
         self.within(lambda: self.connection.connection_made(self.transport))  # type: ignore[arg-type]
 
     def within(self, function: Callable[[], object]) -> None:
-        """Call something, and let the event loop finish what that started."""
+        """Call something, and let the event loop finish what the call started."""
         function()
         for _ in range(2):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
 
     def feed(self, data: bytes) -> None:
-        """The client sends; what is not read yet waits as it would in the kernel."""
+        """The client sends data; what is not read yet waits as it would in the kernel."""
         self._unread += data
         if self.transport.reading and not self.transport.closing and self._unread:
             piece = bytes(self._unread)
@@ -121,13 +123,13 @@ class Exchange:
         self.transport.client_reads = False
 
     def read(self) -> None:
-        """The client reads all there is, and goes on to."""
+        """The client reads all available data, and keeps reading."""
         self.transport.client_reads = True
         self.within(self.transport.flush)
         self.feed(b"")
 
     def hang_up(self) -> None:
-        """The client closes its writing side."""
+        """The client closes its sending side."""
         if not self.transport.closing and self.transport.reading:
 
             def close() -> None:
@@ -137,7 +139,7 @@ class Exchange:
             self.within(close)
 
     def wait(self, seconds: float) -> None:
-        """Time passes, and the server looks at its clock."""
+        """Advance the time, and let the server check its clock."""
         date = self.service.date
         self.within(lambda: sweep(self.service, self.service.now + seconds))
         self.service.date = date

@@ -1,4 +1,4 @@
-"""Calls of boto3 as IAM sees them, and whether policies allow them."""
+"""boto3's calls as IAM sees them, and whether policies allow them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACTIONS = {
     "s3:ListObjectVersions": "s3:ListBucketVersions",
     "lambda:Invoke": "lambda:InvokeFunction",
 }
-"""Operations whose action has another name. Source: Service Authorization Reference."""
+"""Operations whose action has a different name. Source: Service Authorization Reference."""
 
 VERBS = {"get": "GET", "put": "PUT", "create": "POST", "delete": "DELETE", "update": "PATCH", "import": "PUT"}
 
@@ -32,12 +32,12 @@ class Call:
 
 @dataclass
 class Recorder:
-    """Every call that the clients make to which it listens."""
+    """Every call of the clients that it listens to."""
 
     calls: set[Call] = field(default_factory=set)
 
     def listen(self, client: Any) -> None:
-        """Record each later call of a client."""
+        """Record all later calls of a client."""
         client.meta.events.register("before-call", self._note)
 
     def _note(self, model: Any, params: Mapping[str, Any], **_: Any) -> None:
@@ -47,7 +47,7 @@ class Recorder:
 
 
 def call_of(service: str, operation: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> Call:
-    """The action and resource that IAM checks for one call."""
+    """Return the action and resource that IAM checks for one call."""
     if service == "apigateway":
         return Call(f"apigateway:{sent['method']}", f"arn:aws:apigateway:{region}::{sent['url_path']}")
     name = f"{service}:{operation}"
@@ -56,7 +56,7 @@ def call_of(service: str, operation: str, sent: Mapping[str, Any], given: Mappin
 
 
 def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> str:
-    """The ARN that a call names, `*` where it names none."""
+    """Return the ARN that a call names, `*` if it names none."""
     path = [part for part in sent["url_path"].split("?")[0].split("/") if part]
     root = f"arn:aws:{service}:{region}:{ACCOUNT}"
     match service:
@@ -84,7 +84,7 @@ def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any],
 
 
 def named_in(sent: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters in a request's body, JSON or a form."""
+    """Return the parameters in a request's body, JSON or a form."""
     import json
 
     body = sent["body"]
@@ -102,7 +102,7 @@ def named_in(sent: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def refused_by(policies: Iterable[Mapping[str, Any]], calls: Iterable[Call]) -> list[Call]:
-    """The calls that no statement allows."""
+    """Return the calls that no statement allows."""
     statements = [statement for policy in policies for statement in policy["Statement"]]
     return sorted(
         (call for call in calls if not any(_allows(statement, call) for statement in statements)),

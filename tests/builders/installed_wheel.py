@@ -1,8 +1,8 @@
-"""The wheel in an empty virtual environment: what a user gets who has no checkout.
+"""The wheel in an empty virtual environment, as users have it who do not use a checkout.
 
-The environment is new, and the wheel is installed into it by pip, without the network. The dependencies are not copied:
-a .pth file lets the environment see those that the tests run with. A .pth file's folders are searched last, and .pth
-files in them are not read, so the editable install of the checkout stays out of sight.
+The environment is new, and pip installs the wheel into it without the network. The dependencies are not copied: a .pth
+file makes those of the test environment importable. Folders from a .pth file are searched last, and .pth files in them
+are not read, so the editable install of the checkout is not visible.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Installed:
     Args:
         python: its interpreter.
         site: its site-packages.
-        elsewhere: a folder that holds nothing; commands run there.
+        elsewhere: an empty folder; commands run there.
     """
 
     python: Path
@@ -34,14 +34,14 @@ class Installed:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing that leads back to the checkout."""
+        """Environment variables without anything that leads back to the checkout."""
         return plain_environment()
 
     def command(self, *arguments: str) -> list[str]:
         return [str(self.python.with_name("turnout")), *arguments]
 
     def run(self, *arguments: str) -> str:
-        """Standard output of a command that must do its work."""
+        """Return the standard output of a command that must succeed."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.elsewhere,
@@ -56,13 +56,13 @@ class Installed:
 
 
 def plain_environment() -> dict[str, str]:
-    """This process's environment without what leads back to the checkout."""
+    """Return this process's environment without anything that leads back to the checkout."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "COV", "VIRTUAL_ENV"))}
     return {**kept, "NO_COLOR": "1"}
 
 
 def build_wheel(root: Path, folder: Path) -> Path:
-    """Build the checkout's wheel into `folder`, which is made."""
+    """Build the checkout's wheel into `folder`, which is created."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=root, check=True, capture_output=True)
     (wheel,) = folder.iterdir()

@@ -1,4 +1,4 @@
-"""A small Invoke API on this machine: answers calls as it is told, connection by connection, and keeps what it saw."""
+"""A small Invoke API on this machine with configured answers, one connection at a time; it records its requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer; `hangs_up` closes the connection without one, `closes` after it."""
+    """One answer; `hangs_up` closes the connection without one, `closes` closes it afterwards."""
 
     status: int = 200
     body: bytes = b"{}"
@@ -43,7 +43,7 @@ Answer = Callable[[Seen], Reply]
 
 @dataclass
 class InvokeApi:
-    """What the server saw, and how it answers."""
+    """What the server received, and how it answers."""
 
     answer: Answer
     url: str = ""
@@ -52,7 +52,7 @@ class InvokeApi:
 
 @contextmanager
 def invoke_api(answer: Answer, certificate: Path | None = None) -> Iterator[InvokeApi]:
-    """A server on a port of its own, gone with all its connections at the end; with TLS where it has a certificate."""
+    """A server on its own port; closed with all its connections at the end; with TLS if it has a certificate."""
     api = InvokeApi(answer)
     connections: list[Any] = []
 
@@ -81,11 +81,11 @@ def invoke_api(answer: Answer, certificate: Path | None = None) -> Iterator[Invo
             self.wfile.write(reply.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
-        request_queue_size = 64  # of five, as it would be, the kernel drops some of those that come at once
+        request_queue_size = 64  # with the default backlog of five, the kernel would drop some simultaneous connections
 
     server = Server(("127.0.0.1", 0), Handler)
     if certificate is not None:
@@ -106,5 +106,5 @@ def invoke_api(answer: Answer, certificate: Path | None = None) -> Iterator[Invo
 
 
 def replying(document: object, **headers: str) -> Answer:
-    """The same function's answer, whatever comes."""
+    """Always return the same function's answer."""
     return lambda _seen: Reply(body=json.dumps(document).encode(), headers=headers)

@@ -1,4 +1,4 @@
-"""A project whose versions misbehave in every way that arbitrary Python can, and calls of its isolated functions.
+"""A project whose versions misbehave in every way that Python code can, and calls of its isolated functions.
 
 The layer and the runtime are built once for all tests: their folders are links to one place.
 """
@@ -197,7 +197,7 @@ EXIT_LATER, CLOSE_ALL, SLEEP, FORK, REPORT, TOO_MUCH_AT_ONCE, FILL_IN_CHILD, SYS
 
 
 def write_misbehaving(project: Path) -> Path:
-    """The project in an empty folder."""
+    """Write the project into an empty folder."""
     models = project / "models"
     models.mkdir()
     write_identity(models / "echo.onnx")
@@ -212,7 +212,7 @@ def write_misbehaving(project: Path) -> Path:
 
 
 def share_packages(project: Path, factory: pytest.TempPathFactory) -> None:
-    """Let the project build into folders that all tests of this run share, whichever process they run in."""
+    """Let the project build into folders that all tests of this run share, also across processes."""
     base = factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared-packages"
     folder = project / ".turnout"
@@ -224,7 +224,7 @@ def share_packages(project: Path, factory: pytest.TempPathFactory) -> None:
 
 
 def event_of(code: int, argument: float = 0, **fields: Any) -> dict[str, Any]:
-    """A proxy event that asks `wild` for something, or `plain` for the same numbers."""
+    """A proxy event that requests something from `wild`, or the same numbers from `plain`."""
     headers = {"Content-Type": "application/json", "X-Amzn-Trace-Id": "Root=1-0-0"}
     return proxy_event(json.dumps(open_request([code, argument, 0, 0], [1, 4])), headers, **fields)
 
@@ -232,20 +232,20 @@ def event_of(code: int, argument: float = 0, **fields: Any) -> dict[str, Any]:
 async def call(
     functions: Functions, code: int, argument: float = 0, model: str = "wild", timeout_s: float = PATIENCE_S
 ) -> Invocation:
-    """One call, awaited."""
+    """Make one call and await its answer."""
     return await call_named(functions, f"turnout-local_{model}_v1", code, argument, timeout_s)
 
 
 async def call_named(
     functions: Functions, name: str, code: int, argument: float = 0, timeout_s: float = PATIENCE_S
 ) -> Invocation:
-    """One call of the function of that name, awaited."""
+    """Call the function with this name and await its answer."""
     result = functions.invoke(name, "live", event_of(code, argument), timeout_s)
     return result if isinstance(result, Invocation) else await result
 
 
 def pid_of(invocation: Invocation) -> int:
-    """Which process answered; the call must have gone well."""
+    """Return the id of the process that answered; the call must have succeeded."""
     assert invocation.answer is not None, invocation
     assert invocation.answer["statusCode"] == 200, invocation.answer
     return int(orjson.loads(invocation.answer["body"])["outputs"][0]["data"][1])
@@ -263,7 +263,7 @@ def play(
     waiting: int = 10_000,
     budget: SessionBudget | None = None,
 ) -> None:
-    """Run a scenario as the server would: on uvloop, everything closed once the loop has ended."""
+    """Run a scenario as the server would: on uvloop, with everything closed after the loop has ended."""
     limits = EnvironmentLimits(environments, idle_s, waiting)
     functions = IsolatedFunctions(codes, limits, serve_invoke=serve_invoke, budget=budget)
     try:
@@ -279,13 +279,15 @@ def play(
 
 
 def processes_of(codes: Sequence[FunctionCode]) -> set[int]:
-    """Every process, function or what it started, that runs one of these functions; no keepers and no dead ones."""
+    """Return all processes, functions and what they started, that run one of these functions; no keepers and no dead
+    processes.
+    """
     processes = kept_processes_of(codes)
     return processes - keepers_of(processes)
 
 
 def keepers_of(processes: set[int]) -> set[int]:
-    """Of these processes, those whose child is a fork of them: keepers of a function."""
+    """Return those of these processes whose child is a fork of them: keepers of a function."""
     return {pid for pid in processes if any(_commands(child) == _commands(pid) for child in children_of(pid))}
 
 
@@ -297,7 +299,7 @@ def _commands(pid: int) -> bytes:
 
 
 def kept_processes_of(codes: Sequence[FunctionCode]) -> set[int]:
-    """The same, with the keepers."""
+    """Return the same processes, including keepers."""
     tasks = {f"LAMBDA_TASK_ROOT={code.task}".encode() for code in codes}
     results = set()
     for entry in Path("/proc").iterdir():
@@ -311,5 +313,5 @@ def kept_processes_of(codes: Sequence[FunctionCode]) -> set[int]:
 
 
 def await_end_of(codes: Sequence[FunctionCode]) -> None:
-    """Until none of their processes is left."""
+    """Wait until none of their processes exists."""
     wait_until(lambda: not kept_processes_of(codes), lambda: f"the end of {kept_processes_of(codes)}")

@@ -1,4 +1,4 @@
-"""The folder that `turnout add` leaves if it is killed while it converts a model."""
+"""The folder that `turnout add` leaves behind if it is killed while converting a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from turnout.project.project import CACHE_DIR
 
 
 def write_leftover(project: Path) -> Path:
-    """A folder with a broken copy of everything that a project may hold."""
+    """Write a folder with a broken copy of everything that a project may contain."""
     folder = project / CACHE_DIR / f"{PREFIX}killed"
     for name in ("models.yaml", "transform.py", "helper.py", "fetched/model.skops", "out/model/model.onnx"):
         path = folder / name

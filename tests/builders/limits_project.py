@@ -1,4 +1,4 @@
-"""A project whose versions disagree on a known share of inputs, and requests whose every answer is known beforehand."""
+"""A project whose versions disagree on a known share of inputs, and requests whose answers are all known in advance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.builders.graphs import value, write_graph
 from tests.builders.http_server import Client
 
 LIMITS = {"v1": 50, "v2": 60, "same": 50}
-"""Each version tells whether a number is above its limit: v1 and v2 disagree on ten of the hundred of `BODIES`."""
+"""Each version reports whether a number is above its limit: v1 and v2 disagree on ten of the hundred `BODIES`."""
 
 BODIES = [{"instances": [[number]]} for number in range(100)]
 
@@ -28,7 +28,9 @@ PASSING = """\
 def preprocess(inputs):
     return inputs
 """
-"""Of the version that `failing` is compared with: both run their transform in a thread, so they are equally fast."""
+"""Transform of the version with which `failing` is compared: both run a transform in a thread, so they are equally
+fast.
+"""
 
 MODELS = """\
 platform: shop
@@ -47,7 +49,7 @@ stages:
 
 
 def write_limits_project(folder: Path, stages: str) -> None:
-    """The models `step` and `other`, and these stages: lines of YAML, two spaces in."""
+    """Write the models `step` and `other`, and these stages: lines of YAML, indented by two spaces."""
     for name, limit in LIMITS.items():
         write_limit(folder / f"{name}.onnx", limit)
     (folder / "failing.py").write_text(FAILING)
@@ -56,7 +58,7 @@ def write_limits_project(folder: Path, stages: str) -> None:
 
 
 def write_limit(path: Path, limit: int) -> None:
-    """A model that tells whether `x` (FP32 [-1,1]) is above a limit: `label` INT64 [-1,1]."""
+    """Write a model that reports whether `x` (FP32 [-1,1]) is above a limit: `label` INT64 [-1,1]."""
     nodes = [
         helper.make_node("Greater", ["x", "limit"], ["above"]),
         helper.make_node("Cast", ["above"], ["label"], to=TensorProto.INT64),
@@ -70,9 +72,9 @@ def path_of(stage: str, model: str = "step") -> str:
 
 
 def draw(port: int, stage: str, requests: int) -> Counter[tuple[str, str]]:
-    """How often each version and share (`true`: the canary's) answered, on four connections.
+    """Return how often each version and share (`true` for the canary's) answered, on four connections.
 
-    Every answer has to be the one that its version gives.
+    Every answer must be the one of its version.
     """
     seen: list[tuple[str, str]] = []
     failures: list[BaseException] = []
@@ -88,7 +90,7 @@ def draw(port: int, stage: str, requests: int) -> Counter[tuple[str, str]]:
                     assert answer.status == 200, answer
                     assert orjson.loads(answer.body) == {"predictions": [[int(number % 100 > LIMITS[version])]]}
                     seen.append((version, answer.header("x-turnout-canary") or ""))
-        except BaseException as error:  # told by the test
+        except BaseException as error:  # reported by the test
             failures.append(error)
 
     threads = [threading.Thread(target=send, args=(range(first, requests, 4),)) for first in range(4)]

@@ -1,4 +1,4 @@
-"""CloudWatch's logs of model functions, as moto keeps them."""
+"""CloudWatch logs of model functions, as moto stores them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from turnout.protocol.codecs.samples import write_line
 
 @contextmanager
 def logs_client() -> Iterator[Any]:
-    """boto3's client of logs that moto keeps while this lasts."""
+    """boto3's logs client, backed by moto during the block."""
     with mock_aws():
         yield boto3.client("logs", region_name="eu-west-1", aws_access_key_id="test", aws_secret_access_key="test")
 
 
 def log_lines(client: Any, function: str, lines: Iterable[tuple[float, str]]) -> None:
-    """Write lines, each with its time in seconds, to a function's log, which is made."""
+    """Write lines, each with its time in seconds, to a function's log group, which is created."""
     group = f"/aws/lambda/{function}"
     client.create_log_group(logGroupName=group)
     client.create_log_stream(logGroupName=group, logStreamName="one")
@@ -31,6 +31,6 @@ def log_lines(client: Any, function: str, lines: Iterable[tuple[float, str]]) ->
 
 
 def line_of(sample: Sample, **changes: Any) -> tuple[float, str]:
-    """A sample, changed, as its function logs it."""
+    """Return a sample, with changes, as its function logs it."""
     changed = replace(sample, **changes)
     return changed.time, write_line(changed).decode()

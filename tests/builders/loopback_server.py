@@ -1,4 +1,4 @@
-"""A plain HTTP server on loopback, for stand-ins of other services."""
+"""A plain HTTP server on the loopback address, for stand-ins of other services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class QuietHandler(BaseHTTPRequestHandler):
     """A handler that logs nothing."""
 
     def respond(self, status: int, body: bytes = b"", **headers: str) -> None:
-        """Send a response with its length. A header's name is given with `_` for `-`."""
+        """Send a response with its length. In header names, `_` stands for `-`."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -26,7 +26,7 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def loopback_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
-    """Serve in a thread until the block ends. Yields the URL, without a slash at its end."""
+    """Serve in a thread until the block ends. Yield the URL, without a trailing slash."""
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

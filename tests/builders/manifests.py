@@ -1,4 +1,4 @@
-"""Manifest values for tests, made without YAML, and hypothesis strategies of whole manifests."""
+"""Manifest values for tests, made without YAML, and hypothesis strategies for whole manifests."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ Artifacts = dict[tuple[str, str], Artifact]
 
 
 def signature(datatype: str = "FP32", shape: tuple[int, ...] | None = (-1, 4)) -> Signature:
-    """One input `x`, one output `y`, alike."""
+    """One input `x` and one output `y` of the same kind."""
     return Signature((TensorSpec("x", datatype, shape),), (TensorSpec("y", datatype, shape),))
 
 
 def model(name: str = "iris", versions: tuple[str, ...] = ("v1", "v2"), **fields: Any) -> Model:
-    """A model whose versions differ in nothing but their names and artifacts."""
+    """A model whose versions differ only in names and artifacts."""
     rows = tuple(Version(name, version, f"models/{name}/{version}/model.onnx") for version in versions)
     return Model(name, rows, **fields)
 
 
 def stage(name: str = "prod", serve: Mapping[str, str] | None = None, **fields: Any) -> Stage:
-    """A stage that serves `iris` v1, where nothing else is said."""
+    """A stage that serves `iris` v1 by default."""
     return Stage(name, {"iris": "v1"} if serve is None else serve, fields.pop("weights", {}), **fields)
 
 
@@ -64,7 +64,7 @@ def manifest(
     positions: Mapping[tuple[str | int, ...], Position] | None = None,
     routes: str = "auto",
 ) -> Manifest:
-    """`iris` v1 and v2 on one stage, where nothing else is said."""
+    """By default `iris` v1 and v2 on one stage."""
     models = (model(),) if models is None else models
     stages = (stage(),) if stages is None else stages
     path = Path("models.yaml").absolute()
@@ -72,13 +72,13 @@ def manifest(
 
 
 def artifact(seed: str, tensors: Signature | None = None, size_bytes: int = 1000) -> Artifact:
-    """An artifact that was never read: digest and path follow from `seed`."""
+    """An artifact that was never read: digest and path depend on `seed`."""
     digest = sha256(seed.encode()).hexdigest()
     return Artifact(Path(f"/{digest}.onnx"), digest, size_bytes, tensors or signature())
 
 
 def artifacts_of(of: Manifest, tensors: Mapping[tuple[str, str], Signature] | None = None) -> Artifacts:
-    """An artifact for every version; `tensors` gives some of them another signature than `x` to `y`."""
+    """An artifact for every version; `tensors` gives some of them a signature other than `x` to `y`."""
     given = tensors or {}
     return {
         (version.model, version.name): artifact(version.artifact, given.get((version.model, version.name)))
@@ -88,7 +88,9 @@ def artifacts_of(of: Manifest, tensors: Mapping[tuple[str, str], Signature] | No
 
 
 def large_manifest(models: int, versions: int, stages: int = 2) -> Manifest:
-    """`m0`... with `v1`..., on `s0`...; the stages serve the newest and the oldest in turn. Routes are direct."""
+    """`m0`... with `v1`..., on `s0`...; the stages serve the newest and the oldest version in turn. Routes
+    are direct.
+    """
     rows = tuple(model(f"m{number}", tuple(f"v{index + 1}" for index in range(versions))) for number in range(models))
     return manifest(
         rows,
@@ -114,7 +116,7 @@ dimensions = st.one_of(st.just(-1), st.integers(0, 5))
 
 @st.composite
 def tensors(draw: st.DrawFn) -> TensorSpec:
-    """Any tensor that a graph may declare, small."""
+    """Any small tensor that a graph may declare."""
     shape = draw(st.one_of(st.none(), st.lists(dimensions, max_size=3).map(tuple)))
     names = () if shape is None else tuple(draw(st.one_of(st.none(), tensor_names)) for _ in shape)
     return TensorSpec(draw(tensor_names), draw(datatypes), shape, names, required=draw(st.booleans()))
@@ -122,7 +124,7 @@ def tensors(draw: st.DrawFn) -> TensorSpec:
 
 @st.composite
 def signatures(draw: st.DrawFn) -> Signature:
-    """Any signature, small."""
+    """Any small signature."""
     inputs = draw(st.lists(tensors(), max_size=3, unique_by=lambda tensor: tensor.name))
     outputs = draw(st.lists(tensors(), min_size=1, max_size=3, unique_by=lambda tensor: tensor.name))
     return Signature(tuple(inputs), tuple(outputs))
@@ -149,7 +151,7 @@ def versions_of(draw: st.DrawFn, name: str) -> tuple[Version, ...]:
 
 @st.composite
 def models_of(draw: st.DrawFn, name: str) -> Model:
-    """One model, with or without what needs its router."""
+    """One model, with or without settings that need a router."""
     versions = draw(versions_of(name))
     names = [version.name for version in versions]
     routing = Routing()
@@ -160,7 +162,7 @@ def models_of(draw: st.DrawFn, name: str) -> Model:
 
 @st.composite
 def stages_of(draw: st.DrawFn, name: str, models: tuple[Model, ...]) -> Stage:
-    """One stage that serves every model in one of the ways that there are."""
+    """One stage that serves every model in one of the possible ways."""
     serve: dict[str, str] = {}
     weights: dict[str, dict[str, float]] = {}
     overrides: dict[str, str] = {}
@@ -186,7 +188,7 @@ def stages_of(draw: st.DrawFn, name: str, models: tuple[Model, ...]) -> Stage:
 
 @st.composite
 def graphs_of(draw: st.DrawFn, models: tuple[Model, ...], depth: int = 2) -> Node:
-    """A graph of calls to these models, all of which take `x` and give `y`, as `signature` has it."""
+    """A graph of calls to these models, all of which take `x` and return `y`, as in `signature`."""
     called = draw(st.sampled_from(models))
     version = draw(st.sampled_from(["", *(version.name for version in called.versions)]))
     kind = draw(st.sampled_from(["call", "sequence", "ensemble", "switch"] if depth else ["call"]))
@@ -194,7 +196,7 @@ def graphs_of(draw: st.DrawFn, models: tuple[Model, ...], depth: int = 2) -> Nod
         return CallNode(called.name, version)
     inner = graphs_of(models, depth - 1)
     if kind == "sequence":
-        # What gives `y` gives `x` to the next one.
+        # An output `y` becomes the input `x` of the next call.
         return SequenceNode((CallNode(called.name, version, {}, {"y": "x"}), draw(inner)))
     if kind == "ensemble":
         return EnsembleNode((draw(inner), draw(inner)), {"y": draw(st.sampled_from(["mean", "vote", "concatenate"]))})
@@ -203,7 +205,7 @@ def graphs_of(draw: st.DrawFn, models: tuple[Model, ...], depth: int = 2) -> Nod
 
 @st.composite
 def manifests_with_graphs(draw: st.DrawFn) -> Manifest:
-    """A whole manifest with a graph, and perhaps a graph that calls it, beside its models."""
+    """A whole manifest with a graph and possibly a graph that calls it, in addition to its models."""
     of = draw(manifests())
     models = of.models
     for name in draw(st.lists(model_names, min_size=1, max_size=2, unique=True)):
@@ -215,7 +217,7 @@ def manifests_with_graphs(draw: st.DrawFn) -> Manifest:
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    """A whole manifest that parse_manifest would let through: names distinct, every model served by every stage."""
+    """A whole manifest that parse_manifest would accept: distinct names, every model served by every stage."""
     names = draw(st.lists(model_names, min_size=1, max_size=4, unique=True))
     routes = {route_variable_name(name) for name in names}
     models = tuple(draw(models_of(name)) for name in names if variable_name(name) not in routes)

@@ -1,7 +1,7 @@
-"""Blocks of a page in Markdown, run in a server's project, and what they print beside what the page says.
+"""Code blocks of a Markdown page, run in a server's project, and their output compared with the page's.
 
-A `text` or `json` block right behind another is what that one prints. The server of the tests stands in for the lines
-that start one. What differs from run to run (times, names, the last digits of a float) may differ.
+A `text` or `json` block directly after another block is its output. Lines that start a server are replaced by the
+tests' server. Values that differ between runs (times, names, the last digits of a float) may differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STARTS_SERVER = re.compile(r"(?:make|turnout) serve\b")
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block, and what it prints where the page says so."""
+    """One fenced block, and its output if the page shows it."""
 
     language: str
     text: str
@@ -38,7 +38,7 @@ def read_blocks(text: str) -> list[Block]:
 
 
 def run_block(block: Block, server: RunningServer) -> str:
-    """What the block prints, run in the server's project."""
+    """Return the block's output when run in the server's project."""
     text = PORT.sub(str(server.port), block.text)
     lines = [line for line in text.splitlines() if not STARTS_SERVER.match(line)]
     at = Block(block.language, "\n".join(lines), block.output)
@@ -47,7 +47,7 @@ def run_block(block: Block, server: RunningServer) -> str:
 
 
 def run_in(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
-    """What the block prints, run in a folder."""
+    """Return the block's output when run in a folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "NO_COLOR": "1", **variables}
     start = ["bash", "-euo", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
@@ -65,7 +65,7 @@ def run_in(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
 
 
 def comparable(text: str) -> tuple[str, list[float]]:
-    """The text with its numbers taken out, and the numbers."""
+    """Return the text with its numbers removed, and the numbers."""
     text = re.sub(r"answered in [0-9.]+ ms", "answered in some ms", text.strip())
     text = re.sub(r"\b[0-9a-f]{12}\b", "digest", text)
     text = re.sub(rf"\b{re.escape(getpass.getuser())}\b *", "ana ", text)

@@ -24,7 +24,7 @@ DIGEST = "0123456789abcdef" * 4
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A function's answer, decoded; `json` of a binary answer is its JSON part and `tail` what stands behind it."""
+    """A function's answer, decoded; `json` of a binary answer is its JSON part and `tail` the bytes after it."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class Reply:
 
 
 def proxy_event(body: bytes | str | None, headers: Mapping[str, str] | None = None, **fields: Any) -> dict[str, Any]:
-    """A proxy event as AWS sends it for an API whose binary media types are `*/*`; text where `body` is a str."""
+    """A proxy event as AWS sends it for an API with the binary media type `*/*`; text if `body` is a str."""
     encoded = base64.b64encode(body).decode() if isinstance(body, bytes) else body
     return {
         "headers": {"Content-Type": "application/json"} if headers is None else dict(headers),
@@ -45,13 +45,13 @@ def proxy_event(body: bytes | str | None, headers: Mapping[str, str] | None = No
 
 
 def call(function: ModelFunction, body: Any, headers: Mapping[str, str] | None = None, context: Any = None) -> Reply:
-    """POST: `body` is bytes, or what JSON is written of."""
+    """POST a body: `body` is bytes, or a value that is written as JSON."""
     raw = body if isinstance(body, bytes) else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     return read_reply(function(proxy_event(raw, headers), context or SimpleNamespace()))
 
 
 def read_reply(answer: Mapping[str, Any]) -> Reply:
-    """Check what every answer must have, and decode it."""
+    """Check what every answer must contain, and decode it."""
     assert set(answer) == {"statusCode", "headers", "body", "isBase64Encoded"}
     headers = answer["headers"]
     assert {"x-turnout-model", "x-turnout-version", "x-turnout-digest", "x-turnout-canary"} < set(headers)
@@ -83,7 +83,7 @@ def make_function(
 def identity(
     folder: Path, datatype: str = "FP32", shape: tuple[int, ...] | None = (-1, 4), transform: Path | None = None
 ) -> ModelFunction:
-    """Answers output `y` with what input `x` was."""
+    """Returns output `y` equal to input `x`."""
     dimensions = None if shape is None else [f"d{axis}" if size < 0 else size for axis, size in enumerate(shape)]
     artifact = write_identity(folder / f"{datatype}-{shape}.onnx", datatype, dimensions)
     return make_function(artifact, [TensorSpec("x", datatype, shape)], [TensorSpec("y", datatype, shape)], transform)
@@ -92,14 +92,14 @@ def identity(
 def open_request(
     values: Any, shape: list[int], datatype: str = "FP32", name: str = "x", **fields: Any
 ) -> dict[str, Any]:
-    """The Open Inference Protocol's request of one tensor."""
+    """An Open Inference Protocol request with one tensor."""
     return {"inputs": [{"name": name, "shape": shape, "datatype": datatype, "data": values}], **fields}
 
 
 def binary_request(
     raw: bytes, shape: list[int], datatype: str, name: str = "x", **fields: Any
 ) -> tuple[bytes, dict[str, str]]:
-    """The binary extension's request of one tensor: body and headers."""
+    """A request of the binary extension with one tensor: body and headers."""
     tensor = {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
     head = orjson.dumps({"inputs": [tensor], **fields})
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
@@ -107,5 +107,5 @@ def binary_request(
 
 
 def same_bits(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
-    """Whether two arrays are equal to the bit, shape and dtype."""
+    """Whether two arrays are bitwise equal, including shape and dtype."""
     return left.shape == right.shape and left.dtype == right.dtype and left.tobytes() == right.tobytes()

@@ -1,4 +1,4 @@
-"""An S3 of a few objects on this machine: ranges, signatures as botocore makes them, and failures on demand."""
+"""A small S3 server on this machine: ranges, signatures as botocore makes them, and failures on demand."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ REGION = "eu-west-1"
 
 @dataclass
 class Objects:
-    """What the server has and saw.
+    """What the server stores and has received.
 
     Attributes:
         rows: path, `/bucket/key` -> the object.
-        ranges: of each request, in the order in which they came.
-        failures: statuses to answer first, instead.
-        url: where it listens.
+        ranges: range of each request, in order of arrival.
+        failures: statuses of the first answers, before objects are returned.
+        url: the server's URL.
     """
 
     rows: dict[str, bytes]
@@ -35,7 +35,7 @@ class Objects:
 
     @property
     def environ(self) -> dict[str, str]:
-        """A function's variables that lead here."""
+        """Variables of a function that lead to this server."""
         return {
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": KEYS.access_key,
@@ -45,7 +45,7 @@ class Objects:
         }
 
     def answer(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Status and body of one request."""
+        """Return status and body for one request."""
         self.ranges.append(headers["range"])
         if self.failures:
             return self.failures.pop(0), b"failed"
@@ -59,7 +59,7 @@ class Objects:
 
 
 def signature_of(path: str, headers: dict[str, str]) -> str:
-    """The `authorization` that botocore would send with these headers, at the moment that they name."""
+    """The `authorization` header that botocore would send with these headers, at the time that they contain."""
 
     class AtThatMoment(S3SigV4Auth):  # type: ignore[misc]
         def add_auth(self, request: AWSRequest) -> None:
@@ -76,7 +76,7 @@ def signature_of(path: str, headers: dict[str, str]) -> str:
 
 @contextmanager
 def serve_objects() -> Iterator[Objects]:
-    """A server for as long as the context lasts; who uses it puts the objects in."""
+    """Run a server for the duration of the block; the test adds the objects."""
     objects = Objects({})
 
     class Handler(QuietHandler):

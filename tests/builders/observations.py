@@ -1,4 +1,4 @@
-"""What might have been seen of a canary."""
+"""Possible observations of a canary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BOUNDS_S = (0.01, 0.1, 1.0)
 
 
 def arm(requests: int, errors: int = 0, slow: int = 0) -> Arm:
-    """Requests that took 10 ms at most, but for the slow ones, which took up to a second."""
+    """Requests that took at most 10 ms, except the slow ones, which took up to a second."""
     return Arm(requests, errors, (requests - slow, 0, slow, 0))
 
 

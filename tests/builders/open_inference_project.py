@@ -1,4 +1,4 @@
-"""A project for the Open Inference Protocol's clients: a model that echoes for every datatype, and others."""
+"""A project for clients of the Open Inference Protocol: a model that echoes for every datatype, and others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ stages:
 
 
 def write_pair(path: Path) -> None:
-    """FP32 `a` and `b`, both [-1]; answers `sum` and `difference`."""
+    """Write a model with FP32 inputs `a` and `b`, both [-1]; it returns `sum` and `difference`."""
     nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["difference"])]
     tensors = [value(name, "FP32", ["n"]) for name in ("a", "b", "sum", "difference")]
     write_graph(path, nodes, tensors[:2], tensors[2:])
@@ -34,7 +34,8 @@ def write_pair(path: Path) -> None:
 
 def write_open_inference_project(folder: Path) -> Path:
     """`fp32`, `bytes` and so on echo `x` as `y`, of any shape; `pair` has versions 1 and v2, `routed` is weighted,
-    `chain` is a graph of two,    `failing` fails. Stage `dev` is open, `keyed` asks for a key."""
+    `chain` is a graph of two, `failing` fails. Stage `dev` is open, `keyed` requires a key.
+    """
     models = ["platform: turnout", "models:"]
     for datatype in DATATYPES:
         write_identity(folder / "models" / f"{datatype}.onnx", datatype, None)

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP collector on loopback that keeps the spans it was sent, or fails as a test wants it."""
+"""An OTLP/HTTP collector on the loopback address that records the spans it receives, or fails if a test requires it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.waiting import wait_until
 
 CALLER = "00f067aa0ba902b7"
-"""The span of a test's own."""
+"""The id of a span that the test itself sends."""
 
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """One span as it was sent; ids in hexadecimal, `parent` empty for a root."""
+    """One received span; ids in hexadecimal, `parent` empty for a root."""
 
     name: str
     trace: str
@@ -72,9 +72,9 @@ class OtlpReceiver:
     """The collector.
 
     Args:
-        url: its base address.
-        status: what it answers.
-        release: while it is not set, no answer is given.
+        url: its base URL.
+        status: the status of its answers.
+        release: while it is not set, answers are held back.
     """
 
     url: str = ""
@@ -84,7 +84,7 @@ class OtlpReceiver:
     release: threading.Event = field(default_factory=threading.Event)
 
     def trace(self, trace: str, count: int) -> list[ReceivedSpan]:
-        """The spans of a trace, once there are so many, the earliest first."""
+        """Return the spans of a trace, earliest first, once the expected number has arrived."""
 
         def result() -> list[ReceivedSpan]:
             return sorted((span for span in tuple(self.spans) if span.trace == trace), key=lambda span: span.start_ns)

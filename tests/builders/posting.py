@@ -1,4 +1,4 @@
-"""One POST over a connection of its own."""
+"""One POST request on its own connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system knows of a running server's processes."""
+"""What the operating system knows about a running server's processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Zombies do not count."""
+    """Whether the process exists; zombies do not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -20,7 +20,7 @@ def is_alive(pid: int) -> bool:
 
 
 def connections_of(pid: int, port: int) -> int:
-    """How many established connections to the port a process holds."""
+    """Return how many established connections to the port a process holds."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {each[9] for each in rows if each[3] == ESTABLISHED and int(each[1].rpartition(":")[2], 16) == port}
     held = set()

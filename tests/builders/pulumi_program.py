@@ -1,6 +1,6 @@
-"""A Pulumi program under mocks: every resource that it asks for, with its inputs and options, in order.
+"""A Pulumi program under mocks: every resource that it requests, with its inputs and options, in order.
 
-Answers are those of AWS where the program reads them. In a preview nothing that AWS thinks up is known.
+Where the program reads answers, they are AWS's. In a preview, nothing that AWS generates is known.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ AWS_ANSWERS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Resource:
-    """One registration.
+    """One registered resource.
 
     Args:
         type: `aws:lambda/function:Function`, or `turnout:infra:Roles` for a component.
         name: the logical name.
-        urn: with the types of its parents.
-        inputs: as the engine gets them; `UNKNOWN` where one is not known yet.
-        ignored: inputs whose changes are passed over.
-        retained: whether AWS keeps it when the stack lets go of it.
-        after: URNs of what must be there before.
+        urn: its URN, with the types of its parents.
+        inputs: as the engine receives them; `UNKNOWN` if one is not known yet.
+        ignored: inputs whose changes are ignored.
+        retained: whether AWS keeps the resource when it leaves the stack.
+        after: URNs of resources that must exist before.
     """
 
     type: str
@@ -53,17 +53,17 @@ class Resource:
 
 @dataclass
 class Program:
-    """What a program asked for and exported."""
+    """What a program requested and exported."""
 
     resources: list[Resource] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def of(self, kind: str) -> dict[str, Resource]:
-        """AWS's resources of a kind, `lambda/function:Function`, or components, by their logical names."""
+        """Return AWS's resources of a kind, `lambda/function:Function`, or components, by their logical names."""
         return {resource.name: resource for resource in self.resources if resource.type in {kind, f"aws:{kind}"}}
 
     def one(self, kind: str) -> Resource:
-        """The only resource of its kind."""
+        """Return the only resource of its kind."""
         (result,) = self.of(kind).values()
         return result
 
@@ -77,15 +77,15 @@ def run_program(
     before: Mapping[str, Any] = {},
     **configuration: str,
 ) -> Program:
-    """Run a program as Pulumi would, in a context of its own.
+    """Run a program as Pulumi would, in its own context.
 
     Args:
         deploy: the program.
-        stack: Pulumi's.
-        preview: whether nothing is made.
-        answers: function of the provider -> what it answers.
-        before: the outputs of the stack's last deployment.
-        configuration: the stack's, of the namespace `turnout`.
+        stack: name of Pulumi's stack.
+        preview: whether this is a preview.
+        answers: function of the provider -> its answer.
+        before: outputs of the stack's last deployment.
+        configuration: the stack's configuration in the namespace `turnout`.
     """
     known = {**answers, "pulumi:pulumi:readStackOutputs": {"outputs": dict(before)}}
     return contextvars.copy_context().run(_run, deploy, stack, preview, known, configuration)
@@ -116,10 +116,10 @@ def _run(
 
 
 class _Monitor(mocks.MockMonitor):
-    """Pulumi's own, but that it needs no event loop in the threads in which it is called."""
+    """Pulumi's own monitor, without the need for an event loop in the threads that call it."""
 
     def __init__(self, answers: Mapping[str, Mapping[str, Any]], preview: bool) -> None:
-        super().__init__(mocks=None)  # type: ignore[arg-type]  # nothing here asks it
+        super().__init__(mocks=None)  # type: ignore[arg-type]  # nothing reads it here
         self.program = Program()
         self._answers = answers
         self._preview = preview
@@ -142,7 +142,7 @@ class _Monitor(mocks.MockMonitor):
 
 
 def _make(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, str]:
-    """What AWS makes up, of every kind at once."""
+    """Return the values that AWS generates, for all kinds at once."""
     arn = f"arn:{PARTITION}:made:{REGION}:{ACCOUNT}:{kind.rpartition(':')[2]}/{inputs.get('name', name)}"
     return {"arn": arn, "version": "1", "value": f"secret-{name}", "invokeUrl": f"https://{name}.example"}
 

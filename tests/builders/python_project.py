@@ -1,4 +1,4 @@
-"""A project with Python versions beside an ONNX one whose signature they have."""
+"""A project with Python versions next to an ONNX version with the same signature."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def predict(inputs):
 
 
 def write_version(folder: Path, factor: int, helper: int = 1) -> Path:
-    """A version that answers its input times `factor` times `helper`; the file that models.yaml names."""
+    """Write a version that returns its input times `factor` times `helper`; return the file that models.yaml names."""
     (folder / "notes").mkdir(parents=True)
     (folder / "predict.py").write_text(PREDICT)
     (folder / "helper.py").write_text(f"FACTOR = {helper}\n")
@@ -61,7 +61,7 @@ def write_version(folder: Path, factor: int, helper: int = 1) -> Path:
 
 
 def write_python_project(project: Path) -> Path:
-    """`v1` answers its input, `v2` ten times, `v3` a hundred times; both have a `helper.py`."""
+    """`v1` returns its input, `v2` ten times, `v3` a hundred times its input; v2 and v3 have a `helper.py`."""
     (project / "models" / "echo" / "v1").mkdir(parents=True)
     write_identity(project / "models" / "echo" / "v1" / "model.onnx", "FP32", ["n", 4])
     write_version(project / "models" / "echo" / "v2", 5, 2)

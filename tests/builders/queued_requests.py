@@ -10,7 +10,9 @@ from turnout.protocol.requests import states
 
 
 def new_request(identifier: str, **changes: Any) -> NewRequest:
-    """A request of stage `dev` that was accepted at 0 and may be tried three times; `changes` replace its fields."""
+    """A request to stage `dev` that was accepted at time 0 and may be tried three times; `changes` replace
+    its fields.
+    """
     fields: dict[str, Any] = {
         "stage": "dev",
         "key_id": "",

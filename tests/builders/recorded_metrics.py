@@ -1,4 +1,4 @@
-"""CloudWatch's GetMetricData, answered from what a test says there is, in the shapes of AWS's own model of it."""
+"""CloudWatch's GetMetricData, answered from values that a test provides, in the shapes of AWS's own model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from botocore.awsrequest import AWSResponse
 from botocore.validate import validate_parameters
 
 PAGE = 20
-"""Results in one answer, to have several."""
+"""Results per answer, small enough to get several pages."""
 
 Key = tuple[str, str, str, str]
-"""Function's name, `name:alias`, metric, statistic."""
+"""Function's name or `name:alias`, metric, statistic."""
 
 
 class RecordedMetrics:
-    """Answers a boto3 client's GetMetricData calls before they reach a socket; keeps what was asked.
+    """Answers GetMetricData calls of a boto3 client before they reach a socket; records the requests.
 
     Args:
-        client: of CloudWatch.
-        values: what there is of each metric, one value per minute.
-        status: of every result.
+        client: CloudWatch's client.
+        values: the values of each metric, one per minute.
+        status: the status of every result.
     """
 
     def __init__(self, client: Any, values: Mapping[Key, Sequence[float]], status: str = "Complete") -> None:
@@ -35,7 +35,7 @@ class RecordedMetrics:
 
     @property
     def spans(self) -> set[tuple[datetime, datetime]]:
-        """Times between which metrics were asked for."""
+        """Time spans for which metrics were requested."""
         return {(entry["StartTime"], entry["EndTime"]) for entry in self.asked}
 
     def _keep(self, params: dict[str, Any], **_: Any) -> None:

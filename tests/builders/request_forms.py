@@ -1,4 +1,4 @@
-"""One request in all the forms that a model's function reads: what a client library would send."""
+"""One request in all the forms that a model's function reads, as client libraries send them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def flat(values: Any) -> list[Any]:
 
 
 def nested(data: Sequence[Any], shape: Sequence[int]) -> Any:
-    """Flat data as nested lists."""
+    """Return flat data as nested lists."""
     if not shape:
         return data[0]
     step = math.prod(shape[1:])
@@ -32,17 +32,17 @@ def nested(data: Sequence[Any], shape: Sequence[int]) -> Any:
 
 
 def is_plain(example: Example) -> bool:
-    """Whether the example's request is in the Open Inference Protocol's own form."""
+    """Whether the example's request has the Open Inference Protocol's own form."""
     return isinstance(example.request.get("inputs"), list)
 
 
 def as_columns(request: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"inputs": {name: nested lists}}`."""
+    """Return `{"inputs": {name: nested lists}}`."""
     return {"inputs": {tensor["name"]: nested(flat(tensor["data"]), tensor["shape"]) for tensor in request["inputs"]}}
 
 
 def as_instances(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`{"instances": [...]}`, or None where the inputs have no common number of rows."""
+    """Return `{"instances": [...]}`, or None if the inputs have no common number of rows."""
     rows = {tensor["shape"][0] if tensor["shape"] else None for tensor in request["inputs"]}
     if len(rows) != 1 or None in rows:
         return None
@@ -53,7 +53,7 @@ def as_instances(request: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def encode(datatype: str, values: Sequence[Any]) -> bytes:
-    """A tensor's bytes in the binary extension: little-endian; BYTES with a length of four bytes before each."""
+    """Return a tensor's bytes in the binary extension: little-endian; each BYTES element after its four-byte length."""
     if datatype == "BYTES":
         texts = [value.encode() for value in values]
         return b"".join(struct.pack("<I", len(text)) + text for text in texts)
@@ -72,7 +72,7 @@ def decode(datatype: str, raw: bytes) -> list[Any]:
 
 
 def as_binary(request: Mapping[str, Any], *, binary_output: bool = False) -> tuple[bytes, int]:
-    """The binary form's body and the length of the JSON before the tensors."""
+    """Return the binary form's body and the length of the JSON before the tensors."""
     rows, tensors = [], []
     for tensor in request["inputs"]:
         raw = encode(tensor["datatype"], flat(tensor["data"]))
@@ -89,7 +89,7 @@ def as_binary(request: Mapping[str, Any], *, binary_output: bool = False) -> tup
 
 
 def read_binary(body: bytes, head_length: int) -> dict[str, Any]:
-    """A binary answer as if it had come as JSON."""
+    """Read a binary answer as if it had arrived as JSON."""
     answer: dict[str, Any] = orjson.loads(body[:head_length])
     at = head_length
     for tensor in answer["outputs"]:

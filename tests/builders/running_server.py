@@ -1,4 +1,4 @@
-"""`turnout serve` in a process of its own, on a free port of 127.0.0.1, for tests that talk to it over sockets."""
+"""`turnout serve` in its own process, on a free port of 127.0.0.1, for tests that use sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.builders.waiting import PATIENCE_S, wait_until
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer; names of headers in lower case."""
+    """One HTTP answer; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +35,7 @@ class Answer:
 
 
 class Client:
-    """One connection that is kept alive and opened anew where the server closed it."""
+    """One keep-alive connection, which is opened again if the server has closed it."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
@@ -53,7 +53,7 @@ class Client:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
 
     def post(self, path: str, body: Any, **headers: str) -> Answer:
-        """POST bytes as they are, anything else as JSON; `x_api_key=` is the header `x-api-key`."""
+        """POST bytes unchanged, anything else as JSON; `x_api_key=` is the header `x-api-key`."""
         content = body if isinstance(body, bytes) else orjson.dumps(body)
         named = {"content-type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
         return self.request("POST", path, content, named)
@@ -64,7 +64,7 @@ class Client:
 
 @dataclass
 class RunningServer:
-    """A server that listens; its output goes to files."""
+    """A running server; its output goes to files."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -91,7 +91,7 @@ class RunningServer:
             return client.post(path, body, **headers)
 
     def connect(self) -> socket.socket:
-        """A bare connection, for what no HTTP client sends."""
+        """Open a bare connection, for what HTTP clients cannot send."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def api_key(self, stage: str) -> str:
@@ -99,7 +99,7 @@ class RunningServer:
         return str(keys[stage])
 
     def await_log(self, condition: Callable[[str], bool]) -> str:
-        """The access log, once it is as the test wants it: lines are written a moment after their answers."""
+        """Return the access log once it meets the test's condition: lines are written shortly after their answers."""
         wait_until(
             lambda: condition(self.stdout.read_text()),
             lambda: f"lines of the access log, which is:\n{self.stdout.read_text()[-2000:]}",
@@ -110,7 +110,7 @@ class RunningServer:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """The exit code."""
+        """Wait for the exit code."""
         return self.process.wait(PATIENCE_S)
 
     def stop(self) -> int:
@@ -129,7 +129,7 @@ def serve_command(manifest: Path, *arguments: str, port: int = 0, command: Seque
 def running_server(
     project: Path, *arguments: str, command: Sequence[str] = TURNOUT, cwd: Path | None = None
 ) -> Iterator[RunningServer]:
-    """Serve the project's models.yaml; at the end the process is gone, whatever happened."""
+    """Serve the project's models.yaml. At the end the process is stopped in any case."""
     output = project / ".output"
     output.mkdir(exist_ok=True)
     stdout, stderr = output / "stdout", output / "stderr"
@@ -158,9 +158,9 @@ def running_server(
 
 
 def await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
-    """The port in the line that the server prints once it listens.
+    """Return the port from the line that the server prints once it listens.
 
-    Looks at the line once more after the process has ended.
+    Reads the line once more after the process has ended.
     """
     pattern = re.compile(rb"http://127\.0\.0\.1:(\d+)")
     wait_until(

@@ -1,4 +1,4 @@
-"""Layers that are built once for all tests of a run: a package's name holds the digest of its inputs."""
+"""Layers that are built once for all tests of a run: a package's name contains the digest of its inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 
 @contextmanager
 def shared_layers(out: Path, factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder to build packages into, with the layers that other tests built; new ones are for the next test."""
+    """A folder to build packages into, with the layers that other tests have built; new ones are kept for
+    later tests.
+    """
     base = factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared-layers"
     for folder in (shared, out):
@@ -23,7 +25,7 @@ def shared_layers(out: Path, factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The zips, then what says that they are whole."""
+    """Link the zips, then the file that marks them as complete."""
     for pattern in ("layer_*.zip", "layer_*.json"):
         for file in source.glob(pattern):
             with suppress(FileExistsError):

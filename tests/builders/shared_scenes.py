@@ -1,6 +1,6 @@
-"""Scenes of several processes with one `SharedState`; `python -m tests.builders.shared_scenes NAME` plays one.
+"""Scenes of several processes with one `SharedState`; `python -m tests.builders.shared_scenes NAME` runs one.
 
-In a process of their own, since the tests' has threads, and one with threads should not fork.
+They run in their own process, because the tests' process has threads, and such a process should not fork.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EMPTY = ControlState(1, (), {})
 
 
 def in_children(number: int, child: Callable[[int], object]) -> None:
-    """Run in so many processes at once, and wait."""
+    """Run in this number of processes at once, and wait for them."""
 
     def run(which: int) -> int:
         child(which)
@@ -37,7 +37,7 @@ def in_children(number: int, child: Callable[[int], object]) -> None:
 
 
 def throttle() -> object:
-    """How many of 4 processes' 50 takes each a bucket of 30 admits."""
+    """Return how many of 50 takes in each of 4 processes a bucket of 30 admits."""
     state = SharedState(4)
     state.publish(EMPTY)
 
@@ -53,7 +53,7 @@ def throttle() -> object:
 
 
 def counters() -> object:
-    """What 3 processes count of one thing, one of them started a second time in its own rows."""
+    """Return what 3 processes count of one item, one of them restarted with its own rows."""
     state = SharedState(3)
 
     def count(which: int) -> None:
@@ -69,7 +69,7 @@ def counters() -> object:
 
 
 def publish() -> object:
-    """2 processes change their own stage 200 times each: nothing is lost, and each sees its change at once."""
+    """2 processes change their own stage 200 times each: no change is lost, and each sees its change immediately."""
     state = SharedState(2)
     stages = tuple(StageSettings(f"s{which}", "api", "d", {"n": "0"}) for which in range(2))
     state.publish(ControlState(1, stages, {}))
@@ -86,7 +86,7 @@ def publish() -> object:
 
 
 def killed_holder() -> object:
-    """A process is killed while it changes the state and holds a bucket's lock: others go on, with the old state."""
+    """A process is killed while it changes the state and holds a bucket's lock: others continue with the old state."""
     state = SharedState(1)
     state.publish(EMPTY)
     ready, written = os.pipe()
@@ -110,7 +110,7 @@ def killed_holder() -> object:
 
 
 def slots() -> object:
-    """A reserved concurrency of 3 over 2 processes; one that ends without giving back is forgotten."""
+    """A reserved concurrency of 3 across 2 processes; slots of a process that ends without releasing them are freed."""
     state = SharedState(2)
     entry = state.slots.slots_of("f", 3)
 
@@ -127,7 +127,7 @@ def slots() -> object:
 
 
 def lines() -> object:
-    """Long lines of 4 processes through one pipe: how many came out whole."""
+    """4 processes write long lines through one pipe: return how many arrived complete."""
     state = SharedState(4)
     reading, writing = os.pipe()
 

@@ -1,7 +1,7 @@
-"""`turnout` on a system that has no room for another process while a file says so.
+"""`turnout` on a system that cannot start another process while a file exists.
 
-`python -m tests.builders.short_server FILE serve ...`: while FILE is there, `fork` fails as it does at RLIMIT_NPROC,
-which root is not subject to.
+`python -m tests.builders.short_server FILE serve ...`: while FILE exists, `fork` fails as it does at RLIMIT_NPROC, to
+which root is not subject.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stage in memory that obeys UpdateStage's patch operations as API Gateway does, and what is seen of its traffic."""
+"""A stage in memory that applies UpdateStage's patch operations as API Gateway does, and an observed traffic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from turnout.plan.values import StagePlan
 
 
 class FakeStage:
-    """Keeps every state it was in, so that a test sees what traffic saw."""
+    """Records all of its states, so that a test sees what traffic saw."""
 
     def __init__(self, plan: StagePlan, deployment_id: str = "base", url: str = "http://127.0.0.1:1") -> None:
         canary = plan.canary
@@ -39,7 +39,7 @@ class FakeStage:
 
 
 class FakeFunctions:
-    """All of them are there, but those that a test takes away."""
+    """All functions exist, except those that a test removes."""
 
     def __init__(self) -> None:
         self.missing: set[str] = set()
@@ -49,7 +49,7 @@ class FakeFunctions:
 
 
 class FakeTraffic:
-    """A source that answers what it is told to."""
+    """A source with configured observations."""
 
     def __init__(self, answer: Observation | ObservationError | None = None) -> None:
         self.answer = answer
@@ -68,7 +68,7 @@ class FakeTraffic:
 
 
 def obey(state: StageState, operation: StageOperation) -> StageState:
-    """The state after one operation; what API Gateway does not know is refused."""
+    """Return the state after one operation; operations that API Gateway does not know are rejected."""
     canary = state.canary or LiveCanary(0.0, {}, state.deployment_id)
     variables, overrides = dict(state.variables), dict(canary.overrides)
     name = operation["path"].rpartition("/")[2]

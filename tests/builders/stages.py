@@ -1,4 +1,4 @@
-"""Changes stages in the memory that workers share."""
+"""Changes stages in the workers' shared memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnout.gateway.shared.state import ControlState, SharedState
 
 
 def update_stages(shared: SharedState, settings: Mapping[str, StageSettings]) -> int:
-    """Replace the stages of these names and keep the others; KeyError for a name that is not there."""
+    """Replace the stages with these names and keep the others; raise KeyError for an unknown name."""
 
     def change(state: ControlState | None) -> ControlState:
         stages = {stage.name: stage for stage in (state.stages if state else ())}

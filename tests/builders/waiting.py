@@ -1,6 +1,6 @@
-"""Waiting for what other processes and threads do.
+"""Waiting for other processes and threads.
 
-A busy machine can hold a process up for many seconds. The patience therefore only ends tests that would hang: no test
+A busy machine can hold up a process for many seconds. The patience therefore only ends tests that would hang: no test
 asserts how long something took.
 """
 
@@ -15,12 +15,12 @@ _PAUSE_S = 0.01
 
 
 def wait_until(condition: Callable[[], object], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> None:
-    """Return once the condition holds.
+    """Return once the condition is true.
 
     Args:
-        condition: it is asked a hundred times a second.
-        what: what the test waits for, or a function that describes what it sees instead.
-        patience_s: raised only where the program itself takes its time.
+        condition: called a hundred times a second.
+        what: what the test waits for, or a function that describes the observed state instead.
+        patience_s: increased only if the program itself takes long.
     """
     deadline = time.monotonic() + patience_s
     while not condition():
@@ -29,7 +29,7 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], p
 
 
 async def wait_on_loop(condition: Callable[[], object], what: str | Callable[[], str] = "the condition") -> None:
-    """Do the same in a coroutine, while its loop goes on."""
+    """The same as a coroutine, so that the loop keeps running."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, _give_up(what)

@@ -1,4 +1,4 @@
-"""How much work a call is, counted and not timed: a busy machine changes nothing about it."""
+"""The amount of work in a call, counted instead of timed, so that a busy machine does not matter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def count_calls(work: Callable[[], object]) -> int:
-    """The calls that some work makes, of functions in Python and in C."""
+    """Return the number of function calls, in Python and in C, that some work makes."""
     calls = 0
 
     def count(_frame: FrameType, event: str, _argument: Any) -> None:

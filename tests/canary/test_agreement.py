@@ -1,4 +1,4 @@
-"""The comparison of a canary with its baseline: what is sent, and what is told where nothing can be."""
+"""The comparison of a canary with its baseline: which requests are sent, and what is reported if none can be."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def capturing(capture: Capture | None) -> Manifest:
 
 
 class NoCredentials:
-    """A client of AWS that has none."""
+    """A client of AWS without credentials."""
 
     def get_paginator(self, _name: str) -> Any:
         raise NoCredentialsError
@@ -43,7 +43,7 @@ def unknown() -> str:
 
 
 def noted(of: Manifest, canaried: Stage, logs: Any, url: Callable[[], str] = unasked, now_s: float = 1e9) -> str:
-    """The note of a comparison in which nothing was compared."""
+    """Return the note of a comparison in which nothing was compared."""
     result = compare_on_aws(of, canaried, "live", logs, url, "", clock=lambda: now_s)(0.0)
     assert result == {"iris": AgreementCounts(0, 0, result["iris"].note)}
     return result["iris"].note
@@ -59,7 +59,7 @@ def noted(of: Manifest, canaried: Stage, logs: Any, url: Callable[[], str] = una
         (Capture(5), {}, "CloudWatch Logs cannot be read: Unable to locate credentials"),
     ],
 )
-def test_what_keeps_it_from_comparing_on_aws_is_a_note(
+def test_a_reason_against_comparing_on_aws_becomes_a_note(
     capture: Capture | None, fields: dict[str, Any], note: str
 ) -> None:
     result = noted(capturing(capture), stage(canary=CANARY, **fields), NoCredentials())
@@ -71,8 +71,8 @@ def test_what_keeps_it_from_comparing_on_aws_is_a_note(
     ("url", "note"),
     [(lambda: NOWHERE, "no server listens at http://127.0.0.1:1"), (unknown, "no REST API called turnout-live_none")],
 )
-def test_a_place_that_cannot_be_asked_is_a_note(url: Callable[[], str], note: str) -> None:
-    now_s = float(round(time.time()))  # moto takes no lines of other weeks
+def test_an_unreachable_place_becomes_a_note(url: Callable[[], str], note: str) -> None:
+    now_s = float(round(time.time()))  # the present, because moto accepts no lines of other weeks
     sample = Sample(now_s, "prod", "iris", "v1", False, "", None, b"{}", 200, 2.5, "/models/iris/inference")
     with logs_client() as logs:
         for version in ("v1", "v2"):
@@ -80,11 +80,11 @@ def test_a_place_that_cannot_be_asked_is_a_note(url: Callable[[], str], note: st
         assert note in noted(capturing(Capture(5)), stage(canary=CANARY), logs, url, now_s + LAG_S + 1)
 
 
-def test_a_gateway_that_is_not_there_is_a_note() -> None:
+def test_an_unreachable_gateway_becomes_a_note() -> None:
     result = compare_here(stage(canary=CANARY), NOWHERE, "")(0.0)
     assert result == {"iris": AgreementCounts(0, 0, "no server listens at http://127.0.0.1:1")}
 
 
-def test_of_several_versions_the_one_with_the_most_weight_is_the_baseline() -> None:
+def test_the_version_with_the_most_weight_is_the_baseline() -> None:
     assert main_version(stage(), "iris") == "v1"
     assert main_version(stage(serve={}, weights={"iris": {"v1": 10, "v2": 80, "v3": 10}}), "iris") == "v2"

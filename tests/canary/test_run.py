@@ -1,4 +1,4 @@
-"""A run, look by look, on a clock of its own: it moves, judges, ends, goes on, and gives way."""
+"""A canary run, tick by tick, on a fake clock: it moves, judges, ends, resumes, and gives way to other changes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BAKE_S = 60.0
 
 
 class FlakyStage(FakeStage):
-    """A stage that cannot be changed for a while."""
+    """A stage that temporarily cannot be changed."""
 
     failures = 0
 
@@ -112,7 +112,7 @@ def moves(ticks: list[Tick]) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize(("percent", "whose"), [(0, "itself"), (100, "the baseline")])
-def test_a_share_that_leaves_nothing_to_judge_by_is_refused(scene: Scene, percent: float, whose: str) -> None:
+def test_a_share_without_a_baseline_is_rejected(scene: Scene, percent: float, whose: str) -> None:
     scene.do(Action("set", "prod", percent=percent))
     scene.judgement = Judgement()
     with pytest.raises(RolloutError, match=f"at {percent}% the canary of prod leaves no requests to {whose}") as caught:
@@ -123,7 +123,7 @@ def test_a_share_that_leaves_nothing_to_judge_by_is_refused(scene: Scene, percen
     assert scene.run().state.percent == 100
 
 
-def test_a_good_canary_is_walked_to_its_promotion(scene: Scene) -> None:
+def test_a_good_canary_is_moved_step_by_step_to_its_promotion(scene: Scene) -> None:
     ticks = walk(scene.run())
     assert moves(ticks) == [(5, 50), (50, 100)]
     assert ticks[-1].state.phase is Phase.PROMOTED
@@ -137,7 +137,7 @@ def test_a_good_canary_is_walked_to_its_promotion(scene: Scene) -> None:
     scene.assert_in_step()
 
 
-def test_a_bad_canary_is_rolled_back_at_once(scene: Scene) -> None:
+def test_a_bad_canary_is_rolled_back_immediately(scene: Scene) -> None:
     scene.traffic.answer = BAD
     (tick,) = walk(scene.run())
     assert tick.state.phase is Phase.ROLLED_BACK
@@ -160,7 +160,7 @@ def test_a_bad_canary_without_auto_rollback_keeps_its_share(scene: Scene) -> Non
     scene.assert_in_step()
 
 
-def test_a_canary_without_a_verdict_is_left(scene: Scene) -> None:
+def test_a_canary_without_a_verdict_keeps_its_share(scene: Scene) -> None:
     scene.traffic.answer = NOTHING
     ticks = walk(scene.run())
     assert (ticks[-1].state.phase, ticks[-1].state.percent) == (Phase.LEFT, 5)
@@ -170,7 +170,7 @@ def test_a_canary_without_a_verdict_is_left(scene: Scene) -> None:
     scene.assert_in_step()
 
 
-def test_a_source_that_is_silent_moves_nothing(scene: Scene) -> None:
+def test_a_source_without_observations_moves_nothing(scene: Scene) -> None:
     run = scene.run()
     looks = run.ticks(BAKE_S)
     scene.traffic.answer = ObservationError("nobody counts")
@@ -179,7 +179,7 @@ def test_a_source_that_is_silent_moves_nothing(scene: Scene) -> None:
     assert moves([next(looks)]) == [(5, 50)]
 
 
-def test_a_start_that_nobody_observed_is_observed_from_the_first_look_on(scene: Scene) -> None:
+def test_an_unobserved_start_is_observed_from_the_first_tick_on(scene: Scene) -> None:
     scene.traffic.answer = ObservationError("nobody counts")
     run = scene.run()
     scene.traffic.answer = GOOD
@@ -187,7 +187,7 @@ def test_a_start_that_nobody_observed_is_observed_from_the_first_look_on(scene: 
     assert scene.traffic.starts == 1
 
 
-def test_a_run_that_was_ended_goes_on_where_it_was(scene: Scene) -> None:
+def test_an_interrupted_run_resumes_where_it_was(scene: Scene) -> None:
     settings = RunSettings((5.0, 20.0, 40.0), 2.0)
     first = scene.run(settings)
     for tick in first.ticks(BAKE_S):
@@ -204,7 +204,7 @@ def test_a_run_that_was_ended_goes_on_where_it_was(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "action", [Action("set", "prod", percent=7), Action("promote", "prod"), Action("rollback", "prod")]
 )
-def test_a_run_ends_where_somebody_else_moves_the_canary(scene: Scene, action: Action) -> None:
+def test_a_run_ends_when_the_canary_is_moved_by_another_user(scene: Scene, action: Action) -> None:
     looks = scene.run().ticks(1)
     next(looks)
     scene.do(action)
@@ -213,7 +213,7 @@ def test_a_run_ends_where_somebody_else_moves_the_canary(scene: Scene, action: A
     scene.assert_in_step()
 
 
-def test_a_run_keeps_an_edit_that_is_saved_while_it_moves_and_moves_at_the_next_look(scene: Scene) -> None:
+def test_a_run_keeps_a_concurrent_edit_and_moves_at_the_next_tick(scene: Scene) -> None:
     path = scene.folder / "models.yaml"
     edits = ["# a thought\n"]
 
@@ -233,22 +233,22 @@ def test_a_run_keeps_an_edit_that_is_saved_while_it_moves_and_moves_at_the_next_
     scene.assert_in_step()
 
 
-def test_a_run_after_somebody_else_moved_the_canary_begins_anew(scene: Scene) -> None:
+def test_a_run_restarts_after_the_canary_was_moved_by_another_user(scene: Scene) -> None:
     next(scene.run().ticks(1))
     scene.do(Action("set", "prod", percent=7))
     assert not scene.run().resumed
 
 
 @pytest.mark.parametrize("settings", [RunSettings((9.0,)), RunSettings(bake_minutes=7.0)])
-def test_other_steps_begin_anew(scene: Scene, settings: RunSettings) -> None:
+def test_changed_steps_restart_the_run(scene: Scene, settings: RunSettings) -> None:
     next(scene.run().ticks(1))
     assert not scene.run(settings).resumed
 
 
-def test_a_move_that_the_stage_did_not_hear_is_finished_later(scene: Scene) -> None:
+def test_a_move_that_did_not_reach_the_stage_is_finished_later(scene: Scene) -> None:
     run = scene.run()
     scene.traffic.answer = BAD
-    scene.stage.failures = 4  # each time it is tried twice
+    scene.stage.failures = 4  # each attempt is made twice
     looks = run.ticks(1)
     assert next(looks).problem == "nobody listens"
     assert scene.log.unfinished() is not None
@@ -259,7 +259,7 @@ def test_a_move_that_the_stage_did_not_hear_is_finished_later(scene: Scene) -> N
     scene.assert_in_step()
 
 
-def test_outputs_are_compared_over_the_looks_of_a_step(scene: Scene) -> None:
+def test_outputs_are_compared_across_the_ticks_of_a_step(scene: Scene) -> None:
     scene.judgement = Judgement(steps=(5.0,), agreement=Agreement(10.0, 0.9))
     scene.compare = lambda _since_s: {"echo": AgreementCounts(40, 4)}
     ticks = walk(scene.run())
@@ -268,13 +268,13 @@ def test_outputs_are_compared_over_the_looks_of_a_step(scene: Scene) -> None:
     assert seen == [AgreementCounts(40 * (number + 1), 4 * (number + 1)) for number in range(len(ticks))]
 
 
-def test_a_stage_without_a_canary_has_nothing_to_run(scene: Scene) -> None:
+def test_a_stage_without_a_canary_cannot_run(scene: Scene) -> None:
     scene.do(Action("rollback", "prod"))
     with pytest.raises(EditError, match="prod has no canary"):
         scene.run()
 
 
-def test_a_run_does_not_begin_while_something_is_half_done(scene: Scene) -> None:
+def test_a_run_does_not_start_while_a_rollout_is_half_done(scene: Scene) -> None:
     scene.stage.failures = 2
     with pytest.raises(StageControlError):
         scene.do(Action("set", "prod", percent=30))

@@ -1,4 +1,4 @@
-"""A small project of its own for each test."""
+"""A small separate project for each test."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ def write_project(folder: Path) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The folder of a project of the test's own."""
+    """The folder of a project for one test."""
     return write_project(tmp_path / "project")

@@ -1,4 +1,4 @@
-"""What a hostile model and a hostile server say, through every command: no terminal may get it raw."""
+"""Hostile text from a model and a server, through every command: terminals must never receive it unescaped."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_hostile_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     "arguments", [(EVIL,), (f"--{EVIL}",), ("invoke", "a", "b", EVIL), ("serve", "--port", EVIL)], ids=ascii
 )
 def test_bad_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """A shell's `*` puts any file's name there."""
+    """A shell's `*` may insert the name of any file."""
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert not RAW.search(out + err), repr(out + err)

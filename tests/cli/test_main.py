@@ -1,4 +1,4 @@
-"""The process's edge: exit codes, what goes where, tracebacks only when asked for."""
+"""The edge of the process: exit codes, standard output and error, tracebacks only on request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ HEAVY = {
     "uvloop",
     "yaml",
 }
-"""What --help has no use for; each costs tens of milliseconds."""
+"""Modules that --help does not need; each costs tens of milliseconds."""
 
 LIST_MODULES = """
 import sys
@@ -67,7 +67,9 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
-def test_no_summary_is_cut_at_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_summary_is_truncated_at_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["--help"]) == 0
     assert "..." not in capsys.readouterr().out.partition("COMMAND [ARGS]...")[2]
@@ -111,7 +113,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_usage_is_2_and_on_standard_error(
+def test_bad_usage_exits_with_2_and_prints_to_standard_error(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -122,7 +124,7 @@ def test_bad_usage_is_2_and_on_standard_error(
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "models", "openapi", "serve"])
-def test_a_missing_manifest_is_2_with_the_remedy(
+def test_a_missing_manifest_exits_with_2_and_the_remedy(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--manifest", str(tmp_path)]) == 2
@@ -153,7 +155,7 @@ def test_a_missing_manifest_is_2_with_the_remedy(
     ],
     ids=["refused", "failed", "problems", "file", "disk", "bug"],
 )
-def test_an_exception_is_a_sentence_and_a_code(
+def test_an_exception_becomes_a_sentence_and_an_exit_code(
     error: Exception, code: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert print_error(error) == code
@@ -171,11 +173,11 @@ def test_an_exception_is_a_sentence_and_a_code(
         (["invoke", "--", "--debug"], ["invoke", "--", "--debug"]),
     ],
 )
-def test_debug_may_stand_anywhere(arguments: list[str], expected: list[str]) -> None:
+def test_debug_is_accepted_anywhere_on_the_command_line(arguments: list[str], expected: list[str]) -> None:
     assert debug_first(arguments) == expected
 
 
-def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None:
+def test_only_debug_shows_the_traceback(tmp_path: Path) -> None:
     quiet, loud = (run("plan", *debug, cwd=tmp_path) for debug in ([], ["--debug"]))
     assert (quiet.returncode, quiet.stdout) == (2, "")
     assert "Traceback" not in quiet.stderr
@@ -184,7 +186,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path) -> None
     assert "ProblemsError" in loud.stderr
 
 
-def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "turnout.cli", "init", str(tmp_path / "project")]
@@ -193,7 +195,7 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_remarks_that_nobody_reads_leave_the_code_as_it_is(tmp_path: Path) -> None:
+def test_a_closed_standard_error_leaves_the_exit_code_unchanged(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "turnout.cli", "plan", "-m", str(tmp_path)]
@@ -203,14 +205,14 @@ def test_remarks_that_nobody_reads_leave_the_code_as_it_is(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">/dev/full", 1)])
-def test_a_closed_or_full_output_is_no_traceback(closed: str, code: int, tmp_path: Path) -> None:
+def test_a_closed_or_full_output_prints_no_traceback(closed: str, code: int, tmp_path: Path) -> None:
     command = f'"{sys.executable}" -m turnout.cli init "{tmp_path}/new" {closed}'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_is_130_and_quiet(tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_without_a_message(tmp_path: Path) -> None:
     fifo = tmp_path / "body.json"
     os.mkfifo(fifo)
     command = [sys.executable, "-m", "turnout.cli", "invoke", "iris", "--data", f"@{fifo}"]
@@ -241,17 +243,17 @@ def ends(arguments):
 sys.stdout, cli.main = Last(sys.stdout), ends
 cli.run_and_exit()
 """
-"""The command is interrupted where its own handling of Ctrl-C does not reach: around it, or as Python ends."""
+"""Interrupt the command outside its own handling of Ctrl-C: around it, or while Python ends."""
 
 
 @pytest.mark.parametrize(("moment", "code"), [("before", 130), ("after", 0)])
-def test_ctrl_c_around_the_command_never_ends_it_by_the_signal(moment: str, code: int) -> None:
+def test_ctrl_c_outside_the_command_never_ends_it_by_the_signal(moment: str, code: int) -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED, moment], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (code, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["canary"]], ids=" ".join)
-def test_a_group_alone_prints_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_group_without_a_command_prints_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert out.startswith(f"Usage: turnout {' '.join(arguments)}".rstrip())
@@ -308,7 +310,7 @@ def test_a_word_is_completed(shell: str, environment: dict[str, str]) -> None:
     ],
     ids=str,
 )
-def test_a_server_is_named_by_url_or_the_environment(
+def test_a_server_is_selected_by_url_or_the_environment(
     arguments: list[str],
     environment: dict[str, str],
     tmp_path: Path,
@@ -322,7 +324,7 @@ def test_a_server_is_named_by_url_or_the_environment(
     assert "no server listens at http://127.0.0.1:9" in "".join(capsys.readouterr())
 
 
-def test_the_environment_alone_changes_no_stage(
+def test_the_environment_alone_does_not_allow_changing_a_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TURNOUT_URL", "http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""What the commands print: tables that nothing cuts, no colour where none is wanted, no control characters."""
+"""The output of the commands: tables that nothing truncates, no color where it is not wanted, no control characters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ say_table(("NAME", "TEXT"), [("a", "word " * 40)])
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -54,7 +54,7 @@ def test_counted_agrees_with_its_number(number: int, plural: str, text: str) -> 
     assert counted(number, "route", plural) == text
 
 
-def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_in_a_pipe_is_not_truncated_wrapped_or_colored(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 500
     say_table(("NAME", "SIZE"), [("a", "1"), (long, "22")], right=("SIZE",))
     lines = capsys.readouterr().out.splitlines()
@@ -73,18 +73,20 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped_nor_coloured(capsys: pytes
         ([], [], 80, []),
     ],
 )
-def test_the_widest_columns_give_way(widths: list[int], words: list[int], available: int, expected: list[int]) -> None:
+def test_the_widest_columns_shrink_first(
+    widths: list[int], words: list[int], available: int, expected: list[int]
+) -> None:
     assert fitted(widths, words, available) == expected
 
 
-def test_names_at_80_columns_are_cut_between_their_parts() -> None:
+def test_names_at_80_columns_are_split_between_their_parts() -> None:
     names = [f"turnout-stage_credit-default-probabilities_{version}" for version in ("anotherverylongname1", "v1")]
     rows = [(name, "arm64", "1,024 MB", "15 s", "-", name.partition("_")[2]) for name in names]
     headers = ("FUNCTION", "ARCHITECTURE", "MEMORY", "TIMEOUT", "WARM", "PACKAGE")
     cells = list(zip(headers, *rows, strict=True))
     words, parts = ([max(map(len, cut(column))) for column in cells] for cut in (pieces_of, parts_of))
     least = [min(max(map(len, column)), max(part, 14)) for column, part in zip(cells, parts, strict=True)]
-    assert gap_of(least, 80) == 1  # with two spaces between columns the longest part would be cut
+    assert gap_of(least, 80) == 1  # with two spaces between columns the longest part would be split
     widths = fitted([max(map(len, column)) for column in cells], words, 80 + len(headers) - 1, parts)
     assert sum(widths) + len(headers) - 1 <= 80
     for name in names:
@@ -92,7 +94,7 @@ def test_names_at_80_columns_are_cut_between_their_parts() -> None:
 
 
 @pytest.mark.parametrize(("least", "available", "gap"), [([10, 10], 22, 2), ([10, 10], 21, 1), ([10, 10], 20, 2)])
-def test_columns_move_together_where_that_keeps_words_whole(least: list[int], available: int, gap: int) -> None:
+def test_columns_move_together_if_that_keeps_words_whole(least: list[int], available: int, gap: int) -> None:
     assert gap_of(least, available) == gap
 
 
@@ -119,7 +121,7 @@ def test_folding_loses_nothing_but_spaces(text: str, width: int) -> None:
 
 
 @pytest.mark.parametrize(("columns", "header"), [("40", "NAME  BAR"), ("20", "NAME")])
-def test_a_spare_column_is_left_out_where_there_is_no_room(
+def test_an_optional_column_is_left_out_without_space_for_it(
     columns: str, header: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
@@ -129,12 +131,12 @@ def test_a_spare_column_is_left_out_where_there_is_no_room(
     assert terminal.getvalue().splitlines()[0] == header
 
 
-def test_a_table_takes_markup_and_control_characters_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_treats_markup_and_control_characters_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     say_table(("NAME",), [("[bold]x[/bold]",), (":smile:",), ("\x1b[31m",)])
     assert capsys.readouterr().out == "NAME\n[bold]x[/bold]\n:smile:\n\\x1b[31m\n"
 
 
-def test_a_table_without_rows_is_its_headers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_rows_shows_its_headers(capsys: pytest.CaptureFixture[str]) -> None:
     say_table(("A", "B"), [])
     assert capsys.readouterr().out == "A  B\n"
 
@@ -143,7 +145,7 @@ def test_a_table_without_rows_is_its_headers(capsys: pytest.CaptureFixture[str])
     ("variables", "plain"),
     [({}, False), ({"NO_COLOR": "1"}, True), ({"NO_COLOR": ""}, False), ({"TERM": "dumb"}, True)],
 )
-def test_a_terminal_is_plain_where_colour_is_turned_off(
+def test_a_terminal_gets_plain_text_if_color_is_turned_off(
     variables: dict[str, str], plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -166,7 +168,7 @@ def test_a_section_is_bold_on_a_terminal_only(
     assert terminal.getvalue() == "\n\x1b[1mStages\x1b[0m\n"
 
 
-def test_a_passing_remark_is_for_terminals_and_leaves_nothing(
+def test_a_temporary_message_is_shown_on_terminals_only_and_erased(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with passing_remark("reading"):
@@ -194,7 +196,7 @@ def test_progress_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], mon
 
 
 def on_terminal(variables: dict[str, str]) -> str:
-    """What TABLE prints on a terminal of 80 columns."""
+    """Return what TABLE prints on a terminal with 80 columns."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **variables}
     subprocess.run([sys.executable, "-c", TABLE], stdout=follower, env=environment, check=True)
@@ -207,7 +209,7 @@ def on_terminal(variables: dict[str, str]) -> str:
 
 
 def read_or_end(handle: int) -> bytes:
-    """What a terminal gives; nothing at its end, which Linux tells as an error."""
+    """Return what a terminal yields; empty at its end, which Linux reports as an error."""
     try:
         return os.read(handle, 65536)
     except OSError:

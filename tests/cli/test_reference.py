@@ -1,4 +1,4 @@
-"""docs/cli.md says what --help says."""
+"""docs/cli.md matches --help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turnout.cli.app import app
 from turnout.cli.reference import render_reference
 
 
-def test_docs_cli_is_what_help_prints(root: Path) -> None:
+def test_docs_cli_matches_help(root: Path) -> None:
     assert (root / "docs" / "cli.md").read_text() == render_reference(), "run `make generated`"
 
 

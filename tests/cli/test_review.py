@@ -1,4 +1,4 @@
-"""`turnout plan --against`: in a real repository, whose working tree stays as it is."""
+"""`turnout plan --against` in a real repository, whose working tree stays unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(project: Path) -> Path:
-    """The project, committed below the root of a repository, with an edit that is not."""
+    """The project, committed below the root of a repository, with an uncommitted edit."""
     git(project.parent, "init", "-q", "-b", "main")
     (project / ".gitignore").write_text(".turnout/\n")
     git(project, "add", "-A", ".")
@@ -41,7 +41,9 @@ def against(project: Path, *arguments: str) -> int:
     return main(["plan", "-m", str(project), "--against", "main", *arguments])
 
 
-def test_change_is_described_and_the_working_tree_stays(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_is_described_and_the_working_tree_is_unchanged(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert against(repository) == 0
     assert capsys.readouterr().out == "Nothing changes compared with main.\n"
     edit(repository, "rate: 100", "rate: 10")
@@ -53,7 +55,7 @@ def test_change_is_described_and_the_working_tree_stays(repository: Path, capsys
     assert git(repository, "status", "--porcelain") == status
 
 
-def test_fail_on_decides_about_the_exit_code(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fail_on_determines_the_exit_code(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(repository, "rate: 100", "rate: 10")
     assert against(repository, "--fail-on", "breaking,cost") == 0
     assert against(repository, "--fail-on", "breaking, traffic") == 1
@@ -72,7 +74,7 @@ def test_markdown_and_json(repository: Path, capsys: pytest.CaptureFixture[str])
     } in changes  # fmt: skip
 
 
-def test_models_that_git_does_not_have_come_from_the_working_tree(
+def test_models_missing_in_git_are_read_from_the_working_tree(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     git(repository, "rm", "-q", "--cached", "-r", "models")
@@ -85,7 +87,7 @@ def test_models_that_git_does_not_have_come_from_the_working_tree(
     ("ref", "message"),
     [("nowhere", "unknown git revision 'nowhere'"), ("--output=x", "unknown git revision"), ("", "")],
 )
-def test_unknown_revision_is_refused(
+def test_unknown_revision_is_rejected(
     repository: Path, ref: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = main(["plan", "-m", str(repository), f"--against={ref}"])
@@ -94,11 +96,11 @@ def test_unknown_revision_is_refused(
     assert not (repository / "x").exists()
 
 
-def test_folder_without_git_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_git_is_rejected(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert against(project) == 2
     assert "is not in a git repository" in capsys.readouterr().err
 
 
-def test_options_of_a_comparison_need_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_comparison_options_need_a_comparison(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", str(project), "--fail-on", "breaking"]) == 2
     assert "have no effect without --against" in capsys.readouterr().err

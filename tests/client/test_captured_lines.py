@@ -1,4 +1,4 @@
-"""Captured requests, read from wherever they were written."""
+"""Captured requests, read from all formats in which they may be written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(*lines: bytes) -> list[Sample]:
     ],
     ids=["plain", "tail", "text", "json"],
 )
-def test_a_sample_is_found_wherever_it_stands(line: bytes) -> None:
+def test_a_sample_is_found_anywhere_in_a_line(line: bytes) -> None:
     assert read(b"START RequestId: 1\n", line, b"\n") == [SAMPLE]
 
 
@@ -89,19 +89,19 @@ def test_an_unreadable_line_is_reported_with_its_number(line: bytes, problem: st
     status=st.integers(100, 599),
     canary=st.booleans(),
 )
-def test_what_was_written_is_read_again(
+def test_a_written_sample_is_read_back(
     body: bytes, content_type: str, header_length: int | None, status: int, canary: bool
 ) -> None:
     sample = Sample(1.5, "prod", "iris", "v1", canary, content_type, header_length, body, status, 0.25)
     (result,) = read(write_line(sample))
-    if result.body != body:  # JSON, in one spelling
+    if result.body != body:  # JSON has been reformatted
         assert json.loads(result.body) == json.loads(body)
         sample = Sample(1.5, "prod", "iris", "v1", canary, content_type, header_length, result.body, status, 0.25)
     assert result == sample
 
 
-def test_what_is_added_meanwhile_is_not_replayed(tmp_path: Path) -> None:
-    """A server that captures what is replayed to it would make the file endless."""
+def test_lines_added_during_a_replay_are_not_replayed(tmp_path: Path) -> None:
+    """Otherwise a server that captures replayed requests would make the file endless."""
     path = tmp_path / "capture.jsonl"
     path.write_bytes(b"one\ntwo\n")
     with path.open("rb") as stream:

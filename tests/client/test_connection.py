@@ -17,7 +17,7 @@ from turnout.client.connection import ApiConnection, UnreachableError, inference
 
 
 class Echo(QuietHandler):
-    """Answers with what it was asked."""
+    """Answers with the request."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -33,7 +33,7 @@ def echo_url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("", ""), ("/", ""), ("/base", "/base"), ("/base/", "/base")])
-def test_a_request_is_posted_and_any_answer_comes_back(echo_url: str, suffix: str, start: str) -> None:
+def test_a_request_is_posted_and_every_answer_is_returned(echo_url: str, suffix: str, start: str) -> None:
     answer = post(echo_url + suffix, "/models/iris/inference", b"{}", {"x-api-key": "k"})
     assert (answer.status, answer.headers["x-turnout-version"]) == (418, "v1")
     assert json.loads(answer.body) == {
@@ -46,12 +46,12 @@ def test_a_request_is_posted_and_any_answer_comes_back(echo_url: str, suffix: st
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://127.0.0.1:none"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_an_invalid_address_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match=r"address|[Pp]ort"):
         post(url, "/", b"", {})
 
 
-def test_no_server_is_reported() -> None:
+def test_a_missing_server_is_reported() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -66,7 +66,7 @@ def test_a_server_that_never_answers_is_reported() -> None:
             post(url, "/", b"", {}, timeout_s=0.05)
 
 
-def test_a_server_that_hangs_up_is_reported() -> None:
+def test_a_server_that_closes_the_connection_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as rude:
 
         def hang_up() -> None:
@@ -89,7 +89,7 @@ def test_a_server_that_hangs_up_is_reported() -> None:
         ("a/b?", "", "", "/models/a%2Fb%3F/inference"),
     ],
 )
-def test_paths_are_the_cloud_s(model: str, version: str, stage: str, path: str) -> None:
+def test_paths_are_those_of_the_cloud(model: str, version: str, stage: str, path: str) -> None:
     assert inference_path(model, version, stage) == path
 
 
@@ -106,15 +106,13 @@ def test_paths_are_the_cloud_s(model: str, version: str, stage: str, path: str) 
         (["p"], "http://127.0.0.1", "prod", ""),
     ],
 )
-def test_a_key_made_here_is_sent_to_this_machine_only(
-    keys: object, url: str, stage: str, key: str, tmp_path: Path
-) -> None:
+def test_a_local_key_is_sent_only_to_this_machine(keys: object, url: str, stage: str, key: str, tmp_path: Path) -> None:
     (tmp_path / ".turnout").mkdir()
     (tmp_path / ".turnout" / "api_keys.json").write_text(json.dumps(keys))
     assert read_local_key(url, tmp_path, stage) == key
 
 
-def test_no_keys_are_no_key(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_key_file_yields_no_key(tmp_path: Path) -> None:
     assert read_local_key("http://127.0.0.1", tmp_path, "prod") == ""
     (tmp_path / ".turnout").mkdir()
     (tmp_path / ".turnout" / "api_keys.json").write_text("{")
@@ -126,7 +124,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 @pytest.fixture
 def forgetful_url() -> Iterator[str]:
-    """A server that says nothing of it and closes each connection after one answer; of three it leaves the last out."""
+    """A server that closes each connection after one answer without announcing it; the third answer is missing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)
 
@@ -143,7 +141,7 @@ def forgetful_url() -> Iterator[str]:
         thread.join()
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_opened_again(forgetful_url: str) -> None:
+def test_a_connection_closed_by_the_server_is_reopened(forgetful_url: str) -> None:
     with closing(ApiConnection(forgetful_url)) as connection:
         for _ in range(2):
             assert connection.request("POST", "/", b"{}").body == b"{}"

@@ -1,4 +1,4 @@
-"""Answers of any form, as arrays."""
+"""Answers of all forms, converted to arrays."""
 
 from __future__ import annotations
 
@@ -77,6 +77,6 @@ def test_each_datatype_of_the_protocol(datatype: str, binary: bool) -> None:
         b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}}]}',
     ],
 )
-def test_any_other_answer_is_refused(body: bytes) -> None:
+def test_any_other_answer_is_rejected(body: bytes) -> None:
     with pytest.raises(UnreadableAnswerError, match="does not follow the protocol"):
         read_outputs({}, body)

@@ -1,4 +1,4 @@
-"""What API Gateway's own refusals mean."""
+"""The meaning of API Gateway's own errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from turnout.client.refusals import HINTS, OLDER_SERVER, find_hint
         ("TooManyRequestsException", True, ""),
     ],
 )
-def test_a_refusal_of_api_gateway_has_a_remedy(kind: str, is_listed: bool, hint: str) -> None:
+def test_an_error_of_api_gateway_has_a_remedy(kind: str, is_listed: bool, hint: str) -> None:
     assert find_hint({"x-amzn-errortype": kind}, is_listed=is_listed) == hint
 
 
-def test_a_models_error_has_none() -> None:
+def test_an_error_of_a_model_has_no_remedy() -> None:
     assert find_hint({"content-type": "application/json"}, is_listed=True) == ""

@@ -1,4 +1,4 @@
-"""The console's requests against a real server, without a browser: state, events, previews, changes, refusals."""
+"""The console's requests against a real server, without a browser: state, events, previews, changes, errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ stages:
 
 
 class Browser:
-    """What a page sends: the cookie of its visit, and the headers that browsers add."""
+    """The requests of a page: the cookie of its session, and the headers that browsers add."""
 
     def __init__(self, server: RunningServer) -> None:
         self.server = server
@@ -53,7 +53,7 @@ class Browser:
         return self.server.request(method, f"/console{path}", None if body is None else orjson.dumps(body), headers)
 
     def pulse(self) -> Mapping[str, Any]:
-        """The first event of a stream."""
+        """Return the first event of a stream."""
         with closing(self.server.connect()) as connection, connection.makefile("rb") as stream:
             connection.sendall(
                 f"GET /console/events HTTP/1.1\r\nHost: 127.0.0.1:{self.server.port}\r\nCookie: {self.cookie}\r\n"
@@ -84,7 +84,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def looking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """For tests that change nothing."""
+    """A console for tests that change nothing."""
     with visited(tmp_path_factory.mktemp("console")) as browser:
         yield browser
 
@@ -145,7 +145,7 @@ def test_state_events_and_a_canary_from_start_to_promotion(browser: Browser) -> 
     assert browser.state()["stages"][0]["cells"]["echo"]["parts"][0]["version"] == "v1"
 
 
-def test_a_change_that_was_made_meanwhile_is_a_conflict(browser: Browser) -> None:
+def test_a_concurrent_change_is_reported_as_a_conflict(browser: Browser) -> None:
     first = wish(browser, "start", serve={"echo": "v2"})
     second = wish(browser, "start", "prod", serve={"echo": "v2"})
     assert browser.request("POST", "/act", first).status == 200
@@ -155,7 +155,7 @@ def test_a_change_that_was_made_meanwhile_is_a_conflict(browser: Browser) -> Non
     assert "prod: {serve: {echo: v1}}" in (browser.server.project / "models.yaml").read_text()
 
 
-def test_bad_wishes_name_what_is_wrong(looking: Browser) -> None:
+def test_invalid_actions_are_reported_with_their_reason(looking: Browser) -> None:
     good = wish(looking, "start", serve={"echo": "v2"})
     for change, status, words in (
         ({"action": "delete"}, 400, "`action` must be one of"),
@@ -189,7 +189,7 @@ def test_the_source_of_a_version_is_shown_without_secrets(looking: Browser) -> N
     assert "source" not in looking.server.request("GET", "/dev/models/echo/v1").json()
 
 
-def test_state_is_sent_once(looking: Browser) -> None:
+def test_unchanged_state_is_not_sent_again(looking: Browser) -> None:
     first = looking.request("GET", "/state")
     again = looking.request("GET", "/state", if_none_match=first.headers["etag"])
     assert (again.status, again.body) == (304, b"")
@@ -203,7 +203,7 @@ def test_broken_models_yaml_is_shown(browser: Browser) -> None:
     assert browser.pulse()["traffic"] is not None
 
 
-def test_events_come_in_one_open_stream_which_does_not_hold_up_a_stop(browser: Browser) -> None:
+def test_events_arrive_in_one_open_stream_which_does_not_delay_a_stop(browser: Browser) -> None:
     with closing(browser.server.connect()) as connection, connection.makefile("rb") as stream:
         connection.sendall(
             f"GET /console/events HTTP/1.1\r\nHost: 127.0.0.1:{browser.server.port}\r\nCookie: {browser.cookie}\r\n"
@@ -215,7 +215,7 @@ def test_events_come_in_one_open_stream_which_does_not_hold_up_a_stop(browser: B
         events = (line for line in stream if line.startswith(b"data: "))
         times = [orjson.loads(next(events)[6:])["time"] for _ in range(3)]
         assert times == sorted(set(times))
-        browser.server.signal(signal.SIGHUP)  # a reload keeps it
+        browser.server.signal(signal.SIGHUP)  # a reload keeps the connection
         next(events)
         browser.server.signal()
         assert stream.read().endswith(b"0\r\n\r\n")
@@ -231,7 +231,7 @@ def test_samples_and_keys(looking: Browser) -> None:
     assert looking.request("GET", "/nothing").status == 404
 
 
-def test_strangers_get_nothing(looking: Browser) -> None:
+def test_unauthenticated_requests_are_rejected(looking: Browser) -> None:
     for changed in ({"cookie": "turnout_console=guess"}, {"sec_fetch_site": "cross-site"}, {"host": "evil.example"}):
         for path in ("/", "/state", "/events", "/static/app.js", "/key?stage=prod"):
             answer = looking.request("GET", path, **changed)
@@ -243,7 +243,7 @@ def test_strangers_get_nothing(looking: Browser) -> None:
     assert (looking.server.project / "models.yaml").read_text() == MANIFEST
 
 
-def test_root_leads_browsers_to_the_console(looking: Browser) -> None:
+def test_root_redirects_browsers_to_the_console(looking: Browser) -> None:
     page = looking.server.request("GET", "/", headers={"accept": "text/html,application/xhtml+xml"})
     assert (page.status, page.headers["location"]) == (302, "/console/")
     other = looking.server.request("GET", "/", headers={"accept": "*/*"})

@@ -17,7 +17,7 @@ def ask(headers: dict[str, str], *, method: str = "GET", client: str = "127.0.0.
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"])
-def test_the_page_of_this_run_is_let_in(host: str) -> None:
+def test_the_page_of_this_run_is_allowed(host: str) -> None:
     assert DOOR.find_objection(ask({**BROWSER, "host": host})) == ""
 
 
@@ -31,14 +31,14 @@ def test_the_address_is_exchanged_for_a_cookie() -> None:
 
 
 @pytest.mark.parametrize("query", ["token=another", "token=the-token%00", "token=the-tokenn"])
-def test_the_address_of_another_run_is_refused(query: str) -> None:
+def test_the_address_of_another_run_is_rejected(query: str) -> None:
     answer = DOOR.let_in(ask({"host": "127.0.0.1:8080"}, query=query))
     assert answer is not None
     assert answer.status == 403
     assert all(name != "Set-Cookie" for name, _ in answer.headers)
 
 
-def test_without_a_token_nothing_is_exchanged() -> None:
+def test_without_a_token_no_cookie_is_set() -> None:
     assert DOOR.let_in(ask(BROWSER)) is None
     assert DOOR.let_in(ask(BROWSER, method="POST", query="token=the-token")) is None
 
@@ -60,28 +60,28 @@ def test_without_a_token_nothing_is_exchanged() -> None:
         ({"via": "1.1 proxy"}, "proxy"),
     ],
 )
-def test_everybody_else_is_refused(change: dict[str, str], sentence: str) -> None:
+def test_all_other_requests_are_rejected(change: dict[str, str], sentence: str) -> None:
     assert sentence in DOOR.find_objection(ask({**BROWSER, **change}))
 
 
-def test_clients_of_other_machines_are_refused() -> None:
+def test_clients_of_other_machines_are_rejected() -> None:
     assert "on this machine" in DOOR.find_objection(ask(BROWSER, client="192.0.2.7"))
 
 
 @pytest.mark.parametrize(("site", "is_allowed"), [("none", True), ("same-origin", True), ("cross-site", False)])
-def test_a_person_may_open_the_page_by_hand(site: str, is_allowed: bool) -> None:
+def test_a_user_may_open_the_page_by_hand(site: str, is_allowed: bool) -> None:
     objection = DOOR.find_objection(ask({**BROWSER, "sec-fetch-site": site}), is_page=True)
     assert (objection == "") is is_allowed
 
 
-def test_a_change_of_the_page_is_allowed() -> None:
+def test_a_change_from_the_page_is_allowed() -> None:
     assert DOOR.find_objection(ask(WRITE, method="POST")) == ""
 
 
 @pytest.mark.parametrize(
     ("change", "method"),
     [
-        ({"content-type": "text/plain"}, "POST"),  # what a form can send
+        ({"content-type": "text/plain"}, "POST"),  # content types that a form can send
         ({"content-type": "application/x-www-form-urlencoded"}, "POST"),
         ({"content-type": ""}, "POST"),
         ({"origin": "http://evil.example"}, "POST"),
@@ -93,7 +93,7 @@ def test_a_change_of_the_page_is_allowed() -> None:
         ({}, "DELETE"),
     ],
 )
-def test_a_change_from_elsewhere_is_refused(change: dict[str, str], method: str) -> None:
+def test_a_change_from_elsewhere_is_rejected(change: dict[str, str], method: str) -> None:
     assert DOOR.find_objection(ask({**WRITE, **change}, method=method)) != ""
 
 
@@ -120,7 +120,7 @@ def test_each_run_has_its_own_secrets() -> None:
         " {own} ",
     ],
 )
-def test_cookies_of_other_programs_on_this_machine_do_not_matter(others: str) -> None:
+def test_cookies_of_other_programs_on_this_machine_are_ignored(others: str) -> None:
     cookie = others.format(own=f"{DOOR.cookie}=the-session", name=DOOR.cookie)
     assert DOOR.find_objection(ask({**BROWSER, "cookie": cookie})) == ""
 
@@ -137,12 +137,12 @@ def test_two_servers_on_one_machine_have_two_cookies() -> None:
             "sec-fetch-site": "cross-site",
             "sec-fetch-mode": "websocket",
         },
-        {"accept": "text/event-stream", "sec-fetch-site": "same-site"},  # EventSource of http://127.0.0.1:3000
+        {"accept": "text/event-stream", "sec-fetch-site": "same-site"},  # EventSource at http://127.0.0.1:3000
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"},
         {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
     ],
 )
-def test_other_origins_reach_nothing_with_the_cookie_either(headers: dict[str, str]) -> None:
+def test_other_origins_cannot_access_anything_even_with_the_cookie(headers: dict[str, str]) -> None:
     assert "another site" in DOOR.find_objection(ask({**BROWSER, **headers}))
     assert "another site" in DOOR.find_objection(ask({**BROWSER, **headers}), is_page=True)
 
@@ -153,11 +153,11 @@ def test_other_origins_reach_nothing_with_the_cookie_either(headers: dict[str, s
         {"content-type": "text/plain"},  # a form with enctype="text/plain"
         {"content-type": "application/x-www-form-urlencoded"},
         {"content-type": ""},
-        {"origin": "null"},  # of a sandboxed frame, or after a redirect
+        {"origin": "null"},  # from a sandboxed frame, or after a redirect
         {"origin": "http://127.0.0.1:3000"},
         {"origin": ""},
         {"origin": "http://evil.example#127.0.0.1:8080"},
     ],
 )
-def test_no_form_and_no_other_origin_changes_anything(headers: dict[str, str]) -> None:
+def test_no_form_and_no_other_origin_can_change_anything(headers: dict[str, str]) -> None:
     assert DOOR.find_objection(ask({**WRITE, **headers}, method="POST"))

@@ -14,7 +14,7 @@ HERE = StageTarget("local", "http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("target", [HERE, StageTarget("prod")])
-def test_requests_are_shown_only_where_they_may_be(target: StageTarget) -> None:
+def test_requests_are_not_shown_on_an_open_console(target: StageTarget) -> None:
     answers = KeptAnswers(Subject(Path("models.yaml"), target), Door(is_open=True, may_write=False))
     for ask in (*answers.reading.values(), answers.compare, answers.save):
         with pytest.raises(WishError, match="contain what callers sent") as raised:

@@ -1,4 +1,4 @@
-"""Kept requests of a real server: the list, sending again, comparing two versions, saving examples."""
+"""Kept requests of a real server: listing, sending again, comparing two versions, saving examples."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rows_of(browser: Browser, **query: Any) -> list[Mapping[str, Any]]:
     return result
 
 
-def test_the_latest_come_first_each_once_though_it_is_sampled_too(browser: Browser) -> None:
+def test_the_latest_requests_come_first_and_sampled_ones_are_not_repeated(browser: Browser) -> None:
     response = ask(browser, "requests")
     sources = {"capture": "capture.jsonl", "is_readable": True, "sampled": ["dev"], "logs": ""}
     assert response["sources"] == sources
@@ -88,7 +88,7 @@ def test_filters(browser: Browser, query: dict[str, str], count: int) -> None:
     assert len(rows_of(browser, **query)) == count
 
 
-def test_shares_are_told_apart(browser: Browser) -> None:
+def test_requests_of_both_shares_are_distinguished(browser: Browser) -> None:
     canary, baseline = rows_of(browser, share="canary"), rows_of(browser, share="baseline")
     assert len(canary) + len(baseline) == 27
     assert {entry["version"] for entry in canary} <= {"v1", "v2"}
@@ -115,7 +115,7 @@ def test_two_versions_are_compared_with_both_answers(browser: Browser) -> None:
     query = {"stage": "dev", "model": "echo", "canary": "v2", "baseline": "v1", "of_status": "answered"}
     *progress, report = ask(browser, "compare", **query)
     assert progress == [{"done": number, "of": 26} for number in range(1, 27)]
-    # The rule of the canary: 2 x may be off by 3.5, so 0-3 agree, 4, 5 and the twenty of 9 do not.
+    # The canary's rule allows 2 x to differ by 3.5, so 0-3 agree; 4, 5 and the twenty requests of 9 do not.
     assert (report["compared"], report["agreed"]) == (26, 4)
     assert [request["agrees"] for request in report["requests"]] == [True] * 4 + [False] * 22
     pair = report["shown"][0]
@@ -137,7 +137,7 @@ def save(browser: Browser, **wish: Any) -> tuple[int, str]:
     return answer.status, body.get("sentence") or body["error"]
 
 
-def test_a_request_becomes_an_example_beside_the_others(browser: Browser) -> None:
+def test_a_request_is_saved_as_an_additional_example(browser: Browser) -> None:
     key = rows_of(browser, status="answered")[-2]["key"]
     assert save(browser, key=key, model="echo", version="v1", name="a one") == (
         200,
@@ -164,7 +164,7 @@ def test_a_request_becomes_an_example_beside_the_others(browser: Browser) -> Non
     assert path.read_bytes() == before
 
 
-def test_a_version_without_examples_gets_a_file_that_models_yaml_names(browser: Browser) -> None:
+def test_a_version_without_examples_gets_a_file_named_in_models_yaml(browser: Browser) -> None:
     key = rows_of(browser, status="answered", share="baseline")[0]["key"]
     status, sentence = save(browser, key=key, model="echo", version="v2", name="nine")
     assert (status, sentence) == (200, "Added example nine of echo v2 to models/echo-v2-examples.json.")
@@ -177,7 +177,7 @@ def test_a_version_without_examples_gets_a_file_that_models_yaml_names(browser: 
     assert browser.state()["problems"] == []
 
 
-def test_damaged_lines_and_pipes_are_passed_over(tmp_path: Path) -> None:
+def test_damaged_lines_and_pipes_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "capture.jsonl"
     sample = Sample(1.0, "dev", "echo", "v1", False, "application/json", None, b'{"a":1}', 200, 1.5, "/r")
     path.write_bytes(b"\n".join([b"half of a li", write_line(sample), b'{"other": 1}', write_line(sample)[:20]]))

@@ -1,4 +1,4 @@
-"""The console's requests of a stack: lines of the functions' logs, which moto keeps, sent again to a real server."""
+"""The console's requests of a stack: lines of the functions' logs, backed by moto, sent again to a real server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ stages:
 TOKENS = """\
   users: {serve: {echo: v1, idle: v1}, auth: jwt, jwt: {issuer: "https://login.example.com", audience: [app]}}
 """
-"""A stage that the stack has and the server on this machine has not: it would ask the issuer for its keys."""
+"""A stage that exists in the stack but not on the server on this machine, which would fetch the issuer's keys."""
 
 NOW_S = float(round(time.time()))
 ROUTE = "/models/echo/inference"
@@ -72,7 +72,7 @@ def logs() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack whose stages a server on this machine answers."""
+    """A stack whose stages are answered by a server on this machine."""
 
     server: RunningServer
     logs: Any
@@ -124,7 +124,7 @@ def test_requests_are_listed_filtered_and_shown(stack: Stack) -> None:
     assert (shown["body"], shown["redacted"]) == ('{"inputs":{"x":[[2,0,0,0]]}}', ["x"])
 
 
-def test_what_is_not_logged_and_what_is_not_deployed_is_said_with_the_remedy(stack: Stack) -> None:
+def test_missing_logging_and_missing_deployment_are_reported_with_the_remedy(stack: Stack) -> None:
     answers = stack.answers()
     idle = answers.reading["/requests"]({"model": "idle"})["sources"]["logs"]
     assert idle.startswith("No function of idle logs requests. Set `capture: {percent: 5}`")
@@ -151,7 +151,7 @@ def test_two_versions_are_compared(stack: Stack) -> None:
     log_lines(stack.logs, "shop-live_echo_v2", [line_of(sample(number, "v2")) for number in range(6)])
     query = {"stage": "prod", "model": "echo", "canary": "v2", "baseline": "v1", "of_stage": "prod", "limit": "5"}
     *_, report = stack.answers().compare(query)
-    # 2 x may be off by 3.5: of 1 to 5, two disagree.
+    # 2 x may differ by 3.5: of 1 to 5, two disagree.
     assert (report["compared"], report["agreed"], report["problem"]) == (5, 3, "")
     assert report["shown"][0]["outputs"][0]["rows"][0]["values"] == [4.0, 8.0]
     assert report["capture"]["file"] == "logs of stack live, the latest 5 requests"
@@ -174,7 +174,7 @@ def test_redacted_requests_are_not_compared(stack: Stack) -> None:
         ("users", "requires a token", "`--token TOKEN`, or set TURNOUT_TOKEN"),
     ],
 )
-def test_without_what_a_stage_asks_for_nothing_is_sent(stack: Stack, stage: str, words: str, remedy: str) -> None:
+def test_nothing_is_sent_without_the_required_credentials(stack: Stack, stage: str, words: str, remedy: str) -> None:
     log_lines(stack.logs, "shop-live_echo_v2", [line_of(sample(1, "v2", stage=stage))])
     answers = replace(stack, url="http://127.0.0.1:1").answers()
     (key,) = keys_of(answers, stage=stage)
@@ -190,7 +190,7 @@ def test_without_what_a_stage_asks_for_nothing_is_sent(stack: Stack, stage: str,
         assert remedy in raised.value.hint
 
 
-def test_the_key_and_the_token_are_sent_where_they_are_asked_for(stack: Stack) -> None:
+def test_key_and_token_are_sent_where_they_are_required(stack: Stack) -> None:
     subject = stack.subject(api_key="secret", token="t0ken")
     names = {"keyed": {"x-api-key": "secret"}, "users": {"authorization": "Bearer t0ken"}, "prod": {}}
     for name, sent in names.items():
@@ -221,7 +221,7 @@ def test_signed_requests_are_answered(stack: Stack, monkeypatch: pytest.MonkeyPa
     assert answers.reading["/resend"]({"key": key, "version": "v1"})["status"] == 403
 
 
-def test_a_place_that_cannot_be_named_is_an_error(stack: Stack) -> None:
+def test_a_place_that_cannot_be_found_is_an_error(stack: Stack) -> None:
     def refuse(*_: Any) -> StageConnection:
         raise StageControlError("stack live has no REST API called shop-live_prod")
 

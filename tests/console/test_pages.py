@@ -22,7 +22,7 @@ def test_the_page_is_small() -> None:
     assert sum(len(page.packed) for page in load_pages().values()) < MOST_BYTES
 
 
-def test_vendored_files_are_those_that_were_fetched() -> None:
+def test_vendored_files_match_their_downloads() -> None:
     listed = json.loads((FOLDER / "vendor" / "vendor.json").read_text())
     files = {path.name for path in (FOLDER / "vendor").iterdir()} - {"vendor.json"}
     assert set(listed) == files
@@ -32,7 +32,7 @@ def test_vendored_files_are_those_that_were_fetched() -> None:
         assert "@" in entry["from"]
 
 
-def test_every_file_that_the_page_names_is_there() -> None:
+def test_every_file_that_the_page_names_exists() -> None:
     pages = load_pages()
     named = re.findall(r'"/console/static/([^"]+)"', (FOLDER / "index.html").read_text())
     assert named
@@ -43,7 +43,7 @@ def test_every_file_that_the_page_names_is_there() -> None:
             assert result in pages, f"{path.name} imports {target}"
 
 
-def test_the_page_asks_no_other_host_and_runs_no_inline_script() -> None:
+def test_the_page_contacts_no_other_host_and_runs_no_inline_script() -> None:
     for path in (*FOLDER.glob("*.js"), *FOLDER.glob("*.html"), *FOLDER.glob("*.css")):
         text = path.read_text()
         assert not re.search(r"^(<<<<<<<|>>>>>>>) ", text, re.MULTILINE), f"{path.name} holds a merge conflict"
@@ -55,7 +55,7 @@ def test_the_page_asks_no_other_host_and_runs_no_inline_script() -> None:
     assert not re.search(r"\son\w+=", html)
 
 
-def test_a_file_comes_with_policy_and_digest() -> None:
+def test_a_file_is_sent_with_policy_and_digest() -> None:
     answer = answer_page(ask("app.js"), "app.js")
     headers = dict(answer.headers)
     assert answer.status == 200
@@ -70,5 +70,5 @@ def test_a_file_comes_with_policy_and_digest() -> None:
 @pytest.mark.parametrize(
     "name", ["", "nothing.js", "../door.py", "vendor/vendor.json", "/etc/passwd", "vendor/../app.js"]
 )
-def test_nothing_else_is_handed_out(name: str) -> None:
+def test_no_other_file_is_served(name: str) -> None:
     assert answer_page(ask(name), name).status == 404

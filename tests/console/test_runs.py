@@ -1,4 +1,6 @@
-"""Canary runs that the console drives, on a real server: begun, followed, stopped, resumed, ended by their verdict."""
+"""Canary runs that the console drives, on a real server: started, followed, stopped, resumed, ended by their
+verdict.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ def rollouts(browser: Browser, stage: str) -> list[dict[str, Any]]:
     return [entry for entry in rows if entry["stage"] == stage]
 
 
-def test_a_run_is_stopped_goes_on_and_is_promoted(browser: Browser) -> None:
+def test_a_run_is_stopped_resumed_and_promoted(browser: Browser) -> None:
     assert "run" in allowed(browser, "dev")
     start = wish(browser, "run", steps="30, 60", bake="600s")
     shown = browser.request("POST", "/preview", start).json()
@@ -149,13 +151,15 @@ def test_another_action_ends_the_run(browser: Browser) -> None:
         ({"generation": "old"}, 409, "has changed"),
     ],
 )
-def test_a_run_that_cannot_begin_says_why(browser: Browser, change: dict[str, Any], status: int, words: str) -> None:
+def test_a_run_that_cannot_start_is_reported_with_the_reason(
+    browser: Browser, change: dict[str, Any], status: int, words: str
+) -> None:
     answer = browser.request("POST", "/act", {**wish(browser, "run", "plain", steps="5", bake="1s"), **change})
     assert (answer.status, words in answer.json()["error"]) == (status, True), answer.body
     assert not RunFiles(browser.server.project / ".turnout" / "runs", "plain").is_driven()
 
 
-def test_the_lock_is_let_go_by_the_system_when_its_process_dies(tmp_path: Path) -> None:
+def test_the_system_releases_the_lock_when_its_process_dies(tmp_path: Path) -> None:
     files = RunFiles(tmp_path / "runs", "dev")
     assert not files.is_driven()
     reader, writer = os.pipe()
@@ -163,7 +167,7 @@ def test_the_lock_is_let_go_by_the_system_when_its_process_dies(tmp_path: Path) 
     if child == 0:
         files.lock()
         os.write(writer, b"x")
-        time.sleep(600)  # it is killed before
+        time.sleep(600)  # killed before the sleep ends
         os._exit(1)
     assert os.read(reader, 1) == b"x"
     assert files.is_driven()

@@ -1,4 +1,4 @@
-"""`turnout console`: a real process beside a server, and beside API Gateway's protocol as boto3 speaks it."""
+"""`turnout console`: a real process next to a server, and next to API Gateway's protocol as boto3 speaks it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 class Page:
-    """The page of one console."""
+    """The page of a console."""
 
     def __init__(self, address: str) -> None:
         self.host = address.split("/")[2]
@@ -99,8 +99,8 @@ def test_a_canary_of_a_server_is_started_and_rolled_back(server: RunningServer) 
         assert sent.headers["x-turnout-version"] == "v1"
 
 
-def test_a_stack_is_reached_through_boto3(server: RunningServer) -> None:
-    """The server speaks API Gateway's and Lambda's protocols; CloudWatch is not there, and the page says so."""
+def test_a_stack_is_accessed_through_boto3(server: RunningServer) -> None:
+    """The server implements the protocols of API Gateway and Lambda; CloudWatch is missing, and the page says so."""
     url = f"http://127.0.0.1:{server.port}"
     environment = {
         "AWS_ENDPOINT_URL": url,
@@ -128,7 +128,7 @@ def test_read_only_changes_nothing(server: RunningServer) -> None:
     assert (server.project / "models.yaml").read_bytes() == before
 
 
-def test_the_plan_is_that_of_the_command(server: RunningServer) -> None:
+def test_the_plan_matches_the_command(server: RunningServer) -> None:
     command = (sys.executable, "-m", "turnout.cli", "plan", "--json", "--manifest", str(server.project))
     printed = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S).stdout)
     with console(server.project, "--url", f"http://127.0.0.1:{server.port}") as page:
@@ -141,7 +141,7 @@ def test_the_plan_is_that_of_the_command(server: RunningServer) -> None:
     assert shown["quotas"][0]["share"] == max(quota["share"] for quota in shown["quotas"])
 
 
-def test_a_place_must_be_named(tmp_path: Path) -> None:
+def test_a_place_is_required(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "turnout.cli", "console", "--manifest", str(tmp_path))
     environment = {name: value for name, value in os.environ.items() if name != "TURNOUT_URL"}
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
@@ -149,7 +149,7 @@ def test_a_place_must_be_named(tmp_path: Path) -> None:
     assert "--stack NAME" in ended.stderr
 
 
-def test_without_a_console_the_server_has_none(server: RunningServer) -> None:
+def test_a_server_without_a_console_serves_none(server: RunningServer) -> None:
     assert b"Console:" not in server.stderr.read_bytes()
     assert server.request("GET", "/console/").status == 403
     led = server.request("GET", "/", headers={"accept": "text/html"})

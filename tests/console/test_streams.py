@@ -33,7 +33,7 @@ def parse(event: bytes) -> dict[str, Any]:
     return result
 
 
-def test_all_streams_share_the_pulse_of_a_moment() -> None:
+def test_streams_at_the_same_time_share_one_pulse() -> None:
     now = [0.0]
     make = Maker()
     pulse = Pulse(make, 1.0, lambda: now[0])
@@ -53,7 +53,7 @@ def test_all_streams_share_the_pulse_of_a_moment() -> None:
     assert events[0]["every_s"] == 1.0
 
 
-def test_streams_wait_for_the_same_pulse_and_one_that_ends_leaves_it_to_the_others() -> None:
+def test_streams_wait_for_the_same_pulse_and_one_may_end_without_affecting_others() -> None:
     go, make = threading.Event(), Maker()
 
     def make_slowly() -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_streams_wait_for_the_same_pulse_and_one_that_ends_leaves_it_to_the_othe
     assert [data["number"] for data in asyncio.run(read())] == [1] * 5
 
 
-def test_what_cannot_be_read_is_a_warning_and_the_stream_goes_on() -> None:
+def test_an_error_while_reading_becomes_a_warning_and_the_stream_continues() -> None:
     make = Maker()
     now = [0.0]
     pulse = Pulse(make, 1.0, lambda: now[0])
@@ -110,7 +110,7 @@ async def collect(rows: Generator[dict[str, Any]], count: int) -> list[dict[str,
     return results
 
 
-def test_rows_come_one_a_line_and_an_error_last() -> None:
+def test_rows_are_sent_one_per_line_and_an_error_last() -> None:
     ended: list[str] = []
     assert asyncio.run(collect(rows_of(ended), 9)) == [{"done": 1}, {"done": 2}]
     failing = rows_of(ended, TurnoutError("no server", "Start one."))
@@ -118,7 +118,7 @@ def test_rows_come_one_a_line_and_an_error_last() -> None:
     assert ended == ["closed", "closed"]
 
 
-def test_whoever_stops_reading_rows_ends_the_work() -> None:
+def test_a_closed_stream_of_rows_ends_the_work() -> None:
     ended: list[str] = []
     assert asyncio.run(collect(rows_of(ended), 1)) == [{"done": 1}]
     assert ended == ["closed"]

@@ -1,4 +1,4 @@
-"""Every example that the document shows is answered, by the gateway that obeys the document, with real inference."""
+"""Every example in the document is answered with real inference by the gateway that serves the document."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def project(root: Path) -> Project:
 
 
 def shown(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(path, request) of every example in the document; each operation that takes requests shows at least one."""
+    """(path, request) of every example in the document; each operation that accepts requests has at least one."""
     for path, item in ((path, item) for path, item in document["paths"].items() if "post" in item):
         content = item["post"]["requestBody"]["content"]["application/json"]
         results = (

@@ -1,4 +1,4 @@
-"""Which room may use which, walked over the whole tree."""
+"""Which room may use which, checked for the whole tree."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("turnout", "model_lambdas", "router_lambda", "infra", "soak")
 
 PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
-"""What travels into every Lambda: nothing else may be imported by the protocol."""
+"""Packages that are part of every Lambda zip: the protocol may import nothing else."""
 
 LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}
 
 BASE = ("turnout", "turnout.protocol", "turnout.system", "turnout.http_server")
-"""The ground floor, which every room may use: the modules in `turnout` itself, the protocol, this machine, HTTP."""
+"""The ground floor, which every room may use: the modules in `turnout` itself, the protocol, the system, HTTP."""
 
 CORE = (
     "turnout.runtimes",
@@ -52,7 +52,7 @@ GATEWAY = (
     "turnout.gateway.shared",
     "turnout.gateway.rules",
 )
-"""From the one that starts everything down to API Gateway's rules; each may use those after it."""
+"""From the room that starts everything down to API Gateway's rules; each may use those after it."""
 
 
 def _below(rooms: tuple[str, ...], room: str) -> tuple[str, ...]:
@@ -107,8 +107,9 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "router_lambda": (),
     "soak": (),
 }
-"""Room -> the rooms that it may use beside BASE. A sub-folder without a row belongs to its parent's room only where
-INSIDE says so: a new folder needs a row here or there."""
+"""Room -> the rooms that it may use in addition to BASE. A sub-folder without an entry belongs to its parent's room
+only if INSIDE says so: a new folder needs an entry here or there.
+"""
 
 INSIDE = {
     "turnout.plan.checks": "turnout.plan",
@@ -128,24 +129,26 @@ INSIDE = {
     "soak.runs": "soak",
     "turnout.conversion.registries": "turnout.conversion",
 }
-"""Folder -> the room whose part it is."""
+"""Folder -> the room that it is part of."""
 
 MOST_FILES = 15
-"""Modules in one folder, its `__init__` aside."""
+"""Most modules in one folder, without its `__init__`."""
 
 MOST_LEVELS = 9
-"""Floors of the house, a folder of `turnout` with its sub-folders as one room, from the command line to the bottom."""
+"""Most floors of the house, from the command line to the bottom; a folder of `turnout` with its sub-folders counts as
+one room.
+"""
 
 MOST_GATEWAY_LEVELS = 7
-"""Floors inside `turnout.gateway`."""
+"""Most floors inside `turnout.gateway`."""
 
 HEAVY = {"boto3", "botocore", "onnx", "onnxruntime", "uvloop", "httptools", "ruamel", "jsonschema", "pulumi"}
-"""What `turnout --help` does not wait for."""
+"""Modules that `turnout --help` must not import."""
 
 
 @dataclass(frozen=True)
 class Import:
-    """One import: whether it runs with the module, and whether it is for type checkers only."""
+    """One import: whether it runs when the module is imported, and whether it is for type checkers only."""
 
     importer: str
     imported: str
@@ -169,7 +172,7 @@ def modules() -> Mapping[str, Path]:
 
 @cache
 def imports() -> tuple[Import, ...]:
-    """Every import of every module, wherever it stands."""
+    """Every import in every module, at any place."""
     return tuple(
         entry for name, path in modules().items() if "template" not in path.parts for entry in _imports_of(name, path)
     )
@@ -190,7 +193,7 @@ def _imports_of(name: str, path: Path) -> Iterator[Import]:
 
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:
-    """The modules that a statement imports; `from package import name` is the module `package.name` where it is one."""
+    """The modules that a statement imports; `from package import name` is the module `package.name` if that exists."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -210,18 +213,18 @@ def ours(name: str) -> bool:
 
 
 def folder_of(name: str) -> str:
-    """The folder that holds a module, as a dotted name."""
+    """The folder that contains a module, as a dotted name."""
     return ".".join(modules()[name].relative_to(ROOT).parent.parts)
 
 
 def room_of(name: str) -> str:
-    """The room that a module of ours belongs to."""
+    """The room to which a module of ours belongs."""
     folder = folder_of(name)
     return INSIDE.get(folder, folder)
 
 
 def arrows() -> dict[str, set[str]]:
-    """Room -> the rooms that it uses, type checkers' imports aside."""
+    """Room -> the rooms that it uses, without imports for type checkers."""
     result: dict[str, set[str]] = {room: set() for room in ROOMS}
     for edge in imports():
         if edge.imported in modules() and not edge.typing:
@@ -231,7 +234,7 @@ def arrows() -> dict[str, set[str]]:
     return result
 
 
-def test_walk_sees_the_tree() -> None:
+def test_the_walk_covers_the_tree() -> None:
     assert {"turnout.plan.planner", "turnout.protocol.tensors.datatypes", "turnout.gateway.api.gateway"} <= set(
         modules()
     )
@@ -245,10 +248,10 @@ def test_walk_sees_the_tree() -> None:
         ("turnout.protocol", ("turnout.protocol",), PROTOCOL_NEEDS),
         ("model_lambdas", ("turnout.protocol", "model_lambdas"), LAMBDA_NEEDS),
         ("router_lambda", ("turnout.protocol", "router_lambda"), PROTOCOL_NEEDS),
-        ("infra.observability.guard_rail_function", (), {"boto3", "botocore"}),  # in Lambda's own runtime
+        ("infra.observability.guard_rail_function", (), {"boto3", "botocore"}),  # part of Lambda's own runtime
     ],
 )
-def test_what_travels_into_lambdas_stands_alone(importer: str, allowed: tuple[str, ...], needs: set[str]) -> None:
+def test_code_in_lambda_zips_imports_nothing_else(importer: str, allowed: tuple[str, ...], needs: set[str]) -> None:
     rows = [edge for edge in imports() if within(edge.importer, importer)]
     assert [str(entry) for entry in rows if ours(entry.imported) and not within(entry.imported, *allowed)] == []
     foreign = {entry.imported.partition(".")[0] for entry in rows if not ours(entry.imported)}
@@ -261,7 +264,7 @@ def test_every_folder_is_a_room_or_part_of_one() -> None:
     assert {room for room in (*ROOMS, *INSIDE, *INSIDE.values()) if room not in folders} == set()
 
 
-def test_rooms_use_only_what_their_row_names() -> None:
+def test_rooms_use_only_the_rooms_in_their_entry() -> None:
     broken = [
         f"{edge} ({room_of(edge.importer)} may not use {room_of(edge.imported)})"
         for edge in imports()
@@ -286,13 +289,13 @@ def floors(graph: Mapping[str, set[str]]) -> list[set[str]]:
 
 
 def main_room(room: str) -> str:
-    """`turnout.gateway` for `turnout.gateway.api`; the rooms of BASE are one, the ground floor."""
+    """`turnout.gateway` for `turnout.gateway.api`; the rooms of BASE count as one, the ground floor."""
     if within(room, *BASE[1:]) or room == BASE[0]:
         return BASE[0]
     return ".".join(room.split(".")[:2]) if within(room, "turnout") else room.partition(".")[0]
 
 
-def test_arrows_between_rooms_run_one_way() -> None:
+def test_imports_between_rooms_have_one_direction() -> None:
     floors(arrows())
 
 
@@ -313,12 +316,12 @@ def test_the_gateway_has_few_floors() -> None:
     assert [sorted(floor) for floor in floors(inside)[MOST_GATEWAY_LEVELS:]] == []
 
 
-def test_folders_stay_small_enough_to_read() -> None:
+def test_folders_have_few_files() -> None:
     counts = Counter(folder_of(name) for name, path in modules().items() if path.name != "__init__.py")
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
 
 
-def test_every_room_says_what_it_is_for() -> None:
+def test_every_room_has_a_docstring_about_its_purpose() -> None:
     missing = [
         name
         for name, path in modules().items()
@@ -329,17 +332,17 @@ def test_every_room_says_what_it_is_for() -> None:
     assert missing == []
 
 
-def test_nothing_but_the_command_line_imports_the_command_line() -> None:
+def test_only_the_command_line_imports_the_command_line() -> None:
     rows = [edge for edge in imports() if within(edge.imported, "turnout.cli")]
     assert [str(entry) for entry in rows if not within(entry.importer, "turnout.cli")] == []
 
 
-def test_pulumi_is_known_to_infra_only() -> None:
+def test_only_infra_imports_pulumi() -> None:
     rows = [edge for edge in imports() if within(edge.imported, "pulumi", "pulumi_aws")]
     assert [str(entry) for entry in rows if not within(entry.importer, "infra")] == []
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_no_module_imports_itself_through_others() -> None:
     graph: dict[str, set[str]] = {name: set() for name in modules()}
     for edge in imports():
         if edge.at_once and not edge.typing and edge.imported in graph and edge.imported != edge.importer:
@@ -350,7 +353,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 def imports_at_once(*roots: str) -> list[Import]:
-    """What is imported with these modules, by them or by modules of ours that they import."""
+    """Return what is imported together with these modules, by them or by our modules that they import."""
     waiting, seen, result = list(roots), set(roots), []
     while waiting:
         name = waiting.pop()
@@ -364,13 +367,13 @@ def imports_at_once(*roots: str) -> list[Import]:
     return result
 
 
-def test_heavy_modules_wait_until_they_are_needed() -> None:
-    """Of what the command line imports to print its help."""
+def test_heavy_modules_are_imported_only_when_needed() -> None:
+    """Checked for what the command line imports to print its help."""
     edges = imports_at_once("turnout.cli.__main__", "turnout.cli.app")
     assert [str(edge) for edge in edges if edge.imported.partition(".")[0] in HEAVY] == []
 
 
-def test_a_server_imports_the_queue_and_the_pages_when_they_are_used() -> None:
+def test_a_server_imports_the_queue_and_the_pages_when_they_are_first_used() -> None:
     edges = imports_at_once("turnout.gateway.serve")
     unused = {
         "http.client",

@@ -17,7 +17,7 @@ SAME_THING = {
     "Model": "a served model in models.yaml; and within a function's zip the open one, by a name that runtimes share",
     "StoredFile": "a model's file in S3, as it is packaged and as a function reads it",
 }
-"""Names that two packages have for the same thing since zips share no code with the rest, or that are agreed upon."""
+"""Names that two packages use for the same thing, because zips share no code with the rest, or that are agreed upon."""
 
 PACKAGES = ("turnout", "infra", "model_lambdas", "router_lambda", "soak", "benchmarks", "scripts", "examples", "tests")
 
@@ -29,10 +29,10 @@ CATCH_ALLS = {
     "marks": "Use the plural of one of these.",
     "row": "Name the entry, unless it is a row of a table, a matrix or a tensor (see `TABLES`).",
 }
-"""Names that say nothing about their value, and what to use instead."""
+"""Names that say nothing about their value, and the names to use instead."""
 
 NOWHERE = {"told", "tell"}
-"""Those that are not part of a longer name either."""
+"""Those that are not allowed as part of a longer name, either."""
 
 TABLES = {
     "examples/credit/train.py": "a data set's rows",
@@ -56,7 +56,7 @@ TABLES = {
     "turnout/replay/comparison.py": "a tensor's rows",
     "turnout/replay/report.py": "the report's tables",
 }
-"""Files and folders where `row` is a row, and of what."""
+"""Files and folders where `row` is a real row, and a row of what."""
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -66,23 +66,23 @@ def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
                 yield node.lineno, name
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                if not name.startswith("test_"):  # a sentence
+                if not name.startswith("test_"):  # test names are sentences
                     yield node.lineno, name
             case ast.alias(asname=str(name)):
                 yield node.lineno, name
 
 
 def catch_all_of(name: str, path: str) -> str:
-    """The catch-all that a name is, or is made with; empty where it is none."""
+    """Return the catch-all that a name is or contains; empty if it has none."""
     plain = name.strip("_")
-    plain = plain if plain in {"ROW", "Row"} else plain.lower()  # those are a tensor's, and a type
+    plain = plain if plain in {"ROW", "Row"} else plain.lower()  # the row of a tensor, and a type
     if plain in CATCH_ALLS:
         is_row = plain == "row" and any(path.startswith(place) for place in TABLES)
         return "" if is_row else plain
     return next((part for part in plain.split("_") if part in NOWHERE), "")
 
 
-def test_a_name_says_what_it_holds() -> None:
+def test_names_describe_their_values() -> None:
     offences = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -111,12 +111,12 @@ def test_catch_alls_are_recognized(source: str, words: list[str]) -> None:
     assert sorted(filter(None, (catch_all_of(name, "turnout/x.py") for name in names))) == sorted(words)
 
 
-def test_every_table_is_there() -> None:
+def test_every_entry_of_tables_exists() -> None:
     for place in TABLES:
         assert (ROOT / place).exists(), place
 
 
-def test_a_public_class_has_a_name_of_its_own() -> None:
+def test_public_class_names_are_unique() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for package in ("turnout", "infra", "model_lambdas", "router_lambda"):
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Pages name files, headings and arrows between rooms that exist."""
+"""Files, headings and arrows between rooms that pages name exist."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings."""
+    """The anchors that GitHub generates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def named_rooms(name: str) -> set[str]:
-    """The rooms that a node of a map stands for: a top-level folder with all its rooms, or one room of the gateway."""
+    """The rooms that a node of a map represents: a top-level folder with all its rooms, or one room of the gateway."""
     result = {
         room for room in ROOMS if room in {f"turnout.{name}", name} or room.startswith((f"turnout.{name}.", f"{name}."))
     }
@@ -36,7 +36,7 @@ def named_rooms(name: str) -> set[str]:
 
 
 @every_page
-def test_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+def test_links_lead_to_an_existing_file_and_heading(page: Path) -> None:
     broken = []
     for link in re.findall(r"\]\((?![a-z]+:|\.\./blob/)([^)\s]+)\)", prose(page)):
         path, _, anchor = link.partition("#")
@@ -49,13 +49,13 @@ def test_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [page for pattern in MAPPED for page in sorted(ROOT.glob(pattern))], ids=lambda page: page.name
 )
-def test_path_that_a_page_names_exists(page: Path) -> None:
+def test_paths_in_pages_exist(page: Path) -> None:
     tops = "turnout|model_lambdas|router_lambda|infra|tests|schemas|docs|scripts|benchmarks|soak"
     paths = re.findall(rf"(?<![\w./-])((?:{tops})/[\w./-]*\w/?)", prose(page))
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_arrows_of_the_maps_are_imports() -> None:
+def test_arrows_in_the_maps_are_imports() -> None:
     blocks = re.findall(r"```mermaid\nflowchart.*?```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
     assert len(blocks) == 2
     drawn = [pair for block in blocks for pair in re.findall(r"^ *(\w+)(?:\[[^\]]*\])? --> (\w+)", block, re.MULTILINE)]

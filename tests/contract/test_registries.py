@@ -1,4 +1,4 @@
-"""Promises of the registries: one new row is served everywhere, or refused everywhere."""
+"""Promises of the registries: a new entry is served everywhere, or rejected everywhere."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from turnout.protocol.errors import STATUS_OF
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ACCESS_OF = {"none": Access.OPEN, "api_key": Access.API_KEY, "iam": Access.IAM, "jwt": Access.JWT}
-"""How the gateway lets callers in, or refuses them all."""
+"""How the gateway authorizes callers, or why it rejects all of them."""
 
 every_type = pytest.mark.parametrize("auth", AUTH_TYPES.values(), ids=lambda entry: entry.name)
 
 
 @every_type
-def test_auth_type_has_a_scheme_that_api_gateway_takes(auth: AuthType) -> None:
+def test_auth_type_has_a_scheme_that_api_gateway_accepts(auth: AuthType) -> None:
     if auth.name == "none":
         assert auth.scheme is None
     else:
@@ -39,7 +39,7 @@ def test_auth_type_has_a_scheme_that_api_gateway_takes(auth: AuthType) -> None:
 
 
 @every_type
-def test_auth_type_stands_in_the_document_and_is_obeyed_by_the_gateway(auth: AuthType) -> None:
+def test_auth_type_is_part_of_the_document_and_enforced_by_the_gateway(auth: AuthType) -> None:
     jwt = Jwt("https://login.example", ("app",)) if auth.name == "jwt" else None
     of = manifest(stages=(stage(auth=auth.name, jwt=jwt),))
     plan = make_plan(of, artifacts_of(of))
@@ -47,12 +47,12 @@ def test_auth_type_stands_in_the_document_and_is_obeyed_by_the_gateway(auth: Aut
     for operation in compiled.operations:
         is_health = operation.resource.startswith(("/health/", "/v2/health/"))
         assert operation.access is (Access.OPEN if is_health else ACCESS_OF[auth.name])
-    # What cannot be checked here is refused, and both the gateway and the plan say so.
+    # Authentication that cannot be checked locally is rejected, and both the gateway and the plan say so.
     assert bool(compiled.notes) == (not auth.local)
     assert bool(plan.notes) == (not auth.local)
 
 
-def test_manifest_schema_knows_every_auth_type_and_no_other() -> None:
+def test_manifest_schema_lists_exactly_the_auth_types() -> None:
     assert set(manifest_schema()["$defs"]["stage"]["properties"]["auth"]["enum"]) == set(AUTH_TYPES)
 
 
@@ -69,7 +69,7 @@ def test_datatype_has_an_element_type_a_size_and_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(STATUS_OF))
-def test_error_code_is_documented_at_its_status(code: str) -> None:
+def test_error_code_is_documented_with_its_status(code: str) -> None:
     of = manifest((model(), Model("chain", (), graph=SequenceNode((CallNode("iris", "v1"),)))))
     plan = make_plan(of, artifacts_of(of))
     document = build_document(plan, plan.apis[0])

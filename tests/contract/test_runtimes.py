@@ -1,4 +1,4 @@
-"""The registry is the one place that knows runtimes: a row and a folder each, and nothing else names one."""
+"""The registry is the only place that knows runtimes: an entry and a folder each, and no other code names one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = {
     "infra.aws_check.sample": "deploys the sample models",
     "soak": "makes the models of the server that it attacks",
 }
-"""Modules and rooms that are about ONNX, or about one runtime, and say so."""
+"""Modules and rooms that are about ONNX, or about one runtime, by design."""
 
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES.values(), ids=lambda runtime: runtime.name)
 
@@ -42,19 +42,19 @@ def test_runtime_has_a_folder_an_opener_and_a_layer(runtime: Runtime) -> None:
     assert set(runtime.layer.unzipped_bytes) == set(manifest_schema()["$defs"]["architecture"]["enum"])
 
 
-def test_every_folder_of_model_lambdas_but_the_shared_one_is_a_runtime() -> None:
+def test_every_folder_of_model_lambdas_except_the_shared_one_is_a_runtime() -> None:
     folders = {path.parent.name for path in (ROOT / "model_lambdas").glob("*/__init__.py")}
     assert folders == {"function", *(runtime.package for runtime in RUNTIMES.values())}
 
 
-def test_manifest_schema_knows_every_runtime_and_no_other() -> None:
+def test_manifest_schema_lists_exactly_the_runtimes() -> None:
     key = manifest_schema()["$defs"]["version"]["properties"]["runtime"]
     assert key["enum"] == list(RUNTIMES)
     assert key["default"] == DEFAULT_RUNTIME
 
 
 @every_runtime
-def test_runtime_is_imported_by_nothing_else(runtime: Runtime) -> None:
+def test_runtime_is_not_imported_by_other_code(runtime: Runtime) -> None:
     """The shared part finds it by its opener's name."""
     folder = f"model_lambdas.{runtime.package}"
     rows = [edge for edge in imports() if within(edge.imported, folder) and not within(edge.importer, folder)]
@@ -64,7 +64,7 @@ def test_runtime_is_imported_by_nothing_else(runtime: Runtime) -> None:
 
 
 def _words(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Names, attributes, modules and texts without a space: what is code and not a sentence."""
+    """Names, attributes, modules and texts without a space, that is, code and not sentences."""
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         match node:
@@ -78,7 +78,7 @@ def _words(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield line, text
 
 
-def test_nothing_else_names_a_runtime() -> None:
+def test_no_other_code_names_a_runtime() -> None:
     engines = {runtime.engine for runtime in RUNTIMES.values()} - {""}
     names = {*engines, *(runtime.package for runtime in RUNTIMES.values()), DEFAULT_RUNTIME}
     results = [

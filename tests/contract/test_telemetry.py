@@ -1,4 +1,4 @@
-"""onnxruntime never reports to its maker: every module that loads it switches that off first."""
+"""onnxruntime never reports to its vendor: every module that loads it turns that off first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def switches_off(node: ast.AST) -> bool:
 
 
 def careless_imports(source: str) -> list[int]:
-    """Lines that load onnxruntime without `disable_telemetry()` before them in the same function."""
+    """Lines that load onnxruntime without calling `disable_telemetry()` before in the same function."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -46,7 +46,7 @@ def careless_imports(source: str) -> list[int]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_module_that_loads_onnxruntime_switches_its_telemetry_off_before(package: str) -> None:
+def test_every_module_that_loads_onnxruntime_turns_its_telemetry_off_first(package: str) -> None:
     careless = {
         f"{path.relative_to(ROOT)}:{line}"
         for path in (ROOT / package).rglob("*.py")
@@ -61,7 +61,7 @@ def test_a_careless_import_is_found() -> None:
     assert careless_imports("def f():\n    disable_telemetry()\n    import onnxruntime") == []
 
 
-def test_the_command_and_all_that_it_starts_have_the_variable() -> None:
+def test_the_command_and_its_child_processes_have_the_variable() -> None:
     script = (
         "import os, subprocess, sys\n"
         "from turnout.cli.__main__ import main\n"
@@ -75,7 +75,7 @@ def test_the_command_and_all_that_it_starts_have_the_variable() -> None:
 
 
 @pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
-def test_an_open_session_writes_nothing_below_the_home_folder(tmp_path: Path, value: str | None) -> None:
+def test_an_open_session_writes_nothing_to_the_home_folder(tmp_path: Path, value: str | None) -> None:
     script = (
         "import pathlib\n"
         "from model_lambdas.onnx_model.session import open_session\n"

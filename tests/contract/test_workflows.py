@@ -1,4 +1,4 @@
-"""The workflows, the devcontainer and the templates name only make targets and folders that exist."""
+"""Workflows, devcontainer and templates name only existing make targets and folders."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/*.md")
 
 ECOSYSTEMS = {"github-actions": ".github/workflows/*.yml", "gomod": "go.mod", "devcontainers": ".devcontainer/*.json"}
-"""What Dependabot looks for in a directory."""
+"""Files that Dependabot looks for in a directory, by ecosystem."""
 
 
 def load(path: Path) -> Any:
-    """A YAML file whose values are all text, so that `on` is a key and `3.10` not a number."""
+    """Load a YAML file with all values as text, so that `on` is a key and `3.10` is not a number."""
     return yaml.load(path.read_text(), Loader=yaml.BaseLoader)
 
 
@@ -48,7 +48,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 def check_command(command: str) -> str:
-    """Why a command is no run of the Makefile's targets; empty where it is one."""
+    """Return why a command does not run the Makefile's targets; empty if it does."""
     words = shlex.split(command)
     if words[:1] != ["make"]:
         return "no make command"
@@ -58,14 +58,14 @@ def check_command(command: str) -> str:
     return "" if wanted else "names no target"
 
 
-def test_workflows_are_there() -> None:
+def test_workflows_exist() -> None:
     assert [path.name for path in WORKFLOWS] == ["dependencies.yml", "release.yml", "test.yml"]
 
 
 @pytest.mark.parametrize(("source", "command"), list(commands()))
 def test_command_is_a_target_of_the_makefile(source: str, command: str) -> None:
     assert check_command(command) == ""
-    # A dry run also finds a prerequisite that nothing makes. The variables of GitHub are empty here.
+    # A dry run also finds a prerequisite without a rule. GitHub's variables are empty here.
     done = subprocess.run(
         ["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -75,7 +75,7 @@ def test_command_is_a_target_of_the_makefile(source: str, command: str) -> None:
 @pytest.mark.parametrize(
     "command", ["make docs", "make tests", "pip install .", "make", "make PYTHON=python3", "make -j test"]
 )
-def test_command_that_is_no_target_is_found(command: str) -> None:
+def test_command_that_is_not_a_target_is_reported(command: str) -> None:
     assert check_command(command)
 
 
@@ -93,7 +93,7 @@ def test_step_runs_a_command_or_uses_an_action_of_a_fixed_release(workflow: Path
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_job_that_may_write_runs_no_command(workflow: Path) -> None:
+def test_job_with_write_permission_runs_no_command(workflow: Path) -> None:
     content = load(workflow)
     assert content["permissions"] == {"contents": "read"}
     for name, job in content["jobs"].items():
@@ -112,7 +112,7 @@ def test_tests_run_on_every_supported_python_with_the_engine() -> None:
     assert run == ["make engine", "make browser", "make types-js", "make test"]
 
 
-def test_release_publishes_what_was_tested_and_built_without_a_password() -> None:
+def test_release_publishes_the_tested_build_without_a_password() -> None:
     content = load(ROOT / ".github/workflows/release.yml")
     assert content["on"] == {"push": {"tags": ["v*"]}}
     publish = content["jobs"]["publish"]
@@ -126,14 +126,14 @@ def test_release_publishes_what_was_tested_and_built_without_a_password() -> Non
     assert stored == {"dist/"}
 
 
-def test_dependabot_looks_where_there_is_something() -> None:
+def test_dependabot_checks_existing_folders() -> None:
     for update in load(ROOT / ".github/dependabot.yml")["updates"]:
         folder = ROOT / update["directory"].lstrip("/")
         assert list(folder.glob(ECOSYSTEMS[update["package-ecosystem"]])), update
 
 
 @pytest.mark.parametrize("name", ["bug", "feature"])
-def test_issue_form_asks_what_github_can_show(name: str) -> None:
+def test_issue_form_asks_only_what_github_can_show(name: str) -> None:
     form = load(ROOT / f".github/ISSUE_TEMPLATE/{name}.yml")
     assert form["name"]
     assert form["description"]

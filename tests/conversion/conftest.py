@@ -21,7 +21,7 @@ Trained = Callable[[str], Mapping[str, Mapping[str, Any]]]
 
 
 def environment(name: str) -> Path:
-    """The Python of a converter's environment; the test is skipped where its packages cannot be installed."""
+    """Return the Python of a converter's environment; skip the test if its packages cannot be installed."""
     try:
         return find_environment(name, lambda _: None)
     except ConversionError as error:
@@ -30,7 +30,7 @@ def environment(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Kind -> model -> what its converter returned, and the folder `out`."""
+    """Kind -> model -> the result of its converter, and the folder `out`."""
 
     @cache
     def train(kind: str) -> Mapping[str, Mapping[str, Any]]:

@@ -55,7 +55,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def content_of(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder, but what can be made again; leftovers of conversions count."""
+    """Return every file and folder except those that can be made again; leftovers of conversions count."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
@@ -63,7 +63,9 @@ def content_of(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def test_a_model_is_converted_proved_and_added(project: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_is_converted_verified_and_added(
+    project: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["add", "spam", "v1", str(models / "model.skops"), "--samples", str(models / "rows.npy")]
     assert main([*command, "-m", str(project), "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
@@ -108,7 +110,7 @@ def test_a_model_is_converted_proved_and_added(project: Path, models: Path, caps
         ("rows.csv", [], "Known kinds:"),
     ],
 )
-def test_what_is_refused_changes_nothing(
+def test_a_rejected_conversion_changes_nothing(
     file: str,
     options: list[str],
     says: str,
@@ -123,10 +125,12 @@ def test_what_is_refused_changes_nothing(
     assert content_of(project) == before
 
 
-def test_a_pickle_and_a_type_that_are_trusted(
+def test_a_trusted_pickle_and_a_trusted_type_are_converted(
     project: Path, models: Path, capsys: pytest.CaptureFixture[str], root: Path
 ) -> None:
-    """The pickle comes from S3 and its samples are JSON: docs/models.md shows the output. The other's are CSV."""
+    """The pickle comes from S3, and its samples are JSON: docs/models.md shows the output. The samples of the other
+    model are CSV.
+    """
     (models / "rows.json").write_text(json.dumps(X[:7].tolist()))
     add = ["add", "flowers"]
     with mock_aws():
@@ -152,10 +156,10 @@ def test_a_pickle_and_a_type_that_are_trusted(
     assert main([*command, "-m", str(project)]) == 0
 
 
-def test_a_difference_refuses_and_shows_the_rows(
+def test_a_difference_is_rejected_and_its_rows_are_shown(
     project: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tolerance cannot be met: the graph of this model has errors of a few units of the last place."""
+    """The tolerance cannot be met: the graph of this model has errors of a few units in the last place."""
     environment("xgboost")
     folder = models / "boosted"
     folder.mkdir(exist_ok=True)
@@ -214,7 +218,7 @@ def test_a_converter_has_no_network_and_no_secrets(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_when_it_is_interrupted(number: signal.Signals, project: Path, models: Path) -> None:
+def test_an_interrupted_conversion_leaves_nothing_behind(number: signal.Signals, project: Path, models: Path) -> None:
     before = content_of(project)
     rng = random.Random(number)
     command = [
@@ -233,20 +237,20 @@ def test_nothing_is_left_when_it_is_interrupted(number: signal.Signals, project:
         time.sleep(rng.uniform(0.3, 4.0))
         process.send_signal(number)
         code = process.wait(60)
-        if code == 0:  # it was done before
+        if code == 0:  # it was finished before
             assert load_project(project).manifest.model("spam").version("v1")
             return
         assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}.get(number) or code < 0
         if number is not signal.SIGKILL:
             assert content_of(project) == before
-    # The next conversion deletes what a killed one left, and models.yaml never named it.
+    # The next conversion deletes what a killed one has left behind, and models.yaml never named it.
     assert main(["add", "spam", "v1", str(models / "model.joblib"), "-m", str(project)]) == 2
     assert content_of(project) == before
     assert not running_jobs(project)
 
 
 def running_jobs(project: Path) -> list[str]:
-    """Processes that work in the project's folder."""
+    """Return the processes that work in the project's folder."""
     result = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -259,7 +263,7 @@ def running_jobs(project: Path) -> list[str]:
     return result
 
 
-def test_uv_is_needed_only_for_the_first_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_is_needed_only_the_first_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = environment("sklearn")
     monkeypatch.setenv("PATH", os.defpath)
     monkeypatch.setenv("UV_OFFLINE", "1")

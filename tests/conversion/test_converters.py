@@ -1,4 +1,4 @@
-"""Real models of real libraries: each graph, run as it is served, answers like its original on every row."""
+"""Real models of real libraries: each graph, run as it is served, answers like its original for every row."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED = {
 
 
 def prove_here(out: Path, row: dict[str, object]) -> Proof:
-    """The proof in this process: a process for each of so many models would take minutes."""
+    """Run the proof in this process: a process for each of so many models would take minutes."""
     transform = ""
     if row["transform"]:
         (out / "transform.py").write_text(str(row["transform"]))
@@ -61,7 +61,7 @@ def test_graph_answers_like_its_original(kind: str, name: str, trained: Trained)
 
 
 @pytest.mark.parametrize(("kind", "name"), REFUSED)
-def test_what_cannot_be_converted_says_why(kind: str, name: str, trained: Trained) -> None:
+def test_models_that_cannot_be_converted_are_rejected_with_the_reason(kind: str, name: str, trained: Trained) -> None:
     row = trained(kind)[name]
     assert REFUSED[kind, name] in row["error"]
     assert row["hint"]
@@ -72,7 +72,7 @@ def inputs_of(out: str) -> dict[str, int]:
     return {value.name: value.type.tensor_type.elem_type for value in graph.input}
 
 
-def test_columns_are_named_inputs_with_their_datatypes(trained: Trained) -> None:
+def test_columns_become_named_inputs_with_their_datatypes(trained: Trained) -> None:
     row = trained("sklearn")["frame"]
     double, text, whole, boolean = (
         onnx.TensorProto.DOUBLE,
@@ -81,12 +81,12 @@ def test_columns_are_named_inputs_with_their_datatypes(trained: Trained) -> None
         onnx.TensorProto.BOOL,
     )
     kinds = inputs_of(row["out"])
-    assert list(kinds) == ["age of person", "fare.paid", "city", "class", "vip"]  # and no `comment`, which is not read
+    assert list(kinds) == ["age of person", "fare.paid", "city", "class", "vip"]  # without `comment`, which is not read
     assert (kinds["fare.paid"], kinds["city"], kinds["class"]) == (double, text, whole)
     assert kinds["vip"] in {double, boolean}
 
 
-def test_trees_are_hit_at_their_thresholds(trained: Trained) -> None:
+def test_samples_hit_trees_at_their_thresholds(trained: Trained) -> None:
     for kind, name in (
         ("sklearn", "scaled-forest"),
         ("xgboost", "binary"),
@@ -101,14 +101,14 @@ def test_float64_stays_float64(trained: Trained) -> None:
     assert {trained("sklearn")[name]["floats"] for name in ("logistic", "scaled-forest", "frame", "svr")} == {"FP64"}
 
 
-def test_edge_values_are_compared_or_named(trained: Trained) -> None:
+def test_edge_values_are_compared_or_reported_as_not_compared(trained: Trained) -> None:
     groups = {row["name"] for row in trained("sklearn")["words"]["groups"]}
     assert {"empty and long text", "text beyond ASCII"} <= groups
     assert "NaN" in trained("sklearn")["logistic"]["refused"]["missing values"]
     assert "missing values" in {row["name"] for row in trained("sklearn")["histogram"]["groups"]}
 
 
-def test_a_transform_lowers_texts_as_python_does(trained: Trained) -> None:
+def test_a_transform_lowercases_texts_as_python_does(trained: Trained) -> None:
     source = trained("sklearn")["words"]["transform"]
     assert "text.lower()" in source
     graph = onnx.load(Path(trained("sklearn")["words"]["out"], "model", "model.onnx")).graph

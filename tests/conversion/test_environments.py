@@ -1,4 +1,4 @@
-"""Environments of converters are made once and whole, by uv from a package index on loopback that holds one package."""
+"""Environments of converters are made once and atomically, by uv from a package index on loopback with one package."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ except ConversionError as error:
 
 
 def make_wheel() -> bytes:
-    """A wheel of one module. Source: Binary distribution format, PyPA specifications."""
+    """Make a wheel with one module. Source: Binary distribution format, PyPA specifications."""
     files = {
         "tiny.py": "NAME = 'tiny'\n",
         "tiny-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n",
@@ -58,7 +58,7 @@ def make_wheel() -> bytes:
 
 @dataclass
 class Index:
-    """The index, and what uv asked it for; the wheel is sent once `is_open`."""
+    """The index, and uv's requests to it; the wheel is sent once `is_open`."""
 
     locks: Path
     wheel: bytes = field(default_factory=make_wheel)
@@ -66,7 +66,7 @@ class Index:
     is_open: threading.Event = field(default_factory=threading.Event)
 
     def start_making(self) -> subprocess.Popen[str]:
-        """A process that looks for the environment."""
+        """Start a process that requests the environment."""
         command = [sys.executable, "-c", MAKE, str(self.locks)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -109,7 +109,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 
 def check_whole(python: Path) -> None:
-    """It is the only thing in the cache besides locks, and has the package."""
+    """Check that it is the only item in the cache besides locks, and contains the package."""
     folder = environments.environment_folder("tiny")
     assert python == folder / "bin" / "python"
     assert [path for path in folder.parent.iterdir() if path.suffix != ".lock"] == [folder]
@@ -124,7 +124,7 @@ def has_open(process: subprocess.Popen[str], path: Path) -> bool:
         return False
 
 
-def test_processes_at_the_same_time_make_it_once(index: Index) -> None:
+def test_concurrent_processes_make_it_once(index: Index) -> None:
     index.is_open.set()
     folder = environments.environment_folder("tiny")
     folder.parent.mkdir(parents=True)
@@ -147,7 +147,7 @@ def test_processes_at_the_same_time_make_it_once(index: Index) -> None:
     assert environments.find_environment("tiny", pytest.fail) == Path(python)
 
 
-def test_a_killed_process_leaves_nothing_that_a_later_one_uses(index: Index) -> None:
+def test_later_processes_use_nothing_that_a_killed_one_left(index: Index) -> None:
     folder = environments.environment_folder("tiny")
     unfinished = folder.with_name(f".{folder.name}.part")
     process = index.start_making()
@@ -164,7 +164,7 @@ def test_a_killed_process_leaves_nothing_that_a_later_one_uses(index: Index) -> 
     assert not (folder / "lib" / "left").exists()
 
 
-def test_a_package_with_another_digest_is_refused(index: Index) -> None:
+def test_a_package_with_another_digest_is_rejected(index: Index) -> None:
     index.wheel = index.wheel + b"\0"
     index.is_open.set()
     with pytest.raises(ConversionError, match="the packages that convert tiny models cannot be installed"):

@@ -1,4 +1,4 @@
-"""A stand-in for Hugging Face's hub on loopback, behind HF_ENDPOINT, with the layout of real repositories."""
+"""A stand-in for the Hugging Face Hub on loopback, behind HF_ENDPOINT, with the layout of real repositories."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Its repositories: name -> file -> content; files of `cdn` are redirected to another host name."""
+    """Its repositories: name -> file -> content; files in `cdn` are redirected to another host name."""
 
     def __init__(self, model: bytes) -> None:
         self.repositories = {
@@ -101,7 +101,7 @@ def test_the_file_is_pinned_by_the_commit(hub: Hub, address: str, file: str, tmp
     assert {token for path, token in hub.tokens if not path.startswith("/cdn")} == {"Bearer secret"}
 
 
-def test_external_data_comes_with_the_file(hub: Hub, tmp_path: Path) -> None:
+def test_external_data_is_downloaded_with_the_file(hub: Hub, tmp_path: Path) -> None:
     weights = onnx.numpy_helper.from_array(np.arange(4.0, dtype=np.float32), "w")
     node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
     x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in "xy")
@@ -128,7 +128,7 @@ def test_external_data_comes_with_the_file(hub: Hub, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("hub")
-def test_an_address_is_refused(address: str, says: str, tmp_path: Path) -> None:
+def test_an_invalid_address_is_rejected(address: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=says):
         fetch(address, tmp_path / "at")
 

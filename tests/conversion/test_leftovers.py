@@ -1,4 +1,4 @@
-"""What a killed conversion leaves in `.turnout` is no part of the project."""
+"""What a killed conversion leaves in `.turnout` is not part of the project."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def preprocess(inputs):
 
 
 def test_a_leftover_is_neither_validated_nor_watched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One transform is next to models.yaml, so everything that it imports or names belongs to it."""
+    """One transform is next to models.yaml, so everything that it imports or names belongs to the project."""
     project = write_helper_project(tmp_path)
     manifest = project / "models.yaml"
     manifest.write_text(manifest.read_text().replace("models/echo/v1/transform.py", "transform.py"))

@@ -1,6 +1,6 @@
 """A real MLflow server on loopback, with its file store: aliases, versions, runs, and `turnout update`.
 
-MLflow's server is large. TURNOUT_MLFLOW_PYTHON names the Python of an environment that has `mlflow` and `skops`.
+MLflow's server is large. TURNOUT_MLFLOW_PYTHON is the Python of an environment with `mlflow` and `skops`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run_there(code: str, uri: str) -> str:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The server's address, and the newest run."""
+    """Return the server's address and the newest run."""
     environment("mlflow")
     environment("sklearn")
     folder = tmp_path_factory.mktemp("mlflow")

@@ -24,8 +24,8 @@ def prove(expected: np.ndarray, got: np.ndarray, tolerance: Tolerance = Toleranc
     )
 
 
-def test_equal_answers_hold() -> None:
-    proof = prove(np.arange(6.0), np.arange(6.0)[:, None])  # a graph's column against the library's list
+def test_equal_answers_pass() -> None:
+    proof = prove(np.arange(6.0), np.arange(6.0)[:, None])  # a graph's column compared with the library's list
     assert proof.holds
     assert (proof.rows, proof.outputs[0].values, proof.worst) == (6, 7, 0.0)
 
@@ -48,7 +48,7 @@ def test_a_row_that_differs_is_shown_with_its_group() -> None:
     assert "float32 against float64" in text
 
 
-def test_a_difference_in_one_batch_size_is_one() -> None:
+def test_a_difference_in_one_batch_size_is_a_difference() -> None:
     whole, alone = np.arange(6.0), np.array([1.0])
     inputs = {"x": np.arange(6.0)}
     runs = {"whole": {"y": whole}, "alone": {"row": np.array([0]), "y": alone}}
@@ -63,19 +63,19 @@ def test_labels_are_compared_exactly(want: object, have: object) -> None:
     assert prove(np.array([want] * ROWS, dtype=kind), np.array([want] * ROWS, dtype=kind)).holds
 
 
-def test_missing_outputs_equal_each_other_and_nothing_else() -> None:
+def test_missing_outputs_equal_only_each_other() -> None:
     nan = np.full(ROWS, np.nan)
     assert prove(nan, nan).holds
     assert not prove(nan, np.zeros(ROWS)).holds
     assert not prove(np.zeros(ROWS), nan).holds
 
 
-def test_another_number_of_values_is_a_difference() -> None:
+def test_a_different_number_of_values_is_a_difference() -> None:
     assert not prove(np.zeros((ROWS, 3)), np.zeros((ROWS, 2))).holds
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e-2), st.floats(0, 1.0))
-def test_floats_differ_by_the_stated_tolerance(value: float, relative: float, absolute: float) -> None:
+def test_floats_may_differ_by_the_stated_tolerance(value: float, relative: float, absolute: float) -> None:
     tolerance = Tolerance(absolute, relative)
     allowed = absolute + relative * abs(value)
     within, beyond = value + allowed * 0.99, value + allowed * 1.01 + 1e-3

@@ -1,4 +1,4 @@
-"""Files of samples: CSV, JSON and .npy are read here, Parquet where pyarrow is, in a converter's environment."""
+"""Sample files: CSV, JSON and .npy are read in process, Parquet in a converter's environment that has pyarrow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RIGHT = {"age": [1.5, None], "rooms": [2, 3], "new": [True, False], "city": ["Os
 
 
 def write(path: Path, content: Any) -> Path:
-    """A file of samples: text as it is, bytes as they are, an array as .npy, anything else as JSON."""
+    """Write a sample file: text and bytes unchanged, an array as .npy, anything else as JSON."""
     if isinstance(content, np.ndarray):
         np.save(path, content)
     elif isinstance(content, bytes):
@@ -37,7 +37,7 @@ def write(path: Path, content: Any) -> Path:
 
 
 def plain(batch: dict[str, Any]) -> dict[str, list[Any]]:
-    """The values of a batch, None for NaN."""
+    """Return the values of a batch, with None for NaN."""
     return {name: [None if value != value else value for value in column] for name, column in batch.items()}  # noqa: PLR0124
 
 
@@ -86,7 +86,7 @@ def test_values_of_one_column_and_arrays_are_read(tmp_path: Path) -> None:
         ("missing.json", None, "missing.json cannot be read"),
     ],
 )
-def test_a_file_is_refused(name: str, content: Any, says: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected(name: str, content: Any, says: str, tmp_path: Path) -> None:
     path = tmp_path / name if content is None else write(tmp_path / name, content)
     with pytest.raises(RefusedJob, match=says):
         read_samples(path, FEATURES)
@@ -125,7 +125,7 @@ for path in sorted(folder.glob("*.parquet")):
 
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """Name of a Parquet file -> its columns, or the refusal, as the converter's environment reads it."""
+    """Name of a Parquet file -> its columns, or the error, as the converter's environment reads it."""
     folder = tmp_path_factory.mktemp("parquet")
     features = json.dumps([[feature.name, feature.kind] for feature in FEATURES])
     arguments = [str(LOCKS.parent), str(folder), features, json.dumps(RIGHT)]
@@ -144,6 +144,6 @@ def test_parquet_is_read(name: str, parquet: Callable[[str], Any]) -> None:
     assert parquet(name) == RIGHT
 
 
-def test_parquet_is_refused(parquet: Callable[[str], Any]) -> None:
+def test_invalid_parquet_is_rejected(parquet: Callable[[str], Any]) -> None:
     assert parquet("lacks") == "lacks.parquet has no column 'city'"
     assert parquet("broken").startswith("broken.parquet cannot be read: ")

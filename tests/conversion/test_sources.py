@@ -55,11 +55,11 @@ def fetch(address: str, target: Path, sha256: str = "") -> object:
     return source.fetch(order(address, target, sha256))
 
 
-def test_a_file_of_the_web_has_the_digest_that_was_given(server: str, tmp_path: Path) -> None:
+def test_a_downloaded_file_must_have_the_given_digest(server: str, tmp_path: Path) -> None:
     digest = hashlib.sha256(BODY).hexdigest()
     fetched = SOURCES["web"].fetch(order(f"{server}/model.skops?X-Amz-Signature=secret", tmp_path, digest))
     assert fetched.path.read_bytes() == BODY
-    assert fetched.address == f"{server}/model.skops"  # what models.yaml will have
+    assert fetched.address == f"{server}/model.skops"  # the digest that models.yaml will contain
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_a_file_of_the_web_has_the_digest_that_was_given(server: str, tmp_path: 
         ("cut.skops", "0" * 64, "ended after 100 of 9,999 bytes|cannot be read|IncompleteRead"),
     ],
 )
-def test_a_file_of_the_web_is_refused(server: str, tmp_path: Path, path: str, sha256: str, says: str) -> None:
+def test_an_invalid_download_is_rejected(server: str, tmp_path: Path, path: str, sha256: str, says: str) -> None:
     with pytest.raises(ConversionError, match=says):
         fetch(f"{server}/{path}", tmp_path, sha256)
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="cannot be reached") as caught:
         fetch("http://127.0.0.1:9/model.skops", tmp_path, "0" * 64)
     assert caught.value.code == 1
@@ -92,7 +92,7 @@ def test_an_object_of_google_cloud_storage_is_pinned_by_its_generation(
 
 @pytest.fixture
 def s3() -> Iterator[Any]:
-    """A client of S3 that moto keeps, with a bucket `models` whose objects have versions."""
+    """An S3 client backed by moto, with a bucket `models` whose objects have versions."""
     with mock_aws():
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="models")
@@ -111,13 +111,13 @@ def test_an_object_of_s3_is_pinned_by_its_version(s3: Any, tmp_path: Path) -> No
         SOURCES["s3"].fetch(order(address, tmp_path, "0" * 64))
 
 
-def test_an_object_of_a_bucket_without_versions_is_pinned_by_its_tag(s3: Any, tmp_path: Path) -> None:
+def test_an_object_of_a_bucket_without_versions_is_pinned_by_its_etag(s3: Any, tmp_path: Path) -> None:
     s3.create_bucket(Bucket="plain")
     tag = s3.put_object(Bucket="plain", Key="model.ubj", Body=BODY)["ETag"].strip('"')
     assert SOURCES["s3"].fetch(order("s3://plain/model.ubj", tmp_path)).revision == tag
 
 
-def test_external_data_of_a_graph_in_s3_comes_with_it(s3: Any, tmp_path: Path) -> None:
+def test_external_data_of_a_graph_in_s3_is_downloaded_with_it(s3: Any, tmp_path: Path) -> None:
     weights = onnx.numpy_helper.from_array(np.arange(4.0, dtype=np.float32), "w")
     raw = weights.raw_data
     node = onnx.helper.make_node("Add", ["x", "w"], ["y"])
@@ -131,7 +131,7 @@ def test_external_data_of_a_graph_in_s3_comes_with_it(s3: Any, tmp_path: Path) -
     assert onnx.load(fetched.path).graph.initializer[0].raw_data == raw
 
 
-def test_a_folder_of_s3_comes_whole(s3: Any, tmp_path: Path) -> None:
+def test_a_folder_of_s3_is_downloaded_completely(s3: Any, tmp_path: Path) -> None:
     for key in ("run/model/MLmodel", "run/model/data/model.skops", "run/model/", "run/models/other"):
         s3.put_object(Bucket="models", Key=key, Body=key.encode())
     fetched = SOURCES["s3"].fetch(order("s3://models/run/model/", tmp_path))
@@ -152,7 +152,7 @@ def test_a_folder_of_s3_comes_whole(s3: Any, tmp_path: Path) -> None:
         ("s3://id:secret@models/model.skops", "^s3://models/model.skops must be s3://bucket/key"),
     ],
 )
-def test_an_address_of_s3_is_refused(s3: Any, address: str, says: str, tmp_path: Path) -> None:
+def test_an_invalid_address_of_s3_is_rejected(s3: Any, address: str, says: str, tmp_path: Path) -> None:
     assert s3.list_buckets()["Buckets"]
     with pytest.raises(ConversionError, match=says) as caught:
         SOURCES["s3"].fetch(order(address, tmp_path))
@@ -167,13 +167,13 @@ def test_an_unknown_source_lists_the_known_ones(address: str) -> None:
     assert "s3://bucket/key" in caught.value.hint
 
 
-def test_a_path_is_no_source() -> None:
+def test_a_path_is_not_a_source() -> None:
     assert find_source("models/a.skops") is None
     assert find_source("/tmp/mlflow.onnx") is None
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", ""])
-def test_names_of_a_server_stay_in_the_folder(name: str, tmp_path: Path) -> None:
+def test_file_names_from_a_server_stay_in_the_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="leads out of"):
         safe_path(tmp_path, name, "s3://bucket/")
 

@@ -19,7 +19,7 @@ JOB = {"samples": None, "rtol": 1e-4, "atol": 1e-5, "trust_pickle": True, "trust
 
 
 def table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers, and a target that depends on them."""
+    """Return numbers, and a target that depends on them."""
     random = np.random.default_rng(0)
     x = np.round(random.normal(3, 2, (rows, 4)), 2)
     return x, x[:, 0] * 10 + x[:, 1] ** 2 + 5 * np.sin(x[:, 2]) + random.normal(0, 0.1, rows) + 150
@@ -33,7 +33,7 @@ TEXTS += ["don't stop", "Äpfel und Öl", "straße naïve café", "rot wie ÄPFE
 
 
 def frame() -> Any:
-    """Columns as people have them: numbers with holes, texts, whole numbers, booleans, one that is not used."""
+    """Return columns as users have them: numbers with missing values, texts, integers, booleans, one unused column."""
     import pandas as pd
 
     random = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def catboost_models(folder: Path) -> None:
 
 
 def main(kind: str, folder: Path) -> None:
-    """Train, convert; print a line of JSON for each model."""
+    """Train and convert; print a line of JSON for each model."""
     sys.path.insert(0, str(ROOT))
     warnings.simplefilter("ignore")
     {"sklearn": sklearn_models, "xgboost": xgboost_models, "lightgbm": lightgbm_models, "catboost": catboost_models}[

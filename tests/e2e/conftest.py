@@ -1,4 +1,4 @@
-"""Two projects that run: the sample, as it is in the repository, and one with a stage or a model for every case."""
+"""Two running projects: the sample from the repository, and one with a stage or a model for every case."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def preprocess(inputs):
 
 
 def write_loop(path: Path) -> None:
-    """A model that counts to its input, `n`, one turn of a loop after another."""
+    """Write a model that counts up to its input `n` in a loop."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go"], ["still"]),
@@ -90,7 +90,7 @@ def write_loop(path: Path) -> None:
 
 
 def write_refused(path: Path) -> None:
-    """A sound file whose operator onnxruntime does not know."""
+    """Write a valid file whose operator onnxruntime does not know."""
     nodes = [helper.make_node("NoSuchOperator", ["x"], ["y"])]
     write_graph(path, nodes, [value("x", "FP32", [1])], [value("y", "FP32", [1])])
 
@@ -109,7 +109,7 @@ def write_variants(project: Path, root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[RunningServer]:
-    """The repository's models.yaml, every session opened before the first request."""
+    """The repository's models.yaml, with every session opened before the first request."""
     project = tmp_path_factory.mktemp("sample")
     shutil.copytree(root / "models", project / "models")
     shutil.copy(root / "models.yaml", project)
@@ -119,6 +119,6 @@ def sample(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Run
 
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[RunningServer]:
-    """A stage or a model for every case, sessions opened on first use."""
+    """A stage or a model for every case, with sessions opened on first use."""
     with running_server(write_variants(tmp_path_factory.mktemp("variants"), root)) as server:
         yield server

@@ -1,6 +1,6 @@
-"""A canary's agreement as on AWS: requests out of the functions' logs, which moto keeps, answered by a real server.
+"""A canary's agreement as on AWS: requests from the functions' logs, backed by moto, answered by a real server.
 
-How often the versions disagree is known beforehand (tests/builders/limits_project.py).
+How often the versions disagree is known in advance (tests/builders/limits_project.py).
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ STAGES = """\
     canary: {percent: 50, serve: {step: v2}, agreement: {percent: 100, floor: 0.8}}
 """
 FINE = Observation(Arm(9000, 0, (9000, 0)), Arm(9000, 0, (9000, 0)), (1.0,))
-"""All is well but for the outputs."""
+"""Everything is fine except the outputs."""
 
 ASKED = BODIES[40:90]
-"""As many as are taken of one function's log; the versions disagree about ten."""
+"""As many requests as are read from one function's log; the versions disagree about ten of them."""
 
 STACK = "live"
 
@@ -78,7 +78,7 @@ def logs() -> Iterator[Any]:
 
 
 def send(server: RunningServer, stage: str, **headers: str) -> list[Sample]:
-    """`ASKED`, each once; the requests as the server captured them."""
+    """Send `ASKED` requests, each once; return them as the server captured them."""
     with server.client() as client:
         for body in ASKED:
             assert client.post(path_of(stage), body, **headers).status == 200
@@ -92,7 +92,7 @@ def send(server: RunningServer, stage: str, **headers: str) -> list[Sample]:
 
 
 def log_samples(logs: Any, samples: list[Sample]) -> None:
-    """As functions on AWS log them: each to the log of the version that answered."""
+    """Log the samples as functions on AWS do: each to the log of the version that answered."""
     for version in ("v1", "v2"):
         lines = [(sample.time, write_line(sample).decode()) for sample in samples if sample.version == version]
         log_lines(logs, f"shop-{STACK}_step_{version}", lines)
@@ -112,13 +112,11 @@ def stage_of(folder: Path, name: str) -> tuple[Manifest, Stage]:
 
 
 def late() -> float:
-    """A clock on which what is logged now is there."""
+    """A clock on which what is logged now has become visible."""
     return time.time() + LAG_S + 1
 
 
-def test_versions_that_disagree_are_rolled_back_by_what_their_functions_logged(
-    server: RunningServer, logs: Any
-) -> None:
+def test_disagreeing_versions_are_rolled_back_by_their_logged_requests(server: RunningServer, logs: Any) -> None:
     folder, began_s = server.project, time.time()
     log_samples(logs, send(server, "prod"))
     manifest, stage = stage_of(folder, "prod")
@@ -141,7 +139,7 @@ def test_versions_that_disagree_are_rolled_back_by_what_their_functions_logged(
     assert control.read().canary is None
 
 
-def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -> None:
+def test_requests_to_a_stage_with_keys_carry_a_key(server: RunningServer, logs: Any) -> None:
     began_s = time.time()
     log_samples(logs, send(server, "keyed", x_api_key=key_of(server)))
     manifest, stage = stage_of(server.project, "keyed")
@@ -157,10 +155,10 @@ def test_a_stage_with_keys_is_asked_with_one(server: RunningServer, logs: Any) -
     assert counts("") == AgreementCounts(0, 0, "keyed requires an API key: pass --api-key")
 
 
-def test_status_of_a_stack_reports_what_agreement_waits_for(
+def test_status_of_a_stack_reports_what_agreement_is_missing(
     server: RunningServer, logs: Any, canary: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """boto3 takes the gateway for API Gateway and Lambda, and moto for CloudWatch."""
+    """boto3 uses the gateway as API Gateway and Lambda, and moto as CloudWatch."""
     for name in ("AWS_ENDPOINT_URL_API_GATEWAY", "AWS_ENDPOINT_URL_LAMBDA"):
         monkeypatch.setenv(name, url_of(server))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -174,5 +172,5 @@ def test_status_of_a_stack_reports_what_agreement_waits_for(
 
 
 def agreement_of(said: str) -> str:
-    """What a status says of agreement."""
+    """Return what a status says about agreement."""
     return " ".join(said.partition("- agreement of step: ")[2].split())

@@ -68,7 +68,7 @@ def test_request_is_accepted_run_and_answered_in_its_form(server: RunningServer)
     }
 
 
-def test_default_stage_answers_without_its_name(server: RunningServer) -> None:
+def test_default_stage_accepts_paths_without_its_name(server: RunningServer) -> None:
     address = submit(server, 1, path="/models/echo/v1/inference")
     assert address.startswith("/requests/")
     assert await_end(server, address)["answer"]["address"] == f"{address}/answer"
@@ -80,7 +80,7 @@ def test_open_inference_protocol_can_be_asynchronous(server: RunningServer) -> N
     assert (described["state"], described["model"], described["version"]) == ("done", "echo", "v1")
 
 
-def test_stage_without_async_answers_at_once(server: RunningServer) -> None:
+def test_stage_without_async_answers_synchronously(server: RunningServer) -> None:
     assert server.post("/plain/models/echo/inference", body_of(1), prefer="respond-async").status == 200
     assert server.post(PATH, body_of(1)).status == 200
     for method, path in (
@@ -102,7 +102,7 @@ def test_request_of_another_stage_or_caller_is_unknown(server: RunningServer) ->
     assert server.post("/keyed/models/echo/inference", body_of(1), prefer="respond-async").status == 403
 
 
-def test_identifier_of_the_caller_runs_once(server: RunningServer) -> None:
+def test_a_request_identifier_from_the_caller_runs_once(server: RunningServer) -> None:
     body, path = orjson.dumps(body_of(1, 2, 3)), "/dev/requests/order-7?model=echo"
     headers = {"content-type": "application/json"}
     first = server.request("PUT", path, body, headers)
@@ -130,13 +130,13 @@ def test_identifier_of_the_caller_runs_once(server: RunningServer) -> None:
         (f"/dev/requests/{'a' * 129}?model=echo", 400, "INVALID_IDENTIFIER"),
     ],
 )
-def test_what_cannot_be_put_is_refused(server: RunningServer, path: str, status: int, code: str) -> None:
+def test_invalid_identifiers_are_rejected(server: RunningServer, path: str, status: int, code: str) -> None:
     refused = server.request("PUT", path, orjson.dumps(body_of(1)), {"content-type": "application/json"})
     assert (refused.status, refused.json()["code"]) == (status, code)
     assert set(refused.json()) == {"error", "code", "details"}
 
 
-def test_only_what_has_not_begun_can_be_cancelled(server: RunningServer) -> None:
+def test_only_requests_that_have_not_started_can_be_canceled(server: RunningServer) -> None:
     running = submit(server, SLEEPS, 4)
     wait_until(lambda: server.request("GET", running).json()["state"] == "running", "the run to begin")
     waiting = submit(server, 1, 2, 3)
@@ -156,7 +156,7 @@ def test_only_what_has_not_begun_can_be_cancelled(server: RunningServer) -> None
     assert server.request("DELETE", "/dev/requests/nobody").json()["code"] == "UNKNOWN_REQUEST"
 
 
-def test_failures_are_repeated_only_where_that_may_help(server: RunningServer) -> None:
+def test_failures_are_retried_only_if_that_may_help(server: RunningServer) -> None:
     refused = await_end(server, submit(server, REFUSED, 0))
     assert (refused["state"], refused["attempts"]) == ("failed", 1)
     assert refused["error"] == {
@@ -173,7 +173,7 @@ def test_failures_are_repeated_only_where_that_may_help(server: RunningServer) -
     assert await_end(server, unread.headers["location"])["error"]["code"] == "INVALID_JSON"
 
 
-def test_run_without_async_ends_at_the_versions_timeout(server: RunningServer) -> None:
+def test_run_without_async_ends_at_the_timeout_of_the_version(server: RunningServer) -> None:
     late = await_end(server, submit(server, SLEEPS, 60, path="/dev/models/echo/v2/inference"))
     assert (late["state"], late["attempts"], late["error"]["code"], late["error"]["status"]) == (
         "failed",
@@ -183,14 +183,14 @@ def test_run_without_async_ends_at_the_versions_timeout(server: RunningServer) -
     )
 
 
-def test_router_chooses_once(server: RunningServer) -> None:
+def test_router_chooses_a_version_once(server: RunningServer) -> None:
     path = "/weighted/models/echo/inference"
     described = [await_end(server, submit(server, value, path=path)) for value in range(12)]
     assert {entry["state"] for entry in described} == {"done"}
     assert {entry["version"] for entry in described} == {"v1", "v2"}
 
 
-def test_full_stage_refuses(server: RunningServer) -> None:
+def test_full_stage_rejects_requests(server: RunningServer) -> None:
     path = "/weighted/models/echo/inference"
     values = [0.123456] * 30_000
     body = orjson.dumps(body_of(*values))
@@ -208,7 +208,7 @@ def put(server: RunningServer, address: str, body: bytes, **headers: str) -> tup
     return answer.status, answer.json()
 
 
-def test_large_bodies_and_answers_go_by_signed_addresses(server: RunningServer) -> None:
+def test_large_bodies_and_answers_use_signed_addresses(server: RunningServer) -> None:
     values = np.arange(4_000_000, dtype=np.float32)
     wish = {"name": "x", "shape": [values.size], "datatype": "FP32", "parameters": {"binary_data_size": values.nbytes}}
     text = orjson.dumps({"inputs": [wish], "parameters": {"binary_data_output": True}})
@@ -251,7 +251,7 @@ def test_large_bodies_and_answers_go_by_signed_addresses(server: RunningServer) 
     assert server.request("HEAD", "/" + address.split("/", 3)[3]).headers["content-length"] == str(len(answer.body))
 
 
-def test_upload_with_another_digest_is_refused(server: RunningServer) -> None:
+def test_upload_with_another_digest_is_rejected(server: RunningServer) -> None:
     upload = server.post("/dev/uploads", {"bytes": 3, "sha256": "ab" * 32}).json()
     assert put(server, upload["parts"][0]["address"], b"abc")[0] == 200
     headers = {"prefer": "respond-async", "x-turnout-upload": upload["id"]}
@@ -263,7 +263,7 @@ def test_upload_with_another_digest_is_refused(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("size", [11, 200_000])
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_part_that_is_larger_than_announced_is_refused(server: RunningServer, size: int, is_chunked: bool) -> None:
+def test_part_that_is_larger_than_announced_is_rejected(server: RunningServer, size: int, is_chunked: bool) -> None:
     address = server.post("/dev/uploads", {"bytes": 10}).json()["parts"][0]["address"]
     path = "/" + address.split("/", 3)[3]
     half = b"x" * (size // 2)
@@ -284,7 +284,7 @@ def test_part_that_is_larger_than_announced_is_refused(server: RunningServer, si
 
 
 @pytest.mark.parametrize("content_range", ["bytes 0-9/10", "bytes 5-14/20", "nonsense"])
-def test_piece_of_a_part_is_not_taken_for_the_part(server: RunningServer, content_range: str) -> None:
+def test_piece_of_a_part_is_rejected(server: RunningServer, content_range: str) -> None:
     upload = server.post("/dev/uploads", {"bytes": 10}).json()
     status, refused = put(server, upload["parts"][0]["address"], b"x" * 10, content_range=content_range)
     assert (status, refused["code"]) == (400, "INVALID_UPLOAD")
@@ -292,7 +292,7 @@ def test_piece_of_a_part_is_not_taken_for_the_part(server: RunningServer, conten
     assert server.request("POST", PATH, b"", headers).json()["code"] == "UPLOAD_INCOMPLETE"
 
 
-def test_upload_is_the_body_of_one_request_also_of_several_at_once(server: RunningServer) -> None:
+def test_an_upload_can_be_the_body_of_only_one_request_even_concurrently(server: RunningServer) -> None:
     body = orjson.dumps(body_of(*([0.5] * 50_000)))
     upload = server.post("/dev/uploads", {"bytes": len(body)}).json()
     assert put(server, upload["parts"][0]["address"], body)[0] == 200
@@ -330,11 +330,11 @@ def test_expired_upload_is_unknown(server: RunningServer) -> None:
         (b'{"bytes": 400000000}', "BODY_TOO_LARGE"),
     ],
 )
-def test_what_cannot_be_uploaded_is_refused(server: RunningServer, wish: bytes, code: str) -> None:
+def test_invalid_uploads_are_rejected(server: RunningServer, wish: bytes, code: str) -> None:
     assert server.request("POST", "/dev/uploads", wish).json()["code"] == code
 
 
-def test_asynchronous_runs_are_counted_apart(server: RunningServer) -> None:
+def test_asynchronous_runs_are_counted_separately(server: RunningServer) -> None:
     def counts() -> tuple[int, int]:
         metrics = server.request("GET", "/turnout/metrics?stage=dev").json()
         rows = [sum(sum(entry["statuses"]) for entry in metrics[kind]) for kind in ("functions", "asynchronous")]
@@ -346,7 +346,7 @@ def test_asynchronous_runs_are_counted_apart(server: RunningServer) -> None:
     assert b"turnout_async_runs_total{" in server.request("GET", "/metrics").body
 
 
-def test_large_answer_of_a_small_request(server: RunningServer) -> None:
+def test_small_request_with_a_large_answer(server: RunningServer) -> None:
     described = await_end(server, submit(server, GROWS, 3_000_000))
     assert described["state"] == "done", described
     answer = fetch(server, described["answer"]["address"])
@@ -359,11 +359,11 @@ def test_large_answer_of_a_small_request(server: RunningServer) -> None:
 
 
 def assert_whole(answer: Answer, expected: Answer) -> None:
-    """A client that resumes appends what comes with 206."""
+    """Check that the whole answer arrived with status 200: a client that resumes would append what arrives with 206."""
     assert (answer.status, answer.body == expected.body, "content-range" in answer.headers) == (200, True, False)
 
 
-def test_nothing_accepted_is_lost(tmp_path: Path) -> None:
+def test_no_accepted_request_is_lost(tmp_path: Path) -> None:
     """Workers, then all processes, are killed while requests wait and run."""
     project = write_async_project(tmp_path)
     with running_server(project, "--workers", "2", "--no-access-log") as running:
@@ -399,8 +399,10 @@ def test_result_is_sent_to_the_callback(tmp_path: Path) -> None:
         assert len(received) == 1
 
 
-def test_transfers_take_no_memory(server: RunningServer) -> None:
-    """80 MB up and down, in two parts, 20 million elements: only the process that runs the request holds them."""
+def test_transfers_use_little_memory(server: RunningServer) -> None:
+    """80 MB up and down, in two parts, 20 million elements: only the process that runs the request holds them in
+    memory.
+    """
     values = np.zeros(20_000_000, np.float32)
     wish = {"name": "x", "shape": [values.size], "datatype": "FP32", "parameters": {"binary_data_size": values.nbytes}}
     text = orjson.dumps({"inputs": [wish], "parameters": {"binary_data_output": True}})
@@ -428,12 +430,12 @@ def test_transfers_take_no_memory(server: RunningServer) -> None:
 
 
 def peaks_mb(server: RunningServer) -> dict[int, int]:
-    """The most memory that each worker has had."""
+    """Return the peak memory of each worker."""
     pattern = re.compile(r"VmHWM:\s+(\d+) kB")
     texts = {child: Path(f"/proc/{child}/status").read_text() for child in children(server.process.pid)}
     return {child: int(match[1]) // 1024 for child, text in texts.items() if (match := pattern.search(text))}
 
 
 def grown_mb(before: dict[int, int], after: dict[int, int]) -> list[int]:
-    """How much each process has grown."""
+    """Return how much each process has grown."""
     return [after[child] - size for child, size in before.items() if child in after]

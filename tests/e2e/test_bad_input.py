@@ -1,4 +1,6 @@
-"""Whatever a client sends, through a running server: a 4xx with a code and a sentence, and the next request answers."""
+"""Whatever a client sends to a running server: the answer is a 4xx with a code and a sentence, and the next request
+succeeds.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,11 @@ ROW = {"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1
 GOOD = {"inputs": [ROW]}
 
 MAGIC = 10_000
-"""How deep the deepest body is nested."""
+"""The nesting depth of the deepest body."""
 
 
 def request_with(**changes: Any) -> dict[str, Any]:
-    """The good request with its input changed; `...` takes a key out."""
+    """Return a valid request with its input changed; `...` removes a key."""
     changed = {key: value for key, value in {**ROW, **changes}.items() if value is not ...}
     return {"inputs": [changed]}
 
@@ -76,7 +78,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "code"), BODIES.values(), ids=BODIES.keys())
-def test_a_body_that_is_no_request_is_refused(sample: RunningServer, body: bytes, status: int, code: str) -> None:
+def test_an_invalid_body_is_rejected(sample: RunningServer, body: bytes, status: int, code: str) -> None:
     with sample.client() as client:
         check_refused(client.post(PATH, body), status, code)
         check_good(client)
@@ -105,7 +107,7 @@ REQUESTS: dict[str, tuple[Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("request_", "status", "code"), REQUESTS.values(), ids=REQUESTS.keys())
-def test_a_request_that_does_not_fit_is_refused(sample: RunningServer, request_: Any, status: int, code: str) -> None:
+def test_a_mismatching_request_is_rejected(sample: RunningServer, request_: Any, status: int, code: str) -> None:
     with sample.client() as client:
         check_refused(client.post(PATH, request_), status, code)
         check_good(client)
@@ -140,7 +142,7 @@ ODD: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
-def test_an_odd_request_is_the_clients_fault(sample: RunningServer, body: bytes) -> None:
+def test_an_unusual_request_is_a_client_error(sample: RunningServer, body: bytes) -> None:
     with sample.client() as client:
         answer = client.post(PATH, body)
         assert 400 <= answer.status < 500, answer.body
@@ -165,7 +167,7 @@ def test_an_odd_request_is_the_clients_fault(sample: RunningServer, body: bytes)
         ({"content-type": "application/json", "inference-header-content-length": "7"}, {400}),
     ],
 )
-def test_a_wrong_content_type_is_the_clients_fault(
+def test_a_wrong_content_type_is_a_client_error(
     sample: RunningServer, headers: Mapping[str, str], statuses: set[int]
 ) -> None:
     with sample.client() as client:
@@ -188,7 +190,7 @@ VALUES = np.array([5.1, 3.5, 1.4, 0.2], "<f4").tobytes()
 
 
 def binary(size: Any = 16, tail: bytes = VALUES, length: str | None = None, **changes: Any) -> tuple[bytes, str]:
-    """A binary request whose lengths may lie, and what its header says."""
+    """Return a binary request, possibly with wrong lengths, and its header."""
     head = orjson.dumps(request_with(**{"data": ..., "parameters": {"binary_data_size": size}, **changes}))
     return head + tail, str(len(head)) if length is None else length
 
@@ -216,7 +218,7 @@ BINARY = {
 
 
 @pytest.mark.parametrize(("body", "length"), BINARY.values(), ids=BINARY.keys())
-def test_binary_lengths_that_lie_are_refused(sample: RunningServer, body: bytes, length: str) -> None:
+def test_wrong_binary_lengths_are_rejected(sample: RunningServer, body: bytes, length: str) -> None:
     with sample.client() as client:
         answer = client.post(
             PATH, body, content_type="application/octet-stream", inference_header_content_length=length
@@ -237,7 +239,7 @@ def test_binary_lengths_that_lie_are_refused(sample: RunningServer, body: bytes,
         b"",
     ],
 )
-def test_texts_whose_lengths_lie_are_refused(sample: RunningServer, tail: bytes) -> None:
+def test_wrong_text_lengths_are_rejected(sample: RunningServer, tail: bytes) -> None:
     path = "/models/spam/v1/inference"
     described = {"name": "text", "shape": [1], "datatype": "BYTES"}
     head = orjson.dumps({"inputs": [{**described, "parameters": {"binary_data_size": len(tail)}}]})

@@ -46,7 +46,7 @@ def check(name: str, judgement: Judgement, seen: Observation) -> Check:
             "successful",
             "1% of the canary's 10,000 requests failed, 1% of the baseline's 90,000",
         ),
-        # Surely worse, and surely by less than the margin.
+        # Certainly worse, and certainly by less than the margin.
         (
             arm(9_000_000, 9_000),
             arm(1_000_000, 3_000),
@@ -55,7 +55,7 @@ def check(name: str, judgement: Judgement, seen: Observation) -> Check:
         ),
     ],
 )
-def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, verdict: str, sentence: str) -> None:
+def test_error_rate_is_compared_with_the_baseline(baseline: Arm, canary: Arm, verdict: str, sentence: str) -> None:
     result = check("errors", JUDGEMENT, observation(baseline, canary))
     assert (result.verdict, result.sentence) == (verdict, sentence)
 
@@ -75,7 +75,7 @@ def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, v
             "failed",
             "20% of the canary's 1,000 requests took longer than 10 ms, 1% of the baseline's 9,000",
         ),
-        # One in ten of the baseline's is slow: what is slower than those is asked.
+        # One in ten of the baseline's requests is slow: the check counts requests that are slower than these.
         (
             arm(9000, slow=900),
             arm(1000, slow=900),
@@ -91,7 +91,9 @@ def test_error_rate_is_compared_with_the_baselines(baseline: Arm, canary: Arm, v
         ),
     ],
 )
-def test_latency_is_compared_at_the_baselines_p95(baseline: Arm, canary: Arm, verdict: str, sentence: str) -> None:
+def test_latency_is_compared_at_the_p95_of_the_baseline(
+    baseline: Arm, canary: Arm, verdict: str, sentence: str
+) -> None:
     result = check("latency", JUDGEMENT, observation(baseline, canary))
     assert (result.verdict, result.sentence) == (verdict, sentence)
 
@@ -107,7 +109,7 @@ def test_latency_is_compared_at_the_baselines_p95(baseline: Arm, canary: Arm, ve
         ({"a": "OK", "b": "INSUFFICIENT_DATA"}, "inconclusive", "b: no data yet"),
     ],
 )
-def test_alarms_that_are_asked_for_are_judged(states: dict[str, str], verdict: str, sentence: str) -> None:
+def test_configured_alarms_are_judged(states: dict[str, str], verdict: str, sentence: str) -> None:
     result = check("alarms", Judgement(alarms=("a", "b")), replace(GOOD, alarms=states))
     assert (result.verdict, result.sentence) == (verdict, sentence)
 
@@ -119,14 +121,14 @@ def test_alarms_that_are_asked_for_are_judged(states: dict[str, str], verdict: s
         (0.98, (1000, 900), "failed", "90% of 1,000 answers agreed; 98% must"),
         (0.98, (50, 49), "inconclusive", "98% of 50 answers agreed; 98% must; about 3,500 more are needed to decide"),
         (0.98, (0, 0), "inconclusive", "no answers compared yet; about 190 are needed to decide"),
-        # Between the floor and the margin below it: the user's own word counts.
+        # Between the floor and the margin below it, the configured value counts.
         (0.98, (100_000, 97_500), "failed", "97.5% of 100,000 answers agreed; 98% must"),
         (0.99, (10_000, 9_997), "successful", "99.97% of 10,000 answers agreed; 99% must"),
         (1.0, (5, 4), "failed", "80% of 5 answers agreed; 100% must"),
         (1.0, (1000, 1000), "successful", "100% of 1,000 answers agreed; 100% must"),
     ],
 )
-def test_agreement_is_held_against_the_floor(
+def test_agreement_is_compared_with_the_floor(
     floor: float, counts: tuple[int, int], verdict: str, sentence: str
 ) -> None:
     seen = replace(GOOD, agreement={"iris": AgreementCounts(*counts)})
@@ -134,12 +136,12 @@ def test_agreement_is_held_against_the_floor(
     assert (result.verdict, result.sentence) == (verdict, sentence)
 
 
-def test_agreement_waits_for_answers_to_compare() -> None:
+def test_agreement_is_inconclusive_until_answers_are_compared() -> None:
     assert check("agreement", AGREEING, GOOD).verdict is Verdict.INCONCLUSIVE
     assert verdict_of(judge(AGREEING, GOOD)) is Verdict.INCONCLUSIVE
 
 
-def test_only_what_is_asked_for_is_checked() -> None:
+def test_only_configured_checks_are_made() -> None:
     def names(judgement: Judgement) -> list[str]:
         return [check.name for check in judge(judgement, GOOD)]
 
@@ -152,7 +154,7 @@ def test_only_what_is_asked_for_is_checked() -> None:
     ("canary", "verdict"),
     [(arm(0), "inconclusive"), (arm(100), "inconclusive"), (arm(2000), "successful"), (arm(2000, 100), "failed")],
 )
-def test_all_at_once_is_judged_without_a_baseline(canary: Arm, verdict: str) -> None:
+def test_strategy_all_at_once_is_judged_without_a_baseline(canary: Arm, verdict: str) -> None:
     assert verdict_of(judge(ALL_AT_ONCE, observation(arm(0), canary))) == verdict
 
 
@@ -160,14 +162,14 @@ def test_no_traffic_is_inconclusive() -> None:
     assert {check.verdict for check in judge(AGREEING, NOTHING)} == {Verdict.INCONCLUSIVE}
 
 
-def test_needed_requests_shrink_as_they_come() -> None:
+def test_needed_requests_decrease_as_requests_arrive() -> None:
     needed = [check("errors", JUDGEMENT, observation(arm(9 * n), arm(n))).needed for n in (10, 100, 500, 900)]
     assert needed == sorted(needed, key=lambda number: -(number or 0))
     assert check("errors", JUDGEMENT, observation(arm(9000), arm(1000 + (needed[-1] or 0)))).needed is None
 
 
 @pytest.mark.parametrize("seen", EVERY)
-def test_only_inconclusive_checks_need_more(seen: Observation) -> None:
+def test_only_inconclusive_checks_need_more_requests(seen: Observation) -> None:
     for check in judge(AGREEING, seen):
         assert check.needed is None or check.verdict is Verdict.INCONCLUSIVE
 
@@ -199,11 +201,11 @@ def test_the_worst_check_decides(verdicts: str, whole: str) -> None:
         (ALL_AT_ONCE, (100,)),
     ],
 )
-def test_shares_of_a_strategy(judgement: Judgement, shares: tuple[float, ...]) -> None:
+def test_shares_of_each_strategy(judgement: Judgement, shares: tuple[float, ...]) -> None:
     assert shares_of(judgement) == shares
 
 
-def test_more_steps_checks_and_confidence_ask_for_more_evidence() -> None:
+def test_more_steps_checks_and_confidence_require_more_evidence() -> None:
     def needed(judgement: Judgement) -> int:
         return check("errors", judgement, observation(arm(9000), arm(100))).needed or 0
 
@@ -213,7 +215,7 @@ def test_more_steps_checks_and_confidence_ask_for_more_evidence() -> None:
 
 
 def test_an_equal_canary_fails_in_fewer_runs_than_the_confidence_allows() -> None:
-    """Errors, latency, three steps, and somebody who looks all the time."""
+    """With errors, latency, three steps, and continuous checking."""
     judgement = Judgement(confidence=0.9, steps=(5, 25, 50))
     runs = 60
     failed = sum(any(_fails(judgement, share, seed) for share in judgement.steps) for seed in range(runs))
@@ -236,17 +238,17 @@ def _fails(judgement: Judgement, share: float, seed: int) -> bool:
 
 
 @pytest.mark.parametrize(("share", "bound"), [(0.5, 0.01), (0.9, 0.01), (0.91, 1.0), (0.99, 1.0)])
-def test_a_quantile_is_the_bound_that_holds_it(share: float, bound: float) -> None:
+def test_a_quantile_is_the_upper_bound_of_its_bucket(share: float, bound: float) -> None:
     assert quantile_s(arm(100, slow=10), LITTLE.bounds_s, share) == bound
 
 
-def test_a_quantile_of_nothing_is_none_and_of_the_slowest_without_bound() -> None:
+def test_a_quantile_without_requests_is_none_and_in_the_last_bucket_infinite() -> None:
     assert quantile_s(arm(0), LITTLE.bounds_s, 0.5) is None
     assert quantile_s(Arm(), LITTLE.bounds_s, 0.5) is None
     assert quantile_s(Arm(3, 0, (0, 0, 0, 3)), LITTLE.bounds_s, 0.5) == float("inf")
 
 
-def test_a_bad_canary_fails_and_a_good_one_does_not() -> None:
+def test_a_bad_canary_fails_and_a_good_one_passes() -> None:
     assert [verdict_of(judge(JUDGEMENT, seen)) for seen in (GOOD, BAD, LITTLE)] == [
         "successful",
         "failed",
@@ -262,13 +264,13 @@ def test_every_check_and_margin_is_documented(root: Path) -> None:
     assert [name for name in margins if f"`{name}`" not in page] == []
 
 
-def test_what_keeps_answers_from_being_compared_is_reported() -> None:
+def test_the_reason_why_answers_are_not_compared_is_reported() -> None:
     result = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
     assert result == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
     some = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(9, 9, "few came")}))
     assert some.sentence.startswith("100% of 9 answers agreed; 98% must (few came); about ")
 
 
-def test_counts_are_added_and_the_latest_note_holds() -> None:
+def test_counts_are_added_and_the_latest_note_is_kept() -> None:
     result = AgreementCounts(10, 9, "no key").plus(AgreementCounts(5, 4, "no log"))
     assert result == AgreementCounts(15, 13, "no log")

@@ -32,7 +32,7 @@ def binomial(count: int, faults: int, rate: float) -> float:
 def mean_of(
     evidence: Callable[[ArmTrials, ArmTrials], float], sizes: tuple[int, int], rates: tuple[float, float]
 ) -> float:
-    """The mean e-value over everything that can be seen of so many requests, each weighed with its probability."""
+    """The mean e-value over all possible observations of this number of requests, weighted by their probabilities."""
     seen = product(range(sizes[0] + 1), range(sizes[1] + 1))
     return math.fsum(
         binomial(sizes[0], x, rates[0])
@@ -52,22 +52,20 @@ SIZES = ((1, 1), (30, 3), (3, 30), (25, 25), (60, 8))
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("rate", RATES)
-def test_mean_evidence_is_at_most_one_where_the_canary_is_no_worse(sizes: tuple[int, int], rate: float) -> None:
+def test_mean_evidence_is_at_most_one_if_the_canary_is_no_worse(sizes: tuple[int, int], rate: float) -> None:
     for better in (rate, rate * 0.5):
         assert mean_of(evidence_of_more, sizes, (rate, better)) <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("rate", RATES)
-def test_mean_evidence_is_at_most_one_where_the_canary_is_worse_by_the_margin(
-    sizes: tuple[int, int], rate: float
-) -> None:
+def test_mean_evidence_is_at_most_one_if_the_canary_is_worse_by_the_margin(sizes: tuple[int, int], rate: float) -> None:
     baseline = max(0.0, rate - MARGIN)
     for worse in (baseline + MARGIN, min(1.0, baseline + 2 * MARGIN)):
         assert mean_of(within, sizes, (baseline, worse)) <= 1 + 1e-9
 
 
-def test_mean_evidence_is_far_above_one_where_the_canary_is_worse() -> None:
+def test_mean_evidence_is_far_above_one_if_the_canary_is_worse() -> None:
     assert mean_of(evidence_of_more, (60, 25), (0.02, 0.5)) > 100
 
 
@@ -86,7 +84,7 @@ def test_mean_evidence_against_a_true_bound_is_at_most_one(rate: float) -> None:
 def looks(
     rates: tuple[float, float], share: float, requests: int, every: int, seed: int
 ) -> Iterator[tuple[ArmTrials, ArmTrials]]:
-    """What somebody sees who looks again and again at two shares of one traffic."""
+    """Yield what repeated checks of two shares of one traffic observe."""
     rng = random.Random(seed)
     arms = [[0, 0], [0, 0]]
     for number in range(1, requests + 1):
@@ -98,7 +96,7 @@ def looks(
 
 
 def z_test(baseline: ArmTrials, canary: ArmTrials) -> float:
-    """What a test that holds for one look gives: large where its p-value is small."""
+    """The statistic of a test that is valid for a single check: large if its p-value is small."""
     pooled = (baseline.faults + canary.faults) / (baseline.count + canary.count)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / max(baseline.count, 1) + 1 / max(canary.count, 1)))
     z = (canary.rate - baseline.rate) / spread if spread else 0.0
@@ -106,7 +104,7 @@ def z_test(baseline: ArmTrials, canary: ArmTrials) -> float:
 
 
 def false_alarms(evidence: Callable[[ArmTrials, ArmTrials], float], rate: float, runs: int) -> int:
-    """Runs in which equal rates were told apart at some look."""
+    """Return the number of runs in which equal rates were reported as different at some check."""
     return sum(
         any(evidence(*seen) >= threshold(ALPHA) for seen in looks((rate, rate), 0.2, 1500, 10, seed))
         for seed in range(runs)
@@ -114,19 +112,19 @@ def false_alarms(evidence: Callable[[ArmTrials, ArmTrials], float], rate: float,
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.2])
-def test_false_alarms_stay_within_their_probability_when_one_keeps_looking(rate: float) -> None:
+def test_false_alarms_stay_within_their_probability_over_repeated_checks(rate: float) -> None:
     assert false_alarms(evidence_of_more, rate, 200) <= ALPHA * 200
 
 
-def test_a_test_for_one_look_raises_many_false_alarms_when_one_keeps_looking() -> None:
-    # So the runs above are long enough to notice.
+def test_a_single_check_test_raises_many_false_alarms_over_repeated_checks() -> None:
+    # This shows that the runs above are long enough to notice.
     assert false_alarms(z_test, 0.2, 60) > 3 * ALPHA * 60
 
 
 def requests_until(
     evidence: Callable[[ArmTrials, ArmTrials], float], rates: tuple[float, float], share: float, seed: int
 ) -> float:
-    """Requests to the canary until it was told."""
+    """Return the canary's requests until the difference was detected."""
     for baseline, canary in looks(rates, share, 40_000, 20, seed):
         if evidence(baseline, canary) >= threshold(ALPHA):
             return canary.count
@@ -161,7 +159,7 @@ def test_an_equal_canary_is_detected_within_a_margin_of_one_point(rate: float, m
 @example(ArmTrials(7, 7), ArmTrials(7, 7), 0.01)
 @example(ArmTrials(7, 0), ArmTrials(7, 0), 0.01)
 @example(ArmTrials(5000, 5000), ArmTrials(1, 1), 0.05)
-def test_evidence_is_a_number_whatever_was_seen(baseline: ArmTrials, canary: ArmTrials, margin: float) -> None:
+def test_evidence_is_finite_for_every_observation(baseline: ArmTrials, canary: ArmTrials, margin: float) -> None:
     result = (
         evidence_of_more(baseline, canary),
         evidence_of_within(baseline, canary, margin),
@@ -172,7 +170,7 @@ def test_evidence_is_a_number_whatever_was_seen(baseline: ArmTrials, canary: Arm
 
 
 @given(counts, counts)
-def test_there_is_no_evidence_against_what_is_seen(baseline: ArmTrials, canary: ArmTrials) -> None:
+def test_observed_rates_give_no_evidence_against_themselves(baseline: ArmTrials, canary: ArmTrials) -> None:
     if canary.rate <= baseline.rate:
         assert evidence_of_more(baseline, canary) <= 1e-6
     if canary.rate >= baseline.rate + MARGIN:
@@ -190,7 +188,7 @@ def test_a_bound_without_margin_is_the_pooled_rate(baseline: ArmTrials, canary: 
         return fault_part + (good * math.log(1 - pooled.rate) if good else 0)
 
     both = likelihood(baseline) + likelihood(canary)
-    own = [evidence_of_over(trials, 1.0) for trials in (baseline, canary)]  # mixture less the largest likelihood
+    own = [evidence_of_over(trials, 1.0) for trials in (baseline, canary)]  # the mixture minus the largest likelihood
     largest = [_largest(trials) for trials in (baseline, canary)]
     assert evidence_of_more(baseline, canary) == pytest.approx(sum(own) + sum(largest) - both, abs=1e-5)
 
@@ -199,7 +197,7 @@ def _largest(trials: ArmTrials) -> float:
     return sum(part * math.log(part / trials.count) for part in (trials.faults, trials.count - trials.faults) if part)
 
 
-def test_one_fault_is_enough_where_none_is_allowed() -> None:
+def test_one_failure_is_enough_if_none_is_allowed() -> None:
     assert evidence_of_over(ArmTrials(50, 1), 0.0) == math.inf
     assert evidence_of_over(ArmTrials(50, 0), 0.0) < 0
 
@@ -207,7 +205,7 @@ def test_one_fault_is_enough_where_none_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("baseline", "canary"), [(ArmTrials(90, 0), ArmTrials(10, 0)), (ArmTrials(300, 3), ArmTrials(30, 2))]
 )
-def test_a_projection_holds_if_the_rates_stay(baseline: ArmTrials, canary: ArmTrials) -> None:
+def test_a_projection_is_right_if_the_rates_stay_the_same(baseline: ArmTrials, canary: ArmTrials) -> None:
     def is_decided(factor: float) -> bool:
         arms = baseline.scaled(factor), canary.scaled(factor)
         return max(evidence_of_within(*arms, 0.01), evidence_of_more(*arms)) >= threshold(ALPHA)
@@ -218,7 +216,7 @@ def test_a_projection_holds_if_the_rates_stay(baseline: ArmTrials, canary: ArmTr
     assert not is_decided(1 + 0.9 * needed / canary.count)
 
 
-def test_a_projection_gives_up_where_it_takes_too_long() -> None:
+def test_a_projection_without_a_decision_is_none() -> None:
     assert project(ArmTrials(100, 1), lambda factor: False) is None
 
 

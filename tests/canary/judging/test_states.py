@@ -28,7 +28,7 @@ MINUTE = 60.0
 
 
 def walk(judgement: Judgement, seen: list[tuple[Observation | None, float]], percent: float = 10) -> State:
-    """The state after ticks, each with what is seen then and how many minutes after the start."""
+    """Return the state after ticks, each with its observation and its minutes after the start."""
     state = start(judgement, percent, 0.0)
     for observation, minutes in seen:
         state = step(judgement, state, observation, minutes * MINUTE)
@@ -77,13 +77,13 @@ def test_a_run_starts_with_its_first_share(judgement: Judgement, percent: float)
         (replace(PLAIN, alarms=("a",)), [(replace(GOOD, alarms={"a": "ALARM"}), 1)], ("rolled_back", 0, 0)),
     ],
 )
-def test_where_a_run_goes(
+def test_next_state_follows_from_state_and_observation(
     judgement: Judgement, seen: list[tuple[Observation | None, float]], after: tuple[str, int, float]
 ) -> None:
     assert reported(walk(judgement, seen)) == after
 
 
-def test_a_move_says_why() -> None:
+def test_a_transition_states_its_reason() -> None:
     assert "errors: 10% of the canary's 3,000 requests failed" in walk(PLAIN, [(BAD, 1)]).reason
     assert walk(STEPS, [(GOOD, 10)]).reason == "5% was successful"
     waiting = walk(PLAIN, [(LITTLE, 10)]).reason
@@ -103,7 +103,7 @@ ticks = st.lists(st.tuples(st.sampled_from([None, *EVERY]), st.floats(0, 1000)),
 
 
 @given(judgements, st.floats(1, 99), ticks)
-def test_any_run_keeps_to_the_rules(
+def test_every_run_follows_the_rules(
     judgement: Judgement, percent: float, seen: list[tuple[Observation | None, float]]
 ) -> None:
     state, now_s = start(judgement, percent, 0.0), 0.0
@@ -126,7 +126,7 @@ def test_any_run_keeps_to_the_rules(
 
 
 @given(judgements, st.floats(1, 99), ticks)
-def test_a_stored_run_goes_on_as_if_it_had_not_stopped(
+def test_a_stored_run_continues_as_if_it_had_not_stopped(
     judgement: Judgement, percent: float, seen: list[tuple[Observation | None, float]]
 ) -> None:
     going = stored = start(judgement, percent, 0.0)
@@ -139,7 +139,7 @@ def test_a_stored_run_goes_on_as_if_it_had_not_stopped(
 
 
 @given(judgements, st.floats(1, 99))
-def test_a_good_canary_ends_promoted(judgement: Judgement, percent: float) -> None:
+def test_a_good_canary_is_promoted_at_the_end(judgement: Judgement, percent: float) -> None:
     state, now_s = start(judgement, percent, 0.0), 0.0
     while state.phase not in TERMINAL:
         now_s += judgement.bake_minutes * MINUTE

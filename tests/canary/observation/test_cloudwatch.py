@@ -17,7 +17,7 @@ from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.plan.served_by import Serving, Watched
 
 NOW_S = 10_000 * 60.0 + 30
-"""Half a minute after a whole one."""
+"""Half a minute after a full minute."""
 
 EMPTY = Arm(durations=(0,) * (len(BOUNDS_S) + 1))
 
@@ -41,7 +41,7 @@ def moves(model: str, before: str = "v1", after: str = "v2", alias: str = "live"
 
 
 def metrics(resource: str, durations: Sequence[float] = (), **sums: Sequence[float]) -> dict[Key, Sequence[float]]:
-    """What CloudWatch has of one function: durations in ms, and sums per minute."""
+    """CloudWatch's metrics of one function: durations in ms, and sums per minute."""
     name = resource.partition(":")[0]
     result: dict[Key, Sequence[float]] = {(name, resource, metric, "Sum"): values for metric, values in sums.items()}
     result[name, resource, "Duration", "SampleCount"] = [len(durations)]
@@ -64,7 +64,7 @@ def observe(
 
 
 def durations_at(**counts: int) -> tuple[int, ...]:
-    """A histogram: `ms20=3` is three requests in the bucket up to 20 ms."""
+    """A histogram: `ms20=3` means three requests in the bucket up to 20 ms."""
     bounds = {f"ms{bound_s * 1000:g}": index for index, bound_s in enumerate(BOUNDS_S)} | {"over": len(BOUNDS_S)}
     results = [0] * (len(BOUNDS_S) + 1)
     for name, count in counts.items():
@@ -72,7 +72,7 @@ def durations_at(**counts: int) -> tuple[int, ...]:
     return tuple(results)
 
 
-def test_everything_that_a_caller_sees_fail_is_an_error() -> None:
+def test_every_failure_that_callers_see_is_an_error() -> None:
     result, _ = observe(
         metrics("turnout-eu_iris_v1:live", [18, 20, 21, 40_000], Invocations=[3, 1])
         | metrics(
@@ -84,8 +84,8 @@ def test_everything_that_a_caller_sees_fail_is_an_error() -> None:
     assert result.bounds_s == BOUNDS_S
 
 
-def test_errors_are_never_more_than_requests() -> None:
-    # The metrics of one minute come one after the other.
+def test_errors_never_exceed_requests() -> None:
+    # The metrics of one minute arrive one after the other.
     result, _ = observe(metrics("turnout-eu_iris_v2:live", Invocations=[1], Errors=[3]))
     assert (result.canary.requests, result.canary.errors) == (1, 1)
 
@@ -98,13 +98,13 @@ def test_interpolated_counts_are_rounded() -> None:
     assert observe(values)[0].baseline.durations == durations_at(ms20=2, over=1)
 
 
-def test_whole_minutes_after_the_start_are_asked_for_and_none_of_the_last_two() -> None:
+def test_full_minutes_after_the_start_are_requested_except_for_the_last_two() -> None:
     _, recorded = observe({}, since_s=NOW_S - 600)
     start_s, end_s = 10_000 * 60 - 540, 10_000 * 60 - 120
     assert recorded.spans == {(datetime.fromtimestamp(start_s, UTC), datetime.fromtimestamp(end_s, UTC))}
 
 
-def test_minutes_that_are_not_kept_are_not_asked_for() -> None:
+def test_minutes_beyond_the_retention_are_not_requested() -> None:
     now_s = 100 * 24 * 3600.0
     cloudwatch = client()
     recorded = RecordedMetrics(cloudwatch, {})
@@ -115,12 +115,12 @@ def test_minutes_that_are_not_kept_are_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize("age_s", [0, 60, 149])
-def test_nothing_is_asked_before_a_minute_is_complete(age_s: float) -> None:
+def test_nothing_is_requested_before_a_minute_is_complete(age_s: float) -> None:
     result, recorded = observe(metrics("turnout-eu_iris_v1:live", Invocations=[1]), since_s=NOW_S - age_s)
     assert (result.baseline, result.canary, recorded.asked) == (EMPTY, EMPTY, [])
 
 
-def test_models_are_added_up_and_asked_for_in_several_calls() -> None:
+def test_models_are_summed_and_requested_in_several_calls() -> None:
     models = [f"m{number}" for number in range(20)]
     values: dict[Key, Sequence[float]] = {}
     for model in models:
@@ -149,7 +149,7 @@ def test_a_version_of_both_shares_cannot_be_distinguished() -> None:
     assert "the baseline's weights do not name" in raised.value.hint
 
 
-def test_what_both_shares_run_is_left_out() -> None:
+def test_a_version_that_both_shares_run_is_left_out() -> None:
     def behind(*versions: str) -> Serving:
         return Serving("turnout-eu_iris_router", frozenset(f"turnout-eu_iris_{name}:live" for name in versions))
 
@@ -161,12 +161,12 @@ def test_what_both_shares_run_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("status", ["InternalError", "Forbidden"])
-def test_results_that_are_not_whole_are_no_observation(status: str) -> None:
+def test_incomplete_results_raise_an_observation_error(status: str) -> None:
     with pytest.raises(ObservationError, match=f"{status} for Invocations"):
         observe({}, status=status)
 
 
-def test_what_aws_refuses_is_reported_with_the_permissions_that_it_needs() -> None:
+def test_denied_access_is_reported_with_the_required_permissions() -> None:
     cloudwatch = client()
     with Stubber(cloudwatch) as stubber:
         stubber.add_client_error("get_metric_data", "AccessDenied", "not authorized", 403)
@@ -176,7 +176,7 @@ def test_what_aws_refuses_is_reported_with_the_permissions_that_it_needs() -> No
     assert "cloudwatch:GetMetricData" in raised.value.hint
 
 
-def test_a_start_is_the_present_moment() -> None:
+def test_an_observation_starts_at_the_present() -> None:
     assert CloudWatchSource(client(), clock=lambda: NOW_S).start("prod", [moves("iris")]) == ObservationStart(NOW_S)
 
 
@@ -186,7 +186,7 @@ def aws() -> Iterator[Any]:
         yield client()
 
 
-def test_states_of_alarms_are_read_where_there_are_such(aws: Any) -> None:
+def test_alarm_states_are_read_if_alarms_exist(aws: Any) -> None:
     for name, state in (("slow", "ALARM"), ("fine", "OK")):
         aws.put_metric_alarm(
             AlarmName=name,
@@ -203,8 +203,8 @@ def test_states_of_alarms_are_read_where_there_are_such(aws: Any) -> None:
     assert source.observe("prod", [moves("iris")], ObservationStart(NOW_S)).alarms == {"fine": "OK", "slow": "ALARM"}
 
 
-def test_sums_are_read_as_cloudwatch_adds_them_up(aws: Any) -> None:
-    """Against moto, as far as it goes: sums of plain metrics, by dimensions and time."""
+def test_sums_are_those_of_cloudwatch(aws: Any) -> None:
+    """Runs against moto, as far as it supports this: sums of plain metrics, by dimensions and time."""
     resource = "turnout-eu_iris_v2:live"
 
     def put(metric: str, value: float, age_s: float, alias: str = resource) -> None:

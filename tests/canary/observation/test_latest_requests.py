@@ -1,4 +1,4 @@
-"""The latest requests out of the functions' logs: which ones, and how few calls they take."""
+"""The latest requests in the functions' logs: which ones are returned, and how few calls they need."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from turnout.canary.observation.source import ObservationError
 from turnout.client.captured_lines import Sample
 
 NOW_S = float(round(time.time()))
-"""moto takes no lines of other weeks."""
+"""The present, because moto accepts no lines of other weeks."""
 
 V1, V2 = "shop-live_iris_v1", "shop-live_iris_v2"
 SAMPLE = Sample(
@@ -44,7 +44,7 @@ class Clock:
         return self.now_s
 
 
-class Missing(Exception):  # noqa: N818 - boto3's name ends otherwise, too
+class Missing(Exception):  # noqa: N818 - boto3's exception names do not end with Error, either
     pass
 
 
@@ -54,7 +54,7 @@ class Exceptions:
 
 @dataclass
 class PagedLogs:
-    """Logs that answer in pages: group -> events of each page, whatever span is asked for."""
+    """Logs that answer in pages: group -> events of each page, for any requested time span."""
 
     pages: Mapping[str, Sequence[Sequence[str]]]
     asked: list[Mapping[str, Any]] = field(default_factory=list)
@@ -83,7 +83,7 @@ def texts(count: int, **changes: Any) -> list[str]:
     return [line_of(SAMPLE, duration_ms=float(number), **changes)[1] for number in range(count)]
 
 
-def test_the_latest_come_first_and_other_lines_are_passed_over(logs: Any) -> None:
+def test_the_latest_requests_come_first_and_other_lines_are_skipped(logs: Any) -> None:
     _, line = line_of(SAMPLE)
     others = ["START RequestId: 1", line[:50], '{"turnout_capture_left_out": {"bytes": 300000}}']
     lines = [line_of(SAMPLE, time=NOW_S - age_s) for age_s in (SPANS_S[-1] + 60, 7200, 400)]
@@ -95,12 +95,12 @@ def test_the_latest_come_first_and_other_lines_are_passed_over(logs: Any) -> Non
     assert (look.read, look.of, look.missing, look.is_cut) == (2, 2, (), False)
 
 
-def test_a_look_within_seconds_asks_nothing_and_the_next_one_what_is_new(logs: Any) -> None:
+def test_a_query_within_seconds_uses_the_cache_and_a_later_one_reads_new_lines(logs: Any) -> None:
     log_lines(logs, V1, [line_of(SAMPLE)])
     clock = Clock()
     latest = LatestRequests(logs, clock)
     first = latest.read([V1])
-    with Stubber(logs):  # which would refuse any call
+    with Stubber(logs):  # a client that rejects all calls
         clock.now_s += REFRESH_S - 1
         assert latest.read([V1]) == first
         assert latest.kept() == list(first.samples)
@@ -110,7 +110,7 @@ def test_a_look_within_seconds_asks_nothing_and_the_next_one_what_is_new(logs: A
     assert [sample.duration_ms for sample in latest.read([V1]).samples] == [2.5, 9.0]
 
 
-def test_a_group_is_asked_once_for_what_is_new_and_further_back_only_for_more() -> None:
+def test_a_group_is_queried_once_for_new_lines_and_further_back_only_for_more() -> None:
     clock = Clock()
     few, many = PagedLogs({V1: [texts(1)]}), PagedLogs({V1: [texts(MOST_OF_GROUP + 1)]})
     for logs, first in ((few, len(SPANS_S)), (many, 1)):
@@ -126,37 +126,37 @@ def test_a_group_is_asked_once_for_what_is_new_and_further_back_only_for_more() 
         assert len(logs.asked) == 2 * first + 1
 
 
-def test_of_many_lines_the_latest_are_kept() -> None:
+def test_only_the_latest_of_many_lines_are_kept() -> None:
     logs = PagedLogs({V1: [texts(200), texts(MOST_OF_GROUP)]})
     look = LatestRequests(logs, Clock()).read([V1])
     assert len(look.samples) == MOST_OF_GROUP
-    # All are of the same second: the events' order decides.
+    # All lines have the same second: the order of the events decides.
     assert {sample.duration_ms for sample in look.samples} == {float(number) for number in range(MOST_OF_GROUP)}
     assert not look.is_cut
 
 
-def test_of_large_requests_fewer_are_kept() -> None:
+def test_fewer_large_requests_are_kept() -> None:
     size = MOST_GROUP_BYTES // 4
     logs = PagedLogs({V1: [texts(6, body=b"\x00" * size)]})
     assert len(LatestRequests(logs, Clock()).read([V1]).samples) == 4
     assert len(logs.asked) == 1
 
 
-def test_a_long_log_is_read_on_by_the_next_look() -> None:
-    """CloudWatch answers with empty pages while it searches."""
+def test_a_long_log_is_continued_by_the_next_query() -> None:
+    """CloudWatch returns empty pages while it searches."""
     clock = Clock()
     logs = PagedLogs({V1: [*[[]] * (MOST_PAGES + 1), texts(MOST_OF_GROUP)]})
     latest = LatestRequests(logs, clock)
     assert latest.read([V1]) == LatestLook((), 1, 1, (), is_cut=True)
     assert len(logs.asked) == MOST_PAGES
-    logs.pages = {V1: [[]] * (MOST_PAGES - 1) + [texts(MOST_OF_GROUP)]}  # what is new has its pages, too
+    logs.pages = {V1: [[]] * (MOST_PAGES - 1) + [texts(MOST_OF_GROUP)]}  # the new lines have several pages, too
     clock.now_s += REFRESH_S
     look = latest.read([V1])
     assert (len(look.samples), look.is_cut) == (MOST_OF_GROUP, False)
 
 
 @pytest.mark.parametrize("group", ["shop-live_iris", "shop-live_functions"])
-def test_a_shared_group_is_read_once_and_lines_of_other_groups_are_passed_over(group: str) -> None:
+def test_a_shared_group_is_read_once_and_lines_of_other_groups_are_skipped(group: str) -> None:
     stranger = [] if group.endswith("functions") else texts(1, model="digits")
     logs = PagedLogs({group: [[*texts(1), *texts(1, version="v2"), *texts(1, version="v3"), *stranger]]})
     clock = Clock()
@@ -173,7 +173,7 @@ def test_a_shared_group_is_read_once_and_lines_of_other_groups_are_passed_over(g
     assert len(logs.asked) == before + 1, "the stack's kind of group is known now"
 
 
-def test_a_line_that_another_function_printed_is_passed_over() -> None:
+def test_a_line_printed_by_another_function_is_skipped() -> None:
     logs = PagedLogs({V1: [[*texts(1, version="v2"), *texts(1)]]})
     assert [sample.version for sample in LatestRequests(logs, Clock()).read([V1]).samples] == ["v1"]
 
@@ -185,7 +185,7 @@ def test_functions_without_a_log_group_are_named(logs: Any) -> None:
     assert len(look.samples) == 1
 
 
-def test_calls_and_groups_are_bounded() -> None:
+def test_the_number_of_calls_and_groups_is_limited() -> None:
     names = [f"shop-live_m{number}_v1" for number in range(3 * MOST_KEPT_GROUPS)]
     clock = Clock()
     logs = PagedLogs({name: [texts(1, model=name.split("_")[1])] for name in names})
@@ -201,7 +201,7 @@ def test_calls_and_groups_are_bounded() -> None:
     assert latest.read(names[-MOST_GROUPS:]).read == MOST_GROUPS
 
 
-def test_without_calls_left_what_is_kept_is_returned() -> None:
+def test_cached_requests_are_returned_when_no_calls_are_left() -> None:
     clock = Clock()
     logs = PagedLogs({V1: [texts(1)], V2: [[]] * 100})
     latest = LatestRequests(logs, clock)
@@ -212,7 +212,7 @@ def test_without_calls_left_what_is_kept_is_returned() -> None:
     assert latest.read([V1]).samples
 
 
-def test_a_log_that_may_not_be_read_is_reported() -> None:
+def test_a_log_without_read_permission_is_reported() -> None:
     with logs_client() as client, Stubber(client) as stubber:
         stubber.add_client_error("filter_log_events", "AccessDeniedException", "no")
         with pytest.raises(ObservationError, match=r"CloudWatch Logs cannot be read: .*AccessDenied") as raised:

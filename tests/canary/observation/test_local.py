@@ -24,7 +24,7 @@ EMPTY = (0,) * (len(BOUNDS_S) + 1)
 
 @dataclass
 class Server:
-    """A server's counters behind a real socket; `restart` begins them anew."""
+    """A server's counters behind a real socket; `restart` resets them."""
 
     state: SharedState
     run: str
@@ -62,7 +62,7 @@ def arm(requests: int, errors: int = 0) -> Arm:
     return Arm(requests, errors, (*EMPTY[:at], requests, *EMPTY[at + 1 :]))
 
 
-def test_what_came_since_the_start_is_observed(server: Server) -> None:
+def test_requests_since_the_start_are_observed(server: Server) -> None:
     server.count("iris_v1", 5)
     server.count("iris_v2", canary=True, status=500)
     start = server.start()
@@ -83,7 +83,7 @@ def test_other_stages_functions_and_shares_are_not_observed(server: Server) -> N
     assert server.observe(start) == Observation(arm(0), arm(0), BOUNDS_S)
 
 
-def test_models_are_added_up(server: Server) -> None:
+def test_counts_of_models_are_summed(server: Server) -> None:
     spam = Watched("spam", Serving("spam_v1", frozenset()), Serving("spam_v2", frozenset()))
     for function, canary in (("iris_v1", False), ("spam_v1", False), ("iris_v2", True)):
         server.count(function, canary=canary)
@@ -99,13 +99,13 @@ def test_a_router_is_distinguished_by_share(server: Server) -> None:
     assert (response.baseline, response.canary) == (arm(3), arm(2))
 
 
-def test_a_server_that_was_started_again_counts_from_zero(server: Server) -> None:
+def test_a_restarted_server_counts_from_zero(server: Server) -> None:
     server.count("iris_v1", 5)
     server.count("iris_v2", 5, canary=True)
     start = server.start()
     server.restart()
     assert server.observe(start) == Observation(arm(0), arm(0), BOUNDS_S)
-    # More than before: only the run's name tells that it is another.
+    # More requests than before: only the run's name shows that the server was restarted.
     server.count("iris_v1", 8)
     server.count("iris_v2", 9, canary=True)
     assert server.observe(start) == Observation(arm(8), arm(9), BOUNDS_S)
@@ -127,14 +127,14 @@ def answering(response: Response) -> Iterator[LocalSource]:
         (Response(200, (), b'{"message": "hello"}'), 200),
     ],
 )
-def test_what_is_no_gateway_cannot_be_observed(response: Response, status: int) -> None:
+def test_a_server_that_is_not_a_gateway_cannot_be_observed(response: Response, status: int) -> None:
     with answering(response) as source, pytest.raises(ObservationError) as raised:
         source.start("prod", WATCHED)
     assert raised.value.message.endswith(f"/turnout/metrics?stage=prod returned {status} without counters")
     assert raised.value.hint == "Check that it is the address of `turnout serve`."
 
 
-def test_a_server_that_is_not_there_cannot_be_observed() -> None:
+def test_an_unreachable_server_cannot_be_observed() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(ObservationError, match="no server listens at") as raised:
@@ -142,6 +142,6 @@ def test_a_server_that_is_not_there_cannot_be_observed() -> None:
     assert raised.value.hint == "Check that `turnout serve` runs there."
 
 
-def test_an_address_that_is_none_cannot_be_observed() -> None:
+def test_an_invalid_address_cannot_be_observed() -> None:
     with pytest.raises(ObservationError, match="is not an address"):
         LocalSource("127.0.0.1:8080").start("prod", WATCHED)

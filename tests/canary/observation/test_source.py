@@ -26,7 +26,7 @@ def planned(of: Manifest) -> tuple[Plan, Mapping[str, str], Mapping[str, str]]:
 
 
 def watched(**fields: Any) -> dict[str, tuple[Serving, Serving]]:
-    """What is watched of a stage with these fields, by model."""
+    """Return what is watched of a stage with these fields, by model."""
     routing = fields.pop("routing", Routing())
     rows = (model("iris", ("v1", "v2", "v3"), routing=routing), SPAM)
     result = watched_of(*planned(manifest(rows, (stage("prod", fields.pop("serve", SERVE), **fields),))))
@@ -57,7 +57,7 @@ def test_a_release_moves_every_model_to_the_other_alias() -> None:
     )
 
 
-def test_behind_a_router_the_versions_are_those_with_a_weight() -> None:
+def test_behind_a_router_the_versions_with_a_weight_are_watched() -> None:
     weighted = {"serve": {"spam-filter": "v1"}, "weights": {"iris": {"v1": 90, "v2": 10, "v3": 0}}}
     assert watched(**weighted, canary=Canary(10, {"iris": "v3"}))["iris"] == (
         serving("iris_router", "iris_v1:live", "iris_v2:live"),
@@ -70,7 +70,7 @@ def test_behind_a_router_the_versions_are_those_with_a_weight() -> None:
 
 
 @pytest.mark.parametrize("route", ["", "nonsense", "v1.0"])
-def test_a_route_that_cannot_be_read_names_no_version(route: str) -> None:
+def test_an_unreadable_route_names_no_version(route: str) -> None:
     plan, variables, _ = planned(manifest((IRIS, SPAM), (stage("prod", SERVE),)))
     (result,) = watched_of(plan, variables, {"iris": "router", "irisRoute": route})
     assert result.canary == serving("iris_router")

@@ -1,4 +1,4 @@
-"""A stage of a gateway on this machine without boto3: found, read, changed; errors that say what is wrong."""
+"""A stage of a gateway on this machine without boto3: found, read, changed; errors state the problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stage_of(scene: ControlScene, api: str = API, stage: str = "dev") -> LocalSt
     return LocalStage(f"http://127.0.0.1:{scene.port}", api, stage)
 
 
-def test_a_stage_is_read_and_changed_as_through_boto3(scene: ControlScene) -> None:
+def test_a_stage_is_read_and_changed_as_with_boto3(scene: ControlScene) -> None:
     scene.put(variables={"iris": "v1"})
     ours: StageControl = stage_of(scene)
     theirs = ApiGatewayStage(scene.client, API, "dev", "here")
@@ -42,7 +42,7 @@ def test_a_stage_is_read_and_changed_as_through_boto3(scene: ControlScene) -> No
     assert ours.url() == f"http://127.0.0.1:{scene.port}"
 
 
-def test_an_update_that_is_refused_changes_nothing_and_says_why(scene: ControlScene) -> None:
+def test_a_rejected_update_changes_nothing_and_states_the_reason(scene: ControlScene) -> None:
     scene.put(variables={"iris": "v1"})
     with pytest.raises(
         StageControlError, match=r"http://127\.0\.0\.1:\d+ rejected the change of stage dev: BadRequestExc"
@@ -59,7 +59,7 @@ def test_an_unknown_stage_or_api_is_named(scene: ControlScene) -> None:
     assert f"Existing APIs: {API}." in caught.value.hint
 
 
-def test_an_address_where_nothing_listens_is_reported() -> None:
+def test_an_address_without_a_server_is_reported() -> None:
     with pytest.raises(StageControlError, match=r"http://127\.0\.0\.1:9 cannot be reached: no server list") as caught:
         LocalStage("http://127.0.0.1:9", API, "dev").read()
     assert "turnout serve" in caught.value.hint
@@ -92,7 +92,7 @@ def test_an_error_of_another_server_is_quoted() -> None:
             stage.read()
 
 
-def test_a_function_is_asked_for_without_running_it() -> None:
+def test_the_existence_of_a_function_is_checked_without_running_it() -> None:
     class NeverRun:
         def invoke(self, *_: object) -> object:
             raise AssertionError("it ran")

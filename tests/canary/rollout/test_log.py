@@ -1,4 +1,4 @@
-"""rollouts.jsonl: a line for each rollout, one that is begun told from one that is done."""
+"""rollouts.jsonl: one line for each rollout; started rollouts are distinguished from completed ones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ STARTED = Rollout(
 )
 
 
-def test_there_is_nothing_where_no_file_is(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_rollouts(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     assert (log.read(), log.unfinished()) == ((), None)
 
 
-def test_a_rollout_is_one_line_begun_and_then_done(tmp_path: Path) -> None:
+def test_a_rollout_is_one_line_when_started_and_when_done(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     assert log.unfinished() == STARTED
@@ -52,7 +52,7 @@ def test_a_rollout_is_one_line_begun_and_then_done(tmp_path: Path) -> None:
     }
 
 
-def test_earlier_lines_stay_as_they_are(tmp_path: Path) -> None:
+def test_earlier_lines_stay_unchanged(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     log.finish(STARTED)
@@ -68,7 +68,7 @@ def test_earlier_lines_stay_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["<<<<<<< HEAD", "{}", "[]", '{"manifest": ["a"], "from": {}, "to": {}}'])
-def test_a_line_that_nobody_here_wrote_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
+def test_an_unknown_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     with log.path.open("a") as file:
@@ -89,7 +89,7 @@ def test_a_record_of_an_earlier_release_has_no_diff(tmp_path: Path) -> None:
         log.read()
 
 
-def test_a_start_that_is_no_object_is_reported_with_its_line(tmp_path: Path) -> None:
+def test_a_start_that_is_not_an_object_is_reported_with_its_line(tmp_path: Path) -> None:
     log = RolloutLog(tmp_path)
     log.begin(STARTED)
     log.path.write_text(json.dumps(json.loads(log.path.read_text()) | {"mark": "text"}) + "\n")
@@ -99,7 +99,7 @@ def test_a_start_that_is_no_object_is_reported_with_its_line(tmp_path: Path) -> 
         log.read()
 
 
-def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_reported(tmp_path: Path) -> None:
     (tmp_path / "rollouts.jsonl").write_bytes(b"\xff\n")
     with pytest.raises(RolloutLogError, match="is not UTF-8"):
         RolloutLog(tmp_path).read()

@@ -1,4 +1,6 @@
-"""A canary's life in models.yaml: each step changes the lines it must, and what cannot be is refused with a remedy."""
+"""Edits of models.yaml during a canary: each step changes only its lines, and an impossible step is rejected with a
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def test_canary_is_one_line_of_its_stage() -> None:
     assert changed(MANIFEST, after) == ["+     canary: {percent: 10, serve: {iris: v2, digits: v2}}"]
 
 
-def test_canary_of_a_stage_in_braces_stays_on_its_line() -> None:
+def test_canary_of_a_stage_in_flow_style_stays_on_its_line() -> None:
     after = start(stage="dev", iris="v1", percent=12.5)
     assert '  dev: {serve: {"*": newest}, canary: {percent: 12.5, serve: {iris: v1}}}  # all of it\n' in after
 
@@ -60,7 +62,7 @@ def test_release_needs_no_model() -> None:
     assert changed(MANIFEST, after) == ["+     canary: {percent: 5, release: true}"]
 
 
-def test_percent_changes_in_its_place() -> None:
+def test_percent_is_changed_in_place() -> None:
     before = start(iris="v2")
     assert changed(before, edited(set_percent, before, "prod", 50)) == [
         "-     canary: {percent: 10, serve: {iris: v2}}",
@@ -68,7 +70,7 @@ def test_percent_changes_in_its_place() -> None:
     ]
 
 
-def test_rollback_gives_back_every_byte() -> None:
+def test_rollback_restores_every_byte() -> None:
     assert edited(end_canary, start(iris="v2", digits="v2"), "prod") == MANIFEST
 
 
@@ -91,7 +93,7 @@ def test_models_are_promoted_one_by_one() -> None:
     assert last == edited(promote_models, before, "prod", ())
 
 
-def test_promotion_beside_newest_writes_the_model_down() -> None:
+def test_promotion_with_newest_writes_the_model_explicitly() -> None:
     after = edited(promote_models, start(stage="dev", iris="v1"), "dev", ())
     assert '  dev: {serve: {"*": newest, iris: v1}}  # all of it\n' in after
     assert stage_of(after, "dev").serve == {"iris": "v1", "digits": "v2"}
@@ -115,7 +117,7 @@ def test_promotion_of_a_weighted_model_gives_it_all_the_weight(weights: str, to:
     assert expected.strip() in after
 
 
-def test_settings_of_the_judgement_stay_while_the_canary_does() -> None:
+def test_settings_of_the_judgement_are_kept_as_long_as_the_canary() -> None:
     before = MANIFEST + "    canary: {percent: 10, bake_minutes: 5, serve: {iris: v2, digits: v2}}\n"
     after = edited(promote_models, before, "prod", ["iris"])
     assert "    canary: {percent: 10, bake_minutes: 5, serve: {digits: v2}}\n" in after
@@ -131,7 +133,7 @@ def test_settings_of_the_judgement_stay_while_the_canary_does() -> None:
         ("prod", {}, "the canary would change nothing", "--model"),
     ],
 )
-def test_canary_that_cannot_start_is_refused(stage: str, serve: dict[str, str], message: str, hint: str) -> None:
+def test_impossible_canary_is_rejected(stage: str, serve: dict[str, str], message: str, hint: str) -> None:
     with pytest.raises(EditError) as caught:
         start(stage=stage, **serve)
     assert message in caught.value.message
@@ -143,7 +145,7 @@ def canary_of(text: str) -> Canary | None:
     return next(stage.canary for stage in parsed.stages if stage.name == "prod")
 
 
-def test_second_model_joins_the_canary_and_each_ends_by_itself() -> None:
+def test_second_model_joins_the_canary_and_each_ends_separately() -> None:
     joined = start(start(iris="v2"), digits="v2")
     canary = canary_of(joined)
     assert canary is not None
@@ -158,7 +160,7 @@ def test_second_model_joins_the_canary_and_each_ends_by_itself() -> None:
     assert dict(promoted.serve) == {"iris": "v2"}
 
 
-def test_model_that_is_not_in_the_canary_is_not_taken_back() -> None:
+def test_rollback_of_a_model_outside_the_canary_is_rejected() -> None:
     with pytest.raises(EditError, match="the canary of prod does not serve digits"):
         edited(end_canary, start(iris="v2"), "prod", ["digits"])
 
@@ -179,7 +181,7 @@ def test_model_that_is_not_in_the_canary_is_not_taken_back() -> None:
     ],
     ids=["same model", "other share", "release alone", "release"],
 )
-def test_canary_that_cannot_be_joined_is_refused_with_the_way_out(
+def test_impossible_join_is_rejected_with_the_remedy(
     serve: dict[str, str], percent: float, release: bool, message: str, hint: str
 ) -> None:
     with pytest.raises(EditError) as caught:
@@ -188,7 +190,7 @@ def test_canary_that_cannot_be_joined_is_refused_with_the_way_out(
     assert hint in caught.value.hint
 
 
-def test_stage_without_a_canary_has_nothing_to_change() -> None:
+def test_canary_commands_are_rejected_without_a_canary() -> None:
     for edit in (
         lambda: edited(set_percent, MANIFEST, "prod", 5),
         lambda: edited(promote_models, MANIFEST, "prod", ()),
@@ -199,12 +201,12 @@ def test_stage_without_a_canary_has_nothing_to_change() -> None:
         assert "turnout canary start prod" in caught.value.hint
 
 
-def test_model_that_is_not_in_the_canary_is_not_promoted() -> None:
+def test_promotion_of_a_model_outside_the_canary_is_rejected() -> None:
     with pytest.raises(EditError, match="the canary of prod does not serve digits") as caught:
         edited(promote_models, start(iris="v2"), "prod", ["digits"])
     assert caught.value.hint == "Its canary: 10% of requests to iris v2."
 
 
-def test_share_that_is_no_percentage_is_refused() -> None:
+def test_invalid_percentage_is_rejected() -> None:
     with pytest.raises(ProblemsError, match="percent"):
         start(iris="v2", percent=101)

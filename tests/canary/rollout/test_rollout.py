@@ -1,4 +1,4 @@
-"""A rollout's effects, in their order, cut off anywhere and mended: manifest, stage and record agree in the end."""
+"""A rollout's effects in order, interrupted at any point and mended: manifest, stage and record agree at the end."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class World:
-    """The three things that have to agree."""
+    """The three items that must agree."""
 
     folder: Path
     stage: FakeStage
@@ -115,7 +115,7 @@ def make_world(folder: Path, text: str = MANIFEST) -> World:
 START = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
 
 
-def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
+def test_a_canary_starts_moves_and_is_promoted_consistently(world: World) -> None:
     rollout = world.do(START)
     assert (rollout.before, rollout.after, rollout.percent) == (
         {"echo": "v1", "mute": "v1"},
@@ -140,7 +140,7 @@ def test_a_canary_starts_moves_and_is_promoted_in_step(world: World) -> None:
     assert [rollout.action for rollout in world.log.read()] == ["start", "set", "promote", "promote"]
 
 
-def test_a_rollback_leaves_every_byte_as_it_was(world: World) -> None:
+def test_a_rollback_restores_every_byte(world: World) -> None:
     first = world.stage.read()
     world.do(START)
     rollout = world.do(Action("rollback", "prod"))
@@ -149,7 +149,7 @@ def test_a_rollback_leaves_every_byte_as_it_was(world: World) -> None:
     assert world.stage.read() == first
 
 
-def test_a_stage_that_nobody_observes_is_changed_all_the_same(world: World) -> None:
+def test_a_stage_without_observations_is_still_changed(world: World) -> None:
     world.traffic.answer = ObservationError("nobody counts")
     assert world.do(START).observed_since == {}
     world.assert_in_step()
@@ -161,20 +161,20 @@ def test_without_a_stage_only_manifest_and_record_change(world: World) -> None:
     assert world.stage.states == [world.stage.read()]
 
 
-def test_a_version_that_cannot_stand_in_is_refused_before_anything_is_done(world: World) -> None:
+def test_an_incompatible_version_is_rejected_before_any_change(world: World) -> None:
     with pytest.raises(ProblemsError, match="is incompatible with"):
         world.do(Action("start", "prod", {"echo": "wide"}, 10))
     assert (world.text(), world.log.read(), len(world.stage.states)) == (MANIFEST, (), 1)
 
 
-def test_a_stage_that_is_not_as_the_manifest_says_is_left_alone(world: World) -> None:
+def test_a_stage_that_differs_from_the_manifest_is_not_changed(world: World) -> None:
     world.stage.update([{"op": "replace", "path": "/variables/echo", "value": "v3"}])
     with pytest.raises(RolloutError, match="echo is v1 in the manifest, v3 in the live stage"):
         world.do(START)
     assert (world.text(), world.log.read()) == (MANIFEST, ())
 
 
-def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> None:
+def test_a_canary_that_was_not_applied_is_not_promoted_directly(world: World) -> None:
     world.do(START, now=False)
     with pytest.raises(RolloutError, match="a canary in the manifest, but none in the live stage") as caught:
         world.do(Action("promote", "prod"))
@@ -185,7 +185,7 @@ def test_a_canary_that_nobody_applied_is_not_promoted_at_once(world: World) -> N
 
 
 class WatchedStage(FakeStage):
-    """Its gateway reads the edited manifest just before the first change arrives."""
+    """A stage whose gateway reads the edited manifest just before the first change arrives."""
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         if self.read().canary is not None:
@@ -194,14 +194,14 @@ class WatchedStage(FakeStage):
         super().update(operations)
 
 
-def test_a_stage_that_another_changes_meanwhile_is_looked_at_again(world: World) -> None:
+def test_a_stage_changed_concurrently_is_read_again(world: World) -> None:
     world.do(START)
     world.stage = WatchedStage(world.planned())
     world.do(Action("rollback", "prod"))
     world.assert_in_step()
 
 
-def test_a_version_that_is_not_deployed_is_refused_before_anything_is_done(world: World) -> None:
+def test_a_version_that_is_not_deployed_is_rejected_before_any_change(world: World) -> None:
     functions = FakeFunctions()
     functions.missing = {"shop-local_echo_v2:live"}
     prepared = prepare(world.project(), START, HERE, now_s=0.0)
@@ -286,11 +286,11 @@ def test_unrelated_differences_do_not_matter(world: World) -> None:
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The process was killed."""
 
 
 class Killer:
-    """Lets so many effects pass; the next one is killed before or after it was had."""
+    """Lets a number of effects pass; the process is killed before or after the next one."""
 
     def __init__(self, passing: int, *, after: bool) -> None:
         self.passing = passing
@@ -325,7 +325,7 @@ class KilledStage:
 
 
 def killed(world: World, killer: Killer, action: Action | None) -> bool:
-    """Do the action, or mend where it is None; whether it was killed."""
+    """Perform the action, or mend if it is None; return whether the process was killed."""
     log, stage, write = KilledLog(world.folder, killer), KilledStage(world.stage, killer), killer.effect(replace_text)
     try:
         if action is None:
@@ -355,7 +355,7 @@ kills = st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=3)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(st.lists(st.tuples(actions, kills), min_size=1, max_size=5))
-def test_whatever_is_killed_nothing_is_lost_or_left_half_done(
+def test_a_kill_at_any_point_loses_nothing_and_leaves_nothing_half_done(
     folder: Path, steps: list[tuple[Action, list[tuple[int, bool]]]]
 ) -> None:
     world = make_world(folder)
@@ -382,15 +382,15 @@ def test_whatever_is_killed_nothing_is_lost_or_left_half_done(
 
 
 def make_expected(world: World, action: Action) -> str | None:
-    """The manifest after the action, None where it is refused."""
+    """Return the manifest after the action, None if the action is rejected."""
     try:
         return prepare(world.project(), action, HERE, now_s=0.0).text
     except EditError:
         return None
 
 
-def test_traffic_never_sees_anything_but_the_old_or_the_new(world: World) -> None:
-    """At every moment of a promotion each request goes to v1 or v2 as a whole, and the last one to v2."""
+def test_traffic_sees_only_the_old_or_the_new_version(world: World) -> None:
+    """At every moment of a promotion each request is served completely by v1 or v2, and the last one by v2."""
     world.do(START)
     world.do(Action("promote", "prod"))
     seen = []
@@ -403,7 +403,7 @@ def test_traffic_never_sees_anything_but_the_old_or_the_new(world: World) -> Non
     assert seen == [[old], [old, new], [("v2", "v2", "false")], [("v2", "v2", "false")]]
 
 
-def test_what_was_cut_off_before_the_manifest_can_be_forgotten(world: World) -> None:
+def test_a_rollout_interrupted_before_the_manifest_edit_can_be_forgotten(world: World) -> None:
     assert killed(world, Killer(0, after=True), START)
     assert progress_of(world.project().manifest, world.log.read()[-1]) == (
         f"neither {world.project().manifest.source} nor the stage is changed yet"
@@ -414,7 +414,7 @@ def test_what_was_cut_off_before_the_manifest_can_be_forgotten(world: World) -> 
     assert mend(world.project().manifest, world.log, lambda _: world.stage) is None
 
 
-def test_what_was_cut_off_later_can_be_left_as_it_is(world: World) -> None:
+def test_a_rollout_interrupted_later_can_be_left_as_it_is(world: World) -> None:
     assert killed(world, Killer(1, after=True), START)
     assert "is edited, and the stage may not be changed yet" in progress_of(
         world.project().manifest, world.log.read()[-1]
@@ -425,7 +425,7 @@ def test_what_was_cut_off_later_can_be_left_as_it_is(world: World) -> None:
     assert world.stage.read().canary is None
 
 
-def test_a_manifest_edited_by_hand_meanwhile_is_kept_where_it_says_the_same(world: World) -> None:
+def test_a_concurrent_manual_edit_with_the_same_meaning_is_kept(world: World) -> None:
     assert killed(world, Killer(1, after=True), START)
     path = world.folder / "models.yaml"
     path.write_text(path.read_text() + "# a thought\n")
@@ -434,7 +434,7 @@ def test_a_manifest_edited_by_hand_meanwhile_is_kept_where_it_says_the_same(worl
     assert world.text().endswith("# a thought\n")
 
 
-def test_a_manifest_edited_by_hand_to_something_else_is_not_undone(world: World) -> None:
+def test_a_concurrent_manual_edit_with_another_meaning_is_not_undone(world: World) -> None:
     assert killed(world, Killer(1, after=True), START)
     path = world.folder / "models.yaml"
     path.write_text(path.read_text().replace("percent: 10", "percent: 20"))
@@ -444,9 +444,7 @@ def test_a_manifest_edited_by_hand_to_something_else_is_not_undone(world: World)
 
 
 @pytest.mark.parametrize("edited", [{"change": {}}, {"change": []}, {"change": None}, {"action": "dance"}], ids=str)
-def test_an_open_record_that_was_edited_by_hand_is_refused_and_can_be_closed(
-    world: World, edited: dict[str, object]
-) -> None:
+def test_an_open_record_edited_by_hand_is_rejected_and_can_be_closed(world: World, edited: dict[str, object]) -> None:
     assert killed(world, Killer(1, after=True), START)
     path = world.log.path
     path.write_text(json.dumps(json.loads(path.read_text()) | edited) + "\n")
@@ -476,7 +474,7 @@ with editing(folder):
 """
 
 
-def test_a_process_that_is_really_killed_is_mended(world: World) -> None:
+def test_a_rollout_of_a_killed_process_is_mended(world: World) -> None:
     process = subprocess.run([sys.executable, "-c", KILLED, str(world.folder)], timeout=PATIENCE_S, check=False)
     assert process.returncode == -signal.SIGKILL
     assert world.log.unfinished() is not None
@@ -486,7 +484,7 @@ def test_a_process_that_is_really_killed_is_mended(world: World) -> None:
 
 
 class SavingStage(FakeStage):
-    """While it is asked, somebody saves models.yaml."""
+    """A stage during whose query models.yaml is saved by a user."""
 
     def __init__(self, plan: StagePlan, save: Callable[[], object]) -> None:
         super().__init__(plan)
@@ -506,7 +504,7 @@ NEW_STAGE = "  next: {serve: {echo: v3, mute: v1}}\n"
     [START, Action("set", "prod", percent=50), Action("promote", "prod", {"echo": ""}), Action("rollback", "prod")],
     ids=lambda action: action.kind,
 )
-def test_an_edit_that_is_saved_while_the_stage_is_asked_is_kept(folder: Path, action: Action) -> None:
+def test_an_edit_saved_while_the_stage_is_queried_is_kept(folder: Path, action: Action) -> None:
     text = MANIFEST if action is START else STARTED
     world = make_world(folder, text)
     path = folder / "models.yaml"
@@ -522,7 +520,7 @@ def test_an_edit_that_is_saved_while_the_stage_is_asked_is_kept(folder: Path, ac
     assert NEW_STAGE in world.text()
 
 
-def test_an_edit_that_is_saved_while_the_record_is_written_is_kept(world: World) -> None:
+def test_an_edit_saved_while_the_record_is_written_is_kept(world: World) -> None:
     def save_and_write(path: Path, text: str, before: bytes) -> None:
         path.write_text(MANIFEST + NEW_STAGE)
         replace_text(path, text, before)
@@ -533,7 +531,7 @@ def test_an_edit_that_is_saved_while_the_record_is_written_is_kept(world: World)
     assert (world.text(), world.log.read()) == (MANIFEST + NEW_STAGE, ())
 
 
-def test_an_edit_that_is_saved_while_a_rollout_is_mended_is_kept(world: World) -> None:
+def test_an_edit_saved_while_a_rollout_is_mended_is_kept(world: World) -> None:
     prepared = prepare(world.project(), START, None, now_s=0.0)
     world.log.begin(prepared.rollout)
 

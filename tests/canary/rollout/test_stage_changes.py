@@ -1,4 +1,4 @@
-"""What API Gateway is told so that a stage becomes what it should be: its own recipes, and nothing twice."""
+"""The operations that API Gateway gets to reach a stage's new state: AWS's own recipes, and nothing twice."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_rollback_removes_the_canary() -> None:
     assert calls(plan(canary(iris="v2")), plan()) == [[{"op": "remove", "path": "/canarySettings"}]]
 
 
-def test_promotion_of_all_sends_everything_to_the_baseline_before_the_canary_goes() -> None:
+def test_full_promotion_moves_all_traffic_to_the_baseline_before_the_canary_is_deleted() -> None:
     assert calls(plan(canary(iris="v2")), plan(iris="v2"), promotes=True) == [
         [replace(PERCENT, "0.0"), replace("/variables/iris", "v2")],
         [{"op": "remove", "path": "/canarySettings"}],
@@ -84,7 +84,7 @@ def test_promotion_of_one_model_leaves_the_others_in_the_canary() -> None:
     ]
 
 
-def test_promoted_release_takes_its_deployment_and_its_alias() -> None:
+def test_promoted_release_keeps_its_deployment_and_alias() -> None:
     assert calls(plan(canary(release=True)), plan(), promotes=True, deployment="new") == [
         [
             replace(PERCENT, "0.0"),
@@ -95,7 +95,7 @@ def test_promoted_release_takes_its_deployment_and_its_alias() -> None:
     ]
 
 
-def test_release_that_is_rolled_back_leaves_the_deployment() -> None:
+def test_rolled_back_release_keeps_the_deployment() -> None:
     assert calls(plan(canary(release=True)), plan(), deployment="new") == [
         [{"op": "remove", "path": "/canarySettings"}]
     ]
@@ -112,7 +112,7 @@ plans = st.builds(lambda chosen, entry: plan(entry, **chosen), variables, canari
 
 
 @given(plans, plans, st.booleans())
-def test_any_change_is_made_once(before: StagePlan, after: StagePlan, promotes: bool) -> None:
+def test_repeating_any_change_changes_nothing(before: StagePlan, after: StagePlan, promotes: bool) -> None:
     stage = FakeStage(before)
     change = change_between(before, after, promotes=promotes)
     for call in patch_calls(stage.read(), change):
@@ -123,7 +123,7 @@ def test_any_change_is_made_once(before: StagePlan, after: StagePlan, promotes: 
 
 
 @given(plans, plans)
-def test_a_change_that_stopped_between_two_calls_is_made_whole(before: StagePlan, after: StagePlan) -> None:
+def test_a_change_interrupted_between_two_calls_is_completed(before: StagePlan, after: StagePlan) -> None:
     stage = FakeStage(before)
     change = change_between(before, after, promotes=True)
     stage.update(patch_calls(stage.read(), change)[0]) if patch_calls(stage.read(), change) else None
@@ -173,7 +173,7 @@ def test_each_difference_is_named(actual: StagePlan, planned: StagePlan, sentenc
 RESET = replace("/variables/canary", "false")
 
 
-def test_every_change_resets_the_marker_that_a_copy_left() -> None:
+def test_every_change_resets_the_marker_left_by_a_copy() -> None:
     assert RESET in calls(plan(canary="true"), plan(canary(iris="v2"), canary="true"))[0]
     assert RESET in calls(plan(canary(iris="v2"), canary="true"), plan(canary(20, iris="v2"), canary="true"))[0]
     first, last = calls(plan(canary(iris="v2"), canary="true"), plan(canary="true"))
@@ -204,7 +204,7 @@ def stage_of_many(canary: Canary | None = None, **served: str) -> StagePlan:
     return plan_stage(stage, MANY, packed=frozenset(serve))
 
 
-def test_canary_of_one_model_of_three_thousand_moves_only_it() -> None:
+def test_canary_of_one_model_of_three_thousand_moves_only_this_model() -> None:
     before, after = stage_of_many(), stage_of_many(Canary(10.0, {"model-m1500": "v2"}))
     ((percent, cache, moved, marker),) = calls(before, after)
     assert (percent, cache) == (replace(PERCENT, "10.0"), replace("/canarySettings/useStageCache", "false"))
@@ -214,13 +214,13 @@ def test_canary_of_one_model_of_three_thousand_moves_only_it() -> None:
     seen = unpack_choices({**before.variables, name: moved["value"]})
     assert {model: version for model, version in seen.items() if baseline[model] != version} == {"modelM1500": "v2"}
 
-    # Promoted: one variable of the baseline, and the canary ends.
+    # After the promotion: one variable of the baseline is changed, and the canary ends.
     (promoting, removing) = calls(after, stage_of_many(model_m1500="v2"), promotes=True)
     assert promoting == [replace(PERCENT, "0.0"), replace(f"/variables/{name}", moved["value"])]
     assert removing == [{"op": "remove", "path": "/canarySettings"}]
 
 
-def test_another_model_of_the_same_variable_is_promoted_beside_a_canary() -> None:
+def test_another_model_of_the_same_variable_is_promoted_next_to_a_canary() -> None:
     before = stage_of_many(Canary(10.0, {"model-m0": "v2"}))
     after = stage_of_many(Canary(10.0, {"model-m0": "v2"}), model_m1="v2")
     ((variable, override),) = calls(before, after)
@@ -239,7 +239,7 @@ def test_another_model_of_the_same_variable_is_promoted_beside_a_canary() -> Non
 def test_differences_of_packed_choices_name_the_models() -> None:
     planned = stage_of_many(Canary(10.0, {"model-m0": "v2"}))
     assert list(find_differences(FakeStage(planned).read(), planned, "it")) == []
-    # Each model's own variable says the same.
+    # Each model's own variable has the same value.
     same = StageState(
         "base", expand_choices(planned.variables), LiveCanary(10.0, {"modelM0": "v2", "canary": "true"}, "base")
     )
@@ -252,7 +252,7 @@ def test_differences_of_packed_choices_name_the_models() -> None:
     }
 
 
-def test_packed_choices_of_a_stage_that_has_a_variable_for_each_model_are_found() -> None:
+def test_packed_choices_of_a_stage_with_a_variable_for_each_model_are_found() -> None:
     before, after = stage_of_many(), stage_of_many(Canary(10.0, {"model-m0": "v2"}))
     change = change_between(before, after, promotes=False)
     own = StageState("base", {"modelM0": "v1", "alias": "live"}, None)

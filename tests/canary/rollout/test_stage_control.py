@@ -1,4 +1,4 @@
-"""A stage behind boto3: found by its API's name, read, changed, and what goes wrong told as a sentence."""
+"""A stage behind boto3: found by its API's name, read, changed; errors are reported as sentences."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "
 
 @pytest.fixture
 def client() -> Iterator[Any]:
-    """API Gateway as moto plays it, with one stage; what moto cannot do is told by a stub."""
+    """moto's API Gateway with one stage; a stub answers what moto does not support."""
     with mock_aws():
         client = boto3.client("apigateway", **KEYS)
         api = client.create_rest_api(name="shop-prod_none")["id"]
@@ -53,30 +53,30 @@ def test_stage_is_called_at_its_api_s_own_endpoint(client: Any) -> None:
     assert url == f"https://{api['id']}.execute-api.eu-west-1.amazonaws.com"
 
 
-def test_api_that_is_not_there_is_reported_with_those_that_are(client: Any) -> None:
+def test_unknown_api_is_reported_with_the_existing_ones(client: Any) -> None:
     with pytest.raises(StageControlError, match="stack dev has no REST API called shop-dev_none") as caught:
         ApiGatewayStage(client, "shop-dev_none", "prod", "stack dev").read()
     assert "Existing APIs: shop-prod_none." in caught.value.hint
 
 
-def test_two_apis_of_one_name_are_not_guessed_between(client: Any) -> None:
+def test_two_apis_of_the_same_name_are_reported(client: Any) -> None:
     client.create_rest_api(name="shop-prod_none")
     with pytest.raises(StageControlError, match="has 2 REST APIs called shop-prod_none"):
         ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod").read()
 
 
-def test_refusal_is_reported_in_aws_s_words(client: Any) -> None:
+def test_an_error_of_aws_is_reported_in_its_words(client: Any) -> None:
     with pytest.raises(StageControlError, match="rejected the change of stage dev: NotFoundException: Invalid stage"):
         ApiGatewayStage(client, "shop-prod_none", "dev", "stack prod").read()
 
 
-def test_place_that_nobody_listens_at_is_reported() -> None:
+def test_an_unreachable_endpoint_is_reported() -> None:
     target = StageTarget(endpoint_url="http://127.0.0.1:9")
     with pytest.raises(StageControlError, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         ApiGatewayStage(make_client("apigateway", target), "a", "b", str(target)).read()
 
 
-def test_place_without_a_region_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_region_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -85,7 +85,7 @@ def test_place_without_a_region_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     assert "AWS_REGION" in caught.value.hint
 
 
-def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_region_is_the_one_that_pulumi_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     client = make_client("apigateway", StageTarget("prod"))
@@ -93,13 +93,13 @@ def test_region_is_the_one_that_pulumi_takes(monkeypatch: pytest.MonkeyPatch) ->
     client.close()
 
 
-def test_address_that_is_none_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_address_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     with pytest.raises(StageControlError, match="nonsense cannot be reached: Invalid endpoint"):
         make_client("apigateway", StageTarget(endpoint_url="nonsense", stack="prod"))
 
 
-def test_canary_of_an_answer_is_read_with_what_aws_leaves_out() -> None:
+def test_defaults_that_aws_leaves_out_of_a_canary_are_filled_in() -> None:
     assert stage_state(
         {"deploymentId": "a", "canarySettings": {"deploymentId": "b", "percentTraffic": 5}}
     ) == StageState("a", {}, LiveCanary(5.0, {}, "b"))
@@ -108,7 +108,7 @@ def test_canary_of_an_answer_is_read_with_what_aws_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("code", "expected"), [("", True), ("ResourceNotFoundException", False), ("AccessDeniedException", True)]
 )
-def test_function_is_asked_for_without_running_it(code: str, expected: bool) -> None:
+def test_the_existence_of_a_function_is_checked_without_running_it(code: str, expected: bool) -> None:
     client = boto3.client("lambda", **KEYS)
     asked = {"FunctionName": "shop-prod_iris_v2", "Qualifier": "live", "InvocationType": "DryRun"}
     with Stubber(client) as stub:
@@ -120,5 +120,5 @@ def test_function_is_asked_for_without_running_it(code: str, expected: bool) -> 
         stub.assert_no_pending_responses()
 
 
-def test_function_that_nobody_can_ask_for_is_taken_to_be_there() -> None:
+def test_a_function_is_assumed_to_exist_if_lambda_cannot_be_reached() -> None:
     assert LambdaFunctions(make_client("lambda", StageTarget(endpoint_url="http://127.0.0.1:9"))).has("a:live")

@@ -1,4 +1,4 @@
-"""After a promotion, a stage returns to what it served before: manifest, stage and record agree."""
+"""A stage returns to what it served before a promotion: manifest, stage and record agree."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_return_undoes_a_promotion_in_manifest_stage_and_record(
     world.assert_in_step()
 
 
-def test_weights_in_lines_of_their_own_are_returned_to(world: World) -> None:
+def test_weights_on_separate_lines_are_restored(world: World) -> None:
     path = world.folder / "models.yaml"
     text = MANIFEST.replace("mute: {v1: 90, v2: 10}  # not equal", "mute:\n        v1: 90  # most\n        v2: 10\n")
     path.write_text(text)
@@ -109,7 +109,7 @@ def load_manifest(world: World, text: str) -> object:
     return load_project(world.folder / "other.yaml").manifest.stages
 
 
-def test_each_return_undoes_one_promotion_more(world: World) -> None:
+def test_each_return_undoes_one_more_promotion(world: World) -> None:
     for version in ("v2", "v3"):
         world.promote(echo=version)
     assert world.do(world.way_back()).after == {"echo": "v2"}
@@ -121,7 +121,7 @@ def test_each_return_undoes_one_promotion_more(world: World) -> None:
     assert world.do(world.way_back()).after == {"echo": "v1"}
 
 
-def test_a_canary_that_was_rolled_back_since_does_not_hide_a_promotion(world: World) -> None:
+def test_a_later_rolled_back_canary_does_not_hide_a_promotion(world: World) -> None:
     world.promote(echo="v2")
     world.do(Action("start", "prod", {"echo": "v3"}, 10))
     with pytest.raises(EditError, match="prod has a canary"):
@@ -131,7 +131,7 @@ def test_a_canary_that_was_rolled_back_since_does_not_hide_a_promotion(world: Wo
     assert world.do(world.way_back()).after == {"echo": "v1"}
 
 
-def test_a_stage_that_serves_something_else_by_now_is_left_alone(world: World) -> None:
+def test_a_stage_that_serves_something_else_now_is_not_changed(world: World) -> None:
     world.promote(echo="v2")
     path = world.folder / "models.yaml"
     path.write_text(path.read_text().replace("{echo: v2}", "{echo: v3}"))
@@ -141,7 +141,7 @@ def test_a_stage_that_serves_something_else_by_now_is_left_alone(world: World) -
     assert world.offer() == ""
 
 
-def test_a_version_that_was_removed_cannot_be_returned_to(world: World) -> None:
+def test_a_removed_version_cannot_be_returned_to(world: World) -> None:
     world.promote(echo="v2")
     path = world.folder / "models.yaml"
     path.write_text(path.read_text().replace("{versions: {v1: {artifact: same.onnx}, v2", "{versions: {v2", 1))
@@ -150,21 +150,21 @@ def test_a_version_that_was_removed_cannot_be_returned_to(world: World) -> None:
     assert [rollout.action for rollout in world.log.read()] == ["start", "promote"]
 
 
-def test_a_function_that_is_gone_is_not_returned_to(world: World) -> None:
+def test_a_deleted_function_cannot_be_returned_to(world: World) -> None:
     world.promote(echo="v2")
     world.functions.missing.add("shop-local_echo_v1:live")
     with pytest.raises(RolloutError, match="shop-local_echo_v1:live is not deployed yet"):
         world.do(world.way_back())
 
 
-def test_a_stage_that_is_out_of_step_is_returned_all_the_same(world: World) -> None:
+def test_a_stage_that_is_out_of_step_is_still_returned(world: World) -> None:
     world.promote(echo="v2")
     world.stage.update([{"op": "replace", "path": "/variables/echo", "value": "v3"}])
     world.do(world.way_back())
     world.assert_in_step()
 
 
-def test_a_return_that_was_cut_off_is_mended(world: World) -> None:
+def test_an_interrupted_return_is_mended(world: World) -> None:
     world.promote(echo="v2")
     prepared = prepare(load_project(world.folder), world.way_back(), HERE, now_s=0.0)
     world.log.begin(prepared.rollout)
@@ -176,7 +176,7 @@ def test_a_return_that_was_cut_off_is_mended(world: World) -> None:
     world.assert_in_step()
 
 
-def test_a_promotion_of_a_release_alone_has_no_way_back(world: World) -> None:
+def test_a_promotion_of_a_release_alone_cannot_be_undone(world: World) -> None:
     world.do(Action("start", "prod", {}, 10, release=True), now=False)
     world.do(Action("promote", "prod"), now=False)
     with pytest.raises(EditError, match="released code and routes") as caught:
@@ -192,7 +192,9 @@ def test_a_promotion_of_a_release_alone_has_no_way_back(world: World) -> None:
         ("local", "http://127.0.0.1:1", " --now --url http://127.0.0.1:1"),
     ],
 )
-def test_the_offer_names_the_place_of_the_promotion(world: World, stack: str, endpoint_url: str, options: str) -> None:
+def test_the_suggested_command_names_the_place_of_the_promotion(
+    world: World, stack: str, endpoint_url: str, options: str
+) -> None:
     rollout = Rollout("T", "ana", "prod", "promote", {"echo": "v9"}, {"echo": "v1"}, 100, stack=stack)
     stage = find_stage(load_project(world.folder).manifest, "prod")
     rows = [Rollout(**{**fields(rollout), "endpoint_url": endpoint_url})]
@@ -203,7 +205,7 @@ def fields(rollout: Rollout) -> dict[str, object]:
     return {name: getattr(rollout, name) for name in Rollout.__slots__}
 
 
-def test_without_a_promotion_nothing_is_offered(world: World) -> None:
+def test_without_a_promotion_nothing_is_suggested(world: World) -> None:
     assert find_promotion([]) is None
     assert world.offer() == ""
     world.do(Action("start", "prod", {"echo": "v2"}, 10))

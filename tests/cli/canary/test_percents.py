@@ -17,13 +17,13 @@ WRONG = ["", " 5", "5 ", "5_0", "+5", "-1", "1e1", "nan", "inf", "0x5", "5,5", "
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_text_that_is_no_plain_number_from_0_to_100_is_refused(text: str) -> None:
+def test_text_that_is_not_a_plain_number_from_0_to_100_is_rejected(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not a number from 0 to 100"):
         parse_percent(text)
 
 
 @pytest.mark.parametrize(("text", "percent"), [("0", 0), ("10", 10), ("12.5", 12.5), ("100", 100), ("007", 7)])
-def test_plain_number_is_taken(text: str, percent: float) -> None:
+def test_plain_number_is_accepted(text: str, percent: float) -> None:
     assert parse_percent(text) == percent
 
 
@@ -34,8 +34,6 @@ def test_plain_number_is_taken(text: str, percent: float) -> None:
         ("--bake", parse_bake, "5", "--bake must be a number with s, m or h, such as 90s or 10m, not '5'."),
     ],
 )
-def test_an_option_that_cannot_be_read_is_named(
-    name: str, parse: Callable[[str], object], text: str, message: str
-) -> None:
+def test_an_unreadable_option_is_named(name: str, parse: Callable[[str], object], text: str, message: str) -> None:
     with pytest.raises(CommandError, match=re.escape(message)):
         parse_option(name, parse, text)

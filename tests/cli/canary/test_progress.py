@@ -1,4 +1,4 @@
-"""A run as it is shown: lines in a pipe, a picture on a terminal, a chart of both."""
+"""The display of a run: lines in a pipe, an updated picture on a terminal, and a chart in both."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tick(after_s: float, percent: float, errors: int = 0, *, to: float | None = 
     return Tick(START_S + after_s, at, state, None if problem else observation, () if problem else checks, problem)
 
 
-def test_a_pipe_gets_a_line_where_something_changed_and_one_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_gets_a_line_for_each_change_and_one_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
     with PlainProgress(Judgement(bake_minutes=10)) as progress:
         for after_s in range(0, 130, 10):
             progress.show(tick(after_s, 5))
@@ -49,14 +49,14 @@ def test_a_pipe_gets_a_line_where_something_changed_and_one_a_minute(capsys: pyt
     ]
 
 
-def test_a_run_that_saw_nothing_has_no_chart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_observations_has_no_chart(capsys: pytest.CaptureFixture[str]) -> None:
     with PlainProgress(Judgement()) as progress:
         progress.show(tick(0, 5, problem="nobody listens"))
     assert "share" not in capsys.readouterr().out
 
 
 class Terminal(io.StringIO):
-    """A terminal that is none."""
+    """A fake terminal."""
 
     encoding = "utf-8"
 
@@ -64,7 +64,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_one_picture_and_keeps_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_one_picture_and_keeps_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setitem(os.environ, "TERM", "xterm")
@@ -77,7 +77,7 @@ def test_a_terminal_gets_one_picture_and_keeps_the_last(monkeypatch: pytest.Monk
     assert "5%, 0 of 600 s" not in last
 
 
-def test_long_runs_fit_the_chart_and_peaks_stay() -> None:
+def test_long_runs_fit_into_the_chart_and_keep_their_peaks() -> None:
     values = [0.0] * 1000
     values[500] = 1.0
     line = spark(values, 1.0)
@@ -99,12 +99,12 @@ def test_chart_without_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
         (Phase.LEFT, "Stopped at 5%: inconclusive. errors: many"),
     ],
 )
-def test_each_ending_says_what_there_is_to_do(phase: Phase, words: str) -> None:
+def test_each_ending_suggests_the_next_action(phase: Phase, words: str) -> None:
     assert words in ending_of(State(phase, 0, 5, START_S, "errors: many"), "prod")
 
 
 @pytest.mark.parametrize(
     ("durations", "expected"), [((0, 0), "-"), ((10, 0), "4 ms"), ((0, 10), "> 4 ms"), ((99, 1), "4 ms")]
 )
-def test_quantile_is_the_bound_that_it_did_not_exceed(durations: tuple[int, ...], expected: str) -> None:
+def test_quantile_is_an_upper_bound(durations: tuple[int, ...], expected: str) -> None:
     assert quantile_text(Arm(sum(durations), 0, durations), (0.004,), 0.99) == expected

@@ -1,4 +1,4 @@
-"""`turnout canary status`: what is seen, judged and out of step, in 80 columns."""
+"""`turnout canary status`: observations, judgement and differences, in 80 columns."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_everything_is_reported_in_80_columns(report: CanaryReport, capsys: pyte
     assert max(map(len, said.splitlines())) <= 80
 
 
-def test_programs_get_the_same(report: CanaryReport) -> None:
+def test_json_contains_the_same(report: CanaryReport) -> None:
     body = json.loads(json.dumps(report_to_json(report)))
     assert body["canary"] == {
         "percent": 10.0,
@@ -89,13 +89,13 @@ def test_programs_get_the_same(report: CanaryReport) -> None:
     assert body["warnings"] == ["the canary's share is 10% in the manifest, 20% in the live stage"]
 
 
-def test_a_source_that_is_silent_is_reported(project: Path, traffic: FakeTraffic) -> None:
+def test_a_source_without_observations_is_reported(project: Path, traffic: FakeTraffic) -> None:
     traffic.answer = ObservationError("nobody counts")
     report = make(project, traffic)
     assert (report.observation, report.verdict, report.warnings[-1]) == (None, None, "nobody counts")
 
 
-def test_a_stage_on_aws_that_is_not_there_is_reported(
+def test_an_unknown_stage_on_aws_is_reported(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -104,7 +104,7 @@ def test_a_stage_on_aws_that_is_not_there_is_reported(
     assert "- stack live has no REST API called shop-live_api_key\n" in capsys.readouterr().out
 
 
-def test_outputs_may_come_through_a_pipe(
+def test_outputs_can_be_read_from_a_pipe(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed = {"variables": {"echo": "v1", "alias": "live", "canary": "false"}, "canary": None}
@@ -113,7 +113,7 @@ def test_outputs_may_come_through_a_pipe(
     assert "- a canary in the manifest, but none in Pulumi's outputs\n" in capsys.readouterr().out
 
 
-def test_outputs_that_are_no_object_are_refused(
+def test_outputs_that_are_not_an_object_are_rejected(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO("[]"))
@@ -121,6 +121,8 @@ def test_outputs_that_are_no_object_are_refused(
     assert "does not contain a JSON object" in capsys.readouterr().err
 
 
-def test_a_stage_that_nobody_asked_says_how_to(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_that_was_not_queried_is_shown_with_the_command_for_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["canary", "status", "prod", "-m", str(project)]) == 0
     assert "The live stage was not checked. Name it with --url or --stack." in capsys.readouterr().out

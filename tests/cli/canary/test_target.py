@@ -18,7 +18,7 @@ ROW = Rollout("2026-11-30T00:00:00Z", "ann", "dev", "start", {"echo": "v1"}, {"e
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://10.0.0.7:8080", "http://evil.example"])
-def test_an_address_of_the_record_alone_is_not_connected_to(project: Path, url: str) -> None:
+def test_an_address_that_only_the_record_contains_is_not_connected_to(project: Path, url: str) -> None:
     loaded = load_project(project / "models.yaml")
     rollout = replace(ROW, endpoint_url=url)
     with pytest.raises(CommandError, match="but no server of this project runs there") as caught:

@@ -27,7 +27,7 @@ TRANSFORM = "def preprocess(inputs):\n    return inputs\n"
 
 
 def content_of(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below, but what can be made again."""
+    """Return every file and folder below, except those that can be made again."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
@@ -57,7 +57,7 @@ def test_a_version_is_copied_pinned_and_listed(project: Path, model: Path, capsy
     assert main(["validate", "-m", str(project)]) == 0
 
 
-def test_the_next_steps_here_need_no_path(
+def test_suggested_commands_in_the_current_folder_have_no_path(
     project: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
@@ -65,7 +65,7 @@ def test_the_next_steps_here_need_no_path(
     assert capsys.readouterr().out.endswith("    turnout serve\n    turnout invoke echo v3\n")
 
 
-def test_examples_and_a_transform_come_along(project: Path, model: Path, tmp_path: Path) -> None:
+def test_examples_and_a_transform_are_copied(project: Path, model: Path, tmp_path: Path) -> None:
     examples, transform = tmp_path / "a.json", tmp_path / "b.py"
     examples.write_text(json.dumps(EXAMPLES))
     transform.write_text(TRANSFORM)
@@ -76,7 +76,7 @@ def test_examples_and_a_transform_come_along(project: Path, model: Path, tmp_pat
     assert (project / version.transform).read_text() == TRANSFORM
 
 
-def test_what_a_transform_imports_comes_along(project: Path, model: Path, tmp_path: Path) -> None:
+def test_modules_that_a_transform_imports_are_copied(project: Path, model: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "pkg").mkdir(parents=True)
     (source / "t.py").write_text(f"import helper\n{TRANSFORM}")
@@ -89,7 +89,7 @@ def test_what_a_transform_imports_comes_along(project: Path, model: Path, tmp_pa
 
 
 @pytest.mark.parametrize("stages", [("dev",), ("dev", "prod")])
-def test_a_version_that_cannot_stand_in_never_moves_a_stage_silently(
+def test_an_incompatible_version_never_replaces_another_without_breaking(
     stages: tuple[str, ...], project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "prod" in stages:
@@ -118,7 +118,7 @@ def test_a_version_that_cannot_stand_in_never_moves_a_stage_silently(
         assert "allowed by `breaking: true`" in out + err
 
 
-def test_a_move_from_a_version_whose_tensors_are_not_known_is_noted(
+def test_a_move_from_a_version_with_unknown_tensors_is_noted(
     project: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = project / "models.yaml"
@@ -132,7 +132,7 @@ def test_a_move_from_a_version_whose_tensors_are_not_known_is_noted(
     )
 
 
-def test_a_version_that_no_stage_moves_to_may_differ(project: Path, tmp_path: Path) -> None:
+def test_a_version_that_no_stage_moves_to_may_be_incompatible(project: Path, tmp_path: Path) -> None:
     manifest = project / "models.yaml"
     manifest.write_text(manifest.read_text().replace('serve: {"*": newest}', "serve: {echo: v1}"))
     wide = write_identity(tmp_path / "wide.onnx", shape=("batch", 5))
@@ -141,7 +141,7 @@ def test_a_version_that_no_stage_moves_to_may_differ(project: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "models", "openapi"])
-def test_a_version_written_by_hand_that_cannot_stand_in_is_refused(
+def test_an_incompatible_version_written_by_hand_is_rejected(
     command: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_identity(project / "models" / "echo" / "v3" / "model.onnx", shape=("batch", 5))
@@ -150,7 +150,7 @@ def test_a_version_written_by_hand_that_cannot_stand_in_is_refused(
     manifest.write_text(manifest.read_text().replace(line, f"{line}{line.replace('v2', 'v3')}"))
     code = main([command, "-m", str(project)])
     err = capsys.readouterr().err
-    if command == "models":  # it lists what is written, right or wrong
+    if command == "models":  # the command lists what is written, right or wrong
         assert code == 0
         return
     assert code == 2
@@ -168,7 +168,7 @@ BAD_EXAMPLES = [
 
 @pytest.mark.parametrize(("request_", "name", "sentence"), BAD_EXAMPLES, ids=["name", "shape", "datatype", "output"])
 @pytest.mark.parametrize("command", ["add", "validate"])
-def test_an_example_that_does_not_fit_is_refused(
+def test_a_mismatching_example_is_rejected(
     command: str,
     request_: dict[str, object],
     name: str,
@@ -216,7 +216,7 @@ def test_a_new_model_is_served_by_every_stage(project: Path, model: Path, capsys
 
 
 def write_external(path: Path, name: str) -> Path:
-    """A graph whose weights lie in a file of that name beside it."""
+    """Write a graph whose weights are in a file with this name next to it."""
     weight = numpy_helper.from_array(
         numpy_helper.to_array(helper.make_tensor("w", TensorProto.FLOAT, [4], [1.0] * 4)), "w"
     )
@@ -227,7 +227,7 @@ def write_external(path: Path, name: str) -> Path:
     return path
 
 
-def test_external_data_comes_along_under_its_own_name(project: Path, tmp_path: Path) -> None:
+def test_external_data_is_copied_under_its_own_name(project: Path, tmp_path: Path) -> None:
     path = write_external(tmp_path / "big.onnx", "weights.bin")
     assert main(["add", "echo", "v3", str(path), "-m", str(project)]) == 0
     artifact = load_project(project).artifacts["echo", "v3"]
@@ -235,7 +235,7 @@ def test_external_data_comes_along_under_its_own_name(project: Path, tmp_path: P
     assert artifact.sha256 == load_artifact(path, None).sha256
 
 
-def test_external_data_whose_name_is_taken_is_refused(
+def test_external_data_with_a_taken_name_is_rejected(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_external(tmp_path / "big.onnx", "model.onnx")
@@ -260,7 +260,7 @@ def test_external_data_whose_name_is_taken_is_refused(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_refused_leaves_all_as_it_was(
+def test_a_rejected_addition_changes_nothing(
     arguments: list[str],
     sentence: str,
     project: Path,
@@ -281,7 +281,7 @@ def test_what_is_refused_leaves_all_as_it_was(
     assert sorted(tmp_path.iterdir()) == outside
 
 
-def test_an_incompatible_version_on_a_canary_is_refused(
+def test_an_incompatible_version_on_a_canary_is_rejected(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = project / "models.yaml"
@@ -295,7 +295,7 @@ def test_an_incompatible_version_on_a_canary_is_refused(
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
-def test_a_failure_while_copying_leaves_all_as_it_was(project: Path, model: Path, stop: type[BaseException]) -> None:
+def test_a_failed_copy_changes_nothing(project: Path, model: Path, stop: type[BaseException]) -> None:
     before = content_of(project)
     prepared = prepare_version(load_project(project, cache=False), "other", "v1", model)
 
@@ -308,7 +308,7 @@ def test_a_failure_while_copying_leaves_all_as_it_was(project: Path, model: Path
     assert not list(project.glob(".turnout/adding-*"))
 
 
-def test_a_file_that_changes_while_it_is_copied_is_refused(project: Path, model: Path) -> None:
+def test_a_file_that_changes_while_it_is_copied_is_rejected(project: Path, model: Path) -> None:
     prepared = prepare_version(load_project(project), "echo", "v3", model)
     before = content_of(project)
     model.write_bytes(model.read_bytes() + b"\n")
@@ -317,7 +317,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(project: Path, model:
     assert content_of(project) == before
 
 
-def test_a_manifest_that_cannot_be_written_takes_its_files_back(project: Path, model: Path) -> None:
+def test_files_are_removed_again_if_the_manifest_cannot_be_written(project: Path, model: Path) -> None:
     prepared = prepare_version(load_project(project), "echo", "v3", model)
     (project / "models.yaml").unlink()
     with pytest.raises(ManifestChangedError):
@@ -326,7 +326,7 @@ def test_a_manifest_that_cannot_be_written_takes_its_files_back(project: Path, m
     assert [path.name for path in project.iterdir() if path.name.startswith(".models")] == []
 
 
-def test_a_linked_manifest_stays_a_link(project: Path, model: Path, tmp_path: Path) -> None:
+def test_a_symlinked_manifest_stays_a_link(project: Path, model: Path, tmp_path: Path) -> None:
     real = tmp_path / "real.yaml"
     (project / "models.yaml").rename(real)
     (project / "models.yaml").symlink_to(real)
@@ -335,7 +335,7 @@ def test_a_linked_manifest_stays_a_link(project: Path, model: Path, tmp_path: Pa
     assert "v3:" in real.read_text()
 
 
-def test_additions_at_once_all_arrive(project: Path, model: Path) -> None:
+def test_concurrent_additions_all_succeed(project: Path, model: Path) -> None:
     names = [f"w{number}" for number in range(4)]
     command = [sys.executable, "-m", "turnout.cli", "add", "echo"]
     processes = [
@@ -347,7 +347,7 @@ def test_additions_at_once_all_arrive(project: Path, model: Path) -> None:
     assert sorted(versions[2:]) == names
 
 
-def test_a_manifest_saved_meanwhile_is_not_undone(project: Path, model: Path) -> None:
+def test_a_manifest_saved_meanwhile_is_not_overwritten(project: Path, model: Path) -> None:
     prepared = prepare_version(load_project(project), "echo", "v3", model)
     path = project / "models.yaml"
 
@@ -371,7 +371,7 @@ write_version(prepared, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 """
 
 
-def test_an_addition_killed_while_it_copies_changes_nothing_and_can_be_made_again(project: Path, model: Path) -> None:
+def test_an_addition_killed_while_copying_changes_nothing_and_can_be_repeated(project: Path, model: Path) -> None:
     before = content_of(project)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(project), str(model)], timeout=PATIENCE_S, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -383,7 +383,7 @@ def test_an_addition_killed_while_it_copies_changes_nothing_and_can_be_made_agai
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_files_that_lie_in_place_are_listed(
+def test_files_already_in_place_are_listed(
     linked: bool, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = project / "models" / "echo" / "v3"
@@ -397,7 +397,7 @@ def test_files_that_lie_in_place_are_listed(
     assert main(["validate", "-m", str(project)]) == 0
 
 
-def test_files_in_place_that_are_others_are_left_alone(
+def test_other_files_in_place_are_not_overwritten(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_identity(project / "models" / "echo" / "v3" / "model.onnx", shape=("batch", 5))
@@ -408,7 +408,7 @@ def test_files_in_place_that_are_others_are_left_alone(
     assert content_of(project) == before
 
 
-def test_files_in_place_stay_where_the_manifest_cannot_be_written(project: Path) -> None:
+def test_files_in_place_stay_if_the_manifest_cannot_be_written(project: Path) -> None:
     model = write_identity(project / "models" / "echo" / "v3" / "model.onnx")
     prepared = prepare_version(load_project(project), "echo", "v3", model)
     (project / "models.yaml").unlink()
@@ -417,7 +417,7 @@ def test_files_in_place_stay_where_the_manifest_cannot_be_written(project: Path)
     assert model.is_file()
 
 
-def test_a_model_that_onnxruntime_cannot_open_is_refused(
+def test_a_model_that_onnxruntime_cannot_open_is_rejected(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes = [helper.make_node("Frobnicate", ["x"], ["y"], domain="ai.onnx.ml")]
@@ -469,7 +469,7 @@ def python_version(tmp_path: Path) -> Path:
         ),
     ],
 )
-def test_a_python_file_needs_a_signature_that_fits(
+def test_a_python_file_needs_a_matching_signature(
     project: Path,
     python_version: Path,
     tmp_path: Path,

@@ -64,16 +64,16 @@ def test_values_are_short_and_counted(values: tuple[Any, ...], text: str) -> Non
 
 
 @pytest.mark.parametrize(("nested", "shape"), [(1, ()), ([], (0,)), ([[1, 2, 3]], (1, 3)), ([[], []], (2, 0))])
-def test_nested_lists_have_a_shape(nested: Any, shape: tuple[int, ...]) -> None:
+def test_nested_lists_are_shown_with_their_shape(nested: Any, shape: tuple[int, ...]) -> None:
     assert shape_of(nested) == shape
 
 
-def test_the_first_line_says_who_answered() -> None:
+def test_the_first_line_names_the_version_that_answered() -> None:
     assert summary_of(answer({})) == "iris v1 answered in 3.1 ms (HTTP 200, digest 5f1c, canary true)"
     assert summary_of(answer({}, headers={})) == "The server answered in 3.1 ms (HTTP 200)"
 
 
-def test_an_answer_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_answer_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     say_answer(answer({"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 2.0]}]}))
     assert capsys.readouterr().out.splitlines()[1:] == [
         "",
@@ -82,7 +82,7 @@ def test_an_answer_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_a_cut_answer_says_how_to_see_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_answer_says_how_to_see_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     say_answer(answer({"outputs": {"y": list(range(11))}}))
     assert "--json" in capsys.readouterr().out
 
@@ -103,7 +103,7 @@ def test_a_cut_answer_says_how_to_see_all(capsys: pytest.CaptureFixture[str]) ->
         (answer(b"", 599, {}), "turnout: HTTP 599\n"),
     ],
 )
-def test_an_error_is_a_line(given: ApiAnswer, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_shown_on_one_line(given: ApiAnswer, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_error_answer(given)
     assert capsys.readouterr() == ("", text)
 
@@ -112,12 +112,12 @@ def test_an_error_is_a_line(given: ApiAnswer, text: str, capsys: pytest.CaptureF
     ("kind", "remedy"),
     [("MissingAuthenticationTokenException", "for an unknown path"), ("ForbiddenException", "--api-key")],
 )
-def test_api_gateway_s_own_words_are_explained(kind: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_of_api_gateway_are_explained(kind: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_error_answer(answer({"message": "Forbidden"}, 403, {"x-amzn-errortype": kind}))
     assert remedy in capsys.readouterr().err
 
 
-def test_a_403_of_an_older_server_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_403_of_an_older_server_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     answer = ApiAnswer(
         403,
         {"x-amzn-errortype": "MissingAuthenticationTokenException"},

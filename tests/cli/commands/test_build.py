@@ -1,4 +1,4 @@
-"""`turnout build`: what it prints and where the zips go."""
+"""`turnout build`: its output and the location of the zips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from turnout.packaging.build import BuiltPackage
 
 @pytest.fixture
 def project(root: Path, tmp_path: Path) -> Path:
-    """The sample with iris alone."""
+    """The sample project with only the model iris."""
     shutil.copytree(root / "models/iris", tmp_path / "models/iris")
     manifest = tmp_path / "models.yaml"
     manifest.write_text(
@@ -26,7 +26,7 @@ def project(root: Path, tmp_path: Path) -> Path:
     return manifest
 
 
-def test_packages_lie_beside_the_manifest_and_are_built_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_packages_are_next_to_the_manifest_and_built_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--here", "--manifest", str(project), "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert [package["name"] for package in first] == ["layer_here_python", "iris_v1", "router"]
@@ -38,7 +38,7 @@ def test_packages_lie_beside_the_manifest_and_are_built_once(project: Path, caps
     assert reported.err == ""
 
 
-def test_a_layer_that_cannot_be_made_is_reported(
+def test_a_layer_that_cannot_be_built_is_reported(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
@@ -47,7 +47,7 @@ def test_a_layer_that_cannot_be_made_is_reported(
     assert capsys.readouterr().err.startswith("turnout: cannot build the layer: ")
 
 
-def test_sizes_are_held_against_lambdas_limits_and_equal_notes_are_reported_once(
+def test_sizes_are_compared_with_lambdas_limits_and_equal_notes_are_shown_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     mega = 1024 * 1024

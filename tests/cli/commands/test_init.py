@@ -15,7 +15,7 @@ def files_of(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_new_project_is_right_and_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_project_is_complete_and_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "deep" / "my-models"
     assert main(["init", str(folder)]) == 0
     assert f"cd {folder}\n    turnout serve\n" in capsys.readouterr().out
@@ -44,20 +44,20 @@ def test_a_new_project_records_the_version_that_made_it(tmp_path: Path) -> None:
     assert [line for line in lines if not line.startswith("#")] == [f"turnout[aws]=={__version__}"]
 
 
-def test_an_empty_folder_and_a_fresh_repository_will_do(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_fresh_repository_are_accepted(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     assert main(["init", str(tmp_path)]) == 0
     assert (tmp_path / "models.yaml").is_file()
 
 
-def test_a_folder_with_files_is_refused_untouched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_files_is_rejected_and_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["init", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert files_of(tmp_path) == {"notes.txt"}
 
 
-def test_force_adds_what_is_missing_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_force_adds_missing_files_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "models.yaml").write_text("mine")
     assert main(["init", str(tmp_path), "--force"]) == 0
     out, err = capsys.readouterr()
@@ -67,7 +67,9 @@ def test_force_adds_what_is_missing_and_overwrites_nothing(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_a_file_in_the_way_is_refused(force: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_in_place_of_a_folder_is_rejected(
+    force: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("mine")
     assert main(["init", str(tmp_path / "file"), *force]) == 2
     assert "is a file" in capsys.readouterr().err
@@ -78,7 +80,7 @@ def test_a_failure_halfway_leaves_nothing_and_names_the_file(
 ) -> None:
     folder = tmp_path / "mine"
     (folder / "models" / "iris" / "v2").mkdir(parents=True)
-    (folder / "models" / "iris" / "v1").touch()  # where a folder has to be
+    (folder / "models" / "iris" / "v1").touch()  # a file where a folder must be
     assert main(["init", str(folder), "--force"]) == 1
     assert f"{folder}/models/iris/v1" in capsys.readouterr().err
     assert files_of(folder) == {"models/iris/v1"}
@@ -96,7 +98,7 @@ sys.exit(code)
 """
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "mine")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""`turnout invoke` against a server that runs, and where none does."""
+"""`turnout invoke` with a running server, and without one."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_example_is_chosen_by_its_name(base: list[str], capsys: pytest.Captur
 def test_a_version_without_examples_gets_a_request_from_its_signature(
     base: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["invoke", "echo", *base]) == 0  # dev serves the newest
+    assert main(["invoke", "echo", *base]) == 0  # dev serves the newest version
     out = capsys.readouterr().out
     assert f"{TABLE}0.5, 0.5, 0.5, 0.5\n" in out
     assert out.endswith("generated from the signature of echo v2: its values are arbitrary.\n")
@@ -62,7 +62,7 @@ def test_the_local_key_of_a_stage_is_found(base: list[str], capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("by", ["option", "environment"])
-def test_a_wrong_key_is_1_with_the_remedy(
+def test_a_wrong_key_exits_with_1_and_the_remedy(
     by: str, base: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by == "environment":
@@ -76,7 +76,7 @@ def test_a_wrong_key_is_1_with_the_remedy(
 
 
 @pytest.mark.parametrize("form", ["text", "file", "stdin"])
-def test_data_is_sent_as_it_is(
+def test_data_is_sent_unchanged(
     form: str, base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = '{"inputs": {"x": [[7, 8, 9, 10]]}}'
@@ -94,28 +94,30 @@ def test_data_needs_no_manifest(base: list[str], tmp_path: Path, monkeypatch: py
     assert main(["invoke", "echo", "v1", "-d", '{"instances": [[1, 2, 3, 4]]}', *base[:2]]) == 0
 
 
-def test_json_is_the_body_as_it_came(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_prints_the_body_unchanged(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invoke", "echo", "v1", "--json", *base]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["outputs"][0]["data"] == [1, 1, 1, 1]
     assert err == ""
 
 
-def test_an_answer_with_an_error_is_1(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_response_exits_with_1(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invoke", "echo", "v1", "-d", "{", *base]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("turnout: HTTP 400 INVALID_JSON: ")
 
 
-def test_an_error_as_json_is_the_body_and_1(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_response_as_json_prints_the_body_and_exits_with_1(
+    base: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["invoke", "echo", "v1", "-d", "{", "--json", *base]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["code"] == "INVALID_JSON"
     assert "INVALID_JSON" in err
 
 
-def test_an_answer_that_is_not_as_expected_is_1_and_reports_the_difference(
+def test_an_unexpected_answer_exits_with_1_and_reports_the_difference(
     base: list[str], server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_project(tmp_path / "other")
@@ -130,7 +132,7 @@ def test_an_answer_that_is_not_as_expected_is_1_and_reports_the_difference(
     )
 
 
-def test_another_version_s_answer_is_not_compared(
+def test_the_answer_of_another_version_is_not_compared(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_project(tmp_path / "other")
@@ -154,16 +156,18 @@ def test_another_version_s_answer_is_not_compared(
         (["echo", "v1", "--url", "localhost:8080"], "localhost:8080 is not an address"),
     ],
 )
-def test_bad_input_is_2(arguments: list[str], sentence: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_exits_with_2(
+    arguments: list[str], sentence: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["invoke", *arguments, "--manifest", str(project)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert sentence in err
 
 
-def test_no_server_is_1_with_the_remedy(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_server_exits_with_1_and_the_remedy(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # taken, and nothing listens
+        closed.bind(("127.0.0.1", 0))  # the port is taken, and nothing listens
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         assert main(["invoke", "echo", "v1", "--url", url, "--manifest", str(project)]) == 1
     assert capsys.readouterr().err == (
@@ -171,7 +175,7 @@ def test_no_server_is_1_with_the_remedy(project: Path, capsys: pytest.CaptureFix
     )
 
 
-def test_a_version_that_lies_elsewhere_needs_data(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_stored_elsewhere_needs_data(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = project / "models.yaml"
     remote = f"v2: {{artifact: 's3://bucket/model.onnx', sha256: {'ab' * 32}}}"
     path.write_text(path.read_text().replace("v2: {artifact: models/echo/v2/model.onnx}", remote))

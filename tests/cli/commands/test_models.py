@@ -13,7 +13,7 @@ from turnout.protocol.tensors.datatypes import TensorSpec
 V1, V2 = Version("m", "v1", "a"), Version("m", "v2", "b")
 
 
-def test_the_table_reports_tensors_digest_and_stages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_tensors_digest_and_stages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "-m", str(project)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["MODEL", "VERSION", "SIZE", "DIGEST", "SERVED", "BY", "TENSORS"]
@@ -32,7 +32,7 @@ def test_models_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert first["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4], "dimension_names": ["batch", None]}]
 
 
-def test_an_artifact_that_lies_elsewhere_is_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_artifact_stored_elsewhere_is_listed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = project / "models.yaml"
     remote = f"v2: {{artifact: 's3://bucket/model.onnx', sha256: {'ab' * 32}}}"
     path.write_text(path.read_text().replace("v2: {artifact: models/echo/v2/model.onnx}", remote))
@@ -67,7 +67,7 @@ def test_the_source_of_a_version_is_listed_without_secrets(project: Path, capsys
 
 
 def add_graph(project: Path, graph: str) -> None:
-    """One more model, `twice`, that is a graph."""
+    """Add another model, `twice`, that is a graph."""
     path = project / "models.yaml"
     path.write_text(path.read_text().replace("stages:", f"  twice: {{graph: {graph}}}\nstages:"))
 
@@ -85,7 +85,7 @@ def test_a_graph_is_listed_with_its_tensors(project: Path, capsys: pytest.Captur
     assert [tensor["name"] for tensor in (*reported["inputs"], *reported["outputs"])] == ["given", "y"]
 
 
-def test_what_does_not_fit_in_a_graph_is_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mismatches_in_a_graph_are_described(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_graph(project, "{sequence: [{model: echo, version: v1}, {model: echo, version: v1}]}")
     assert main(["models", "-m", str(project)]) == 2
     assert "models.twice.graph.sequence.1: the step before does not return `x`" in capsys.readouterr().err
@@ -101,7 +101,7 @@ def test_what_does_not_fit_in_a_graph_is_described(project: Path, capsys: pytest
         (TensorSpec("x", "BYTES", None, required=False), "x? BYTES [...]"),
     ],
 )
-def test_a_tensor_is_name_datatype_shape(tensor: TensorSpec, text: str) -> None:
+def test_a_tensor_is_shown_as_name_datatype_shape(tensor: TensorSpec, text: str) -> None:
     assert tensor_text(tensor) == text
 
 
@@ -118,6 +118,6 @@ def test_a_tensor_is_name_datatype_shape(tensor: TensorSpec, text: str) -> None:
         (Stage("s", {}, {"m": {"v1": 50.0, "v2": 50.0}}, Canary(10, {"m": "v2"})), (["s 45%"], ["s 55%"])),
     ],
 )
-def test_a_share_of_a_stage_is_reported_in_percent(stage: Stage, expected: tuple[list[str], list[str]]) -> None:
+def test_a_share_of_a_stage_is_shown_in_percent(stage: Stage, expected: tuple[list[str], list[str]]) -> None:
     manifest = Manifest("p", (Model("m", (V1, V2)),), (stage,), Path("models.yaml"), "models.yaml", {})
     assert (served_by(manifest, V1), served_by(manifest, V2)) == expected

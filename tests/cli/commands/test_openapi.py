@@ -18,7 +18,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict,
     return json.loads(out), err
 
 
-def test_the_first_stage_s_document_is_printed_and_the_others_are_named(
+def test_the_document_of_the_first_stage_is_printed_and_the_others_are_named(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reported, err = document(capsys, "-m", str(project))
@@ -28,7 +28,7 @@ def test_the_first_stage_s_document_is_printed_and_the_others_are_named(
 
 
 @pytest.mark.parametrize("choice", [("--stage", "prod"), ("--api", "shop-local_api_key")])
-def test_a_stage_or_an_api_chooses_the_document(
+def test_a_stage_or_an_api_selects_the_document(
     choice: tuple[str, str], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reported, err = document(capsys, "-m", str(project), *choice)
@@ -39,7 +39,7 @@ def test_a_stage_or_an_api_chooses_the_document(
 @pytest.mark.parametrize(
     ("region", "partition"), [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
 )
-def test_region_and_account_stand_in_the_integrations(
+def test_region_and_account_are_part_of_the_integrations(
     region: str, partition: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reported, _ = document(capsys, "-m", str(project), "--region", region, "--account", "111122223333", "--stack", "eu")
@@ -48,7 +48,7 @@ def test_region_and_account_stand_in_the_integrations(
     assert f"arn:{partition}:lambda:{region}:111122223333:function:shop-eu_echo_v1" in uri
 
 
-def test_the_document_shows_the_version_s_own_example(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_contains_the_example_of_the_version(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reported, _ = document(capsys, "-m", str(project))
     assert '"data": [1, 1, 1, 1]' in json.dumps(reported["paths"][PATH])
 
@@ -70,7 +70,7 @@ def test_an_unknown_name_lists_the_known_ones(
     assert sentence in err
 
 
-def test_a_document_too_large_for_aws_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_document_too_large_for_aws_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = [value(f"weight_{number:090}", "FP32", [1]) for number in range(5000)]
     nodes = [helper.make_node("Identity", [weights[0].name], ["y"])]
     write_graph(tmp_path / "wide.onnx", nodes, weights, [value("y", "FP32", [1])])

@@ -16,7 +16,7 @@ def make_plan(*quotas: Quota, notes: tuple[Note, ...] = ()) -> Plan:
     return Plan("shop", "local", (), (), (), (), quotas, notes)
 
 
-def test_the_plan_reports_stages_functions_routes_packages_and_quotas(
+def test_the_plan_shows_stages_functions_routes_packages_and_quotas(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", "-m", str(project), "--stack", "eu"]) == 0
@@ -25,12 +25,12 @@ def test_the_plan_reports_stages_functions_routes_packages_and_quotas(
     assert err == ""
     assert out.startswith("shop, stack eu: 3 functions, 24 routes in 2 APIs, 2 stages.\n")
     assert "Stage prod: API shop-eu_api_key; auth api_key; throttle 100/s, burst 200; canary 10%" in out
-    assert ["echo", "v1", "v2"] in rows  # the variable, what the baseline sees, what the canary sees
+    assert ["echo", "v1", "v2"] in rows  # the variable, the baseline's value, the canary's value
     assert ["POST", "/models/echo/inference", "inference", "shop-eu_echo_${stageVariables.echo}", "29", "s"] in rows
     assert (
         "Open Inference Protocol: proxy, 18 of 300 resources per API. Alternatives: 26 with direct and 14 with" in out
     )
-    assert out.count("/models/echo/v1/inference") == 1  # two APIs, the same routes
+    assert out.count("/models/echo/v1/inference") == 1  # two APIs with the same routes
     assert ["Routes", "(12)", "of", "shop-eu_none", "and", "shop-eu_api_key"] in rows
     assert any(entry[:2] == ["shop-eu_echo_v1", "arm64"] for entry in rows)
     assert any(entry[:2] == ["stage", "variables"] and "/" in entry for entry in rows)
@@ -46,7 +46,7 @@ def test_the_plan_as_json(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-def test_plan_over_its_budget_is_refused_by_plan_and_by_validate(
+def test_a_plan_over_its_budget_is_rejected_by_plan_and_validate(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = project / "models.yaml"
@@ -63,7 +63,7 @@ def test_plan_over_its_budget_is_refused_by_plan_and_by_validate(
         assert main([command, "-m", str(project)]) == 0
 
 
-def test_plan_compares_its_cost_with_what_is_deployed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_compares_its_cost_with_the_deployed_cost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = project / "outputs.json"
     outputs.write_text(json.dumps({"costs": {"month": 4.2, "million_calls": {"echo v1": 4.27, "gone v1": 9}}}))
     assert main(["plan", "-m", str(project), "--outputs", str(outputs)]) == 0
@@ -86,7 +86,7 @@ def test_plan_compares_its_cost_with_what_is_deployed(project: Path, capsys: pyt
     assert "Unknown: an older version of Turnout deployed the stack." in capsys.readouterr().out
 
 
-def test_the_plan_says_what_it_costs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_shows_its_cost(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = project / "models.yaml"
     manifest.write_text(f"prices: {{alarm_month: 1}}\n{manifest.read_text()}")
     assert main(["plan", "-m", str(project), "--call-ms", "100"]) == 0
@@ -116,7 +116,7 @@ def test_the_plan_says_what_it_costs(project: Path, capsys: pytest.CaptureFixtur
         ("7", "mapping"),
     ],
 )
-def test_prices_that_are_none_are_refused(
+def test_invalid_prices_are_rejected(
     prices: str, sentence: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = project / "models.yaml"
@@ -127,7 +127,7 @@ def test_prices_that_are_none_are_refused(
     assert sentence in err
 
 
-def test_notes_close_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_end_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     say_plan(make_plan(notes=(Note("models.a", "comes later"), Note("", "all of it"))))
     assert capsys.readouterr().out.endswith("\nNotes\nmodels.a: comes later\nall of it\n")
 
@@ -140,9 +140,11 @@ def test_the_first_line_warns_of_the_fullest_quota() -> None:
     assert summary_of(make_plan(over, near)).endswith("Over its quota: timeout of f, 900 / 29 s (3103%).")
 
 
-def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_nearly_full(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     quotas = [Quota("name", subject, used, 10) for subject, used in (("a", 1), ("b", 9), ("c", 8), ("d", 2))]
-    say_plan(make_plan(*quotas, *(Quota("stages", "e", 2, 10) for _ in range(2))))  # two APIs with equal rows
+    say_plan(make_plan(*quotas, *(Quota("stages", "e", 2, 10) for _ in range(2))))  # two APIs with equal entries
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert rows[rows.index(["QUOTA", "OF"]) + 1 :] == [["name", "b"], ["name", "c"], ["stages", "e"]]
 
@@ -157,7 +159,7 @@ def test_a_quota_is_shown_where_it_is_fullest_and_wherever_it_is_near(capsys: py
         (Quota("n", "s", 0, 0), "0 / 0", 0.0),
     ],
 )
-def test_a_quota_is_reported_in_its_unit(quota: Quota, text: str, share: float) -> None:
+def test_a_quota_is_shown_in_its_unit(quota: Quota, text: str, share: float) -> None:
     assert amounts_of(quota) == text
     assert quota.share == pytest.approx(share)
 
@@ -165,18 +167,18 @@ def test_a_quota_is_reported_in_its_unit(quota: Quota, text: str, share: float) 
 @pytest.mark.parametrize(
     ("share", "filled"), [(0.0, 0), (0.001, 1), (0.05, 1), (0.5, 10), (0.99, 20), (1.0, 20), (7.0, 20)]
 )
-def test_any_use_fills_a_block_and_the_bar_ends(share: float, filled: int) -> None:
+def test_any_use_fills_a_block_of_the_bar_and_the_bar_has_an_end(share: float, filled: int) -> None:
     assert bar_of(share) == "#" * filled + "." * (20 - filled)
 
 
 @pytest.mark.parametrize(
     ("warm", "text"), [(Warm(), "-"), (Warm(provisioned=2), "provisioned 2"), (Warm(snap_start=True), "snap_start")]
 )
-def test_warm_is_reported_as_in_the_manifest(warm: Warm, text: str) -> None:
+def test_warm_is_shown_as_in_the_manifest(warm: Warm, text: str) -> None:
     assert warm_text(Function("f", "model", "m", "v1", "p", Settings(warm=warm))) == text
 
 
-def test_cold_starts_follow_the_plan_when_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cold_starts_follow_the_plan_on_request(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", str(project), "--cold-start"]) == 0
     lines = capsys.readouterr().out.splitlines()
     table = [line.split() for line in lines[lines.index("Cold starts, milliseconds on this machine") + 2 :]]
@@ -192,7 +194,7 @@ def test_a_version_that_does_not_start_is_reported(project: Path, capsys: pytest
     assert "does not start: " in capsys.readouterr().err
 
 
-def test_command_prints_the_policy_with_what_the_stacks_file_asks_for(
+def test_command_prints_the_policy_for_the_settings_of_the_stack_file(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "Pulumi.prod.yaml").write_text(

@@ -1,4 +1,4 @@
-"""`turnout remove`: what is in use stays; what is not goes, with its files where that is asked for."""
+"""`turnout remove`: versions in use stay; others are removed, with their files on request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def files(folder: Path) -> set[str]:
     return {name for name in result if not name.startswith(".turnout")}
 
 
-def test_a_version_goes_and_everything_else_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_is_removed_and_everything_else_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = write(tmp_path)
     there = files(tmp_path)
     assert main(["remove", "echo", "v1", "-m", str(tmp_path)]) == 0
@@ -66,7 +66,7 @@ def test_a_version_goes_and_everything_else_stays(tmp_path: Path, capsys: pytest
     assert main(["validate", "-m", str(tmp_path)]) == 0
 
 
-def test_files_go_too_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_removed_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path)
     there = files(tmp_path)
     assert main(["remove", "echo", "v1", "--delete-files", "-m", str(tmp_path)]) == 0
@@ -76,17 +76,17 @@ def test_files_go_too_where_that_is_asked_for(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "models/echo/v2").is_dir()
 
 
-def test_files_of_another_version_and_of_strangers_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_other_versions_and_unknown_files_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path)
     (tmp_path / "models/echo/v2/notes.md").write_text("")
     there = files(tmp_path)
     assert main(["remove", "echo", "v2", "--delete-files", "-m", str(tmp_path)]) == 0
-    # v3 has the artifact, so the folder is not v2's own.
+    # v3 has the artifact, so the folder does not belong to v2 alone.
     assert there - files(tmp_path) == {"models/echo/v2/transform.py"}
     assert "models/echo/v2 still contains helper.py, model.onnx, notes.md.\n" in capsys.readouterr().out
 
 
-def test_what_is_packaged_with_a_transform_goes_with_it(tmp_path: Path) -> None:
+def test_files_packaged_with_a_transform_are_removed_with_it(tmp_path: Path) -> None:
     write(tmp_path)
     there = files(tmp_path)
     assert main(["remove", "echo", "v3", "--delete-files", "-m", str(tmp_path)]) == 0
@@ -97,7 +97,7 @@ def test_what_is_packaged_with_a_transform_goes_with_it(tmp_path: Path) -> None:
     assert not (tmp_path / "models/echo/v2").exists()
 
 
-def test_a_link_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_a_symlink_is_removed_and_its_target_stays(tmp_path: Path) -> None:
     project = tmp_path / "project"
     write(project)
     elsewhere = write_identity(tmp_path / "elsewhere" / "model.onnx")
@@ -141,7 +141,7 @@ CANARY = "{serve: {echo: v4}, canary: {percent: 0, serve: {echo: v1}}}"
     ],
 )
 @pytest.mark.parametrize("option", ["--keep-files", "--delete-files"])
-def test_a_version_in_use_is_refused_with_its_place(
+def test_a_version_in_use_is_rejected_with_its_place(
     version: str,
     fields: dict[str, str],
     use: str,
@@ -160,7 +160,7 @@ def test_a_version_in_use_is_refused_with_its_place(
     assert files(tmp_path) == there
 
 
-def test_all_uses_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_uses_are_reported_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graph = "flow: {graph: {model: echo, version: v1}}"
     write(tmp_path, routing="{fallback: v1}", graph=graph, stage="{serve: {echo: v1}}")
     assert main(["remove", "echo", "v1", "-m", str(tmp_path)]) == 2
@@ -175,7 +175,7 @@ def test_all_uses_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["flow", "v1"], "flow is a graph and has no versions."),
     ],
 )
-def test_a_name_that_is_not_known_is_2(
+def test_an_unknown_name_exits_with_2(
     arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, graph="flow: {graph: {model: echo}}")
@@ -195,7 +195,9 @@ def test_an_edit_saved_meanwhile_is_kept(tmp_path: Path) -> None:
     assert files(tmp_path) == there
 
 
-def test_a_way_back_that_is_lost_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_promotion_that_can_no_longer_be_undone_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path)
     log = RolloutLog(tmp_path)
     log.begin(Rollout("T", "ana", "prod", "promote", {"echo": "v1"}, {"echo": "v4"}, 100))

@@ -1,4 +1,4 @@
-"""`turnout serve --capture`, then `turnout replay`, over two versions that disagree about a known share."""
+"""`turnout serve --capture`, then `turnout replay`, with two versions that disagree about a known share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def capture(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what was captured: whatever a test sends is captured too."""
+    """A copy of the captured requests, because everything that a test sends is captured, too."""
     with server.client() as client:
         for number in range(REQUESTS):
             level = -1.0 if number < NEGATIVE else 1.0
@@ -91,7 +91,7 @@ def test_one_version_is_compared_with_the_one_that_answered(
 
 
 @pytest.mark.parametrize(("floor", "code"), [("0.75", 0), ("0.76", 1)])
-def test_a_floor_is_a_gate(
+def test_a_floor_fails_the_command_below_it(
     floor: str, code: int, base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", str(capture), "--against", "level/v2", "--fail-under", floor, *base]) == code
@@ -99,7 +99,9 @@ def test_a_floor_is_a_gate(
     assert err == ("" if code == 0 else "turnout: 30 of 40 agree, at least 76% must.\n")
 
 
-def test_nothing_compared_is_no_pass(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_floor_fails_if_nothing_was_compared(
+    base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["replay", str(capture), "--against", "level/v1", "--fail-under", "0", *base]) == 1
     out, err = capsys.readouterr()
     assert "No request to level could be compared." in out
@@ -114,7 +116,7 @@ def test_a_report_is_written(
     page = report.read_text()
     assert "75.00% agree" in page
     assert f"<dd>{base[1]}</dd>" in page
-    assert "<dt>Stage</dt><dd>dev</dd>" in page  # the server's first one: its catalogue says so
+    assert "<dt>Stage</dt><dd>dev</dd>" in page  # the server's first stage, as its catalogue says
     assert sha256(capture.read_bytes()).hexdigest() in page
     for version in ("identity", "absolute"):
         digest = sha256((server.project / f"{version}.onnx").read_bytes()).hexdigest()[:12]
@@ -123,7 +125,7 @@ def test_a_report_is_written(
     assert f"Wrote {report}." in capsys.readouterr().err
 
 
-def test_a_report_of_a_gate_says_what_the_gate_says(base: list[str], capture: Path, tmp_path: Path) -> None:
+def test_a_report_with_a_floor_shows_the_result(base: list[str], capture: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     command = ["replay", str(capture), "--against", "level/v2", "--report", str(report), "--stage", "keyed", *base]
     assert main([*command, "--fail-under", "0.75"]) == 0
@@ -135,7 +137,7 @@ def test_a_report_of_a_gate_says_what_the_gate_says(base: list[str], capture: Pa
     assert "<dt>Stage</dt><dd>keyed</dd>" in page
 
 
-def test_json_names_where_the_replay_was_made(
+def test_json_names_the_place_of_the_replay(
     server: RunningServer, base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", str(capture), "--against", "level/v2", "--json", *base]) == 0
@@ -149,7 +151,7 @@ def test_json_names_where_the_replay_was_made(
     assert [side["digests"] for side in body["versions"]] == [{"v1": [digests[0]]}, {"v2": [digests[1]]}]
 
 
-def test_a_report_that_cannot_be_written_is_2(
+def test_an_unwritable_report_exits_with_2(
     base: list[str], capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "nowhere" / "report.html"
@@ -157,7 +159,7 @@ def test_a_report_that_cannot_be_written_is_2(
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_a_server_older_than_models_yaml_is_reported_as_one(
+def test_a_server_older_than_models_yaml_is_reported(
     server: RunningServer, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(server.project, tmp_path / "newer")
@@ -173,12 +175,12 @@ def test_a_server_older_than_models_yaml_is_reported_as_one(
     assert "the server runs an older models.yaml" in capsys.readouterr().err
 
 
-def test_a_stages_key_is_found(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_of_a_stage_is_found(base: list[str], capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(capture), "--against", "level/v2", "--stage", "keyed", *base]) == 0
     assert "75.00% agree" in capsys.readouterr().out
 
 
-def test_without_a_manifest_datatypes_decide(
+def test_without_a_manifest_datatypes_decide_the_comparison(
     server: RunningServer,
     capture: Path,
     tmp_path: Path,
@@ -211,7 +213,7 @@ def test_without_a_manifest_datatypes_decide(
         (["--against", "level/v2", "--manifest", "nowhere.yaml"], 1, "nowhere.yaml: No such file or directory"),
     ],
 )
-def test_what_cannot_be_done_is_reported_with_the_remedy(
+def test_impossible_replays_are_reported_with_the_remedy(
     arguments: list[str],
     code: int,
     sentence: str,
@@ -231,7 +233,7 @@ def test_what_cannot_be_done_is_reported_with_the_remedy(
         (None, "cannot read"),
     ],
 )
-def test_a_file_that_is_no_capture_is_2(
+def test_a_file_without_captures_exits_with_2(
     content: str | None, sentence: str, base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "capture.jsonl"

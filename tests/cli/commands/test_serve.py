@@ -1,4 +1,4 @@
-"""`turnout serve` where it cannot; where it can is e2e's to show."""
+"""`turnout serve` in cases where it cannot start; tests/e2e covers the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def serve(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
-def test_a_port_in_use_is_1_with_the_remedy(project: Path) -> None:
+def test_a_port_in_use_exits_with_1_and_the_remedy(project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = serve(project, "--port", str(port))
@@ -32,7 +32,7 @@ def test_a_port_in_use_is_1_with_the_remedy(project: Path) -> None:
     )
 
 
-def test_an_unknown_stage_is_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_stage_exits_with_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "-m", str(project), "--stage", "beta"]) == 2
     assert capsys.readouterr().err == "turnout: unknown stage 'beta'.\n    The stages are: dev, prod.\n"
 
@@ -47,7 +47,7 @@ def test_an_unknown_stage_is_2(project: Path, capsys: pytest.CaptureFixture[str]
         ("63MiB", "must be at least 64MB, got '63MiB'."),
     ],
 )
-def test_memory_that_is_no_amount_is_2(
+def test_an_invalid_amount_of_memory_exits_with_2(
     project: Path, capsys: pytest.CaptureFixture[str], amount: str, says: str
 ) -> None:
     assert main(["serve", "-m", str(project), "--max-memory", amount]) == 2
@@ -59,13 +59,13 @@ def test_amounts_of_memory() -> None:
     assert {text: parse_memory(text) for text in amounts} == amounts
 
 
-def test_an_address_of_another_machine_is_1(project: Path) -> None:
+def test_an_address_of_another_machine_exits_with_1(project: Path) -> None:
     done = serve(project, "--host", "192.0.2.1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "turnout: cannot listen on 192.0.2.1:0: Cannot assign requested address.\n"
 
 
-def test_a_capture_that_cannot_be_written_is_2(project: Path) -> None:
+def test_an_unwritable_capture_exits_with_2(project: Path) -> None:
     done = serve(project, "--capture", str(project))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"turnout: cannot capture to {project}: Is a directory.\n"

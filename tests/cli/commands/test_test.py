@@ -1,4 +1,4 @@
-"""`turnout test`: in process, isolated, and against a server that runs."""
+"""`turnout test`: in process, isolated, and against a running server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_all_examples_pass_in_this_process(project: Path, capsys: pytest.Capture
     assert err == ""
 
 
-def test_an_answer_that_differs_is_1_and_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_different_answer_exits_with_1_and_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_examples(project, *EXAMPLES, ODD)
     assert main(["test", "echo/v1", "-m", str(project)]) == 1
     out = capsys.readouterr().out
@@ -55,7 +55,7 @@ def test_an_answer_that_differs_is_1_and_named(project: Path, capsys: pytest.Cap
     assert "\x1b" not in out
 
 
-def test_json_has_every_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_contains_every_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_examples(project, *EXAMPLES, ODD)
     assert main(["test", "--json", "-m", str(project)]) == 1
     body = json.loads(capsys.readouterr().out)
@@ -72,7 +72,7 @@ def test_json_has_every_run(project: Path, capsys: pytest.CaptureFixture[str]) -
     ]
 
 
-def test_junit_has_every_run(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_junit_contains_every_run(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_examples(project, *EXAMPLES, ODD)
     path = tmp_path / "junit.xml"
     assert main(["test", "--junit", str(path), "-m", str(project)]) == 1
@@ -93,7 +93,7 @@ def test_junit_has_every_run(project: Path, tmp_path: Path, capsys: pytest.Captu
     assert "passed" in capsys.readouterr().out
 
 
-def test_a_junit_file_that_cannot_be_written_costs_nobody_the_table(
+def test_an_unwritable_junit_file_does_not_suppress_the_table(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["test", "--junit", str(tmp_path), "-m", str(project)]) == 2
@@ -102,7 +102,7 @@ def test_a_junit_file_that_cannot_be_written_costs_nobody_the_table(
     assert f"cannot write {tmp_path}: Is a directory." in err
 
 
-def test_a_version_that_fails_or_refuses_is_1(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_or_rejecting_version_exits_with_1(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entry = [value("x", "FP32", ["batch", 4])], [value("y", "FP32", ["batch", 4])]
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
     shape = helper.make_tensor("shape", 7, [2], [3, 7])  # no request has 21 values
@@ -113,7 +113,9 @@ def test_a_version_that_fails_or_refuses_is_1(project: Path, capsys: pytest.Capt
     assert "failed\n  HTTP " in capsys.readouterr().out
 
 
-def test_opening_a_version_is_not_part_of_its_timeout(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_opening_a_version_does_not_count_against_its_timeout(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     transform = project / "models" / "echo" / "v1" / "transform.py"
     transform.write_text("import time\ntime.sleep(1.2)\ndef preprocess(inputs):\n    return inputs\n")
     manifest = project / "models.yaml"
@@ -123,7 +125,7 @@ def test_opening_a_version_is_not_part_of_its_timeout(project: Path, capsys: pyt
     assert "2 of 2 examples passed" in capsys.readouterr().out
 
 
-def test_a_version_that_gives_no_answer_in_time_is_an_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_without_an_answer_in_time_is_an_error(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     transform = project / "models" / "echo" / "v1" / "transform.py"
     transform.write_text("import time\ndef preprocess(inputs):\n    time.sleep(3)\n    return inputs\n")
     manifest = project / "models.yaml"
@@ -147,21 +149,23 @@ def test_a_version_that_gives_no_answer_in_time_is_an_error(project: Path, capsy
         (["--junit", "/nowhere/junit.xml"], "cannot write /nowhere/junit.xml: No such file"),
     ],
 )
-def test_what_cannot_be_tested_is_2(
+def test_impossible_tests_exit_with_2(
     arguments: list[str], sentence: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["test", *arguments, "-m", str(project)]) == 2
     assert sentence in capsys.readouterr().err
 
 
-def test_a_project_without_examples_is_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_project_without_examples_exits_with_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = project / "models.yaml"
     manifest.write_text(manifest.read_text().replace(", examples: models/echo/v1/examples.json", ""))
     assert main(["test", "-m", str(project)]) == 2
     assert "models.yaml has nothing to test: no examples." in capsys.readouterr().err
 
 
-def test_a_server_is_asked_and_keeps_no_trace(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_sent_to_a_server_are_neither_counted_nor_captured(
+    server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = ["--url", f"http://127.0.0.1:{server.port}", "-m", str(server.project)]
     for stage in ([], ["--stage", "dev"], ["--stage", "prod"]):
         assert main(["test", "echo", *stage, *base]) == 0
@@ -172,7 +176,7 @@ def test_a_server_is_asked_and_keeps_no_trace(server: RunningServer, capsys: pyt
     assert (server.project / "capture.jsonl").read_bytes() == b""
 
 
-def test_a_server_older_than_models_yaml_is_reported_as_one(
+def test_a_server_older_than_models_yaml_is_reported(
     server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newer = write_project(tmp_path / "newer")
@@ -183,7 +187,9 @@ def test_a_server_older_than_models_yaml_is_reported_as_one(
     assert "the server runs an older models.yaml" in capsys.readouterr().out
 
 
-def test_a_servers_wrong_answer_is_1(server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_answer_of_a_server_exits_with_1(
+    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = write_project(tmp_path / "other")
     write_examples(other, ODD)
     write_graph(
@@ -198,13 +204,13 @@ def test_a_servers_wrong_answer_is_1(server: RunningServer, tmp_path: Path, caps
     assert "value 0: expected 9.0, got 1.0" in out
 
 
-def test_a_key_that_is_refused_is_1(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejected_key_exits_with_1(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["--url", f"http://127.0.0.1:{server.port}", "-m", str(server.project)]
     assert main(["test", "--stage", "prod", "--api-key", "wrong", *base]) == 1
     assert "HTTP 403: Forbidden" in capsys.readouterr().out
 
 
-def test_no_server_is_1_with_the_remedy(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_server_exits_with_1_and_the_remedy(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"

@@ -32,7 +32,7 @@ def keys_of(project: Path, consumer: str) -> tuple[str, ...]:
     return next(entry.keys for stage in stages for entry in stage.consumers if entry.name == consumer)
 
 
-def test_key_is_printed_once_and_only_its_digest_is_kept(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_is_printed_once_and_only_its_digest_is_stored(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key, said = run(capsys, "issue", "keyed", "app", "-m", str(keyed))
     key = key.strip()
     assert len(key) == 40
@@ -68,7 +68,7 @@ def test_rotation_keeps_the_old_key_until_it_is_retired(keyed: Path, capsys: pyt
     assert keys_of(keyed, "app") == ("k2", "k3")
 
 
-def test_names_that_are_not_there_are_refused(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_names_are_rejected(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (keyed / "models.yaml").read_text()
     for arguments, message in (
         (("rotate", "nowhere", "app"), "unknown stage 'nowhere'"),
@@ -82,7 +82,7 @@ def test_names_that_are_not_there_are_refused(keyed: Path, capsys: pytest.Captur
     assert (keyed / "models.yaml").read_text() == before
 
 
-def test_broken_file_of_keys_is_reported_with_its_remedy(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_key_file_is_reported_with_its_remedy(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (keyed / ".turnout").mkdir(exist_ok=True)
     (keyed / ".turnout" / "consumer_keys.json").write_text("{")
     said = run(capsys, "issue", "keyed", "app", "-m", str(keyed), code=2)[1]
@@ -90,6 +90,8 @@ def test_broken_file_of_keys_is_reported_with_its_remedy(keyed: Path, capsys: py
     assert "Delete it" in said
 
 
-def test_stages_key_is_still_printed_by_its_name_alone(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_of_a_stage_is_still_printed_by_stage_name_alone(
+    keyed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     short, _ = run(capsys, "keyed", "-m", str(keyed))
     assert short == run(capsys, "show", "keyed", "-m", str(keyed))[0]

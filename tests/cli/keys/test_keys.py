@@ -22,14 +22,16 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> s
     return captured.err if code else captured.out
 
 
-def test_a_stages_key_is_printed_alone_and_is_the_servers(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_of_a_stage_is_printed_alone_and_the_server_accepts_it(
+    keyed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = run(capsys, "keyed", "-m", str(keyed)).strip()
     assert json.loads((keyed / ".turnout" / "api_keys.json").read_text())["keyed"] == key
     assert key in run(capsys, "-m", str(keyed))
     assert json.loads(run(capsys, "-m", str(keyed), "--json"))["keyed"] == key
 
 
-def test_a_stage_that_has_no_key_is_refused(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_without_a_key_is_rejected(keyed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown stage 'nowhere'" in run(capsys, "nowhere", "-m", str(keyed), code=2)
     assert "stage dev does not require an API key" in run(capsys, "dev", "-m", str(keyed), code=2)
 

@@ -1,4 +1,4 @@
-"""`turnout requests` on a queue that no server works."""
+"""`turnout requests` on a queue that no server processes."""
 
 from __future__ import annotations
 
