@@ -32,6 +32,7 @@ SLOW = (
     "tests/console/test_kept_requests.py",
     "tests/console/test_runs.py",
     "tests/console/test_standalone.py",
+    "tests/console/test_logged_requests.py",
     "tests/conversion/test_add.py",
     "tests/conversion/test_converters.py",
     "tests/conversion/test_environments.py",
@@ -83,6 +84,7 @@ SLOW = (
     "tests/plan/test_properties.py",
     "tests/project/test_remote_artifacts.py",
     "tests/protocol/routing/test_choice.py",
+    "tests/soak/test_attacks.py",
 )
 """Folders and files whose tests have the mark `slow`, which `make check` leaves out."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.source_trees import parse_source
 from turnout.artifacts.onnx_file import ArtifactError
 from turnout.manifest.parser import parse_manifest
 from turnout.problems import TurnoutError
@@ -27,14 +28,14 @@ stages:
 
 def classes() -> Iterator[tuple[str, ast.ClassDef]]:
     for path in sorted((ROOT / "turnout").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        for node in ast.walk(parse_source(path)):
             if isinstance(node, ast.ClassDef):
                 yield path.name, node
 
 
 def calls_of(name: str) -> Iterator[tuple[str, ast.Call]]:
     for path in sorted((ROOT / "turnout").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        for node in ast.walk(parse_source(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
                 yield path.relative_to(ROOT / "turnout").as_posix(), node
 

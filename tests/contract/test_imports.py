@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.source_trees import parse_source
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("turnout", "model_lambdas", "router_lambda", "infra", "soak")
 
@@ -189,7 +191,7 @@ def _imports_of(name: str, path: Path) -> Iterator[Import]:
             guarded = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
             yield from walk(child, at_once=at_once and not inside, typing=typing or guarded)
 
-    yield from walk(ast.parse(path.read_bytes()), at_once=True, typing=False)
+    yield from walk(parse_source(path), at_once=True, typing=False)
 
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:
@@ -325,9 +327,7 @@ def test_every_room_has_a_docstring_about_its_purpose() -> None:
     missing = [
         name
         for name, path in modules().items()
-        if path.name == "__init__.py"
-        and "template" not in path.parts
-        and not ast.get_docstring(ast.parse(path.read_bytes()))
+        if path.name == "__init__.py" and "template" not in path.parts and not ast.get_docstring(parse_source(path))
     ]
     assert missing == []
 

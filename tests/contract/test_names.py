@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.source_trees import parse_source
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 SAME_THING = {
@@ -87,7 +89,7 @@ def test_names_describe_their_values() -> None:
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             place = path.relative_to(ROOT).as_posix()
-            for line, name in bound_names(ast.parse(path.read_bytes())):
+            for line, name in bound_names(parse_source(path)):
                 if word := catch_all_of(name, place):
                     offences.append(f"{place}:{line}: `{name}`. {CATCH_ALLS[word]}")
     assert offences == []
@@ -120,7 +122,7 @@ def test_public_class_names_are_unique() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for package in ("turnout", "infra", "model_lambdas", "router_lambda"):
         for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.parse(path.read_bytes()).body:
+            for node in parse_source(path).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].append(path.relative_to(ROOT).as_posix())
     assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in SAME_THING} == {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.source_trees import parse_source
 from tests.contract.test_imports import imports, modules, within
 from turnout.manifest.schema import manifest_schema
 from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES
@@ -85,7 +86,7 @@ def test_no_other_code_names_a_runtime() -> None:
         f"{module}:{line}: {word}"
         for module, path in modules().items()
         if not within(module, *OWN) and "template" not in path.parts
-        for line, word in _words(ast.parse(path.read_bytes()))
+        for line, word in _words(parse_source(path))
         if any(name in word.lower() for name in names) and not word.startswith("turnout.artifacts.onnx")
     ]
     assert results == []

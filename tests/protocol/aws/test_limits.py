@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.source_trees import parse_source
 from turnout.protocol.aws import limits
 
 REPOSITORY = Path(limits.__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def test_no_other_module_spells_a_limit() -> None:
         for folder in SOURCES
         for path in sorted((REPOSITORY / folder).rglob("*.py"))
         if path != Path(limits.__file__).resolve()
-        for where in respelled(ast.parse(path.read_text()), path.relative_to(REPOSITORY).as_posix())
+        for where in respelled(parse_source(path), path.relative_to(REPOSITORY).as_posix())
     ]
     assert results == []
 

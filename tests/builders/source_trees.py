@@ -1,0 +1,13 @@
+"""Syntax trees of the project's own files, each parsed once for all tests of a process."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def parse_source(path: Path) -> ast.Module:
+    """The syntax tree of a Python file; callers only read it."""
+    return ast.parse(path.read_bytes())
