@@ -265,7 +265,7 @@ BODY_TOO_LARGE = b"HTTP content length exceeded 10485760 bytes."
 @pytest.mark.parametrize(
     ("megabytes", "expected"), [(6.5, EVENT_TOO_LARGE), (9.5, EVENT_TOO_LARGE), (10.5, BODY_TOO_LARGE)]
 )
-def test_a_body_too_large_is_a_413(sample: RunningServer, megabytes: float, expected: bytes) -> None:
+def test_a_body_that_is_too_large_gets_a_413(sample: RunningServer, megabytes: float, expected: bytes) -> None:
     body = b'{"inputs": {"measurements": [' + b" " * int(megabytes * 2**20) + b"[1, 2, 3, 4]]}}"
     answer = sample.post(PATH, body)
     assert (answer.status, answer.body) == (413, expected)
@@ -273,8 +273,8 @@ def test_a_body_too_large_is_a_413(sample: RunningServer, megabytes: float, expe
         check_good(client)
 
 
-def test_an_answer_too_large_is_a_413_that_says_so(variants: RunningServer) -> None:
-    # 2.8 MB of binary come back as 7 MB of JSON.
+def test_an_answer_that_is_too_large_gets_a_413_that_says_so(variants: RunningServer) -> None:
+    # 2.8 MB of binary become 7 MB of JSON.
     values = np.sqrt(np.arange(700_000, dtype="<f4")).tobytes()
     described = {"name": "x", "shape": [175_000, 4], "datatype": "FP32"}
     head = orjson.dumps({"inputs": [{**described, "parameters": {"binary_data_size": len(values)}}]})
@@ -320,28 +320,28 @@ def check_never_ours(client: Client, answer: Answer) -> None:
 
 @SETTINGS
 @given(body=st.binary(max_size=200))
-def test_no_bytes_break_the_server(sample: RunningServer, body: bytes) -> None:
+def test_arbitrary_bytes_do_not_break_the_server(sample: RunningServer, body: bytes) -> None:
     with sample.client() as client:
         check_never_ours(client, client.post(PATH, body))
 
 
 @SETTINGS
 @given(key=st.sampled_from([*ROW, "parameters", "extra"]), value=JSON)
-def test_no_value_in_an_input_breaks_the_server(sample: RunningServer, key: str, value: Any) -> None:
+def test_arbitrary_input_values_do_not_break_the_server(sample: RunningServer, key: str, value: Any) -> None:
     with sample.client() as client:
         check_never_ours(client, client.post(PATH, request_with(**{key: value})))
 
 
 @SETTINGS
 @given(key=st.sampled_from(["inputs", "outputs", "instances", "id", "parameters", "extra"]), value=JSON)
-def test_no_value_in_a_request_breaks_the_server(sample: RunningServer, key: str, value: Any) -> None:
+def test_arbitrary_request_values_do_not_break_the_server(sample: RunningServer, key: str, value: Any) -> None:
     with sample.client() as client:
         check_never_ours(client, client.post(PATH, {**GOOD, key: value}))
 
 
 @SETTINGS
 @given(value=JSON)
-def test_no_short_form_breaks_the_server(sample: RunningServer, value: Any) -> None:
+def test_arbitrary_short_forms_do_not_break_the_server(sample: RunningServer, value: Any) -> None:
     with sample.client() as client:
         check_never_ours(client, client.post(PATH, {"instances": value}))
         check_never_ours(client, client.post(PATH, {"inputs": {"measurements": value}}))
@@ -354,7 +354,7 @@ def test_no_short_form_breaks_the_server(sample: RunningServer, value: Any) -> N
     length=st.integers(-1, 300).map(str) | st.none() | st.text("0123456789-+. abc", max_size=6),
     cut=st.integers(0, 120),
 )
-def test_no_binary_request_breaks_the_server(
+def test_arbitrary_binary_requests_do_not_break_the_server(
     sample: RunningServer, tail: bytes, size: Any, length: str | None, cut: int
 ) -> None:
     body, said = binary(size=size, tail=tail, length=length)
@@ -370,7 +370,7 @@ def test_no_binary_request_breaks_the_server(
     name=st.sampled_from(["content-type", "accept", "inference-header-content-length", "content-encoding", "x-odd"]),
     value=st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f"), max_size=40),
 )
-def test_no_header_breaks_the_server(sample: RunningServer, name: str, value: str) -> None:
+def test_arbitrary_headers_do_not_break_the_server(sample: RunningServer, name: str, value: str) -> None:
     headers = {"content-type": "application/json", name: value.encode("latin-1").decode("latin-1")}
     with sample.client() as client:
         check_never_ours(client, client.request("POST", PATH, orjson.dumps(GOOD), headers))
@@ -378,7 +378,7 @@ def test_no_header_breaks_the_server(sample: RunningServer, name: str, value: st
 
 @SETTINGS
 @given(path=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60), query=st.binary(max_size=10))
-def test_no_path_breaks_the_server(sample: RunningServer, path: str, query: bytes) -> None:
+def test_arbitrary_paths_do_not_break_the_server(sample: RunningServer, path: str, query: bytes) -> None:
     with sample.client() as client:
         answer = client.request("POST", f"/{path}?{query.hex()}", b"{}")
         assert answer.status < 500

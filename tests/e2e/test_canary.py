@@ -1,4 +1,4 @@
-"""`turnout canary` against `turnout serve`: the same commands, boto3 and traffic as against AWS."""
+"""`turnout canary` against `turnout serve`: the same commands, boto3 calls and traffic as against AWS."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def served(canary: Commands, stage: str, requests: int = 40) -> set[str]:
-    """The versions that answered so many requests."""
+    """Return the versions that answered this number of requests."""
     with canary.server.client() as client:
         answers = [client.post(f"/{stage}/models/echo/inference", BODY) for _ in range(requests)]
     return {answer.headers["x-turnout-version"] for answer in answers}
@@ -72,7 +72,7 @@ def canary(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> Command
     return Commands(server, capsys)
 
 
-def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) -> None:
+def test_a_canary_from_start_to_promotion_affects_every_later_request(canary: Commands) -> None:
     before = canary.text()
     models = ("--model", "echo", "--to", "v2", "--model", "mute", "--to", "v2")
     said = canary("start", "life", *models, "--percent", "100", *canary.now)
@@ -94,7 +94,7 @@ def test_a_canary_lives_and_every_request_from_now_on_sees_it(canary: Commands) 
     assert rows[0]["from"] == {"echo": "v1", "mute": "v1"}
 
 
-def test_models_of_several_teams_share_a_canary_and_end_by_themselves(canary: Commands) -> None:
+def test_models_of_several_teams_share_a_canary_and_end_separately(canary: Commands) -> None:
     before = canary.text()
     canary("start", "teams", "--model", "echo", "--to", "v2", "--percent", "100", *canary.now)
     said = canary("start", "teams", "--model", "mute", "--to", "v2", *canary.now)
@@ -113,14 +113,14 @@ def test_models_of_several_teams_share_a_canary_and_end_by_themselves(canary: Co
     assert canary.text() == before
 
 
-def test_a_canary_without_traffic_is_left(canary: Commands) -> None:
+def test_a_canary_without_traffic_keeps_its_share(canary: Commands) -> None:
     canary("start", "quiet", "--model", "echo", "--to", "v2", *canary.now)
     said = canary("run", "quiet", *canary.endpoint, code=1)
     assert "Stopped at 10%: inconclusive. errors: no requests" in said
     assert canary.status("quiet")["canary"]["percent"] == 10
 
 
-def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> None:
+def test_every_inconsistency_is_named(canary: Commands, tmp_path: Path) -> None:
     canary("start", "drift", "--model", "echo", "--to", "v2")
     assert "a canary in the manifest, but none in the live stage" in canary.status("drift")["warnings"]
     refused = canary("promote", "drift", *canary.now, code=2)
@@ -138,14 +138,14 @@ def test_each_thing_out_of_step_is_named(canary: Commands, tmp_path: Path) -> No
     assert canary.status("drift")["warnings"] == []
 
 
-def test_a_stage_that_cannot_be_reached_is_mended_later(canary: Commands) -> None:
+def test_an_unreachable_stage_is_mended_later(canary: Commands) -> None:
     said = canary(
         "start", "cut", "--model", "echo", "--to", "v2", "--now", "--endpoint-url", "http://127.0.0.1:9", code=1
     )
     assert "http://127.0.0.1:9 cannot be reached" in said
     assert (
         canary("mend") == "Nothing to finish: no command was interrupted.\n"
-    )  # the stage is asked before anything is begun
+    )  # the stage is queried before anything is started
 
 
 KILLED = """
@@ -157,7 +157,7 @@ main(sys.argv[1:])
 """
 
 
-def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: RunningServer) -> None:
+def test_a_killed_command_is_reported_and_mended(canary: Commands, server: RunningServer) -> None:
     arguments = ["canary", "start", "cut", "--model", "echo", "--to", "v2", "--percent", "100", "--now"]
     command = [sys.executable, "-c", KILLED, *arguments, *canary.endpoint, "-m", str(server.project)]
     assert subprocess.run(command, check=False, timeout=PATIENCE_S).returncode == -signal.SIGKILL
@@ -172,13 +172,13 @@ def test_a_command_that_is_killed_is_seen_and_mended(canary: Commands, server: R
 
 
 def shares(canary: Commands, stage: str) -> set[tuple[str, str]]:
-    """Version and `x-turnout-canary` of 40 answers."""
+    """Return the version and `x-turnout-canary` of 40 answers."""
     with canary.server.client() as client:
         answers = [client.post(f"/{stage}/models/echo/inference", BODY) for _ in range(40)]
     return {(answer.headers["x-turnout-version"], answer.headers["x-turnout-canary"]) for answer in answers}
 
 
-def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_nothing_behind(
+def test_canary_made_with_aws_tools_is_marked_and_its_promotion_by_copies_leaves_nothing_behind(
     canary: Commands, server: RunningServer
 ) -> None:
     stage = "boto3"
@@ -188,12 +188,12 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
         def update(*operations: Operation) -> None:
             client.update_stage(restApiId=api, stageName=stage, patchOperations=list(operations))
 
-        # Overrides alone, as somebody makes them who does not know Turnout.
+        # Only overrides, as set by a user who does not know Turnout.
         update(replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/echo", "v2"))
         assert shares(canary, stage) == {("v2", "true")}
         update(removing("/canarySettings"))
 
-        # Ours, promoted by AWS's documented copies.
+        # Turnout's canary, promoted by AWS's documented copies.
         canary("start", stage, "--model", "echo", "--to", "v2", "--percent", "100", *canary.now)
         assert shares(canary, stage) == {("v2", "true")}
         update(replacing(PERCENT, "0.0"), *COPIES)
@@ -201,7 +201,7 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
         assert client.get_stage(restApiId=api, stageName=stage)["variables"]["canary"] == "true"
     assert shares(canary, stage) == {("v2", "false")}
 
-    # Status names it, mend repairs it, and the next canary starts.
+    # Status names the difference, mend repairs it, and the next canary starts.
     assert any("marks every answer as the canary's" in warning for warning in canary.status(stage)["warnings"])
     assert "say where it is served" in canary("mend", stage, code=2)
     assert "Reset the stage variable `canary` of boto3 at http" in canary("mend", stage, *canary.endpoint)
@@ -212,7 +212,7 @@ def test_canary_of_awss_own_tools_is_marked_and_its_promotion_by_copies_leaves_n
     assert canary.status(stage)["warnings"] == []
 
 
-def test_canary_starts_on_a_stage_whose_marker_a_copy_left(canary: Commands, server: RunningServer) -> None:
+def test_canary_starts_on_a_stage_with_a_marker_left_by_a_copy(canary: Commands, server: RunningServer) -> None:
     stage = "marked"
     with aws_client("apigateway", server.port) as client:
         (api,) = [item["id"] for item in client.get_rest_apis()["items"]]
@@ -226,7 +226,7 @@ def test_canary_starts_on_a_stage_whose_marker_a_copy_left(canary: Commands, ser
     assert canary.status(stage)["warnings"] == []
 
 
-def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, server: RunningServer) -> None:
+def test_ctrl_c_leaves_the_canary_and_a_second_run_continues(canary: Commands, server: RunningServer) -> None:
     canary("start", "stopped", "--model", "echo", "--to", "v2", *canary.now)
     arguments = ["canary", "run", "stopped", "--steps", "30,70", "--bake", "100s", *canary.endpoint]
     command = [sys.executable, "-m", "turnout.cli", *arguments, "-m", str(server.project)]
@@ -234,7 +234,7 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline(), process.stdout.readline()]  # the second one is of the first look
+            lines = [process.stdout.readline(), process.stdout.readline()]  # the second line is from the first check
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=PATIENCE_S)
         finally:
@@ -247,7 +247,7 @@ def test_ctrl_c_leaves_the_canary_and_a_second_run_goes_on(canary: Commands, ser
     assert canary("mend") == "Nothing to finish: no command was interrupted.\n"
 
 
-def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(canary: Commands) -> None:
+def test_a_promotion_is_undone_with_the_command_that_rollback_suggests(canary: Commands) -> None:
     before = canary.text()
     canary("start", "back", "--model", "echo", "--to", "v2", *canary.now)
     canary("promote", "back", *canary.now)
@@ -267,7 +267,7 @@ def test_a_promotion_is_returned_from_with_the_command_that_rollback_offers(cana
 
 
 @pytest.mark.parametrize("move", ["rollback", "promote", "set"])
-def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
+def test_a_run_ended_by_another_command_exits_with_1_as_its_help_says(
     move: str, canary: Commands, server: RunningServer
 ) -> None:
     stage = f"ended-{move}"
@@ -319,7 +319,7 @@ def test_a_run_that_another_command_ends_exits_with_1_as_its_help_says(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_work_is_refused_and_changes_nothing(
+def test_impossible_commands_are_rejected_and_change_nothing(
     canary: Commands, arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(canary.server.project)
@@ -328,7 +328,7 @@ def test_what_cannot_work_is_refused_and_changes_nothing(
     assert (canary.text(), canary("history", "--json")) == before
 
 
-def test_a_release_asks_for_what_it_needs(canary: Commands) -> None:
+def test_a_release_requires_its_prerequisites(canary: Commands) -> None:
     said = canary("start", "one", "--release", "--percent", "5")
     assert "`pulumi up` deploys the canary's code and routes." in said
     assert "(all)  as deployed  the new release" in canary("status", "one")

@@ -1,7 +1,8 @@
-"""Commands and runs of a canary, ended at random moments: done, not done, or mended; nothing lost or half-applied.
+"""Canary commands and runs that are killed at random moments: done, not done, or mended; nothing is lost or
+half-applied.
 
-The whole grid of moments is tests/canary/rollout/test_rollout.py's. Here are real processes, a real file system,
-`turnout serve` with two workers.
+tests/canary/rollout/test_rollout.py covers the whole grid of moments. This module uses real processes, a real file
+system, and `turnout serve` with two workers.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def canary(server: RunningServer, capsys: pytest.CaptureFixture[str]) -> Command
 
 @dataclass(frozen=True)
 class Moment:
-    """What is served once a command is done: versions of step and other, the canary's share and what it sees."""
+    """What is served after a command: versions of step and other, the canary's share and its version."""
 
     baseline: tuple[str, str]
     percent: float = 0.0
@@ -66,19 +67,19 @@ LIFE = (
     ("start killed --model step --to v1 --model other --to v1 --percent 5", Moment(("v2", "v2"), 5, BACK)),
     ("promote killed", Moment(("v1", "v1"))),
 )
-"""A canary's life, again and again: a command, and what is served after it."""
+"""The steps of a canary, repeated: a command, and what is served after it."""
 
 HALF_DONE = 2
 MOST_KILLS = 20
 
 
-def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
+def test_a_command_killed_at_any_moment_is_done_not_done_or_mended(
     canary: Commands, server: RunningServer, tmp_path: Path
 ) -> None:
-    """Commands killed at random moments of their effects, or as these begin, until two were caught half-done:
-    on a busy machine most moments miss, and one has to be enough.
+    """Commands are killed at random moments of their effects, or when these start, until two were caught half-done. On
+    a busy machine most attempts miss, so one must be enough.
 
-    The effects take as long as the shortest of them took that came to its end.
+    The effects are assumed to take as long as in the fastest completed command.
     """
     random_moment = random.Random(6)
     log, said = server.project / "rollouts.jsonl", tmp_path / "said"
@@ -104,7 +105,7 @@ def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
         else:
             assert process.exitcode == -signal.SIGKILL, said.read_text()
         history = canary.history("killed")
-        if len(history) == done:  # it was killed before it had begun
+        if len(history) == done:  # it was killed before it had started
             assert canary.text() == text
             continue
         if not history[-1]["done"]:
@@ -123,7 +124,7 @@ def test_a_command_killed_at_any_moment_is_done_or_not_or_mended(
 
 
 def served(server: RunningServer) -> Moment:
-    """The stage as API Gateway's own client sees it."""
+    """Return the stage as API Gateway's own client sees it."""
     with aws_client("apigateway", server.port) as client:
         (api,) = client.get_rest_apis()["items"]
         stage = client.get_stage(restApiId=api["id"], stageName="killed")
@@ -136,7 +137,7 @@ def served(server: RunningServer) -> Moment:
 
 
 def run_command(arguments: list[str], output: Path) -> None:
-    """In a process of its own: `turnout`, what it says to a file."""
+    """Run `turnout` in its own process, with its output in a file."""
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -148,15 +149,15 @@ def inode_of(path: Path) -> int:
 
 
 def await_first_write(is_running: Callable[[], bool], log: Path, inode: int) -> float:
-    """Waits until the process begins its record; the moment of that."""
+    """Wait until the process starts to write its record; return the time of that."""
     deadline = time.monotonic() + PATIENCE_S
-    while inode_of(log) == inode and is_running():  # without a pause: the kill is to hit what follows
+    while inode_of(log) == inode and is_running():  # no pause: the kill must hit what follows
         assert time.monotonic() < deadline
     return time.monotonic()
 
 
 def spin_until(moment_s: float) -> None:
-    """Until a moment of the monotonic clock, to the microsecond."""
+    """Wait until a time of the monotonic clock, with microsecond precision."""
     while time.monotonic() < moment_s:
         pass
 
@@ -164,8 +165,8 @@ def spin_until(moment_s: float) -> None:
 KILLS = (signal.SIGINT, signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGKILL)
 
 
-def test_a_run_that_is_ended_again_and_again_is_promoted_in_the_end(canary: Commands, server: RunningServer) -> None:
-    """Ended five times, or, on a slow machine, until it has come to its end by itself."""
+def test_a_run_that_is_killed_repeatedly_is_promoted_in_the_end(canary: Commands, server: RunningServer) -> None:
+    """The run is killed five times or, on a slow machine, until it has ended by itself."""
     random_moment = random.Random(6)
     canary("start", "runs", "--model", "step", "--to", "same", *canary.now)
     run = ["run", "runs", "--steps", "50,60", "--bake", "8s", *canary.endpoint, "-m", str(server.project)]

@@ -1,9 +1,9 @@
-"""A canary's share, on `turnout serve` with two workers: ten thousand requests of a real client at each of four shares.
+"""A canary's share on `turnout serve` with two workers: ten thousand requests of a real client at each of four shares.
 
-Shares of 0% and 100% leave nothing to chance: a thousand requests show them.
+Shares of 0% and 100% involve no chance: a thousand requests are enough.
 
-The bands are wider than those of 99%, so that the suite is wrong once in ten million runs, not once in 25; what was
-seen beside the bands of 99% is in docs/canary.md.
+The bounds are wider than those of 99%, so that the suite fails by chance once in ten million runs, not once in 25.
+docs/canary.md shows the observed values next to the 99% bounds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield running
 
 
-def test_the_band_is_the_binomials() -> None:
-    """As scipy.stats.binom.interval(0.99, ...) has it."""
+def test_the_bounds_are_those_of_the_binomial_distribution() -> None:
+    """Compared with scipy.stats.binom.interval(0.99, ...)."""
     assert band(10_000, 0.1, 0.01) == (923, 1078)
     assert band(10_000, 0.5, 0.01) == (4871, 5129)
     assert band(10_000, 0.01, 0.01) == (75, 127)
@@ -36,7 +36,9 @@ def test_the_band_is_the_binomials() -> None:
 
 
 @pytest.mark.parametrize("percent", [0, 1, 10, 50, 99.9, 100])
-def test_requests_are_split_as_asked(percent: float, server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requests_are_split_by_the_configured_percentage(
+    percent: float, server: RunningServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     canary = Commands(server, capsys)
     before = canary.text()
     canary("start", "prod", "--model", "step", "--to", "v2", "--percent", str(percent), *canary.now)
@@ -47,7 +49,7 @@ def test_requests_are_split_as_asked(percent: float, server: RunningServer, caps
     assert low <= seen["v2", "true"] <= high
 
     def counted() -> bool:
-        """The counters, a moment after the last answer, say what the callers saw."""
+        """Check that the counters, shortly after the last answer, agree with what the callers saw."""
         shares = canary.status("prod")["shares"]
         return (shares["baseline"]["requests"], shares["canary"]["requests"]) == (
             seen["v1", "false"],

@@ -1,6 +1,6 @@
-"""What a canary's judgement promises, on `turnout serve` with two workers under load.
+"""The promises of a canary's judgement, on `turnout serve` with two workers under load.
 
-How often the versions disagree, and how often one fails, is known beforehand (tests/builders/limits_project.py).
+How often the versions disagree, and how often one fails, is known in advance (tests/builders/limits_project.py).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def test_several_models_are_promoted_one_by_one_under_load(canary: Commands, ser
 
         wait_until(lambda: both_served(steps, 0) and both_served(others, 0), "both shares answer")
         canary("promote", "several", "--model", "step", *canary.now)
-        promoted, other = len(steps) + 1, len(others)  # one may have been on its way
+        promoted, other = len(steps) + 1, len(others)  # one may have been in flight
         wait_until(
             lambda: len(steps) > promoted + 50 and both_served(others, other), "the other model keeps its canary"
         )
@@ -77,11 +77,12 @@ def test_several_models_are_promoted_one_by_one_under_load(canary: Commands, ser
     ]
 
 
-def test_a_failing_canary_costs_few_answers(canary: Commands, server: RunningServer) -> None:
-    """At a tenth of 200 requests a second three of ten fail: six bad answers a second, looked at every two seconds.
+def test_a_failing_canary_affects_few_answers(canary: Commands, server: RunningServer) -> None:
+    """At a tenth of 200 requests a second, three of ten fail: six failed answers a second, with a check every two
+    seconds.
 
-    One request in 33 is answered badly. The test of 95% confidence needs 5 to 15 of them (docs/judgement.md); those
-    that come until the next look are twelve at most.
+    One request in 33 fails. The test with 95% confidence needs 5 to 15 failures (docs/judgement.md); at most twelve
+    more arrive until the next check.
     """
     canary("start", "paced", "--model", "step", "--to", "failing", *canary.now)
     with traffic(server, path_of("paced"), BODIES, 1 / 200) as answers:
@@ -98,7 +99,7 @@ def test_a_failing_canary_costs_few_answers(canary: Commands, server: RunningSer
     assert "  paced: {serve: {step: v1, other: v1}}  # paced\n" in canary.text()
 
 
-def test_versions_that_disagree_more_often_than_the_floor_are_rolled_back(
+def test_versions_that_disagree_more_often_than_the_floor_allows_are_rolled_back(
     canary: Commands, server: RunningServer
 ) -> None:
     with traffic(server, path_of("strict"), BODIES):
@@ -108,13 +109,13 @@ def test_versions_that_disagree_more_often_than_the_floor_are_rolled_back(
     assert match, ending
     compared = int(match[2].replace(",", ""))
     low, high = band(compared, 0.9, ODDS)
-    assert low - 1 <= float(match[1]) / 100 * compared <= high + 1  # the percent is rounded
+    assert low - 1 <= float(match[1]) / 100 * compared <= high + 1  # the percentage is rounded
     status = canary.status("strict")
     assert (status["canary"], status["warnings"], status["since"]["verdict"]) == (None, [], "failed")
     assert "  strict:\n    serve: {step: v1, other: v1}\n  lenient:" in canary.text()
 
 
-def test_versions_that_agree_as_often_as_asked_are_promoted(canary: Commands, server: RunningServer) -> None:
+def test_versions_that_agree_often_enough_are_promoted(canary: Commands, server: RunningServer) -> None:
     step, other = traffic(server, path_of("lenient"), BODIES), traffic(server, path_of("lenient", "other"), BODIES)
     with step as answers, other:
         said = canary("run", "lenient", "--bake", "8s", *canary.endpoint)
@@ -128,7 +129,7 @@ def test_versions_that_agree_as_often_as_asked_are_promoted(canary: Commands, se
     assert canary.text().endswith("  lenient:\n    serve: {step: v2, other: v2}\n")
 
 
-def test_a_canary_without_a_verdict_is_left(canary: Commands, server: RunningServer) -> None:
+def test_a_canary_without_a_verdict_keeps_its_share(canary: Commands, server: RunningServer) -> None:
     canary("start", "unsure", "--model", "step", "--to", "same", "--percent", "50", *canary.now)
     with traffic(server, path_of("unsure"), BODIES, 0.1):
         said = canary("run", "unsure", "--bake", "1s", *canary.endpoint, code=1)
@@ -139,7 +140,7 @@ def test_a_canary_without_a_verdict_is_left(canary: Commands, server: RunningSer
     assert status["since"]["verdict"] == "inconclusive"
 
 
-def test_a_release_reaches_its_share_under_the_next_alias(canary: Commands, server: RunningServer) -> None:
+def test_a_release_serves_its_share_through_the_alias_next(canary: Commands, server: RunningServer) -> None:
     canary("start", "release", "--model", "step", "--to", "v2", "--release", "--percent", "50")
     assert draw(server.port, "release", 100) == {("v1", "false"): 100}
     canary("set", "release", "--percent", "100", *canary.now)
@@ -155,7 +156,7 @@ def test_a_release_reaches_its_share_under_the_next_alias(canary: Commands, serv
 
 
 def live(server: RunningServer, stage: str) -> Any:
-    """The stage as API Gateway's own client sees it."""
+    """Return the stage as API Gateway's own client sees it."""
     with aws_client("apigateway", server.port) as client:
         (api,) = client.get_rest_apis()["items"]
         return client.get_stage(restApiId=api["id"], stageName=stage)

@@ -1,4 +1,4 @@
-"""The Python client against a real server: at once and asynchronously, small and large."""
+"""The Python client against a real server: synchronous and asynchronous calls, small and large."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client(server: RunningServer) -> Iterator[Client]:
 
 @pytest.mark.parametrize("count", [3, 10_000])
 def test_call_returns_arrays(client: Client, count: int) -> None:
-    """In JSON and in binary; a list and an array of another number's kind become what the version declares."""
+    """In JSON and in binary; a list and an array of another dtype are converted to the declared datatype."""
     for values in (list(range(count)), np.arange(count, dtype=np.float64)):
         result = client.infer("echo", {"x": values})
         assert (result.model, result.version, result.share) == ("echo", "v1", "baseline")
@@ -40,12 +40,12 @@ def test_call_returns_arrays(client: Client, count: int) -> None:
         assert np.array_equal(result.outputs["y"], np.arange(count) + 1)
 
 
-def test_not_a_number_is_sent_in_json(client: Client) -> None:
+def test_nan_is_sent_in_json(client: Client) -> None:
     values = np.array([np.nan, np.inf, -np.inf], np.float32)
     assert np.array_equal(client.infer("echo", {"x": values}).outputs["y"], values, equal_nan=True)
 
 
-def test_request_is_awaited(client: Client) -> None:
+def test_an_asynchronous_request_is_awaited(client: Client) -> None:
     pending = client.submit("echo", {"x": [SLEEPS, 0.5]}, version="v1")
     assert pending.state == "queued"
     result = pending.result()
@@ -54,7 +54,7 @@ def test_request_is_awaited(client: Client) -> None:
     assert client.request(pending.location).result().outputs["y"].tolist() == [SLEEPS + 1, 1.5]
 
 
-def test_large_arrays_go_by_reference(client: Client) -> None:
+def test_large_arrays_are_sent_by_reference(client: Client) -> None:
     values = np.arange(2_000_000, dtype=np.float32)
     result = client.submit("echo", {"x": values}, identifier="large").result()
     assert np.array_equal(result.outputs["y"], values + 1)
@@ -62,7 +62,7 @@ def test_large_arrays_go_by_reference(client: Client) -> None:
     assert (again.state, again.description["attempts"]) == ("done", 1)
 
 
-def test_download_goes_on_where_it_ended(client: Client, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(client: Client, tmp_path: Path) -> None:
     pending = client.submit("echo", {"x": [GROWS, 3_000_000]})
     address = pending.answer_address()
     whole = client.fetch(address).body
@@ -75,7 +75,7 @@ def test_download_goes_on_where_it_ended(client: Client, tmp_path: Path) -> None
     assert seen[-1] == (len(whole), len(whole))
 
 
-def test_failures_are_errors_in_the_apis_words(client: Client, server: RunningServer) -> None:
+def test_failures_raise_errors_with_the_messages_of_the_api(client: Client, server: RunningServer) -> None:
     for call in (client.infer, lambda *arguments: client.submit(*arguments).result()):
         with pytest.raises(ApiError, match="-1 is refused") as raised:
             call("echo", {"x": [REFUSED, 0]})
@@ -93,7 +93,7 @@ def test_failures_are_errors_in_the_apis_words(client: Client, server: RunningSe
         Client("http://127.0.0.1:1").infer("echo", {"x": [1]})
 
 
-def test_wait_ends_and_request_is_canceled(client: Client) -> None:
+def test_an_expired_wait_ends_and_a_request_is_canceled(client: Client) -> None:
     first = client.submit("echo", {"x": [SLEEPS, 3]})
     second = client.submit("echo", {"x": [1]})
     with pytest.raises(TimeoutError):
@@ -104,7 +104,7 @@ def test_wait_ends_and_request_is_canceled(client: Client) -> None:
     assert first.result().version == "v1"
 
 
-def test_calls_of_an_event_loop_overlap(server: RunningServer) -> None:
+def test_calls_in_one_event_loop_overlap(server: RunningServer) -> None:
     client = AsyncClient(f"http://127.0.0.1:{server.port}", stage="dev")
 
     async def call() -> list[float]:

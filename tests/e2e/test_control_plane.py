@@ -1,4 +1,6 @@
-"""The control plane and the Invoke API of a running server with two workers, through boto3, while clients call."""
+"""The control plane and the Invoke API of a running server with two workers, used through boto3 while clients send
+requests.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def client(server: RunningServer) -> Iterator[Any]:
 
 
 class Stage:
-    """One stage of a server, as its owner changes it."""
+    """One stage of a server, changed by its owner."""
 
     def __init__(self, client: Any, name: str = "dev") -> None:
         self._client = client
@@ -71,14 +73,14 @@ def served_by(client: Client, path: str = "/dev/models/iris/inference") -> str:
 
 
 def served_pair(client: Client) -> tuple[str, str]:
-    """What the stage serves of both models, as one request sees it."""
+    """Return what the stage serves of both models, as one request sees it."""
     answer = client.request("GET", "/dev/models")
     assert answer.status == 200, answer.body
     iris, other = (model["serves"] for model in answer.json()["models"])
     return iris[0]["version"], other[0]["version"]
 
 
-def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: RunningServer, client: Any) -> None:
+def test_a_change_applies_atomically_to_every_later_request_of_every_worker(server: RunningServer, client: Any) -> None:
     stage = Stage(client)
     seen: list[set[tuple[str, str]]] = []
     failures: list[BaseException] = []
@@ -91,7 +93,7 @@ def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: 
             with server.client() as caller:
                 while not stopped.is_set():
                     pairs.add(served_pair(caller))
-        except BaseException as error:  # told by the test
+        except BaseException as error:  # reported by the test
             failures.append(error)
 
     threads = [threading.Thread(target=call) for _ in range(4)]
@@ -114,7 +116,7 @@ def test_change_is_seen_whole_and_by_every_next_request_of_every_worker(server: 
     assert set().union(*seen) == {("v1", "v1"), ("v2", "v2")}
 
 
-def test_canary_goes_its_whole_way(server: RunningServer, client: Any) -> None:
+def test_a_canary_passes_through_all_of_its_states(server: RunningServer, client: Any) -> None:
     stage = Stage(client)
     with server.client() as one, server.client() as another:
         clients = (one, another)
@@ -132,7 +134,7 @@ def test_canary_goes_its_whole_way(server: RunningServer, client: Any) -> None:
     assert server.stderr.read_text().count(changed) == 4
 
 
-def test_throttle_that_is_set_holds_over_all_workers(server: RunningServer, client: Any) -> None:
+def test_a_changed_throttle_applies_across_all_workers(server: RunningServer, client: Any) -> None:
     stage = Stage(client)
     stage.update(replacing("/*/*/throttling/rateLimit", "0"), replacing("/*/*/throttling/burstLimit", "3"))
 
@@ -149,7 +151,7 @@ def set_in(stage: Any) -> tuple[Any, ...]:
     return *settings, stage["variables"], stage["description"], stage["lastUpdatedDate"]
 
 
-def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: RunningServer, client: Any) -> None:
+def test_a_reload_keeps_a_changed_stage_until_its_plan_changes(server: RunningServer, client: Any) -> None:
     stage, other = Stage(client), Stage(client, "prod")
     manifest = server.project / "models.yaml"
     set_by_hand = [replacing(PERCENT, "100"), replacing(f"{OVERRIDES}/iris", "v2"), replacing("/description", "mine")]
@@ -175,7 +177,7 @@ def test_reload_keeps_a_stage_that_was_set_until_its_own_plan_changes(server: Ru
         assert served_by(caller, "/prod/models/iris/inference") == "v1"
 
 
-def test_functions_answer_to_lambdas_clients(server: RunningServer) -> None:
+def test_functions_can_be_called_with_lambda_clients(server: RunningServer) -> None:
     event = json.dumps({"body": json.dumps(IRIS), "headers": {"Content-Type": "application/json"}})
     with aws_client("lambda", server.port) as client:
         response = client.invoke(FunctionName="turnout-local_iris_v2:live", Payload=event)
@@ -188,6 +190,6 @@ def test_functions_answer_to_lambdas_clients(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/restapis", "/2015-03-31/functions/turnout-local_iris_v1/invocations"])
-def test_page_in_a_browser_is_refused(server: RunningServer, path: str) -> None:
+def test_requests_of_a_web_page_are_rejected(server: RunningServer, path: str) -> None:
     for headers in ({"Origin": "http://attacker.example"}, {"Host": "attacker.example"}):
         assert server.request("GET", path, b"", headers).status == 403

@@ -1,4 +1,4 @@
-"""Many clients at once, and clients that go away: everyone who stays is answered, and nothing is left behind."""
+"""Many clients at once, and clients that disconnect: all that stay are answered, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLIENTS = 1000
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """A thousand connections need a thousand descriptors, here and in the server."""
+    """Raise the limit of open files: a thousand connections need a thousand descriptors, here and in the server."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * CLIENTS
     if hard != resource.RLIM_INFINITY and hard < wanted:
@@ -49,7 +49,7 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def call(port: int, requests: int, everyone: asyncio.Barrier) -> list[tuple[int, bytes]]:
-    """One client: connects, waits until all are connected, then asks one thing after another."""
+    """One client: connects, waits until all are connected, then sends one request after another."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         await everyone.wait()
@@ -97,7 +97,7 @@ def open_files(server: RunningServer) -> int:
     ids=["nothing", "a word", "half a head", "half a body", "all of it", "pipelined", "a large body", "tls"],
 )
 @pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
-def test_clients_that_hang_up_leave_nothing_behind(variants: RunningServer, sent: bytes, *, reset: bool) -> None:
+def test_clients_that_disconnect_leave_nothing_behind(variants: RunningServer, sent: bytes, *, reset: bool) -> None:
     assert variants.post("/models/iris/inference", IRIS).status == 200
     before = open_files(variants)
     for _ in range(30):
@@ -112,7 +112,7 @@ def test_clients_that_hang_up_leave_nothing_behind(variants: RunningServer, sent
     assert "Traceback" not in variants.stderr.read_text()
 
 
-def test_clients_that_hang_up_while_their_function_runs_do_not_keep_others_waiting(tmp_path: Path, root: Path) -> None:
+def test_clients_that_disconnect_during_their_call_do_not_delay_others(tmp_path: Path, root: Path) -> None:
     project = write_variants(tmp_path, root)
     body = orjson.dumps(ECHO)
     request = HEAD.replace(b"iris", b"waiting") % len(body) + body
@@ -130,7 +130,7 @@ def test_clients_that_hang_up_while_their_function_runs_do_not_keep_others_waiti
         assert "Traceback" not in server.stderr.read_text()
 
 
-def test_a_client_that_sends_slowly_does_not_keep_others_waiting(variants: RunningServer) -> None:
+def test_a_client_that_sends_slowly_does_not_delay_others(variants: RunningServer) -> None:
     with variants.connect() as slow:
         for at in range(len(REQUEST)):
             slow.sendall(REQUEST[at : at + 1])
@@ -139,7 +139,7 @@ def test_a_client_that_sends_slowly_does_not_keep_others_waiting(variants: Runni
         assert slow.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_fast_function_answers_beside_a_slow_one(tmp_path: Path, root: Path) -> None:
+def test_a_fast_function_answers_next_to_a_slow_one(tmp_path: Path, root: Path) -> None:
     project = write_variants(tmp_path, root)
     body = orjson.dumps(ECHO)
     request = HEAD.replace(b"iris", b"waiting") % len(body) + body
@@ -150,7 +150,7 @@ def test_a_fast_function_answers_beside_a_slow_one(tmp_path: Path, root: Path) -
         with server.client() as client:
             for _ in range(50):
                 assert client.post("/models/iris/inference", IRIS).status == 200
-        (project / "go-on").touch()  # not one of the slow calls can have ended before the fast ones
+        (project / "go-on").touch()  # no slow call can have ended before the fast ones
         for connection in slow:
             assert connection.recv(12) == b"HTTP/1.1 200"
             connection.close()

@@ -1,4 +1,6 @@
-"""`/docs` of a running server: every example on it runs and gets the answer that the page shows; who may read it."""
+"""`/docs` of a running server: every example runs and gets the answer that the page shows; and who may read the
+pages.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ stages:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The sample project, whose stage `prod` asks for a key."""
+    """The sample project, whose stage `prod` requires a key."""
     project = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "models", project / "models")
     shutil.copy(ROOT / "models.yaml", project)
@@ -91,7 +93,7 @@ def root_of(server: RunningServer, **headers: str) -> Answer:
     return server.request("GET", "/", None, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def test_a_browser_is_led_from_the_root_and_nobody_else(server: RunningServer) -> None:
+def test_root_redirects_a_browser_and_no_other_client(server: RunningServer) -> None:
     led = server.request("GET", "/", None, TAB)
     assert (led.status, led.headers["location"]) == (302, "/console/")
     assert '</docs>; rel="service-doc"' in led.headers["link"]
@@ -102,13 +104,13 @@ def test_a_browser_is_led_from_the_root_and_nobody_else(server: RunningServer) -
     assert server.request("POST", "/", b"", TAB).status == 403
 
 
-def test_a_rebound_name_reads_nothing(server: RunningServer) -> None:
+def test_dns_rebinding_gives_no_access(server: RunningServer) -> None:
     answer = server.request("GET", "/docs/dev/iris", None, TAB | {"host": "evil.example"})
     assert answer.status == 403
     assert b"iris" not in answer.body
 
 
-def test_the_server_for_others_keeps_stages_with_keys_to_itself(keyed: Path) -> None:
+def test_a_server_for_other_machines_hides_stages_with_keys(keyed: Path) -> None:
     with running_server(keyed, "--workers", "1", "--host", "0.0.0.0") as server:
         assert server.request("GET", "/docs", None, TAB).status == 403
         assert root_of(server, accept="text/html").status == 403, "there is nothing to lead to"
@@ -119,7 +121,7 @@ def test_the_server_for_others_keeps_stages_with_keys_to_itself(keyed: Path) -> 
         )
 
 
-def test_without_a_console_a_browser_is_led_to_the_documentation(keyed: Path) -> None:
+def test_without_a_console_a_browser_is_redirected_to_the_documentation(keyed: Path) -> None:
     with running_server(keyed, "--workers", "1", "--no-console") as server:
         led = server.request("GET", "/", None, TAB)
         assert (led.status, led.headers["location"]) == (302, "/docs")

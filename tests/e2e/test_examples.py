@@ -1,4 +1,4 @@
-"""Every example of every sample version, through a running server, in every form that a request can have."""
+"""Every example of every sample version, sent to a running server in every form that a request can have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def sample_examples() -> list[tuple[str, str, Example]]:
-    """(model, version, example) as models.yaml lists them."""
+    """(model, version, example) of all examples in models.yaml."""
     models = yaml.safe_load((ROOT / "models.yaml").read_text())["models"]
     return [
         (model, version, example)
@@ -45,7 +45,7 @@ def check(answer: Answer, model: str, version: str, canary: tuple[str, ...] = ("
     assert answer.headers["x-turnout-canary"] in canary
 
 
-def test_there_are_examples_for_every_version() -> None:
+def test_every_version_has_examples() -> None:
     assert len({(model, version) for model, version, _ in sample_examples()}) == 6
 
 
@@ -55,7 +55,7 @@ def test_an_example_is_answered_as_expected(sample: RunningServer, model: str, v
     with sample.client() as client:
         for stage in ("", "/dev", "/prod"):
             answer = client.post(f"{stage}/models/{model}/{version}/inference", example.request, x_api_key=key)
-            # Which share a request of `prod` falls in is drawn; the version in its path holds in both.
+            # The share of a request to `prod` is random; the version in its path applies in both shares.
             check(answer, model, version, ("true", "false") if stage == "/prod" else ("false",))
             assert answer.headers["content-type"] == "application/json"
             assert matches(example, answer.json()) == []
@@ -105,7 +105,7 @@ def test_an_example_is_answered_the_same_in_binary(
             assert matches(example, answer.json()) == []
 
 
-def test_one_digest_belongs_to_one_version(sample: RunningServer) -> None:
+def test_each_digest_belongs_to_one_version(sample: RunningServer) -> None:
     digests = {
         (model, version): sample.post(f"/models/{model}/{version}/inference", example.request).headers[
             "x-turnout-digest"
@@ -115,7 +115,7 @@ def test_one_digest_belongs_to_one_version(sample: RunningServer) -> None:
     assert len(set(digests.values())) == len(digests) == 6
 
 
-def test_a_requests_id_comes_back(sample: RunningServer) -> None:
+def test_the_id_of_a_request_is_returned(sample: RunningServer) -> None:
     model, version, example = next(case for case in sample_examples() if is_plain(case[2]))
     answer = sample.post(f"/models/{model}/{version}/inference", {**example.request, "id": "called-seven"})
     assert answer.json()["id"] == "called-seven"
@@ -128,7 +128,7 @@ def test_outputs_can_be_chosen(sample: RunningServer) -> None:
     assert [tensor["name"] for tensor in answer.json()["outputs"]] == [name]
 
 
-def test_every_request_has_its_line_in_the_access_log(sample: RunningServer) -> None:
+def test_every_request_has_a_line_in_the_access_log(sample: RunningServer) -> None:
     for number in range(5):
         sample.request("GET", f"/nothing/here/{number}")
     with sample.connect() as connection:
@@ -149,7 +149,7 @@ def test_preloading_is_reported(sample: RunningServer) -> None:
         assert f"{model} {version} loaded in" in text
 
 
-def test_a_curl_is_offered_that_works(sample: RunningServer) -> None:
+def test_the_suggested_curl_command_works(sample: RunningServer) -> None:
     text = sample.stderr.read_text()
     (command,) = [line for line in text.splitlines() if line.strip().startswith("curl ")]
     done = subprocess.run(shlex.split(command), capture_output=True, timeout=PATIENCE_S, check=True)

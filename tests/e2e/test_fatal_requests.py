@@ -1,4 +1,4 @@
-"""Requests that would end a worker are refused, from the first one on."""
+"""Requests that would end a worker are rejected, even the first one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_requests_that_would_end_the_worker_are_422_and_the_worker_lives_on(project: Path) -> None:
+def test_requests_that_would_end_the_worker_are_422_and_the_worker_continues(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
         workers = children(server.process.pid)
         for _ in range(2):
@@ -64,7 +64,7 @@ def preprocess(inputs):
 """
 
 
-def test_a_version_that_ends_two_workers_is_not_served_any_more_and_others_are(tmp_path: Path) -> None:
+def test_a_version_that_ends_two_workers_is_no_longer_served_and_others_are(tmp_path: Path) -> None:
     write_identity(tmp_path / "echo.onnx")
     (tmp_path / "ending.py").write_text(ENDING)
     (tmp_path / "models.yaml").write_text(

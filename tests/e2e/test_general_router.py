@@ -1,4 +1,4 @@
-"""The catalogue, health, the document and `/v2`, asked over HTTP of the running server."""
+"""The catalogue, health, the document and `/v2` of a running server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 @pytest.mark.parametrize("base", ["", "/dev"])
-def test_endpoints_of_the_catalogue_can_be_called(server: RunningServer, base: str) -> None:
+def test_endpoints_in_the_catalogue_can_be_called(server: RunningServer, base: str) -> None:
     listed = server.request("GET", f"{base}/models").json()
     endpoints = {model["name"]: model["endpoint"] for model in listed["models"]}
     assert endpoints["pair"] == f"{base}/models/pair/inference"
@@ -41,7 +41,7 @@ def test_shares_of_a_routed_model_are_reported(server: RunningServer) -> None:
     assert page["serves"] == [{"version": "v1", "percent": 50.0}, {"version": "v2", "percent": 50.0}]
 
 
-def test_health_needs_no_key_and_all_else_does(server: RunningServer) -> None:
+def test_health_needs_no_key_and_everything_else_does(server: RunningServer) -> None:
     for path, status in (
         ("health/live", 200),
         ("health/ready", 200),
@@ -57,7 +57,7 @@ def test_health_needs_no_key_and_all_else_does(server: RunningServer) -> None:
     assert server.request("GET", "/keyed/v2/health/live").json() == {"live": True}
 
 
-def test_document_is_valid_and_names_the_callers_address(server: RunningServer) -> None:
+def test_document_is_valid_and_contains_the_address_of_the_caller(server: RunningServer) -> None:
     document = server.request("GET", "/keyed/openapi.json", headers={"x-api-key": server.api_key("keyed")}).json()
     OpenAPIV30SpecValidator(document).validate()  # type: ignore[no-untyped-call]
     assert document["servers"] == [{"url": f"http://127.0.0.1:{server.port}/keyed"}]
@@ -93,7 +93,7 @@ def test_paths_with_escapes_dots_and_slashes(server: RunningServer, path: str, s
         *("/models/none", "/v2/models/pair/infer", "/turnout/metrics?stage=dev"),
     ],
 )
-def test_head_is_get_without_the_body(server: RunningServer, path: str) -> None:
+def test_head_answers_like_get_without_the_body(server: RunningServer, path: str) -> None:
     get, head = (server.request(method, path) for method in ("GET", "HEAD"))
     assert head.status == get.status
     assert head.body == b""
@@ -117,7 +117,7 @@ INFER = {
 
 
 @pytest.mark.parametrize(("choice", "status"), [("off", 403), ("direct", 200)])
-def test_open_inference_is_served_as_models_yaml_says(
+def test_open_inference_protocol_serves_the_models_of_models_yaml(
     tmp_path_factory: pytest.TempPathFactory, choice: str, status: int
 ) -> None:
     project = write_open_inference_project(tmp_path_factory.mktemp(choice))

@@ -1,4 +1,4 @@
-"""Hung workers, hanging transforms, a system without room for another process: the server goes on, or ends."""
+"""Hung workers, hanging transforms, a system that cannot start a process: the server continues, or ends."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def answered(server: RunningServer) -> list[list[float]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("stopped", [1, 2])
-def test_workers_that_hang_are_killed_at_the_stop_and_the_exit_code_says_so(
+def test_hung_workers_are_killed_at_a_stop_and_the_exit_code_shows_it(
     project: Path, number: signal.Signals, stopped: int
 ) -> None:
     with running_server(project, "--workers", "2") as server:
@@ -76,7 +76,7 @@ def test_workers_that_hang_are_killed_at_the_stop_and_the_exit_code_says_so(
     assert "Traceback" not in text
 
 
-def test_a_hung_worker_is_replaced_at_the_reload_that_it_would_hold_up(project: Path) -> None:
+def test_a_hung_worker_is_replaced_at_the_reload_that_it_would_block(project: Path) -> None:
     with running_server(project, "--workers", "2", "--watch", "--preload") as server:
         hung = children(server.process.pid)[0]
         os.kill(hung, signal.SIGSTOP)
@@ -89,7 +89,7 @@ def test_a_hung_worker_is_replaced_at_the_reload_that_it_would_hold_up(project: 
         assert server.stop() == 0
 
 
-def test_a_transform_that_hangs_at_its_import_holds_up_no_later_edit(project: Path) -> None:
+def test_a_transform_that_hangs_during_import_does_not_block_later_edits(project: Path) -> None:
     with running_server(project, "--workers", "2", "--watch", "--preload") as server:
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", HANGING.replace("PROJECT", repr(str(project))) + TRANSFORM)
@@ -102,7 +102,7 @@ def test_a_transform_that_hangs_at_its_import_holds_up_no_later_edit(project: Pa
         assert server.stop() == 0
 
 
-def test_a_transform_that_hangs_at_its_import_is_a_broken_edit(project: Path) -> None:
+def test_a_transform_that_hangs_during_import_is_an_invalid_edit(project: Path) -> None:
     with running_server(project, "--workers", "1", "--watch") as server:
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", HANGING.replace("PROJECT", repr(str(project))) + TRANSFORM)
@@ -124,7 +124,7 @@ def test_the_process_that_reads_the_files_ends_with_its_supervisor(project: Path
         wait_until(lambda: not any(map(is_alive, pids)), "no process is left")
 
 
-def test_a_fork_that_fails_ends_nothing_and_is_tried_again(project: Path, root: Path) -> None:
+def test_a_failed_fork_ends_nothing_and_is_retried(project: Path, root: Path) -> None:
     full = project / "full"
     command = (sys.executable, "-m", "tests.builders.short_server", str(full))
     with running_server(project, "--workers", "2", "--watch", "--preload", command=command, cwd=root) as server:
@@ -145,7 +145,7 @@ def test_a_fork_that_fails_ends_nothing_and_is_tried_again(project: Path, root: 
         assert server.stop() == 0
 
 
-def test_a_start_without_room_for_a_worker_is_an_error(project: Path, root: Path) -> None:
+def test_a_start_that_cannot_fork_a_worker_is_an_error(project: Path, root: Path) -> None:
     full = project / "full"
     full.touch()
     command = (sys.executable, "-m", "tests.builders.short_server", str(full))

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while `build` works and `serve --isolated` starts: nothing outlives the command."""
+"""SIGTERM and SIGINT while `build` works and `serve --isolated` starts: no process outlives the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`turnout serve --isolated`: every example, in processes that are gone when the server is."""
+"""`turnout serve --isolated`: every example, in processes that end with the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from turnout.cli.__main__ import main
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[RunningServer]:
-    """The repository's models.yaml, every version with the least memory that Lambda has."""
+    """The repository's models.yaml, with every version at Lambda's minimum memory."""
     project = tmp_path_factory.mktemp("isolated-sample")
     shutil.copytree(root / "models", project / "models")
     text = (root / "models.yaml").read_text()
@@ -44,7 +44,7 @@ def misbehaving(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def processes_below(project: Path) -> set[int]:
-    """Every process, of those that run, that an environment of this project is or started; no keepers."""
+    """Return every running process that is an environment of this project or was started by one, without keepers."""
     variable = f"LAMBDA_TASK_ROOT={project}/".encode()
     results = set()
     for entry in Path("/proc").iterdir():
@@ -73,7 +73,7 @@ def ask(server: RunningServer, action: int, argument: float = 0, model: str = "w
     return server.post(f"/models/{model}/inference", open_request([action, argument, 0, 0], [1, 4]))
 
 
-def test_the_command_runs_the_examples_in_processes_that_are_gone_afterwards(
+def test_the_command_runs_the_examples_in_processes_that_end_with_it(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(root / "models", tmp_path / "models")
@@ -85,7 +85,7 @@ def test_the_command_runs_the_examples_in_processes_that_are_gone_afterwards(
 
 
 @pytest.mark.parametrize(("model", "version", "example"), EXAMPLES)
-def test_an_example_is_answered_as_expected_with_the_least_memory(
+def test_an_example_is_answered_as_expected_with_the_minimum_memory(
     sample: RunningServer, model: str, version: str, example: Example
 ) -> None:
     answer = sample.post(f"/models/{model}/{version}/inference", example.request)
@@ -100,7 +100,7 @@ def test_cold_starts_are_reported(sample: RunningServer) -> None:
     assert "OutOfMemory" not in text
 
 
-def test_misbehaviour_is_answered_as_aws_does_and_reported(misbehaving: Path) -> None:
+def test_misbehavior_is_answered_as_on_aws_and_reported(misbehaving: Path) -> None:
     with running_server(misbehaving, "--isolated", "--workers", "1", "--max-environments", "1") as server:
         assert ask(server, 0).status == 200
         assert (ask(server, FILL, 600).status, ask(server, 0).status) == (502, 200)
@@ -116,7 +116,7 @@ def test_misbehaviour_is_answered_as_aws_does_and_reported(misbehaving: Path) ->
     assert processes_below(misbehaving) == set()
 
 
-def test_reserved_concurrency_is_kept_over_all_workers(misbehaving: Path) -> None:
+def test_reserved_concurrency_applies_across_all_workers(misbehaving: Path) -> None:
     with running_server(misbehaving, "--isolated", "--workers", "2", "--max-environments", "4") as server:
         answers: list[int] = []
         callers = [
@@ -136,7 +136,7 @@ def test_idle_processes_end(misbehaving: Path) -> None:
         assert ask(server, 0, model="plain").status == 200
 
 
-def test_a_killed_gateway_leaves_no_process(misbehaving: Path) -> None:
+def test_a_killed_gateway_leaves_no_processes(misbehaving: Path) -> None:
     with running_server(misbehaving, "--isolated", "--workers", "2") as server:
         assert ask(server, 0, model="plain").status == 200
 
@@ -146,7 +146,7 @@ def test_a_killed_gateway_leaves_no_process(misbehaving: Path) -> None:
 
         hanging = threading.Thread(target=hang)
         hanging.start()
-        await_processes(misbehaving, 3)  # one idle, one that ignores SIGTERM, and what that one started
+        await_processes(misbehaving, 3)  # one idle process, one that ignores SIGTERM, and what that one started
         gateway = [server.process.pid, *children_of(server.process.pid)]
         workers = [pid for pid in gateway if b"warden.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
         for pid in workers:
@@ -160,7 +160,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in children]
 
 
-def test_it_works_offline_once_it_is_built_and_says_so_where_it_is_not(
+def test_built_packages_work_offline_and_missing_ones_are_reported(
     misbehaving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running_server(misbehaving, "--isolated", "--workers", "1"):

@@ -39,7 +39,7 @@ def server(receiver: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory) -> 
     ("model", "output", "expected"),
     [("pair", "difference", [-9, -18, -27]), ("routed", "sum", [11, 22, 33]), ("chain", "y", [11, 22, 33])],
 )
-def test_tritonclient_is_answered_in_binary(
+def test_tritonclient_gets_binary_answers(
     server: RunningServer, model: str, output: str, expected: list[float]
 ) -> None:
     values = {"a": np.array([1, 2, 3], "f4"), "b": np.array([10, 20, 30], "f4")}
@@ -53,8 +53,8 @@ def test_tritonclient_is_answered_in_binary(
             client.infer(model, tensors[:1])
 
 
-def test_kserves_client_is_answered_in_json(server: RunningServer) -> None:
-    # Importing it takes seconds, which every worker would pay while it collects.
+def test_kserve_client_gets_json_answers(server: RunningServer) -> None:
+    # Imported late: it takes seconds, which every test worker would spend during collection.
     from kserve import InferenceRESTClient, InferRequest, RESTConfig
     from kserve import InferInput as KServeInput
 
@@ -86,7 +86,7 @@ def test_asynchronous_request_runs_and_is_answered(server: RunningServer, model:
     assert fetch(server, described["answer"]["address"]).json() == at_once.json()
 
 
-def test_spans_cross_the_processes_of_routers_and_versions(server: RunningServer, receiver: OtlpReceiver) -> None:
+def test_spans_cover_the_processes_of_routers_and_versions(server: RunningServer, receiver: OtlpReceiver) -> None:
     trace = secrets.token_hex(16)
     body = {"inputs": {"a": [1.0, 2.0], "b": [3.0, 4.0]}}
     answer = server.post("/models/routed/inference", body, traceparent=f"00-{trace}-{CALLER}-01")

@@ -1,4 +1,4 @@
-"""KServe's REST client, as it comes from PyPI, against the running server."""
+"""KServe's REST client from PyPI against a running server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from turnout.protocol.tensors.datatypes import DATATYPES
 T = TypeVar("T")
 
 KNOWN = [datatype for datatype in DATATYPES if datatype != "BF16"]
-"""Those that the client knows."""
+"""The datatypes that the client supports."""
 
 DTYPES = {"BOOL": np.bool_, "BYTES": np.object_}
 SHAPES = [(0,), (3,), (2, 3), (2, 0, 4), ()]
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def run(call: Callable[[InferenceRESTClient], Awaitable[T]]) -> T:
-    """One call with a client of its own."""
+    """Make one call with a new client."""
 
     async def connected() -> T:
         async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=PATIENCE_S)) as client:
@@ -86,12 +86,12 @@ FORMS = [
     for datatype in KNOWN
     for binary_in in (True, False)
     for binary_out in (True, False)
-    if datatype != "FP16" or binary_in  # the client itself sends it in binary only
+    if datatype != "FP16" or binary_in  # the client sends it only in binary
 ]
 
 
 @pytest.mark.parametrize(("datatype", "binary_in", "binary_out"), FORMS)
-def test_every_datatype_and_shape_comes_back(
+def test_every_datatype_and_shape_is_echoed(
     server: RunningServer, datatype: str, binary_in: bool, binary_out: bool
 ) -> None:
     async def check(client: InferenceRESTClient) -> None:
@@ -106,7 +106,7 @@ def test_every_datatype_and_shape_comes_back(
             [output] = response.outputs
             assert (output.name, output.datatype, output.shape) == ("y", datatype, list(shape))
             back = output.as_numpy()
-            if datatype == "BYTES":  # which the client reads as text
+            if datatype == "BYTES":  # the client reads these as text
                 back = np.array([text.encode() for text in back.reshape(-1)], np.object_).reshape(shape)
             np.testing.assert_array_equal(back, values)
 
@@ -114,13 +114,13 @@ def test_every_datatype_and_shape_comes_back(
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_ids_and_versions_come_back(server: RunningServer, binary: bool) -> None:
+def test_ids_and_versions_are_returned(server: RunningServer, binary: bool) -> None:
     headers: dict[str, str] = {}
     response = infer(server, "pair", pair(binary=binary, request_id="of mine"), response_headers=headers)
     assert (response.id, response.model_name, headers["x-turnout-version"]) == ("of mine", "pair", "v2")
 
 
-def test_only_requested_outputs_come_each_in_its_form(server: RunningServer) -> None:
+def test_only_requested_outputs_are_returned_each_in_its_form(server: RunningServer) -> None:
     wanted = [RequestedOutput("difference", {"binary_data": True}), RequestedOutput("sum")]
     outputs = infer(server, "pair", pair(request_outputs=wanted)).outputs
     assert [(output.name, output.as_numpy().tolist()) for output in outputs] == [
@@ -152,7 +152,7 @@ def test_stage_and_key(server: RunningServer) -> None:
         ("failing", "FP32", "failing v1: preprocess failed; see the function's log, '500 Internal Server Error'"),
     ],
 )
-def test_refusals_are_the_clients_own_exception_with_our_sentence(
+def test_errors_raise_the_exception_of_the_client_with_our_message(
     server: RunningServer, model: str, datatype: str, said: str
 ) -> None:
     values = np.zeros(3, dtype_of(datatype))

@@ -1,4 +1,4 @@
-"""A canary as the local gateway's counters show it, judged: real processes, real requests, real inference."""
+"""A canary's judgement from the local gateway's counters: real processes, real requests, real inference."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     (project / "models" / "failing.py").write_text(FAILING)
     (project / "models.yaml").write_text(MANIFEST)
     with running_server(project, "--workers", "2", "--no-access-log") as server:
-        # What is not an inference is not the models'.
+        # A request that is not an inference does not count for the model.
         assert server.request("GET", "/fine/v2/models/echo/ready").status == 200
         yield server
 
@@ -69,10 +69,10 @@ def watched(project: Path, name: str) -> Sequence[Watched]:
 
 
 def drive(server: RunningServer, stage: str, requests: int, model: str) -> Counter[tuple[str, int]]:
-    """What the callers saw: answers by version and status; half of the requests hold a positive number."""
+    """Send requests and return the answers by version and status; half of the requests contain a positive number."""
     seen: Counter[tuple[str, int]] = Counter()
     paths = f"/{stage}/models/{model}/inference", f"/{stage}/v2/models/{model}/infer"
-    # The supervisor gives connections to the workers by turns.
+    # The supervisor gives connections to the workers in turn.
     with server.client() as one, server.client() as other:
         for number in range(requests):
             entry = [float(number % 4 // 2), 0.0, 0.0, 0.0]
@@ -85,7 +85,7 @@ def drive(server: RunningServer, stage: str, requests: int, model: str) -> Count
 def observed(
     server: RunningServer, stage: str, requests: int, model: str = "echo"
 ) -> tuple[Counter[tuple[str, int]], Observation]:
-    """What callers and counters saw of the same requests; a request is counted a moment after its answer."""
+    """Return what callers and counters saw of the same requests; a request is counted shortly after its answer."""
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, stage)
     start = source.start(stage, models)
     seen = drive(server, stage, requests, model)
@@ -104,7 +104,7 @@ def errors(observation: Observation) -> Check:
     return next(check for check in judge(Judgement(), observation) if check.name == "errors")
 
 
-def test_counters_say_what_the_callers_saw(server: RunningServer) -> None:
+def test_counters_agree_with_what_the_callers_saw(server: RunningServer) -> None:
     seen, observation = observed(server, "broken", 600)
     assert (observation.baseline.requests, observation.baseline.errors) == (seen["good", 200], 0)
     assert (observation.canary.requests, observation.canary.errors) == (
@@ -116,23 +116,23 @@ def test_counters_say_what_the_callers_saw(server: RunningServer) -> None:
     assert errors(observation).verdict is Verdict.FAILED
 
 
-def test_failures_that_a_fallback_hides_are_the_canarys(server: RunningServer) -> None:
+def test_failures_hidden_by_a_fallback_count_for_the_canary(server: RunningServer) -> None:
     seen, observation = observed(server, "hidden", 600, "guarded")
     assert {status for _, status in seen} == {200}
-    # The canary's share answers every other request itself.
+    # In the canary's share, `bad` itself answers every other request.
     assert observation.baseline.errors == 0
     assert observation.canary.requests - observation.canary.errors == seen["bad", 200]
     assert observation.canary.errors > 0
     assert errors(observation).verdict is Verdict.FAILED
 
 
-def test_a_canary_that_is_as_good_is_recognized(server: RunningServer) -> None:
+def test_an_equally_good_canary_passes(server: RunningServer) -> None:
     seen, observation = observed(server, "fine", 2400)
     assert (observation.baseline.requests, observation.canary.requests) == (seen["good", 200], seen["same", 200])
     assert errors(observation).verdict is Verdict.SUCCESSFUL
 
 
-def test_a_worker_that_dies_takes_no_counts_with_it(server: RunningServer) -> None:
+def test_the_counts_of_a_dead_worker_are_kept(server: RunningServer) -> None:
     source, models = LocalSource(f"http://127.0.0.1:{server.port}"), watched(server.project, "fine")
     before = source.start("fine", models)
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")

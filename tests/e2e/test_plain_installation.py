@@ -1,4 +1,4 @@
-"""The wheel with what requirements.lock pins and nothing else: it serves, and names the extra that a command lacks."""
+"""The wheel with only the packages pinned in requirements.lock: it serves, and names the extra that a command lacks."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Plain:
-    """An environment of its own, with a project made in it.
+    """A separate environment with a project created in it.
 
     Args:
-        python: the interpreter.
-        project: what `turnout init` made.
+        python: the environment's interpreter.
+        project: the project created by `turnout init`.
     """
 
     python: Path
     project: Path
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """Run a command in the project; returns what it printed on either stream."""
+        """Run a command in the project; return its output, stdout and stderr together."""
         done = subprocess.run(
             [str(self.python.with_name("turnout")), *arguments],
             cwd=self.project,
@@ -49,7 +49,7 @@ class Plain:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Without a uv on the PATH."""
+        """Environment variables without a uv on the PATH."""
         return {**plain_environment(), "PATH": "/usr/bin:/bin"}
 
 
@@ -73,7 +73,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Plain:
 
 @pytest.fixture(scope="module")
 def url(plain: Plain) -> Iterator[str]:
-    """Where the project is served."""
+    """The URL at which the project is served."""
     errors = plain.project / "stderr"
     command = [str(plain.python.with_name("turnout")), "serve", "--port", "0", "--workers", "1"]
     with errors.open("wb") as stream:
@@ -91,7 +91,7 @@ def url(plain: Plain) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", ["boto3", "botocore", "uv", "pulumi", "pytest"])
-def test_what_serving_does_not_need_is_not_installed(plain: Plain, name: str) -> None:
+def test_packages_not_needed_for_serving_are_not_installed(plain: Plain, name: str) -> None:
     code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is not None)"
     assert subprocess.run([str(plain.python), "-c", code], check=False).returncode == 0
 
@@ -113,7 +113,7 @@ def test_the_requirements_of_a_project_install_from_the_wheel(plain: Plain) -> N
     assert {"turnout", "boto3", "pulumi", "pulumi-aws", "uv", "onnxruntime"} <= names
 
 
-def test_a_canary_of_this_machine_lives_without_boto3(plain: Plain, url: str) -> None:
+def test_a_local_canary_works_without_boto3(plain: Plain, url: str) -> None:
     assert "The response matches example" in plain.run("invoke", "iris", "v1", "--url", url)
     now = ("--now", "--endpoint-url", url)
     plain.run("canary", "start", "dev", "--model", "iris", "--to", "v1", "--percent", "10", *now)
@@ -128,7 +128,9 @@ def test_a_canary_of_this_machine_lives_without_boto3(plain: Plain, url: str) ->
 
 
 @pytest.mark.parametrize("command", [("start", "dev", "--model", "iris", "--to", "v1", "--now"), ("status", "dev")])
-def test_a_stage_on_aws_names_the_extra_and_changes_nothing(plain: Plain, command: tuple[str, ...]) -> None:
+def test_a_command_for_a_stage_on_aws_names_the_missing_extra_and_changes_nothing(
+    plain: Plain, command: tuple[str, ...]
+) -> None:
     before = (plain.project / "models.yaml").read_text()
     said = plain.run("canary", *command, "--stack", "prod", code=1)
     assert "needs boto3, which is not installed" in said
@@ -137,14 +139,14 @@ def test_a_stage_on_aws_names_the_extra_and_changes_nothing(plain: Plain, comman
 
 
 @pytest.mark.parametrize("command", [("build",), ("build", "--here"), ("serve", "--isolated", "--port", "0")])
-def test_building_packages_names_the_extra(plain: Plain, command: tuple[str, ...]) -> None:
+def test_building_packages_names_the_missing_extra(plain: Plain, command: tuple[str, ...]) -> None:
     said = plain.run(*command, code=1)
     assert "needs uv, which is not installed" in said
     assert "turnout[build]" in said
 
 
 def await_url(process: subprocess.Popen[bytes], errors: Path) -> str:
-    """The address in what the server prints once it listens."""
+    """Return the address that the server prints once it listens."""
     while process.poll() is None:
         if match := re.search(r"http://127\.0\.0\.1:\d+", errors.read_text()):
             return match[0]

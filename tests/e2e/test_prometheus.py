@@ -49,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     (project / "models.yaml").write_text(MANIFEST)
     with running_server(project, "--workers", "2", "--no-access-log") as server:
         for _ in range(REQUESTS):
-            # A connection each, so that both workers have some.
+            # One connection each, so that both workers have some.
             assert server.post("/dev/models/echo/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]}).status == 200
         assert server.post("/dev/models/echo/inference", b"{").status == 400
         yield server
@@ -66,7 +66,7 @@ def scrape(server: RunningServer) -> dict[tuple[str, frozenset[tuple[str, str]]]
     }
 
 
-def test_every_request_is_counted_once_over_all_workers(server: RunningServer) -> None:
+def test_every_request_is_counted_once_across_all_workers(server: RunningServer) -> None:
     samples = scrape(server)
     shares = {
         dict(labels)["share"]: value
@@ -92,16 +92,16 @@ def test_gauges_of_workers_appear(server: RunningServer) -> None:
         time.sleep(0.1)
 
 
-def test_strangers_and_browsers_are_refused(server: RunningServer) -> None:
+def test_other_machines_and_browsers_are_rejected(server: RunningServer) -> None:
     assert server.request("GET", "/metrics", headers={"x-forwarded-for": "192.0.2.1"}).status == 403
     assert server.request("GET", "/metrics", headers={"origin": "http://example.org"}).status == 403
     assert server.request("POST", "/metrics").status == 404
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed: apt install prometheus")
-def test_a_real_prometheus_scrapes_it(server: RunningServer, tmp_path: Path) -> None:
+def test_a_real_prometheus_scrapes_the_metrics(server: RunningServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # Prometheus does not report a port of its own choice
+        port = free.getsockname()[1]  # Prometheus does not report a port that it chose itself
     (tmp_path / "prometheus.yml").write_text(CONFIGURATION.format(port=server.port))
     command = (
         "prometheus",
@@ -124,7 +124,7 @@ def test_a_real_prometheus_scrapes_it(server: RunningServer, tmp_path: Path) -> 
 
 
 def ask_prometheus(port: int, query: str) -> list[dict[str, list[str]]]:
-    """What an instant query finds, once it finds something."""
+    """Return the result of an instant query, once it is not empty."""
     url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     deadline = time.monotonic() + PATIENCE_S
     while True:

@@ -1,4 +1,4 @@
-"""Versions with `runtime: python`, as users meet them: commands, servers, edits and canaries."""
+"""Versions with `runtime: python`: commands, servers, edits and canaries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def times(factor: int) -> list[list[float]]:
 
 
 def check_server(server: RunningServer) -> None:
-    """Both versions answer, each with its own helper, and every fault has its status."""
+    """Check that both versions answer, each with its own helper, and that every failure has its status."""
     assert predictions(server, "/dev/models/echo/v2") == times(10)
     assert predictions(server, "/dev/models/echo/v3") == times(100)
     assert predictions(server, "/dev/models/echo") == times(10)
@@ -80,7 +80,7 @@ def watched(request: pytest.FixtureRequest, project: Path) -> Iterator[RunningSe
         yield server
 
 
-def test_watch_picks_up_edits_of_the_file_and_of_what_lies_beside(watched: RunningServer) -> None:
+def test_watch_applies_edits_of_the_file_and_its_helpers(watched: RunningServer) -> None:
     folder = watched.project / "models/echo/v2"
     path = "/dev/models/echo/v2"
     assert predictions(watched, path) == times(10)
@@ -97,7 +97,7 @@ def test_watch_picks_up_edits_of_the_file_and_of_what_lies_beside(watched: Runni
     wait_until(lambda: predictions(watched, path) == times(14), "the mended file is served")
 
 
-def test_an_edit_without_watch_is_served_after_sighup_only(project: Path) -> None:
+def test_without_watch_an_edit_is_served_only_after_sighup(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
         assert predictions(server, "/dev/models/echo/v2") == times(10)
         (project / "models/echo/v2/factor.json").write_text("6")
@@ -118,7 +118,7 @@ def test_a_canary_moves_traffic_from_onnx_to_python(project: Path, capsys: pytes
         assert predictions(server, "/prod/models/echo") == times(10)
 
 
-def test_a_canary_of_another_signature_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_canary_with_another_signature_is_rejected(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (project / "models.yaml").read_text()
     other = SIGNATURE.replace("FP32, shape: [-1, 4]}}, outputs", "FP64, shape: [-1, 4]}}, outputs")
     text = text.replace(f"v2/predict.py, signature: {SIGNATURE}", f"v2/predict.py, signature: {other}")
@@ -172,8 +172,8 @@ def test_add_validate_plan_and_build(project: Path, tmp_path: Path, capsys: pyte
     assert not folder.exists()
 
 
-def test_calls_run_at_once_in_threads(project: Path) -> None:
-    """A `predict` that waits for another call to begin: both must run at the same time."""
+def test_calls_run_concurrently_in_threads(project: Path) -> None:
+    """`predict` waits until another call has started, so both must run at the same time."""
     (project / "models/echo/v3/predict.py").write_text(
         "import threading\nmeet = threading.Barrier(2)\n"
         "def load(folder):\n    pass\n"

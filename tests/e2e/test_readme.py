@@ -1,6 +1,6 @@
-"""The README's blocks do what the README says, in a clone and in a project of one's own: each is run, in order.
+"""The README's blocks, run in order in a clone and in a new project, do what the README says.
 
-A `sh` or `python` block is run; a `json` or `text` block right behind one is what it prints.
+`sh` and `python` blocks are run; a `json` or `text` block directly after one is its output.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def name_of(block: Block) -> str:
 
 @pytest.fixture(scope="module", params=["clone", "own project"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The server of the sample project, and that of a project which `turnout init` made."""
+    """A server of the sample project, and one of a project made by `turnout init`."""
     project = tmp_path_factory.mktemp("readme") / "project"
     if request.param == "clone":
         shutil.copytree(ROOT / "models", project / "models")
@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("block", RUNNABLE, ids=name_of)
-def test_a_block_does_what_the_readme_says(block: Block, server: RunningServer) -> None:
+def test_each_block_does_what_the_readme_says(block: Block, server: RunningServer) -> None:
     printed = run_block(block, server)
     if block.output is not None:
         words, numbers = comparable(printed)
@@ -50,7 +50,7 @@ def test_a_block_does_what_the_readme_says(block: Block, server: RunningServer) 
         assert numbers == pytest.approx(expected_numbers, rel=1e-3, abs=1e-9)
 
 
-def test_the_page_that_init_writes_runs(tmp_path: Path) -> None:
+def test_the_page_written_by_init_runs(tmp_path: Path) -> None:
     project = tmp_path / "project"
     create_project(project)
     blocks = [block for block in read_blocks((project / "README.md").read_text()) if block.language == "sh"]
@@ -62,7 +62,7 @@ def test_the_page_that_init_writes_runs(tmp_path: Path) -> None:
     assert "iris v3 to models.yaml" in printed
 
 
-def test_the_blocks_were_found() -> None:
+def test_the_readme_contains_blocks() -> None:
     languages = [block.language for block in BLOCKS]
     assert languages.count("sh") >= 8
     assert languages.count("python") >= 1
@@ -71,7 +71,7 @@ def test_the_blocks_were_found() -> None:
     assert fences == 2 * (len(BLOCKS) + sum(block.output is not None for block in BLOCKS))
 
 
-def test_the_manifest_is_the_one_that_init_writes() -> None:
+def test_the_manifest_in_the_readme_is_the_one_that_init_writes() -> None:
     (block,) = [block for block in BLOCKS if block.language == "yaml"]
     template = (ROOT / "turnout/scaffold/template/models.yaml").read_text()
     shown, written = (
@@ -80,7 +80,7 @@ def test_the_manifest_is_the_one_that_init_writes() -> None:
     assert (shown.platform, shown.models, shown.stages) == (written.platform, written.models, written.stages)
 
 
-def test_first_screen_has_a_picture_and_a_working_curl() -> None:
+def test_first_screen_has_a_picture_and_a_working_curl_command() -> None:
     first_screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:30])
     curl = next(block for block in BLOCKS if block.text.startswith("curl"))
     assert curl.output is not None
@@ -90,12 +90,12 @@ def test_first_screen_has_a_picture_and_a_working_curl() -> None:
 
 
 @pytest.mark.parametrize("target", ["serve", "test"])
-def test_the_two_commands_are_named_and_made(target: str) -> None:
+def test_the_two_make_commands_are_named_and_exist(target: str) -> None:
     assert f"`make {target}`" in (ROOT / "README.md").read_text()
     assert f"\n{target}:" in (ROOT / "Makefile").read_text()
 
 
-def test_links_lead_to_files() -> None:
+def test_links_lead_to_existing_files() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]

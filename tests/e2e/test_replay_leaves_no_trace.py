@@ -1,4 +1,4 @@
-"""Replayed requests are not captured, sampled or counted, and a stranger cannot send such requests."""
+"""Replayed requests are not captured, sampled or counted, and other clients cannot send such requests."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def captured(server: RunningServer) -> int:
 
 
 def settle(server: RunningServer, lines: int) -> None:
-    """Wait until so many lines are captured, then long enough that another one would be, too."""
+    """Wait until this number of lines is captured, then long enough for another one to arrive, if there were any."""
     server.await_log(lambda _: captured(server) >= lines)
     before = len(server.stdout.read_text().splitlines())
     with server.client() as client:
-        client.post("/nowhere/models/level/inference", BODY)  # reaches no function, so it is logged and not captured
+        client.post("/nowhere/models/level/inference", BODY)  # reaches no function, so it is logged but not captured
     server.await_log(lambda text: len(text.splitlines()) > before)
 
 
@@ -65,7 +65,7 @@ def counted(server: RunningServer, stage: str) -> dict[tuple[str, bool], int]:
 
 @pytest.fixture(scope="module")
 def asked(server: RunningServer) -> int:
-    """Some requests of callers; how many lines they are."""
+    """Send some callers' requests; return how many lines they produce."""
     with server.client() as client:
         for stage in ("dev", "prod"):
             for _ in range(REQUESTS):
@@ -78,7 +78,7 @@ def asked(server: RunningServer) -> int:
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
 @pytest.mark.parametrize("against", [("level/v2", "level/v1"), ("level/v2",)])
-def test_a_replay_against_the_server_that_captures_leaves_no_trace(
+def test_a_replay_against_the_capturing_server_is_not_captured(
     stage: str, against: tuple[str, ...], server: RunningServer, asked: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetch_samples(url_of(server), "prod")
@@ -89,7 +89,7 @@ def test_a_replay_against_the_server_that_captures_leaves_no_trace(
         logged = server.stdout.read_text().count(f" /{stage}/models/level/v2/inference 200 ")
         assert main([*arguments, "-m", str(server.project)]) == 0
         assert "100.00% agree: " in capsys.readouterr().out
-        # The access log still has each of them.
+        # The access log still contains each of them.
         server.await_log(
             lambda text, before=logged: text.count(f" /{stage}/models/level/v2/inference 200 ") >= before + asked
         )
@@ -113,7 +113,7 @@ STRANGERS: list[dict[str, str]] = [{"x-turnout-replay": sent} for sent in ("1", 
 
 @pytest.mark.parametrize("headers", STRANGERS, ids=lambda headers: repr(headers["x-turnout-replay"]))
 @pytest.mark.parametrize("path", ["/dev/models/level/inference", "/dev/models/level/v1/inference"])
-def test_a_stranger_cannot_hide_a_request(path: str, headers: dict[str, str], server: RunningServer) -> None:
+def test_another_client_cannot_hide_a_request(path: str, headers: dict[str, str], server: RunningServer) -> None:
     lines, before = captured(server), sum(counted(server, "dev").values())
     sent = {"content-type": "application/json", **headers}
     latin = {name: value.encode() for name, value in sent.items()}
@@ -127,13 +127,15 @@ def test_a_stranger_cannot_hide_a_request(path: str, headers: dict[str, str], se
 @pytest.mark.parametrize(
     "headers", [{"x-forwarded-for": "10.0.0.7"}, {"origin": "https://example.com"}, {"host": "example.com"}]
 )
-def test_only_a_program_on_this_machine_learns_the_mark(headers: dict[str, str], server: RunningServer) -> None:
+def test_only_a_program_on_this_machine_can_read_the_replay_token(
+    headers: dict[str, str], server: RunningServer
+) -> None:
     answer = server.request("GET", "/turnout/replay", headers=headers)
     assert answer.status == 403
     assert b"mark" not in answer.body
 
 
-def test_the_token_is_another_one_in_each_run(server: RunningServer, tmp_path: Path) -> None:
+def test_each_run_has_another_token(server: RunningServer, tmp_path: Path) -> None:
     def token(running: RunningServer) -> Any:
         return running.request("GET", "/turnout/replay").json()["mark"]
 

@@ -1,4 +1,4 @@
-"""Versions that fail in every way, behind routers with a fallback and without one, under load from real clients."""
+"""Versions that fail in every way, behind routers with and without a fallback, under load from real clients."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FAULTS = {
     "rubbish": "    return {'x': 'rubbish', 'y': object()}",
     "leaving": "    os._exit(7)",
 }
-"""What each one's transform does; `throttled` has none and may not run at all."""
+"""What each version's transform does; `throttled` has none and may not run at all."""
 
 GATEWAY = {
     "hanging": (504, {"message": "Endpoint request timed out"}),
     "leaving": (502, {"message": "Internal server error"}),
     "throttled": (429, {"message": "Too Many Requests"}),
 }
-"""What API Gateway says where the function gave no answer; the others' own answers tell what is wrong."""
+"""API Gateway's response if the function gave no answer; the other functions' own answers say what is wrong."""
 
 IN_PROCESS = ("raising", "hanging", "rubbish")
 ISOLATED = ("raising", "hanging", "rubbish", "leaving", "throttled")
@@ -43,7 +43,7 @@ class Faulty:
     faults: tuple[str, ...]
 
     def load(self, model: str) -> list[Answer]:
-        """All answers to several clients that call the model at once."""
+        """Return all answers to several clients that call the model concurrently."""
         answers: list[Answer] = []
 
         def call() -> None:
@@ -60,9 +60,10 @@ class Faulty:
 
 
 def write_project(project: Path, faults: tuple[str, ...]) -> Path:
-    """A model `safe-<fault>` and a model `bare-<fault>` for each, all of whose traffic goes to the faulty version.
+    """Write a model `safe-<fault>` and a model `bare-<fault>` for each fault; all of their traffic goes to the faulty
+    version.
 
-    Besides them, `watched`, whose shadow hangs, and `plain`, which is not routed.
+    In addition, `watched` has a shadow that hangs, and `plain` is not routed.
     """
     write_identity(project / "echo.onnx")
     for fault, does in FAULTS.items():
@@ -97,7 +98,7 @@ def faulty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Faulty(server, faults)
 
 
-def test_no_caller_sees_an_error_where_there_is_a_fallback(faulty: Faulty) -> None:
+def test_no_caller_sees_an_error_if_there_is_a_fallback(faulty: Faulty) -> None:
     for fault in faulty.faults:
         for answer in faulty.load(f"safe-{fault}"):
             assert answer.status == 200, (fault, answer)
@@ -106,7 +107,7 @@ def test_no_caller_sees_an_error_where_there_is_a_fallback(faulty: Faulty) -> No
             assert seen == {"version": "v1", "route": "fallback", "fallback-from": "v2"}, fault
 
 
-def test_every_caller_sees_the_right_error_where_there_is_none(faulty: Faulty) -> None:
+def test_every_caller_sees_the_right_error_without_a_fallback(faulty: Faulty) -> None:
     for fault in faulty.faults:
         for answer in faulty.load(f"bare-{fault}"):
             if fault in GATEWAY:
@@ -116,12 +117,12 @@ def test_every_caller_sees_the_right_error_where_there_is_none(faulty: Faulty) -
                 assert (answer.headers["x-turnout-version"], answer.headers["x-turnout-route"]) == ("v2", "weight")
 
 
-def test_shadow_that_hangs_delays_nobody(faulty: Faulty) -> None:
-    """Answers do not wait for their copies: some come before the copies of three earlier requests have ended."""
+def test_a_hanging_shadow_delays_no_answer(faulty: Faulty) -> None:
+    """Answers do not wait for their copies: some arrive before the copies of three earlier requests have ended."""
     answers: list[Answer] = []
     most_open = 0
     with faulty.server.client() as client:
-        assert client.post("/models/watched/inference", BODY).status == 200  # everything is loaded
+        assert client.post("/models/watched/inference", BODY).status == 200  # everything is loaded now
         for _ in range(20):
             answers.append(client.post("/models/watched/inference", BODY))
             ended = faulty.server.stderr.read_text().count("watched_v2: an asynchronous call: ")

@@ -1,4 +1,4 @@
-"""Runs that take for ever: they end at their deadlines, hold up nobody, and cost no place for good."""
+"""Runs that do not end: they are ended at their deadlines, block no other calls, and free their slots."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ECHO = {"inputs": {"x": [[1, 2, 3, 4]]}}
 
 
 def write_loop(path: Path) -> None:
-    """Input `n`: so many rounds of a body of two nodes."""
+    """Write a model with the input `n`: this number of iterations of a body of two nodes."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Add", ["sum", "sum"], ["more"])],
         "body",
@@ -74,9 +74,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_loop_of_as_many_rounds_as_the_client_likes_ends_at_its_deadline(project: Path) -> None:
+def test_a_loop_with_a_count_from_the_client_ends_at_its_deadline(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
-        for _ in range(60):  # a busy machine may hold one up beyond the time limit
+        for _ in range(60):  # a busy machine may delay one beyond the time limit
             wait_until(lambda: server.post("/models/loop/inference", {"inputs": {"n": [5]}}).status == 200, "an answer")
         for _ in range(3):  # more than may run at once
             answer = server.post("/models/loop/inference", {"inputs": {"n": [999999999999]}})  # it would run for months
@@ -92,7 +92,7 @@ def test_a_loop_of_as_many_rounds_as_the_client_likes_ends_at_its_deadline(proje
         assert outputs[-1] == {"y": [8.0]}
 
 
-def test_a_worker_with_runs_that_cannot_be_ended_is_replaced_by_a_fresh_one(project: Path) -> None:
+def test_a_worker_with_runs_that_cannot_be_ended_is_replaced(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
         (before,) = children(server.process.pid)
         for _ in range(8):
@@ -103,7 +103,7 @@ def test_a_worker_with_runs_that_cannot_be_ended_is_replaced_by_a_fresh_one(proj
     assert "too many runs that do not end" in server.stderr.read_text()
 
 
-def test_a_worker_that_stands_still_is_replaced(project: Path) -> None:
+def test_a_blocked_worker_is_replaced(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
         (before,) = children(server.process.pid)
         os.kill(before, signal.SIGSTOP)

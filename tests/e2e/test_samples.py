@@ -1,4 +1,4 @@
-"""Captures and samples of a server with several workers, under load, as a canary's check and a replay find them."""
+"""Captures and samples of a server with several workers, under load, as a canary's check and a replay use them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def send(server: RunningServer, stage: str) -> None:
-    """`REQUESTS` over four connections; so many of them have a level below 0, about which the versions disagree."""
+    """Send `REQUESTS` requests over four connections; `NEGATIVE` of them have a level below 0, about which the versions
+    disagree.
+    """
 
     def send_some(first: int) -> None:
         with server.client() as client:
@@ -67,7 +69,7 @@ def captured(server: RunningServer) -> list[Sample]:
         return [sample for line in read_lines(lines) for sample in line.samples]
 
 
-def test_both_versions_answer_what_a_canary_decided(server: RunningServer) -> None:
+def test_sampled_canary_requests_are_answered_by_both_versions(server: RunningServer) -> None:
     send(server, "prod")
     samples = fetch_samples(url_of(server), "prod", 1000)
     assert len(samples) == REQUESTS
@@ -75,7 +77,7 @@ def test_both_versions_answer_what_a_canary_decided(server: RunningServer) -> No
     assert {(sample.version, sample.canary) for sample in samples} == {("v1", False), ("v2", True)}
     counts = replay_pair(url_of(server), samples, "level", "v1", "v2", stage="prod", rules=RULES)
     assert counts == AgreementCounts(REQUESTS, REQUESTS - NEGATIVE)
-    assert fetch_samples(url_of(server), "prod") == []  # replayed requests are no canary's
+    assert fetch_samples(url_of(server), "prod") == []  # replayed requests do not belong to a canary
 
 
 def test_a_stage_without_a_canary_is_not_sampled(server: RunningServer) -> None:
@@ -84,7 +86,7 @@ def test_a_stage_without_a_canary_is_not_sampled(server: RunningServer) -> None:
     assert fetch_samples(url_of(server), "prod") == []
 
 
-def test_every_worker_adds_whole_lines_to_the_capture_up_to_the_end(server: RunningServer) -> None:
+def test_every_worker_appends_complete_lines_to_the_capture_until_the_end(server: RunningServer) -> None:
     send(server, "dev")
     send(server, "prod")
     assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""`turnout serve --services`: with a token, off, and on an address that is not a loopback one."""
+"""`turnout serve --services`: with a token, off, and on an address other than loopback."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def api_names(server: RunningServer, access_key: str) -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", [("--services", "token"), ("--host", "0.0.0.0")])
-def test_a_token_opens_the_services_to_boto3_and_our_own_commands(project: Path, arguments: tuple[str, ...]) -> None:
+def test_a_token_gives_boto3_and_our_own_commands_access_to_the_services(
+    project: Path, arguments: tuple[str, ...]
+) -> None:
     with running_server(project, "--workers", "1", *arguments) as server:
         assert [server.request("GET", path).status for path in PATHS] == [403] * len(PATHS)
         path = project / ".turnout" / "services.json"
@@ -74,14 +76,14 @@ def test_a_token_opens_the_services_to_boto3_and_our_own_commands(project: Path,
     assert "token" not in path.read_text()
 
 
-def test_services_that_are_off_are_not_there(project: Path) -> None:
+def test_disabled_services_do_not_exist(project: Path) -> None:
     with running_server(project, "--workers", "1", "--services", "off") as server:
         for path in PATHS:
             answer = server.request("GET", path)
             assert (answer.status, answer.json()) == (403, {"message": "Missing Authentication Token"})
 
 
-def test_keys_are_printed_by_a_command_and_not_at_the_start(project: Path) -> None:
+def test_keys_are_printed_by_a_command_and_not_at_startup(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
         text = server.stderr.read_text()
         key = turnout(project, "keys", "keyed").strip()

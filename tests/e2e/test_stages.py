@@ -1,4 +1,4 @@
-"""What a stage decides, through a running server: versions, canary, keys, throttle; and how functions fail."""
+"""What a stage decides, on a running server: versions, canary, keys, throttle; and how functions fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ECHO = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1
 DIRECT = "/models/iris/inference"
 
 
-# --- which version
+# --- versions
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ DIRECT = "/models/iris/inference"
         ("/models/iris/v2/inference", "v2"),
         ("/plain/models/iris/v2/inference", "v2"),
         ("/newest/models/iris/v1/inference", "v1"),
-        (f"/plain{DIRECT}/", "v1"),  # API Gateway ignores a slash at the end
+        (f"/plain{DIRECT}/", "v1"),  # API Gateway ignores a trailing slash
         (f"{DIRECT}?trace=1&trace=2", "v1"),
     ],
 )
-def test_a_path_leads_to_a_version(variants: RunningServer, path: str, version: str) -> None:
+def test_a_path_selects_a_version(variants: RunningServer, path: str, version: str) -> None:
     answer = variants.post(path, IRIS_ROWS)
     assert answer.status == 200, answer.body
     assert answer.headers["x-turnout-model"] == "iris"
@@ -56,7 +56,7 @@ def test_a_path_leads_to_a_version(variants: RunningServer, path: str, version: 
         ("POST", "/models/iris/../iris/inference"),
     ],
 )
-def test_an_unknown_route_is_apis_own_403(variants: RunningServer, method: str, path: str) -> None:
+def test_an_unknown_route_gets_the_403_of_api_gateway(variants: RunningServer, method: str, path: str) -> None:
     answer = variants.request(method, path, b"{}")
     assert answer.status == 403
     assert answer.json() == {"message": "Missing Authentication Token"}
@@ -64,7 +64,7 @@ def test_an_unknown_route_is_apis_own_403(variants: RunningServer, method: str, 
     assert "x-turnout-model" not in answer.headers
 
 
-def test_another_default_stage_can_be_named(tmp_path: Path, root: Path) -> None:
+def test_another_default_stage_can_be_configured(tmp_path: Path, root: Path) -> None:
     project = write_variants(tmp_path, root)
     with running_server(project, "--stage", "newest") as server:
         assert server.post(DIRECT, IRIS_ROWS).headers["x-turnout-version"] == "v2"
@@ -75,7 +75,7 @@ def test_another_default_stage_can_be_named(tmp_path: Path, root: Path) -> None:
 
 
 def draws(server: RunningServer, stage: str, count: int) -> Counter[tuple[str, str]]:
-    """How often each (version, canary) answered."""
+    """Return how often each (version, canary) answered."""
     seen: Counter[tuple[str, str]] = Counter()
     with server.client() as client:
         for _ in range(count):
@@ -85,18 +85,18 @@ def draws(server: RunningServer, stage: str, count: int) -> Counter[tuple[str, s
     return seen
 
 
-def test_a_canary_of_0_percent_sees_nothing(variants: RunningServer) -> None:
+def test_a_canary_of_0_percent_gets_no_requests(variants: RunningServer) -> None:
     assert draws(variants, "never", 100) == {("v1", "false"): 100}
 
 
-def test_a_canary_of_100_percent_sees_all(variants: RunningServer) -> None:
+def test_a_canary_of_100_percent_gets_all_requests(variants: RunningServer) -> None:
     assert draws(variants, "always", 100) == {("v2", "true"): 100}
 
 
-def test_a_canary_of_50_percent_sees_about_half(variants: RunningServer) -> None:
+def test_a_canary_of_50_percent_gets_about_half(variants: RunningServer) -> None:
     seen = draws(variants, "half", 600)
     assert seen.keys() == {("v1", "false"), ("v2", "true")}
-    # Six standard deviations of a binomial with 600 draws: wrong once in 500 million runs.
+    # Six standard deviations of a binomial with 600 draws: fails by chance once in 500 million runs.
     assert abs(seen["v2", "true"] - 300) <= 74
 
 
@@ -110,7 +110,7 @@ def test_a_versioned_route_keeps_its_version_in_both_shares(variants: RunningSer
 
 
 @pytest.mark.parametrize("sent", [None, "", "wrong", "k" * 40])
-def test_a_stage_with_keys_refuses_who_has_none(variants: RunningServer, sent: str | None) -> None:
+def test_a_stage_with_keys_rejects_requests_without_one(variants: RunningServer, sent: str | None) -> None:
     headers = {} if sent is None else {"x_api_key": sent}
     answer = variants.post(f"/keyed{DIRECT}", IRIS_ROWS, **headers)
     assert answer.status == 403
@@ -118,7 +118,7 @@ def test_a_stage_with_keys_refuses_who_has_none(variants: RunningServer, sent: s
     assert answer.headers["x-amzn-errortype"] == "ForbiddenException"
 
 
-def test_a_stages_own_key_opens_it_and_anothers_does_not(variants: RunningServer) -> None:
+def test_a_stage_accepts_its_own_key_and_no_other(variants: RunningServer) -> None:
     key, other = variants.api_key("keyed"), variants.api_key("keyed-too")
     assert len(key) == len(other) == 40
     assert variants.post(f"/keyed{DIRECT}", IRIS_ROWS, x_api_key=key).status == 200
@@ -127,27 +127,27 @@ def test_a_stages_own_key_opens_it_and_anothers_does_not(variants: RunningServer
     assert variants.post(f"/plain{DIRECT}", IRIS_ROWS).status == 200
 
 
-def test_the_start_says_which_command_prints_a_key_and_prints_none(variants: RunningServer) -> None:
+def test_startup_shows_the_command_that_prints_a_key_and_prints_none(variants: RunningServer) -> None:
     text = variants.stderr.read_text()
     assert "`turnout keys keyed`" in text
     assert variants.api_key("keyed") not in text
     assert variants.api_key("keyed-too") not in text
 
 
-def test_a_throttled_stage_takes_its_burst_and_then_answers_429(variants: RunningServer) -> None:
+def test_a_throttled_stage_answers_its_burst_and_then_429(variants: RunningServer) -> None:
     with variants.client() as client:
         answers = [client.post(f"/tight{DIRECT}", IRIS_ROWS) for _ in range(20)]
         assert client.post(f"/plain{DIRECT}", IRIS_ROWS).status == 200  # another stage
     statuses = [answer.status for answer in answers]
     assert statuses[:3] == [200, 200, 200]
-    assert set(statuses[3:]) <= {200, 429}  # one token comes back each second
+    assert set(statuses[3:]) <= {200, 429}  # one token is added each second
     assert statuses.count(429) >= 10
     refused = next(answer for answer in answers if answer.status == 429)
     assert refused.json() == {"message": "Too Many Requests"}
     assert refused.headers["x-amzn-errortype"] == "TooManyRequestsException"
 
 
-def test_a_stage_with_weights_answers_through_the_models_router(variants: RunningServer) -> None:
+def test_a_stage_with_weights_is_served_by_the_router_of_the_model(variants: RunningServer) -> None:
     answers = [variants.post(f"/weighted{DIRECT}", IRIS_ROWS) for _ in range(40)]
     assert {answer.status for answer in answers} == {200}
     assert {answer.headers["x-turnout-route"] for answer in answers} == {"weight"}
@@ -156,7 +156,7 @@ def test_a_stage_with_weights_answers_through_the_models_router(variants: Runnin
     assert "x-turnout-route" not in direct.headers
 
 
-# --- what functions do wrong
+# --- failing functions
 
 
 def test_a_model_that_cannot_be_opened_is_a_502_with_the_reason_in_the_log(variants: RunningServer) -> None:
@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_opened_is_a_502_with_the_reason_in_the_log(varia
     assert variants.post(DIRECT, IRIS_ROWS).status == 200
 
 
-def test_a_transform_that_raises_is_a_500_that_reports_nothing_of_it(variants: RunningServer) -> None:
+def test_a_transform_that_raises_is_a_500_without_details(variants: RunningServer) -> None:
     answer = variants.post("/models/raising/inference", ECHO)
     assert answer.status == 500
     assert answer.json()["code"] == "TRANSFORM_FAILED"
@@ -178,11 +178,11 @@ def test_a_transform_that_raises_is_a_500_that_reports_nothing_of_it(variants: R
     assert "Traceback" in variants.stderr.read_text()
 
 
-def test_a_run_past_its_functions_time_limit_is_a_504_and_is_ended(variants: RunningServer) -> None:
+def test_a_run_past_the_timeout_of_its_function_is_a_504_and_is_ended(variants: RunningServer) -> None:
     forever = {"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [2**60]}]}
     short = {"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [7]}]}
     with variants.client() as client:
-        for _ in range(3):  # more than the threads that the function may take: each is free again
+        for _ in range(3):  # more than the function has threads: each is free again
             answer = client.post("/models/loop/inference", forever)
             assert answer.status == 504
             assert answer.json() == {"message": "Endpoint request timed out"}

@@ -78,7 +78,7 @@ def dropped(client: Client) -> dict[str, int]:
 
 
 def flood(client: Client) -> dict[str, int]:
-    """Call until lines of every stream are dropped; each call is answered."""
+    """Send requests until lines of every stream are dropped; each request is answered."""
     for _ in range(60):
         for _ in range(5):
             assert client.post("/models/echo/loud/inference", ECHO).status == 200
@@ -89,7 +89,7 @@ def flood(client: Client) -> dict[str, int]:
     return dropped(client)
 
 
-def test_streams_that_nobody_reads_hold_up_neither_requests_nor_the_stop(project: Path) -> None:
+def test_unread_streams_block_neither_requests_nor_the_stop(project: Path) -> None:
     process, port = start(project, "--capture", str(project / "captured"))
     client = Client(port)
     try:
@@ -105,7 +105,7 @@ def test_streams_that_nobody_reads_hold_up_neither_requests_nor_the_stop(project
         process.communicate()
 
 
-def test_a_reader_that_reads_again_gets_whole_lines_and_one_report(project: Path) -> None:
+def test_a_reader_that_resumes_gets_complete_lines_and_one_report(project: Path) -> None:
     process, port = start(project)
     client = Client(port)
     readers: list[threading.Thread] = []

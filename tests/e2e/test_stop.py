@@ -32,9 +32,7 @@ def refuses(server: RunningServer) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_in_flight_is_answered_when_the_server_is_asked_to_stop(
-    project: Path, number: signal.Signals
-) -> None:
+def test_a_request_in_flight_is_answered_before_the_server_stops(project: Path, number: signal.Signals) -> None:
     answers: list[Answer] = []
     with running_server(project) as server:
         caller = threading.Thread(target=lambda: answers.append(server.post("/models/waiting/inference", ECHO)))
@@ -52,7 +50,7 @@ def test_a_request_in_flight_is_answered_when_the_server_is_asked_to_stop(
     assert "Traceback" not in server.stderr.read_text()
 
 
-def test_a_transform_that_never_ends_does_not_keep_the_server(project: Path) -> None:
+def test_a_transform_that_never_ends_does_not_block_the_stop(project: Path) -> None:
     text = (project / "models.yaml").read_text()
     slow = "{artifact: models/echo.onnx, transform: models/waiting.py, timeout_s: 29"
     (project / "models.yaml").write_text(text.replace(slow, slow.replace("29", "1")))
@@ -64,7 +62,7 @@ def test_a_transform_that_never_ends_does_not_keep_the_server(project: Path) -> 
         assert " 504 " in server.stdout.read_text()
 
 
-def test_an_idle_server_with_open_connections_stops_at_once(project: Path) -> None:
+def test_an_idle_server_with_open_connections_stops_immediately(project: Path) -> None:
     with running_server(project) as server:
         connections = [server.connect() for _ in range(5)]
         assert server.post("/models/echo/inference", ECHO).status == 200
@@ -74,7 +72,7 @@ def test_an_idle_server_with_open_connections_stops_at_once(project: Path) -> No
             connection.close()
 
 
-def test_a_port_in_use_is_reported_in_a_sentence(project: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_sentence(project: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
@@ -88,10 +86,10 @@ def test_a_port_in_use_is_reported_in_a_sentence(project: Path) -> None:
     assert str(port) in text
     assert "in use" in text
     assert "Traceback" not in text
-    assert "loaded in" not in text  # told before anything slow is done
+    assert "loaded in" not in text  # reported before anything slow is done
 
 
-def test_an_unknown_stage_is_reported_in_a_sentence(project: Path) -> None:
+def test_an_unknown_stage_is_reported_in_one_sentence(project: Path) -> None:
     done = subprocess.run(
         serve_command(project / "models.yaml", "--stage", "nowhere"),
         capture_output=True,
@@ -103,7 +101,7 @@ def test_an_unknown_stage_is_reported_in_a_sentence(project: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_keys_outlive_a_restart(project: Path) -> None:
+def test_keys_survive_a_restart(project: Path) -> None:
     with running_server(project) as server:
         first = server.api_key("keyed")
         assert server.stop() == 0
@@ -112,7 +110,7 @@ def test_keys_outlive_a_restart(project: Path) -> None:
         assert server.post("/keyed/models/echo/inference", ECHO, x_api_key=first).status == 200
 
 
-def test_the_log_is_json_when_asked_for(project: Path) -> None:
+def test_the_log_is_json_on_request(project: Path) -> None:
     with running_server(project, "--log-format", "json") as server:
         assert server.post("/models/echo/inference", ECHO).status == 200
         assert server.post("/models/refused/inference", ECHO).status == 502
@@ -122,7 +120,7 @@ def test_the_log_is_json_when_asked_for(project: Path) -> None:
                 pass
         assert server.stop() == 0
     rows = [json.loads(line) for line in server.stdout.read_text().splitlines()]
-    rows.sort(key=lambda entry: entry["status"])  # workers write a moment after they have answered, each for itself
+    rows.sort(key=lambda entry: entry["status"])  # workers write shortly after they have answered, each separately
     assert [entry["status"] for entry in rows] == [200, 400, 502]
     assert rows[0]["function"] == "turnout-local_echo_v1"
     text = server.stderr.read_text()
@@ -131,7 +129,7 @@ def test_the_log_is_json_when_asked_for(project: Path) -> None:
     assert any("NoSuchOperator" in json.loads(line)["message"] for line in errors)
 
 
-def test_a_reader_of_the_log_that_goes_away_does_not_stop_the_server(project: Path) -> None:
+def test_a_closed_log_reader_does_not_stop_the_server(project: Path) -> None:
     process = subprocess.Popen(
         serve_command(project / "models.yaml"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -1,4 +1,6 @@
-"""`turnout serve --otlp-endpoint`: spans as a real OTLP/HTTP collector gets them; isolated in test_isolated_clients."""
+"""`turnout serve --otlp-endpoint`: spans as a real OTLP/HTTP collector receives them; test_isolated_clients covers
+isolated functions.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,7 @@ def test_a_request_its_function_and_its_session_are_one_trace(server: RunningSer
     assert session.resource["service.name"] == "shop"
 
 
-def test_a_routers_calls_are_its_children_fallback_and_shadow_too(
+def test_calls_of_a_router_are_its_children_including_fallback_and_shadow(
     server: RunningServer, receiver: OtlpReceiver
 ) -> None:
     trace = secrets.token_hex(16)
@@ -123,7 +125,7 @@ def test_a_routers_calls_are_its_children_fallback_and_shadow_too(
     assert sorted(names[span.parent] for span in spans if span.name == "session.run") == ["routed v1", "routed v3"]
 
 
-def test_a_graphs_steps_are_its_children(server: RunningServer, receiver: OtlpReceiver) -> None:
+def test_steps_of_a_graph_are_its_children(server: RunningServer, receiver: OtlpReceiver) -> None:
     trace = secrets.token_hex(16)
     assert call(server, "/dev/models/chain/inference", trace) == 200
     spans = receiver.trace(trace, 6)
@@ -132,7 +134,9 @@ def test_a_graphs_steps_are_its_children(server: RunningServer, receiver: OtlpRe
     assert steps[0].end_ns <= steps[1].start_ns
 
 
-def test_a_request_that_is_run_later_is_in_its_callers_trace(server: RunningServer, receiver: OtlpReceiver) -> None:
+def test_an_asynchronous_request_is_part_of_the_trace_of_its_caller(
+    server: RunningServer, receiver: OtlpReceiver
+) -> None:
     trace = secrets.token_hex(16)
     assert call(server, "/dev/models/plain/inference", trace, prefer="respond-async") == 202
     spans = receiver.trace(trace, 3)
@@ -141,7 +145,7 @@ def test_a_request_that_is_run_later_is_in_its_callers_trace(server: RunningServ
     assert named(spans, route).attributes["http.response.status_code"] == 202
 
 
-def test_what_callers_do_not_sample_is_not_sent(server: RunningServer, receiver: OtlpReceiver) -> None:
+def test_requests_that_callers_do_not_sample_are_not_sent(server: RunningServer, receiver: OtlpReceiver) -> None:
     skipped, after = secrets.token_hex(16), secrets.token_hex(16)
     assert call(server, "/dev/models/plain/inference", skipped, "00") == 200
     assert call(server, "/dev/models/plain/inference", after) == 200
@@ -149,7 +153,9 @@ def test_what_callers_do_not_sample_is_not_sent(server: RunningServer, receiver:
     assert not [span for span in receiver.spans if span.trace == skipped]
 
 
-def test_refusals_have_a_span_and_bad_parents_are_none(server: RunningServer, receiver: OtlpReceiver) -> None:
+def test_rejected_requests_have_a_span_and_invalid_parents_are_ignored(
+    server: RunningServer, receiver: OtlpReceiver
+) -> None:
     before = len(receiver.spans)
     for parent in ("00-0-0-01", f"00-{'0' * 32}-{CALLER}-01", f"ff-{'1' * 32}-{CALLER}-01"):
         assert server.request("GET", "/dev/nothing", None, {"traceparent": parent}).status == 403
@@ -160,7 +166,7 @@ def test_refusals_have_a_span_and_bad_parents_are_none(server: RunningServer, re
     assert len({span.trace for span in spans}) == 3
 
 
-def test_the_trace_of_x_ray_stays_as_it_is(server: RunningServer) -> None:
+def test_the_x_ray_trace_is_unchanged(server: RunningServer) -> None:
     sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
     answer = server.post("/dev/models/plain/inference", BODY, x_amzn_trace_id=sent)
     assert answer.headers["x-amzn-trace-id"] == sent
@@ -168,7 +174,7 @@ def test_the_trace_of_x_ray_stays_as_it_is(server: RunningServer) -> None:
     assert b"turnout" not in answer.body
 
 
-def test_a_collector_that_is_down_costs_one_warning_and_no_request(tmp_path: Path) -> None:
+def test_an_unreachable_collector_causes_one_warning_and_no_failed_request(tmp_path: Path) -> None:
     with otlp_receiver() as receiver:
         receiver.status = 400
         project = write_project(tmp_path)
@@ -196,7 +202,7 @@ def test_a_collector_that_is_down_costs_one_warning_and_no_request(tmp_path: Pat
         assert len(receiver.spans) == 6, "what waited was sent before the end"
 
 
-def test_a_collector_that_hangs_holds_up_no_stop(tmp_path: Path) -> None:
+def test_a_hanging_collector_does_not_block_the_stop(tmp_path: Path) -> None:
     with otlp_receiver() as receiver:
         receiver.release.clear()
         project = write_project(tmp_path)
@@ -206,7 +212,7 @@ def test_a_collector_that_hangs_holds_up_no_stop(tmp_path: Path) -> None:
         assert receiver.spans == []
 
 
-def test_without_the_packages_the_remedy_is_named(tmp_path: Path) -> None:
+def test_missing_packages_are_reported_with_the_remedy(tmp_path: Path) -> None:
     project = write_project(tmp_path)
     code = (
         "import sys; sys.modules['opentelemetry'] = None; from turnout.cli.__main__ import run_and_exit; run_and_exit()"

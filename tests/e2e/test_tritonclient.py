@@ -1,4 +1,4 @@
-"""NVIDIA's own HTTP client, as it comes from PyPI, against the running server."""
+"""NVIDIA's own HTTP client from PyPI against a running server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def client(server: RunningServer) -> Iterator[InferenceServerClient]:
 
 
 def sample(datatype: str, shape: tuple[int, ...]) -> Any:
-    """Values that would show a wrong width, sign or order."""
+    """Values that would reveal a wrong width, sign or order."""
     count = int(np.prod(shape))
     if datatype == "BYTES":
         texts = [b"plain", "é😀".encode(), b"", b'"quoted"\\'] * (count // 4 + 1)
@@ -96,12 +96,12 @@ FORMS = [
     for datatype in DATATYPES
     for binary_in in (True, False)
     for binary_out in (True, False)
-    if datatype != "BF16" or (binary_in and binary_out)  # the client itself sends and reads it in binary only
+    if datatype != "BF16" or (binary_in and binary_out)  # the client sends and reads it only in binary
 ]
 
 
 @pytest.mark.parametrize(("datatype", "binary_in", "binary_out"), FORMS)
-def test_every_datatype_and_shape_comes_back(
+def test_every_datatype_and_shape_is_echoed(
     client: InferenceServerClient, datatype: str, binary_in: bool, binary_out: bool
 ) -> None:
     for shape in SHAPES:
@@ -118,7 +118,7 @@ def test_every_datatype_and_shape_comes_back(
 
 
 @pytest.mark.parametrize(("version", "answered"), [("", "v2"), ("1", "1"), ("v2", "v2")])
-def test_versions_and_ids_come_back(client: InferenceServerClient, version: str, answered: str) -> None:
+def test_versions_and_ids_are_returned(client: InferenceServerClient, version: str, answered: str) -> None:
     result = client.infer("pair", pair(), model_version=version, request_id="of mine")
     response = result.get_response()
     assert (response["id"], response["model_name"], response["model_version"]) == ("of mine", "pair", answered)
@@ -130,7 +130,7 @@ def test_routed_model_answers(client: InferenceServerClient) -> None:
     assert versions == {"v1", "v2"}
 
 
-def test_graph_is_a_model_like_others(client: InferenceServerClient) -> None:
+def test_graph_is_a_model_like_any_other(client: InferenceServerClient) -> None:
     metadata = client.get_model_metadata("chain")
     assert (metadata["platform"], metadata["versions"]) == ("ensemble", [])
     assert [tensor["name"] for tensor in metadata["inputs"]] == ["a", "b"]
@@ -149,7 +149,7 @@ def test_input_forms_and_output_forms_may_be_mixed(client: InferenceServerClient
     np.testing.assert_array_equal(result.as_numpy("difference"), [-9, -18, -27])
 
 
-def test_only_requested_outputs_come(client: InferenceServerClient) -> None:
+def test_only_requested_outputs_are_returned(client: InferenceServerClient) -> None:
     result = client.infer("pair", pair(), outputs=[InferRequestedOutput("sum")])
     assert result.as_numpy("difference") is None
 
@@ -183,7 +183,7 @@ def refusal(client: InferenceServerClient, model: str, inputs: list[InferInput],
     return caught.value.status(), caught.value.message()
 
 
-def test_refusals_are_the_clients_own_exception_with_our_sentence(client: InferenceServerClient) -> None:
+def test_errors_raise_the_exception_of_the_client_with_our_message(client: InferenceServerClient) -> None:
     a, _ = pair()
     wide = tensor("b", np.zeros((2, 2), "f4"))
     other = tensor("b", np.zeros(3, "i8"))
@@ -197,7 +197,7 @@ def test_refusals_are_the_clients_own_exception_with_our_sentence(client: Infere
     assert refusal(client, "failing", pair()) == ("500", "failing v1: preprocess failed; see the function's log")
 
 
-def test_what_is_not_served_is_said_so(client: InferenceServerClient) -> None:
+def test_unsupported_requests_are_reported(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="unknown path /v2/models/pair/config"):
         client.get_model_config("pair")
     with pytest.raises(InferenceServerException, match="unknown model `nope`"):

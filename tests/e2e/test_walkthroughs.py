@@ -1,7 +1,7 @@
-"""The pages that walk a reader through something do what they say: their blocks are run, in the project that they make.
+"""The blocks of the walkthrough pages do what the pages say: they are run in the project that they make.
 
-A `sh` or `python` block is run; a `text` block right behind one is what it prints. A `console` block shows what a test
-cannot run: an account of AWS, Pulumi's engine, minutes of traffic, a command that is killed.
+`sh` and `python` blocks are run; a `text` block directly after one is its output. A `console` block shows what a test
+cannot run: an AWS account, Pulumi's engine, minutes of traffic, a killed command.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def blocks_of(page: str) -> list[Block]:
 
 
 def words_of(text: str) -> str:
-    """The text without its numbers, and however wide its columns are."""
+    """Return the text without its numbers and without differences in column widths."""
     return re.sub(" +", " ", comparable(text)[0])
 
 
@@ -76,7 +76,7 @@ def test_blocks_without_a_server_do_what_the_page_says(page: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("page", MANIFESTS)
-def test_manifest_on_the_page_is_right(page: str) -> None:
+def test_manifest_on_the_page_is_valid(page: str) -> None:
     block = next(block for block in blocks_of(page) if block.language == "yaml")
     text = block.text
     if not re.search("^models:", text, re.MULTILINE):
@@ -88,7 +88,7 @@ def test_manifest_on_the_page_is_right(page: str) -> None:
 
 
 class AsyncPage:
-    """The blocks of the page on asynchronous requests, whose identifiers are replaced by those of this run."""
+    """The blocks of the page on asynchronous requests, with identifiers replaced by those of this run."""
 
     def __init__(self, server: RunningServer) -> None:
         self._server = server
@@ -125,10 +125,10 @@ class AsyncPage:
 
 
 def agrees(printed: object, on_the_page: object) -> bool:
-    """Whether a JSON value is the page's, which leaves out parts of texts (`...`), identifiers and times."""
+    """Whether a JSON value matches the page's, which leaves out parts of texts (`...`), identifiers and times."""
     if isinstance(printed, dict) and isinstance(on_the_page, dict):
         assert printed.keys() == on_the_page.keys()
-        sizes = {"bytes"} if "sha256" in printed else set()  # of an answer, whose numbers have more or fewer digits
+        sizes = {"bytes"} if "sha256" in printed else set()  # of an answer whose numbers have more or fewer digits
         return all(agrees(printed[key], on_the_page[key]) for key in printed.keys() - sizes)
     if isinstance(printed, list) and isinstance(on_the_page, list):
         return len(printed) == len(on_the_page) and all(map(agrees, printed, on_the_page))
@@ -162,7 +162,7 @@ def test_blocks_on_asynchronous_requests_do_what_the_page_says(tmp_path: Path) -
         assert json.loads((project / "response.json").read_bytes())["outputs"]
 
 
-def test_webhooks_receiver_on_the_page_knows_a_genuine_signature(tmp_path: Path) -> None:
+def test_webhook_receiver_on_the_page_recognizes_a_genuine_signature(tmp_path: Path) -> None:
     (block,) = (block for block in blocks_of("async") if "def is_genuine" in block.text)
     defined: dict[str, object] = {}
     exec(block.text, defined)

@@ -1,4 +1,4 @@
-"""Hot reload: edits while real clients call."""
+"""Hot reload: edits while real clients send requests."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def server(project: Path) -> Iterator[RunningServer]:
 
 
 def replace(path: Path, content: bytes | str) -> None:
-    """As careful editors do it: written beside, then renamed."""
+    """Replace a file as careful editors do: write a new file next to it, then rename it."""
     beside = path.with_name(f".{path.name}.new")
     beside.write_bytes(content if isinstance(content, bytes) else content.encode())
     beside.replace(path)
@@ -72,7 +72,7 @@ def await_message(server: RunningServer, text: str, times: int = 1) -> str:
 
 @contextmanager
 def load(server: RunningServer, path: str, body: object, clients: int = 4) -> Iterator[list[list[Answer]]]:
-    """Clients that call without a pause, each over one connection; their answers, in order."""
+    """Clients that send requests without a pause, each over one connection; yields their answers, in order."""
     answers: list[list[Answer]] = [[] for _ in range(clients)]
     failures: list[Exception] = []
     stop = threading.Event()
@@ -100,7 +100,7 @@ def load(server: RunningServer, path: str, body: object, clients: int = 4) -> It
 
 
 def switches(answers: list[Answer], header: str) -> list[str]:
-    """What a client saw, each value once where it stands."""
+    """Return the values that a client saw, in order, without repetitions."""
     values = [answer.headers[header] for answer in answers]
     return [value for index, value in enumerate(values) if index == 0 or values[index - 1] != value]
 
@@ -109,9 +109,7 @@ def every_client_saw(answers: list[list[Answer]], header: str, value: str) -> Ca
     return lambda: all(mine[-1].headers[header] == value for mine in answers)
 
 
-def test_an_edit_of_the_manifest_goes_into_service_without_a_failed_request(
-    server: RunningServer, project: Path
-) -> None:
+def test_an_edited_manifest_is_applied_without_a_failed_request(server: RunningServer, project: Path) -> None:
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, "serve: {iris: v1", "serve: {iris: v2")
         wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
@@ -124,7 +122,7 @@ def test_an_edit_of_the_manifest_goes_into_service_without_a_failed_request(
     assert text.count("reloaded") == 1
 
 
-def test_a_model_goes_behind_a_router_and_back_without_a_failed_request(server: RunningServer, project: Path) -> None:
+def test_a_model_moves_behind_a_router_and_back_without_a_failed_request(server: RunningServer, project: Path) -> None:
     plain, routed = "dev: {serve: {iris: v1, echo: v1}}", "dev: {serve: {echo: v1}, weights: {iris: {v1: 0, v2: 100}}}"
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, plain, routed)
@@ -137,7 +135,7 @@ def test_a_model_goes_behind_a_router_and_back_without_a_failed_request(server: 
     assert "iris router is new" in await_message(server, "reloaded", 2)
 
 
-def test_a_new_artifact_goes_into_service_over_the_same_connections(server: RunningServer, project: Path) -> None:
+def test_a_new_artifact_is_served_over_the_same_connections(server: RunningServer, project: Path) -> None:
     other = onnx.load(project / "models/iris/v1/model.onnx")
     other.doc_string = "another one"
     with load(server, "/models/iris/v1/inference", IRIS) as answers:
@@ -149,7 +147,7 @@ def test_a_new_artifact_goes_into_service_over_the_same_connections(server: Runn
     assert "iris v1 changed\n" in await_message(server, "reloaded")
 
 
-def test_a_transform_edited_twice_within_a_second_is_the_last_one(server: RunningServer, project: Path) -> None:
+def test_the_second_of_two_edits_of_a_transform_within_a_second_is_served(server: RunningServer, project: Path) -> None:
     assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"] == [[2, 4, 6, 8]]
     for times, factor in enumerate((3, 5)):
         replace(project / "change.py", TRANSFORM.replace("* 2", f"* {factor}"))
@@ -159,7 +157,7 @@ def test_a_transform_edited_twice_within_a_second_is_the_last_one(server: Runnin
     assert not list(project.glob("**/__pycache__"))
 
 
-def test_a_helper_beside_a_transform_is_watched(server: RunningServer, project: Path) -> None:
+def test_a_helper_next_to_a_transform_is_watched(server: RunningServer, project: Path) -> None:
     (project / "pkg").mkdir()
     (project / "pkg" / "helper.py").write_text("FACTOR = 3\n")
     source = "def preprocess(inputs):\n    from pkg import helper\n    return {'x': inputs['x'] * helper.FACTOR}\n"
@@ -173,7 +171,9 @@ def test_a_helper_beside_a_transform_is_watched(server: RunningServer, project: 
             assert server.post("/models/echo/inference", ECHO).json()["outputs"]["y"][0][0] == factor
 
 
-def test_a_broken_edit_keeps_the_last_good_one_and_is_reported_once(server: RunningServer, project: Path) -> None:
+def test_an_invalid_edit_keeps_the_last_valid_edition_and_is_reported_once(
+    server: RunningServer, project: Path
+) -> None:
     good = (project / "models.yaml").read_text()
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, "{iris: v1", "{iris: v9")
@@ -181,7 +181,7 @@ def test_a_broken_edit_keeps_the_last_good_one_and_is_reported_once(server: Runn
         assert f"{project}/models.yaml:12:" in text
         assert "v9" in text
         os.utime(project / "models.yaml")  # no other edit
-        replace(project / "models.yaml", good.replace("{iris: v1", "{iris: [v1"))  # another broken one
+        replace(project / "models.yaml", good.replace("{iris: v1", "{iris: [v1"))  # another invalid edit
         await_message(server, "not reloaded", 2)
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: v2"))
         wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
@@ -193,14 +193,14 @@ def test_a_broken_edit_keeps_the_last_good_one_and_is_reported_once(server: Runn
 
 
 def open_echo(server: RunningServer) -> None:
-    """In both workers: two connections at once are given to two."""
+    """Open the model in both workers: two connections at once are given to two workers."""
     with server.client() as one, server.client() as other:
         assert [client.post("/models/echo/inference", ECHO).status for client in (one, other)] == [200, 200]
         assert [connections_of(pid, server.port) for pid in children(server.process.pid)] == [1, 1]
 
 
 @pytest.mark.parametrize("what", ["artifact", "transform"])
-def test_what_cannot_be_opened_is_a_broken_edit(server: RunningServer, project: Path, what: str) -> None:
+def test_a_version_that_cannot_be_opened_is_an_invalid_edit(server: RunningServer, project: Path, what: str) -> None:
     open_echo(server)
     if what == "artifact":
         model = onnx.load(project / "echo.onnx")
@@ -219,7 +219,7 @@ def test_what_cannot_be_opened_is_a_broken_edit(server: RunningServer, project: 
     assert "Traceback" not in server.stderr.read_text()
 
 
-def test_a_file_that_ends_the_process_that_reads_it_ends_no_other(server: RunningServer, project: Path) -> None:
+def test_a_file_that_ends_the_process_reading_it_ends_no_other_process(server: RunningServer, project: Path) -> None:
     open_echo(server)
     before = children(server.process.pid)
     replace(project / "change.py", "import os\nos.kill(os.getpid(), 9)\n" + TRANSFORM)
@@ -240,7 +240,7 @@ HERE.touch()
 """
 
 
-def test_what_one_worker_cannot_serve_none_goes_over_to(server: RunningServer, project: Path) -> None:
+def test_an_edition_that_one_worker_cannot_serve_is_served_by_none(server: RunningServer, project: Path) -> None:
     open_echo(server)
     edit(project, "serve: {iris: v1", "serve: {iris: v2")
     replace(project / "change.py", ONCE.replace("PROJECT", repr(str(project))) + TRANSFORM.replace("* 2", "* 3"))
@@ -254,7 +254,7 @@ def test_what_one_worker_cannot_serve_none_goes_over_to(server: RunningServer, p
     await_message(server, "echo v1 changed, stage dev changed")
 
 
-def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, project: Path) -> None:
+def test_an_artifact_that_is_still_being_written_is_not_served(server: RunningServer, project: Path) -> None:
     other = onnx.load(project / "models/iris/v1/model.onnx")
     other.doc_string = "another one"
     content = other.SerializeToString()
@@ -264,7 +264,7 @@ def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, 
             file.write(content[:200])
             file.flush()
             counts = [len(mine) for mine in answers]
-            # Longer than everything else takes: other edits would be in service by now.
+            # Longer than everything else takes: any other edit would be served by now.
             edit(project, "platform: turnout", "platform: turnout\n# a comment")
             wait_until(lambda: all(len(mine) > n + 500 for mine, n in zip(answers, counts, strict=True)), "they go on")
             assert {answer.headers["x-turnout-digest"] for mine in answers for answer in mine} == {before}
@@ -275,7 +275,7 @@ def test_an_artifact_that_is_still_written_is_not_served(server: RunningServer, 
     assert "not reloaded" not in server.stderr.read_text()
 
 
-def test_a_version_whose_file_comes_later_is_served_when_it_is_there(server: RunningServer, project: Path) -> None:
+def test_a_version_whose_file_arrives_later_is_served_then(server: RunningServer, project: Path) -> None:
     edit(project, "  echo:\n", "  late:\n    versions:\n      v1: {artifact: later/late.onnx}\n  echo:\n")
     edit(project, "echo: v1}", "echo: v1, late: v1}")
     text = await_message(server, "no such file: later/late.onnx")
@@ -288,7 +288,7 @@ def test_a_version_whose_file_comes_later_is_served_when_it_is_there(server: Run
         assert server.post("/models/late/inference", ECHO).status == 200
 
 
-def test_a_stage_that_asks_for_a_key_from_now_on_gets_one(server: RunningServer, project: Path) -> None:
+def test_a_stage_that_starts_to_require_a_key_gets_one(server: RunningServer, project: Path) -> None:
     edit(project, "stages:\n", "stages:\n  keyed: {serve: {'*': newest}, auth: api_key}\n")
     await_message(server, "stage keyed is new")
     assert server.post("/keyed/models/iris/inference", IRIS).status == 403
@@ -307,7 +307,7 @@ def test_a_worker_started_after_a_reload_serves_the_new_edition(server: RunningS
         assert server.post("/models/iris/inference", IRIS).headers["x-turnout-version"] == "v2"
 
 
-def test_nothing_is_watched_unless_asked_for_and_sighup_reloads(project: Path) -> None:
+def test_without_watch_only_sighup_reloads(project: Path) -> None:
     with running_server(project, "--workers", "2") as server:
         edit(project, "serve: {iris: v1", "serve: {iris: v2")
         with load(server, "/models/iris/inference", IRIS) as answers:
@@ -317,7 +317,7 @@ def test_nothing_is_watched_unless_asked_for_and_sighup_reloads(project: Path) -
             server.signal(signal.SIGHUP)
             wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
         assert {answer.status for mine in answers for answer in mine} == {200}
-        for times in (1, 2):  # asked for again it is told again
+        for times in (1, 2):  # a repeated request is reported again
             (project / "models.yaml").write_text("nonsense")
             server.signal(signal.SIGHUP)
             await_message(server, "not reloaded", times)

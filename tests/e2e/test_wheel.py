@@ -1,4 +1,4 @@
-"""The installed wheel, where no checkout is: what lands where, and that its commands do their work."""
+"""The installed wheel without a checkout: which files it installs, and that its commands work."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def project(installed: Installed) -> Path:
     return installed.elsewhere / "my-models"
 
 
-def test_only_turnout_lands_in_site_packages(installed: Installed) -> None:
+def test_only_turnout_is_installed_into_site_packages(installed: Installed) -> None:
     names = {entry.name.split("-")[0] for entry in installed.site.iterdir()}
     assert names == {"turnout", "dependencies.pth"}
 
@@ -69,7 +69,7 @@ def test_the_data_files_are_in_the_wheel(installed: Installed, root: Path) -> No
     assert (package / "py.typed").is_file()
 
 
-def test_the_extras_bring_what_their_commands_need(installed: Installed) -> None:
+def test_the_extras_install_what_their_commands_need(installed: Installed) -> None:
     (metadata,) = installed.site.glob("turnout-*.dist-info/METADATA")
     rows = re.findall(r"^Requires-Dist: (.*)$", metadata.read_text(), re.MULTILINE)
     named = {
@@ -98,7 +98,7 @@ def test_the_program_for_aws_is_in_the_wheel(installed: Installed) -> None:
     assert not (installed.site / "turnout" / "infra" / "__main__.py").exists()
 
 
-def test_a_new_project_is_right(installed: Installed, project: Path) -> None:
+def test_a_new_project_is_valid(installed: Installed, project: Path) -> None:
     assert installed.run("validate", "--manifest", str(project)).endswith("ok: 1 model, 2 versions, 2 stages.\n")
     assert "iris" in installed.run("plan", "--manifest", str(project))
     assert json.loads(installed.run("openapi", "--manifest", str(project)))["openapi"].startswith("3.0")
@@ -106,7 +106,7 @@ def test_a_new_project_is_right(installed: Installed, project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def port(installed: Installed, project: Path) -> Iterator[int]:
-    """Where the installed command serves the new project."""
+    """Return the port at which the installed command serves the new project."""
     log = installed.elsewhere / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
@@ -126,7 +126,7 @@ def port(installed: Installed, project: Path) -> Iterator[int]:
             process.wait()
 
 
-def test_the_new_project_answers(port: int) -> None:
+def test_the_new_project_answers_requests(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     connection.request("POST", "/models/iris/v1/inference", IRIS, {"content-type": "application/json"})
     response = connection.getresponse()

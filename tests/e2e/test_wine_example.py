@@ -1,4 +1,4 @@
-"""The example with a scikit-learn estimator: it answers as the estimator did, and nothing in it is a pickle."""
+"""The example with a scikit-learn estimator: it answers as the estimator did, and contains no pickle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`turnout serve --workers`: real processes, their connections, what they share, how they die and stop."""
+"""`turnout serve --workers`: real processes, their connections, what they share, how they end."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def started(project: Path) -> set[int]:
     return {int(path.name.partition("-")[2]) for path in project.glob("started-*")}
 
 
-def test_connections_that_stay_are_spread_evenly(server: RunningServer) -> None:
+def test_persistent_connections_are_spread_evenly(server: RunningServer) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(server.client()) for _ in range(8)]
         for client in clients:
             assert client.post(PATH, ECHO).status == 200
         assert spread(server) == [4, 4]
-        # Three go from one worker: the next three come to it. Connections were given in turn.
+        # Close three connections of one worker: the next three go to it. Connections are given in turn.
         for client in clients[:6:2]:
             client.close()
         wait_until(lambda: spread(server) == [1, 4], "three of one worker are gone")
@@ -98,7 +98,7 @@ def test_connections_that_stay_are_spread_evenly(server: RunningServer) -> None:
         assert spread(server) == [4, 4]
 
 
-def test_a_throttle_holds_over_all_workers_together(server: RunningServer) -> None:
+def test_a_throttle_applies_across_all_workers(server: RunningServer) -> None:
     statuses: list[int] = []
 
     def call() -> None:
@@ -113,8 +113,8 @@ def test_a_throttle_holds_over_all_workers_together(server: RunningServer) -> No
     assert Counter(statuses) == {200: 30, 429: 130}
 
 
-def test_a_change_is_seen_by_every_worker_before_the_call_that_made_it_returns(project: Path, root: Path) -> None:
-    """Through a server whose path `/serve/<version>` changes a stage in the worker that answers it."""
+def test_a_change_is_seen_by_every_worker_before_its_call_returns(project: Path, root: Path) -> None:
+    """Uses a server whose path `/serve/<version>` changes a stage in the worker that answers it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.builders.changing_server", str(project)],
         stderr=subprocess.PIPE,
@@ -146,7 +146,7 @@ def test_a_change_is_seen_by_every_worker_before_the_call_that_made_it_returns(p
             process.stderr.close()
 
 
-def test_a_killed_worker_loses_its_own_requests_only_and_comes_back(server: RunningServer) -> None:
+def test_a_killed_worker_loses_only_its_own_requests_and_is_restarted(server: RunningServer) -> None:
     stop = threading.Event()
     failed: Counter[int] = Counter()
     statuses: Counter[int] = Counter()
@@ -195,7 +195,7 @@ def test_a_killed_worker_loses_its_own_requests_only_and_comes_back(server: Runn
     assert server.stop() == 0
 
 
-def test_a_worker_that_dies_again_and_again_waits_longer_each_time(server: RunningServer) -> None:
+def test_a_worker_that_dies_repeatedly_is_restarted_later_each_time(server: RunningServer) -> None:
     survivor = workers(server)[0]
     killed = {survivor}
     for times in range(3):
@@ -206,7 +206,7 @@ def test_a_worker_that_dies_again_and_again_waits_longer_each_time(server: Runni
         wait_until(
             lambda n=times + 1: server.stderr.read_text().count("killed by SIGKILL") == n, "a line about its end"
         )
-        assert server.post(PATH, ECHO).status == 200  # the other one answers
+        assert server.post(PATH, ECHO).status == 200  # the other worker answers
     reported = re.findall(r"it is started again (.*)", server.stderr.read_text())
     assert reported[0] == "at once"
     assert [float(text.split()[1]) for text in reported[1:]] == pytest.approx([0.25, 0.5], rel=0.1)
@@ -225,7 +225,7 @@ def test_requests_in_flight_in_every_worker_are_answered_before_the_end(
         caller.start()
     wait_until(lambda: len(started(project)) == 2, "both workers run a request")
     assert started(project) == set(workers(server))
-    for pid in (server.process.pid, *workers(server)):  # as a terminal does: to the whole group
+    for pid in (server.process.pid, *workers(server)):  # as a terminal does: send the signal to the whole group
         os.kill(pid, number)
 
     def refuses() -> bool:
@@ -245,7 +245,7 @@ def test_requests_in_flight_in_every_worker_are_answered_before_the_end(
     assert "Traceback" not in server.stderr.read_text()
 
 
-def test_a_second_signal_ends_everything_at_once(server: RunningServer, project: Path) -> None:
+def test_a_second_signal_ends_everything_immediately(server: RunningServer, project: Path) -> None:
     body = b'{"inputs":{"x":[[1,2,3,4]]}}'
     head = f"POST /models/waiting/v1/inference HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     with server.connect() as connection:
@@ -259,7 +259,7 @@ def test_a_second_signal_ends_everything_at_once(server: RunningServer, project:
         wait_until(lambda: not any(map(is_alive, pids)), "no worker is left")
 
 
-def test_a_killed_parent_takes_its_workers_along(server: RunningServer) -> None:
+def test_killing_the_parent_ends_its_workers(server: RunningServer) -> None:
     pids = workers(server)
     assert len(pids) == 2
     with server.client() as client:
@@ -269,9 +269,9 @@ def test_a_killed_parent_takes_its_workers_along(server: RunningServer) -> None:
         wait_until(lambda: not any(map(is_alive, pids)), "no worker is left")
 
 
-def test_the_port_stays_open_while_no_worker_is_there(server: RunningServer) -> None:
+def test_the_port_stays_open_without_any_worker(server: RunningServer) -> None:
     pids = workers(server)
-    server.signal(signal.SIGSTOP)  # it learns of their end and of a connection at once
+    server.signal(signal.SIGSTOP)  # it notices their end and a connection at the same time
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, pids)), "no worker is left")
@@ -287,17 +287,17 @@ def test_everything_is_printed_once(project: Path) -> None:
         assert len(workers(server)) == 3
         assert server.stop() == 0
         text = server.stderr.read_text()
-    assert text.count("http://127.0.0.1") == 3  # the address, the console, and in the command to try
+    assert text.count("http://127.0.0.1") == 3  # the address, the console, and the command to try
     assert len(re.findall(r"\[\d/3\]", text)) == 3
 
 
-def test_one_worker_is_one_worker(project: Path) -> None:
+def test_one_worker_is_a_single_process(project: Path) -> None:
     with running_server(project, "--workers", "1") as server:
         assert server.post(PATH, ECHO).status == 200
         assert len(workers(server)) == 1
 
 
-def test_lines_of_many_workers_are_whole(server: RunningServer) -> None:
+def test_lines_of_many_workers_are_complete(server: RunningServer) -> None:
     def call() -> None:
         with server.client() as client:
             for _ in range(50):
@@ -316,7 +316,7 @@ def test_lines_of_many_workers_are_whole(server: RunningServer) -> None:
     assert text.count("\n") == 200
 
 
-def test_a_client_that_says_nothing_takes_its_place_only(server: RunningServer) -> None:
+def test_a_silent_client_takes_only_its_own_slot(server: RunningServer) -> None:
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
     wait_until(lambda: spread(server) == [2, 2], "they are spread")
     assert server.post(PATH, ECHO).status == 200
@@ -325,7 +325,7 @@ def test_a_client_that_says_nothing_takes_its_place_only(server: RunningServer) 
     wait_until(lambda: spread(server) == [0, 0], "they are gone")
 
 
-def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> None:
+def test_with_few_descriptors_crowds_get_503_and_the_server_recovers(project: Path) -> None:
     """Under `ulimit -n 64`: two hundred idle connections, twice."""
     limited = ("bash", "-c", 'ulimit -n 64 && exec "$@"', "limited", *TURNOUT)
 
@@ -345,7 +345,7 @@ def test_few_descriptors_refuse_crowds_with_503_and_recover(project: Path) -> No
             assert [ask() for _ in range(5)] == [200] * 5
 
 
-def test_hardly_any_descriptors_are_reported_at_the_start(project: Path) -> None:
+def test_too_few_descriptors_are_reported_at_startup(project: Path) -> None:
     command = ("bash", "-c", 'ulimit -n 32 && exec "$@"', "limited", *TURNOUT)
     process = subprocess.run(
         serve_command(project / "models.yaml", command=command),

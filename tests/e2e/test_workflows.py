@@ -1,6 +1,6 @@
-"""The workflows of `turnout init --ci github`: their shell steps run as a runner would run them.
+"""The workflows of `turnout init --ci github`: their shell steps are run as a runner would run them.
 
-Actions (`uses:`) are left out, `gh` and `pulumi` are scripts that note how they are called, and the remote is a bare
+Actions (`uses:`) are left out, `gh` and `pulumi` are scripts that record their calls, and the remote is a bare
 repository.
 """
 
@@ -28,7 +28,7 @@ NOTING = '#!/bin/sh\nprintf "%s %s\\n" "$(basename "$0")" "$*" >> "$CALLS"\n'
 
 @dataclass
 class Runner:
-    """A clone of a repository with a new project, and its surroundings."""
+    """A clone of a repository with a new project, and its environment."""
 
     project: Path
     remote: Path
@@ -43,7 +43,9 @@ class Runner:
         return done.stdout
 
     def run_job(self, workflow: str, job: str, **variables: str) -> tuple[int, str]:
-        """Run the steps of a job that have a script; the exit code of the first that fails, and what all print."""
+        """Run the steps of a job that have a script; return the exit code of the first that fails, and the output of
+        all.
+        """
         text = (self.project / ".github/workflows" / f"turnout-{workflow}.yml").read_text()
         tree: dict[str, Any] = yaml.safe_load(text)
         code, printed = 0, ""
@@ -68,7 +70,7 @@ class Runner:
 
 
 def _literal(value: Any) -> str:
-    """What a variable is without a test's value: expressions are empty."""
+    """Return the value of a variable that a test does not set: expressions are empty."""
     return re.sub(r"\$\{\{.*?\}\}", "", str(value))
 
 
@@ -117,7 +119,7 @@ def test_pull_request_is_checked_compared_and_commented(runner: Runner) -> None:
     summary = Path(runner.environment["GITHUB_STEP_SUMMARY"]).read_text()
     assert "the throttle changes from 100/s" in summary
 
-    # A change that breaks callers is commented, and fails the job.
+    # A change that breaks callers is commented on and fails the job.
     edit(runner.project, "auth: api_key", "auth: iam")
     code, printed = runner.run_job("pull-request", "check", **base)
     assert code == 1
@@ -137,7 +139,7 @@ def test_preview_and_deployment_call_pulumi(runner: Runner) -> None:
     ]
 
 
-def test_canary_job_looks_once_commits_and_continues_on_another_runner(runner: Runner, tmp_path: Path) -> None:
+def test_canary_job_checks_once_commits_and_continues_on_another_runner(runner: Runner, tmp_path: Path) -> None:
     (runner.project / ".gitignore").write_text(".turnout/\n")
     with running_server(runner.project, "--no-access-log", cwd=runner.project) as server:
         target = {"STAGE": "prod", "TARGET": f"--url http://127.0.0.1:{server.port}"}
@@ -147,7 +149,7 @@ def test_canary_job_looks_once_commits_and_continues_on_another_runner(runner: R
         assert runner.git("log", "-1", "--format=%s", "origin/main").startswith("Canary of prod: ")
         assert runner.git("show", "--stat", "--format=", "origin/main").split()[0] in {"models.yaml", "rollouts.jsonl"}
 
-        # Another runner has nothing but the repository; nothing changed, so it commits nothing.
+        # Another runner has only the repository; nothing has changed, so it commits nothing.
         commits = runner.git("rev-list", "--count", "origin/main")
         subprocess.run([GIT, "clone", "-q", str(runner.remote), str(tmp_path / "other")], check=True)
         shutil.copytree(runner.project / ".turnout", tmp_path / "other" / ".turnout")  # the server's token
@@ -157,13 +159,13 @@ def test_canary_job_looks_once_commits_and_continues_on_another_runner(runner: R
         assert "The run of prod goes on at 10%." in printed
         assert other.git("rev-list", "--count", "origin/main") == commits
 
-        # Once the canary is over, a look has nothing to do.
+        # Once the canary has ended, a check does nothing.
         edit(other.project, "canary:", "slo: {error_percent: 5}  # canary:")
         code, printed = other.run_job("canary", "look", **target)
         assert (code, "No canary on prod." in printed) == (0, True), printed
 
 
-def test_workflows_are_of_github_alone_and_never_overwrite(tmp_path: Path) -> None:
+def test_workflows_are_written_for_github_only_and_never_overwrite(tmp_path: Path) -> None:
     create_project(tmp_path / "plain")
     assert not (tmp_path / "plain" / ".github").exists()
     made = create_project(tmp_path / "plain", beside_others=True, ci="github")

@@ -1,4 +1,4 @@
-"""The account in moto, which has no GetAccountSettings: what that would answer is a test's to say."""
+"""The account in moto, which lacks GetAccountSettings: a test sets that answer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.engine.stand_in.gateway_resources import Stages
 
 @dataclass
 class MotoAccount(BotoAccount):
-    """Lists and deletes with boto3; `known` is what AWS allows."""
+    """Lists and deletes with boto3; `known` are the settings that AWS would return."""
 
     known: AccountSettings | None = field(default=None)
     stages: Stages | None = None
 
     def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
-        """What the stand-in's stages say: moto drops canaries."""
+        """Return what the stand-in's stages contain: moto drops canaries."""
         return None if self.stages is None else find_next_stages(self.stages, rest_apis)
 
     def settings(self, place: Place) -> AccountSettings | None:
-        """What the test says."""
+        """Return the settings from the test."""
         return self.known

@@ -19,7 +19,7 @@ from tests.engine.world import World, find_engine, opened_world
 
 @pytest.fixture(scope="session")
 def engine() -> str:
-    """The folder of the `pulumi` command."""
+    """Return the folder of the `pulumi` command."""
     result = find_engine()
     if result is None:
         pytest.skip("there is no Pulumi engine: neither `pulumi` on the PATH nor what `make engine` builds")
@@ -28,30 +28,30 @@ def engine() -> str:
 
 @pytest.fixture
 def world(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """A new account and a new home of the engine."""
+    """A new account and a new home folder of the engine."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "PULUMI_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    # The Automation API looks for the engine on this process's own path.
+    # The Automation API looks for the engine on this process's PATH.
     monkeypatch.setenv("PATH", engine, prepend=os.pathsep)
     with opened_world(tmp_path) as opened:
         yield opened
-    # The loops that the Automation API leaves behind are found here, and not in whatever test comes next.
+    # Close the loops that the Automation API leaves behind here, not in some later test.
     gc.collect()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left() -> Iterator[None]:
-    """What threads still held when the last test ended is found within its teardown."""
+    """Collect what threads still held when the last test ended within its teardown."""
     yield
     gc.collect()
 
 
 @pytest.fixture
 def life(world: World, tmp_path: Path) -> Life:
-    """A project that nothing has been deployed of yet."""
+    """A project that has not been deployed yet."""
     folder = tmp_path / "project"
     folder.mkdir()
     project = ChangingProject(folder)

@@ -1,4 +1,4 @@
-"""A stack that a test leads through its life: `up` after each change of its project, and what was done by it."""
+"""A stack that a test takes through its life: `up` after each change of its project, and what it did."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.engine.world import World
 from turnout.gateway.rules.stages import StageSettings
 
 Done = list[tuple[str, str, str, tuple[str, ...]]]
-"""Verb, type, name and the inputs that changed, of each act."""
+"""Verb, type, name and changed inputs of each operation."""
 
 LEAVES_LOOPS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The Automation API leaves an event loop behind for each run of a program."""
@@ -28,7 +28,7 @@ class Life:
     stack: Any
 
     def up(self, *, refresh: bool = False) -> Done:
-        """Write models.yaml, deploy, and tell what was done; `refresh` looks at the account first."""
+        """Write models.yaml, deploy, and return the operations; with `refresh`, read the account's state first."""
         self.project.write()
         self.world.provider.journal.take()
         self.world.aws.sent.clear()
@@ -37,7 +37,7 @@ class Life:
         return self.world.provider.journal.take()
 
     def fail(self) -> str:
-        """Deploy what cannot be: what the engine tells."""
+        """Deploy something invalid; return the engine's message."""
         from pulumi.automation import CommandError
 
         with pytest.raises(CommandError) as raised:
@@ -46,26 +46,26 @@ class Life:
 
     @property
     def stage(self) -> StageSettings:
-        """The one stage, as AWS has it."""
+        """Return the only stage, as AWS has it."""
         (stage,) = self.world.aws.stages.kept.values()
         return stage
 
     def stage_named(self, name: str) -> StageSettings:
-        """One of several."""
+        """Return one of several stages."""
         (stage,) = (entry for (_, result), entry in self.world.aws.stages.kept.items() if result == name)
         return stage
 
     def alias(self, function: str, alias: str) -> str:
-        """The version that an alias names."""
+        """Return the version that an alias names."""
         result: str = boto3.client("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"]
         return result
 
 
 def touched(rows: Done) -> set[tuple[str, str, str]]:
-    """Verb, short type and name of each act."""
+    """Return verb, short type and name of each operation."""
     return {(verb, kind.rpartition(":")[2], name) for verb, kind, name, _ in rows}
 
 
 def functions() -> set[str]:
-    """The names of all that the account has."""
+    """Return the names of all functions in the account."""
     return {function["FunctionName"] for function in boto3.client("lambda").list_functions()["Functions"]}

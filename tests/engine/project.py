@@ -1,4 +1,6 @@
-"""A small project that the tests change, and packages without a layer: their zips hold a mark of their content."""
+"""A small project that the tests change, and packages without a layer: their zips contain a text that stands for their
+content.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,12 @@ LAYER = "layer_arm64_python3.13"
 
 
 class ChangingProject:
-    """models.yaml in a folder, kept as a tree.
+    """A folder with a models.yaml that is kept as a tree.
 
     Attributes:
-        tree: what stands in it; `write` makes it so.
-        code: the mark of the handlers' code.
-        layer: the mark of the layer's content.
+        tree: the content of models.yaml; `write` writes it.
+        code: text that stands for the handlers' code.
+        layer: text that stands for the layer's content.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,18 +49,18 @@ class ChangingProject:
 
     @property
     def prod(self) -> dict[str, Any]:
-        """The one stage."""
+        """The only stage."""
         stage: dict[str, Any] = self.tree["stages"]["prod"]
         return stage
 
     def write(self) -> None:
         """Write models.yaml."""
-        # Through JSON: equal parts would be written as anchors, which models.yaml has none of.
+        # Through JSON, because equal parts would be written as anchors, which models.yaml does not use.
         tree = json.loads(json.dumps(self.tree))
         (self.folder / "models.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
 
     def build(self, project: Project, plan: Plan) -> Sequence[BuiltPackage]:
-        """A zip for each function, and one layer."""
+        """Make a zip for each function, and one layer."""
         artifacts = {f"{model}_{version}": artifact.sha256 for (model, version), artifact in project.artifacts.items()}
         names = dict.fromkeys(function.package for function in plan.functions)
         zips = self.folder / "zips"
@@ -67,7 +69,7 @@ class ChangingProject:
 
 
 def write_package(folder: Path, name: str, kind: str, content: str) -> BuiltPackage:
-    """A zip with nothing but a mark of its content."""
+    """Write a zip that contains only a text."""
     digest = hashlib.sha256(f"{name}\n{content}".encode()).hexdigest()
     path = folder / f"{name}-{digest[:16]}.zip"
     if not path.exists():

@@ -1,7 +1,7 @@
-"""The check that a user runs with an account, as far as it can be run without one.
+"""The check that users run with an AWS account, as far as it can run without one.
 
-Pulumi's engine deploys to the stand-in; requests go to `turnout serve --watch` of the same folder; what AWS does by
-itself (a log line for each request, the guard rail's answer to an alarm) is done here.
+Pulumi's engine deploys to the stand-in; requests go to `turnout serve --watch` of the same folder. The test does what
+AWS does automatically: a log line for each request, the guard rail's reaction to an alarm.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Scene:
         return ApiAnswer(response.status, response.headers, response.body, 1.0)
 
     def log(self, stage: str, *, is_canary: bool) -> None:
-        """What API Gateway and Lambda write of a request."""
+        """Write what API Gateway and Lambda log for a request."""
         group = f"/aws/apigateway/{PREFIX}_api_key/{stage}"
         logs = boto3.client("logs")
         for name in [group, *([f"{group}/Canary"] if is_canary else []), f"/aws/lambda/{PREFIX}_iris_v2"]:
@@ -161,7 +161,7 @@ def scene(world: World, tmp_path: Path) -> Scene:
     return Scene(world, tmp_path)
 
 
-def test_check_tries_everything_and_leaves_nothing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_runs_every_step_and_leaves_nothing(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     code = scene.run()
     table = capsys.readouterr().out
     assert [(step.step, step.result, step.seen) for step in scene.check.rows if step.result != "held"] == [], table
@@ -200,7 +200,7 @@ def test_signal_ends_the_steps_and_destroys_everything(scene: Scene, step: str, 
     assert scene.result_of("destroy") == "held"
 
 
-def test_signal_in_the_middle_of_an_update_destroys_what_was_made(scene: Scene) -> None:
+def test_signal_during_an_update_destroys_what_was_made(scene: Scene) -> None:
     make = scene.world.aws.stages.create
 
     def create(inputs: Any) -> Any:
@@ -214,7 +214,7 @@ def test_signal_in_the_middle_of_an_update_destroys_what_was_made(scene: Scene) 
     assert scene.result_of("destroy") == "held"
 
 
-def test_signals_while_it_is_destroyed_end_nothing(scene: Scene) -> None:
+def test_signals_during_the_destruction_are_ignored(scene: Scene) -> None:
     with signal_at(scene, "destroy", signal.SIGINT):
         scene.check.steps = lambda: iter([("deploy", scene.check.deploy)])  # type: ignore[method-assign]
         assert scene.run() == 128 + signal.SIGINT
@@ -222,7 +222,7 @@ def test_signals_while_it_is_destroyed_end_nothing(scene: Scene) -> None:
     assert scene.result_of("destroy") == "held"
 
 
-def test_deployment_that_fails_is_destroyed_and_nothing_else_is_tried(scene: Scene) -> None:
+def test_failed_deployment_is_destroyed_and_no_further_step_is_tried(scene: Scene) -> None:
     scene.world.provider.refuse("aws:apigateway/stage:Stage", "prod", "the stage is refused")
     assert scene.run() == 1
     assert scene.result_of("deploy") == "failed"
@@ -230,7 +230,9 @@ def test_deployment_that_fails_is_destroyed_and_nothing_else_is_tried(scene: Sce
     assert scene.left() == []
 
 
-def test_step_that_fails_is_reported_and_the_rest_is_tried(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_step_is_reported_and_the_other_steps_are_tried(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail() -> str:
         raise CheckFailedError("GET /prod/models: expected 200, got 403")
 
@@ -249,7 +251,7 @@ def test_step_that_fails_is_reported_and_the_rest_is_tried(scene: Scene, capsys:
     assert scene.left() == []
 
 
-def test_what_a_killed_check_left_is_cleaned_later(scene: Scene) -> None:
+def test_leftovers_of_a_killed_check_are_cleaned_up_later(scene: Scene) -> None:
     scene.stack.up()
     assert scene.left()
     (folder,) = unfinished(scene.home)
@@ -261,5 +263,5 @@ def test_what_a_killed_check_left_is_cleaned_later(scene: Scene) -> None:
     assert unfinished(scene.home) == []
 
 
-def test_table_is_empty_of_nothing() -> None:
+def test_table_without_steps_reports_none_held() -> None:
     assert render_table([]).endswith("0 of 0 held.")

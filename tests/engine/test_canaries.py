@@ -1,4 +1,4 @@
-"""Canaries that change, end badly, or are ended by their guard rail, and an `up` that fails in the middle."""
+"""Canaries that change, end badly, or are ended by their guard rail, and an `up` that fails halfway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IRIS, DIGITS = "turnout-test_iris_v1", "turnout-test_digits_v1"
 
 @pytest.fixture
 def two_versions(life: Life) -> Life:
-    """Two versions of both models, the first of each served."""
+    """Two versions of both models; the first of each is served."""
     for name in ("iris", "digits"):
         life.project.tree["models"][name]["versions"]["v2"] = {"artifact": f"models/{name}/v2/model.onnx"}
     return life
@@ -31,7 +31,7 @@ def canary_of(stage: StageSettings) -> tuple[float, Mapping[str, str]]:
     return stage.canary.percent, stage.canary.overrides
 
 
-def test_canary_changes_in_one_call_whatever_changes(two_versions: Life) -> None:
+def test_any_change_of_a_canary_is_one_call(two_versions: Life) -> None:
     life, prod = two_versions, two_versions.project.prod
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
@@ -49,7 +49,7 @@ def test_canary_changes_in_one_call_whatever_changes(two_versions: Life) -> None
     assert canary_of(life.stage) == (30.0, {"digits": "v2", "canary": "true"})
     assert guard_of("prod") == ["turnout-test_digits_v2_errors"]
 
-    # One model promoted, the other goes on: still one call, so no request sees half of it.
+    # One model is promoted, the other continues: still one call, so no request sees a half-done change.
     prod["canary"]["serve"] = {"iris": "v2"}
     prod["serve"]["digits"] = "v2"
     life.up()
@@ -57,7 +57,7 @@ def test_canary_changes_in_one_call_whatever_changes(two_versions: Life) -> None
     assert life.stage.variables["digits"] == "v2"
     assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
 
-    # With the last canary its guard rail goes, and all that belongs to it.
+    # The guard rail and everything that belongs to it is deleted with the last canary.
     del prod["canary"]
     done = touched(life.up())
     assert {kind for verb, kind, _ in done if verb == "delete"} >= {
@@ -68,12 +68,12 @@ def test_canary_changes_in_one_call_whatever_changes(two_versions: Life) -> None
 
 
 def guard_of(stage: str) -> list[str]:
-    """The alarms that end a stage's canary."""
+    """Return the alarms that end a stage's canary."""
     rule = boto3.client("events").describe_rule(Name=f"turnout-test-guard-rail.{stage}")
     return [arn.rpartition(":alarm:")[2] for arn in json.loads(rule["EventPattern"])["resources"]]
 
 
-def test_release_that_is_given_up_leaves_the_old_code_for_everybody(life: Life) -> None:
+def test_abandoned_release_leaves_the_old_code_for_all_requests(life: Life) -> None:
     project, prod = life.project, life.project.prod
     life.up()
     old = boto3.client("lambda").get_function(FunctionName=IRIS, Qualifier="live")["Configuration"]["CodeSha256"]
@@ -85,7 +85,7 @@ def test_release_that_is_given_up_leaves_the_old_code_for_everybody(life: Life) 
     assert live_of(IRIS)["MemorySize"] == 1024
     baseline = life.stage.deployment_id
 
-    # The code first, as docs/deploying.md says: the canary's share is the old code's again, the baseline as it was.
+    # First the code, as docs/deploying.md says: the canary's share gets the old code again, the baseline is unchanged.
     project.code = "1"
     del project.tree["models"]["iris"]["versions"]["v1"]["memory_mb"]
     life.up()
@@ -106,7 +106,7 @@ def live_of(function: str) -> dict[str, Any]:
     return result
 
 
-def test_canary_that_its_guard_rail_ended_is_never_started_without_its_overrides(two_versions: Life) -> None:
+def test_canary_ended_by_its_guard_rail_never_restarts_without_its_overrides(two_versions: Life) -> None:
     life, prod = two_versions, two_versions.project.prod
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
@@ -115,24 +115,24 @@ def test_canary_that_its_guard_rail_ended_is_never_started_without_its_overrides
     assert end_canary(life.world.aws.stages, event, guard_of("prod")[0])["ended"]
     assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
 
-    # An `up` that changes something else leaves it ended.
+    # An `up` that changes something else does not restart it.
     life.project.tree["models"]["digits"]["versions"]["v2"]["memory_mb"] = 512
     life.up()
     assert canary_of(life.stage) == (0.0, {"iris": "v2", "canary": "true"})
 
-    # Another share, without a look at the account: what is started has its overrides.
+    # Another share, without a refresh: the canary that starts has its overrides.
     prod["canary"]["percent"] = 25
     life.up()
     assert canary_of(life.stage) == (25.0, {"iris": "v2", "canary": "true"})
     assert life.up() == []
 
-    # Another version of another model, after it was ended again: its share stays 0% until the file asks for another.
+    # Another version of another model, after it was ended again: its share stays 0% until the file sets another.
     end_canary(life.world.aws.stages, event, guard_of("prod")[0])
     prod["canary"]["serve"] = {"digits": "v2"}
     life.up()
     assert canary_of(life.stage) == (0.0, {"digits": "v2", "canary": "true"})
 
-    # Taken out of the file: it goes, without a look at the account.
+    # Removed from the file: it is deleted, without a refresh.
     del prod["canary"]
     life.up()
     assert life.stage.canary is None
@@ -143,7 +143,7 @@ def set_alarm(name: str, state: str) -> None:
     boto3.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue=state, StateReason="the test says so")
 
 
-def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_versions: Life) -> None:
+def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_immediately(two_versions: Life) -> None:
     life, prod = two_versions, two_versions.project.prod
     # A fallback gets requests, so it has an alarm.
     life.project.tree["models"]["iris"]["routing"] = {"fallback": "v2"}
@@ -151,13 +151,13 @@ def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_ver
     alarm = "turnout-test_iris_v2_errors"
     set_alarm(alarm, "ALARM")
 
-    # EventBridge reports changes of a state only, and this one has changed before.
+    # EventBridge reports only changes of a state, and this one has changed before.
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     life.up()
     assert canary_of(life.stage) == (0.0, {"irisRoute": "v2.100", "canary": "true"})
     assert f"because the alarm {alarm} was in ALARM" in life.result.stdout
 
-    # The same where a canary that is on is given a larger share.
+    # The same if an existing canary gets a larger share.
     prod["canary"]["percent"] = 25
     life.up()
     assert canary_of(life.stage) == (0.0, {"irisRoute": "v2.100", "canary": "true"})
@@ -168,7 +168,7 @@ def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_ver
     life.up()
     assert canary_of(life.stage) == (30.0, {"irisRoute": "v2.100", "canary": "true"})
 
-    # However it started, the state is checked every minute.
+    # In any case the state is checked every minute.
     set_alarm(alarm, "ALARM")
     rules = boto3.client("events")
     assert rules.describe_rule(Name="turnout-test-guard-rail.prod.check")["ScheduleExpression"] == "rate(1 minute)"
@@ -177,7 +177,7 @@ def test_canary_that_starts_while_its_alarm_is_in_alarm_is_ended_at_once(two_ver
     assert canary_of(life.stage)[0] == 0.0
 
 
-def test_up_that_fails_in_the_middle_is_continued_by_the_next(two_versions: Life) -> None:
+def test_up_that_fails_halfway_is_continued_by_the_next(two_versions: Life) -> None:
     life = two_versions
     life.world.provider.refuse("aws:lambda/function:Function", "digits_v1", "ServiceException: try again")
 
@@ -221,7 +221,7 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     assert life.stage.deployment_id == first
     assert life.stage.canary.deployment_id not in {first, second}
 
-    # The canary ends: everybody sees the newest routes, in one call that ends the canary first.
+    # The canary ends: all requests see the newest routes, in one call that ends the canary first.
     del prod["canary"]
     prod["serve"]["iris"] = "v2"
     life.up()

@@ -1,4 +1,4 @@
-"""A user's own project, made by the installed wheel and deployed by its three lines, with its packages really built."""
+"""A user's project, made by the installed wheel and deployed by its three lines, with really built packages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.engine.life import functions
 from tests.engine.stand_in.aws import REGION
 from tests.engine.world import World
 
-"""It builds the layer and the functions' zips."""
+"""The test builds the layer and the functions' zips."""
 
 UP = """
 import json, os, runpy, sys
@@ -37,8 +37,8 @@ print(json.dumps({"changes": done.summary.resource_changes, "endpoints": done.ou
 sys.stdout.flush()
 os._exit(0)  # the Automation API leaves threads behind
 """
-"""Pulumi's own host for Python is a plugin that is not built here, so the program goes to the engine from inside; it is
-run as that host would, as a folder, and in it.
+"""Pulumi's own host for Python is a plugin that is not built here, so the program is passed to the engine in process.
+It is run as that host would run it: as a folder, and inside the folder.
 """
 
 
@@ -49,7 +49,7 @@ def installed(tmp_path: Path, root: Path) -> Installed:
 
 
 def test_new_project_is_deployed_by_its_three_lines(world: World, installed: Installed) -> None:
-    # The program runs in a process of its own, whose boto3 does not reach this account: it leaves the role as it is.
+    # The program runs in its own process, whose boto3 does not reach this account, so it leaves the role unchanged.
     role = {"op": "replace", "path": "/cloudwatchRoleArn", "value": "arn:aws:iam::123456789012:role/logs"}
     boto3.client("apigateway").update_account(patchOperations=[role])
     installed.run("init", "my-models")

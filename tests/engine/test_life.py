@@ -1,4 +1,4 @@
-"""A stack's whole life under the real engine: after each step the account and what was done to it are looked at."""
+"""A stack's whole life with the real engine: after each step the account and the performed operations are checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = LEAVES_LOOPS
 FUNCTIONS = {"turnout-test_iris_v1", "turnout-test_digits_v1", "turnout-test_router"}
 
 
-def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
+def test_stack_from_creation_to_destruction(life: Life) -> None:
     project, prod = life.project, life.project.prod
 
     # From nothing.
@@ -46,7 +46,7 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     assert life.result.summary.resource_changes.keys() == {"same"}
     assert life.world.aws.sent == []
 
-    # One more version touches what is its own, the document, its deployment and the stage that shows it.
+    # One more version touches only its own resources, the document, its deployment and the stage that serves it.
     project.tree["models"]["iris"]["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
     project.write()
     output: list[str] = []
@@ -64,7 +64,7 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     second = life.stage.deployment_id
     assert second != first
 
-    # A canary: variables only, no deployment, one call.
+    # A canary: only variables, no deployment, one call.
     prod["canary"] = {"percent": 10, "serve": {"iris": "v2"}}
     done = touched(life.up())
     assert ("update", "Stage", "prod") in done
@@ -75,12 +75,12 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     assert (life.stage.canary.deployment_id, life.stage.deployment_id) == (second, second)
     assert life.stage.variables["iris"] == "v1"
 
-    # Its percent: one operation.
+    # Its percentage: one operation.
     prod["canary"]["percent"] = 25
     life.up()
     assert life.world.aws.stages.patches == [["replace /canarySettings/percentTraffic 25.0"]]
 
-    # Promoted: the variables change and the canary goes, in one call.
+    # Promoted: the variables change and the canary is removed, in one call.
     del prod["canary"]
     prod["serve"]["iris"] = "v2"
     life.up()
@@ -88,7 +88,7 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     assert life.stage.canary is None
     assert life.stage.variables["iris"] == "v2"
 
-    # A canary that is rolled back leaves no trace.
+    # A canary that is rolled back leaves nothing behind.
     prod["canary"] = {"percent": 50, "serve": {"iris": "v1"}}
     before = life.stage
     life.up()
@@ -97,7 +97,7 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     life.up()
     assert life.stage == before
 
-    # A model goes, and nothing else of the others.
+    # A model is removed, and nothing of the others.
     del project.tree["models"]["digits"]
     del prod["serve"]["digits"]
     done = touched(life.up())
@@ -105,23 +105,23 @@ def test_stack_lives_from_nothing_to_nothing(life: Life) -> None:
     assert functions() == {"turnout-test_iris_v1", "turnout-test_iris_v2", "turnout-test_router"}
     assert "digits" not in life.stage.variables
 
-    # To nothing.
+    # Destroy everything.
     life.stack.destroy(on_output=lambda _: None)
     assert functions() == set()
     assert boto3.client("apigateway").get_rest_apis()["items"] == []
-    # The role for logs is every API's of the region, so it stays, and so does the setting.
+    # The role for logs belongs to every API of the region, so it stays, and so does the setting.
     (role,) = boto3.client("iam").list_roles()["Roles"]
     assert role["RoleName"] == f"turnout-test-logs-{REGION}"
     assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == role["Arn"]
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
-    # The deployer's policy allows each call of this life, and nothing named of another stack.
+    # The deployer's policy allows each call of this life, and no named resource of another stack.
     plan = make_plan(*manifest_of(project), stack="test")
     policies = build_deployer_policies(plan, DeployerScope(region=REGION, account="123456789012"))
     assert len(RECORDER.calls) > 100
     assert refused_by(policies, RECORDER.calls) == []
-    listed = {"cloudwatch:DescribeAlarms"}  # which AWS does not limit to names
+    listed = {"cloudwatch:DescribeAlarms"}  # AWS does not limit this action to names
     named = {call for call in RECORDER.calls if "turnout-test" in call.resource and call.action not in listed}
     others = {Call(call.action, call.resource.replace("turnout-test", "turnout-prod")) for call in named}
     assert refused_by(policies, others) == sorted(others, key=lambda call: (call.action, call.resource))
@@ -151,18 +151,18 @@ OTHER_STACKS = {
         "PutBucketTagging", "PutEncryptionConfiguration", "PutObject", "PutObjectTagging",
     )),
 }  # fmt: skip
-"""What the policy allows and this life does not change: what other projects ask for, or AWS checks by itself."""
+"""Actions that the policy allows and this life does not use: other projects need them, or AWS checks them itself."""
 
 
 def changing_actions(policies: list[dict[str, Any]]) -> set[str]:
-    """The actions that change something, tags aside."""
+    """Return the actions that change something, except for tags."""
     actions = {action for policy in policies for entry in policy["Statement"] for action in entry["Action"]}
     reads = ("Get", "List", "Describe", "Tag", "Untag", "GET")
     return {action for action in actions if not action.partition(":")[2].startswith(reads)}
 
 
 def manifest_of(project: ChangingProject) -> tuple[Manifest, Mapping[tuple[str, str], Artifact]]:
-    """The project as it is now."""
+    """Return the project in its current state."""
     loaded = load_project(project.folder)
     return loaded.manifest, loaded.artifacts
 
@@ -186,7 +186,7 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
     assert life.stage.canary.overrides["alias"] == "next"
     assert life.up() == []
 
-    # Promoted: the baseline follows.
+    # Promoted: the baseline gets the new code.
     released = life.stage.canary.deployment_id
     del prod["canary"]
     life.up()
@@ -203,12 +203,12 @@ def test_release_canary_gets_the_new_code_and_its_baseline_keeps_the_old(life: L
 
 
 def aliases(function: str) -> dict[str, str]:
-    """The version of each alias of a function."""
+    """Return the version of each alias of a function."""
     rows = boto3.client("lambda").list_aliases(FunctionName=function)["Aliases"]
     return {entry["Name"]: entry["FunctionVersion"] for entry in rows}
 
 
-def test_project_over_its_budget_is_refused_before_anything_is_made(life: Life) -> None:
+def test_project_over_its_budget_is_rejected_before_anything_is_made(life: Life) -> None:
     life.project.tree["budget"] = 2
     assert "budget: a month without calls costs" in life.fail()
     assert functions() == set()
@@ -218,7 +218,7 @@ def test_project_over_its_budget_is_refused_before_anything_is_made(life: Life) 
     assert "a month without calls costs about $5" in life.result.stdout
 
 
-def test_role_for_logs_that_somebody_else_set_is_left_alone(life: Life) -> None:
+def test_role_for_logs_that_another_program_set_is_not_changed(life: Life) -> None:
     trust = {
         "Version": "2012-10-17",
         "Statement": [
@@ -235,7 +235,7 @@ def test_role_for_logs_that_somebody_else_set_is_left_alone(life: Life) -> None:
     assert boto3.client("apigateway").get_account()["cloudwatchRoleArn"] == theirs
 
 
-def test_stack_that_is_deployed_again_after_its_end_finds_its_role_for_logs(life: Life) -> None:
+def test_stack_that_is_deployed_again_after_its_destruction_finds_its_role_for_logs(life: Life) -> None:
     assert ("create", "Account", "api-logs") in touched(life.up())
     assert "`pulumi destroy` leaves both the role and the setting" in life.result.stdout
     assert life.up() == []
@@ -261,7 +261,7 @@ def _name_too_long(tree: dict[str, Any]) -> None:
         (_name_too_long, "characters"),
     ],
 )
-def test_wrong_project_is_reported_before_anything_is_made(
+def test_invalid_project_is_reported_before_anything_is_made(
     life: Life, spoil: Callable[[dict[str, Any]], None], expected: str
 ) -> None:
     spoil(life.project.tree)

@@ -1,4 +1,4 @@
-"""Packages: what is sent, once, and by which way."""
+"""Packages: which ones are sent, only once, and how."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def keys(bucket: str) -> set[str]:
 
 
 def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Of an ONNX version and of one of `runtime: python`, whose packages are the real ones."""
+    """For an ONNX version and a version with `runtime: python`, with real packages."""
     predict = write_version(life.project.folder / "models/echo/v1", 10)
     echo = {"runtime": "python", "artifact": "models/echo/v1/predict.py", "signature": yaml.safe_load(SIGNATURE)}
     life.project.tree["models"]["echo"] = {"versions": {"v1": echo}}
@@ -65,7 +65,7 @@ def test_changed_artifact_sends_one_zip_and_nothing_else(life: Life, tmp_path_fa
         assert life.alias(f"turnout-test_{name}", "live") == version
 
 
-def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
+def test_large_zip_is_sent_through_the_bucket_of_the_stack(life: Life) -> None:
     def build(project: Project, plan: Plan) -> list[BuiltPackage]:
         built = life.project.build(project, plan)
         return [replace(entry, zip_bytes=DIRECT_ZIP_BYTES + 1) if entry.name == "iris_v1" else entry for entry in built]
@@ -76,7 +76,7 @@ def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
     assert re.fullmatch(r"packages/iris_v1-[0-9a-f]{64}\.zip", first)
     assert life.up() == []
 
-    # Other code: another object, which the function is given; the old one goes.
+    # Other code: another object, which the function gets; the old object is deleted.
     life.project.code = "2"
     life.up()
     (second,) = keys(BUCKET)
@@ -84,7 +84,7 @@ def test_large_zip_goes_through_the_stacks_own_bucket(life: Life) -> None:
     assert life.alias("turnout-test_iris_v1", "live") == "2"
     assert second in life.world.aws.sent
 
-    # The bucket goes with what is in it.
+    # The bucket is deleted together with its content.
     life.stack.destroy(on_output=lambda _: None)
     assert boto3.client("s3").list_buckets()["Buckets"] == []
     assert functions() == set()
@@ -113,7 +113,7 @@ def test_model_in_s3_is_read_for_its_signature_and_fetched_by_its_function(life:
     assert policy["PolicyDocument"]["Statement"][1]["Resource"] == ["arn:aws:s3:::ours/iris/v2.onnx"]
     assert keys("ours") == {"iris/v2.onnx"}
 
-    # Another object under the key is refused before anything changes, where nothing has kept the first one.
+    # Another object under the same key is rejected before anything changes, if no copy of the first one exists.
     rmtree(life.project.folder / CACHE_DIR / "artifacts")
     client.put_object(Bucket="ours", Key="iris/v2.onnx", Body=b"another model")
     assert "does not match `sha256`" in life.fail()

@@ -1,4 +1,6 @@
-"""Old versions of functions and layers: what stays, what goes, and what is still in use under a release."""
+"""Old versions of functions and layers: which ones stay, which ones are deleted, and which ones a release still
+uses.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def test_after_seven_deployments_three_versions_remain(life: Life) -> None:
 
 
 @pytest.mark.parametrize(("keep", "left"), [("0", ["4"]), ("9", ["1", "2", "3", "4"])])
-def test_a_stack_says_how_many_versions_stay(life: Life, keep: str, left: list[str]) -> None:
+def test_a_stack_configures_how_many_versions_stay(life: Life, keep: str, left: list[str]) -> None:
     from pulumi.automation import ConfigValue
 
     life.stack.set_config("turnout:keep_versions", ConfigValue(keep))
@@ -67,7 +69,7 @@ def test_a_preview_deletes_nothing(life: Life) -> None:
     assert versions() == before
 
 
-def test_layers_follow_the_same_number_and_go_with_the_stack(life: Life) -> None:
+def test_layers_follow_the_same_number_and_are_deleted_with_the_stack(life: Life) -> None:
     for number in range(1, 6):
         release(life, number, layer=True)
     assert layers() == [3, 4, 5]
@@ -77,7 +79,7 @@ def test_layers_follow_the_same_number_and_go_with_the_stack(life: Life) -> None
     assert layers() == []
 
 
-def test_layer_and_version_of_a_releases_baseline_stay_while_it_is_on(life: Life) -> None:
+def test_layer_and_version_of_the_baseline_stay_during_a_release(life: Life) -> None:
     from pulumi.automation import ConfigValue
 
     life.stack.set_config("turnout:keep_versions", ConfigValue("0"))
@@ -86,13 +88,13 @@ def test_layer_and_version_of_a_releases_baseline_stay_while_it_is_on(life: Life
     prod["canary"] = {"percent": 10, "release": True}
     for number in range(2, 6):
         release(life, number, layer=True)
-    # The baseline runs what it ran; the canary the newest; what came between is in nobody's use.
+    # The baseline runs its old version, the canary the newest; nothing uses those in between.
     assert (life.alias(IRIS, "live"), life.alias(IRIS, "next")) == ("1", "5")
     assert versions() == ["1", "5"]
     assert {1, 5} <= set(layers())
     assert (layer_of(IRIS, "live"), layer_of(IRIS, "next")) == (1, 5)
 
-    # Promoted: the baseline's are old now.
+    # Promoted: the baseline's versions are old now.
     del prod["canary"]
     life.up()
     assert versions() == ["5"]
@@ -101,7 +103,7 @@ def test_layer_and_version_of_a_releases_baseline_stay_while_it_is_on(life: Life
     assert life.up() == []
 
 
-def test_copies_are_sent_once_to_what_may_be_shadowed_and_to_nothing_else(life: Life) -> None:
+def test_shadow_copies_are_sent_only_once_and_only_to_possible_shadows(life: Life) -> None:
     versions_of_iris = life.project.tree["models"]["iris"]
     versions_of_iris["versions"]["v2"] = {"artifact": "models/iris/v2/model.onnx"}
     versions_of_iris["routing"] = {"shadow": {"version": "v2", "percent": 5}}

@@ -1,4 +1,4 @@
-"""The stand-in refuses what AWS refuses: else a program that AWS would refuse would pass here."""
+"""The stand-in rejects what AWS rejects; otherwise a program that AWS would reject would pass here."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def document(operations: int, credentials: str = ROLE) -> str:
     return json.dumps({"info": {"title": "api"}, "paths": paths})
 
 
-def test_import_before_its_roles_exist_is_refused() -> None:
+def test_import_before_its_roles_exist_is_rejected() -> None:
     with pytest.raises(AssumeRoleError, match="there is no such role"):
         check_import({"body": document(1)})
 
 
-def test_import_of_too_many_documentation_parts_is_refused_unless_it_ignores_them() -> None:
+def test_import_of_too_many_documentation_parts_is_rejected_unless_it_ignores_them() -> None:
     make_role(API_GATEWAY, None)
     check_import({"body": document(MOST_PARTS)})
     with pytest.raises(RefusedError, match="documentation parts"):
@@ -122,7 +122,7 @@ def test_stage_keeps_its_deployment_while_a_canary_is_on_or_starts(
         check_deployment_stays(stage, operations)
 
 
-def test_access_log_without_a_requests_identifier_is_refused() -> None:
+def test_access_log_without_a_request_identifier_is_rejected() -> None:
     check_log_format({})
     check_log_format({"accessLogSettings": {"format": "$context.extendedRequestId $context.status"}})
     with pytest.raises(RefusedError, match="requestId"):

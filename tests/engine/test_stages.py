@@ -1,4 +1,4 @@
-"""Stages of every kind, and functions as the manifest asks for them: what arrives in the account."""
+"""Stages of every kind, and functions with all settings of the manifest: the resulting state of the account."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def varied(life: Life) -> Life:
     return life
 
 
-def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
+def test_stages_and_functions_have_the_settings_of_the_manifest(varied: Life) -> None:
     varied.up()
 
-    # An API for each kind of authentication, and each stage in its own.
+    # One API for each kind of authentication, and each stage in its own.
     apis = {item["name"]: item["id"] for item in boto3.client("apigateway").get_rest_apis()["items"]}
     assert apis.keys() == {"turnout-test_none", "turnout-test_api_key", "turnout-test_iam", "turnout-test_jwt_app"}
     assert {name: varied.stage_named(name).api for name in ("dev", "prod", "ops", "app")} == {
@@ -73,7 +73,7 @@ def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
     throttle = settings["methodSettings"]["*/*"]
     assert (throttle["throttlingRateLimit"], throttle["throttlingBurstLimit"]) == (100.0, 200)
 
-    # Weights, stickiness and graphs go to the model's router.
+    # Weights, stickiness and graphs use the model's router.
     assert varied.stage_named("app").variables["iris"] == "router"
     assert varied.stage_named("app").variables["irisRoute"] == "v1.90,v2.10"
     assert varied.stage_named("dev").variables["vote"] == "router"
@@ -99,7 +99,7 @@ def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
     # None of it changes by itself.
     assert varied.up() == []
 
-    # What is asked for no longer goes; a setting alone makes a version, to which the aliases go.
+    # Removed settings are reset; a setting alone makes a version, to which the aliases move.
     prod, iris = varied.project.prod, varied.project.tree["models"]["iris"]["versions"]
     del prod["throttle"], iris["v1"]["warm"], iris["v1"]["reserved_concurrency"]
     iris["v1"]["memory_mb"] = 1024
@@ -111,7 +111,7 @@ def test_stages_and_functions_arrive_as_the_manifest_asks(varied: Life) -> None:
     assert varied.alias("turnout-test_iris_v1", "live") == "2"
 
 
-def test_stage_with_another_authentication_moves_to_another_api_and_no_other_does(life: Life) -> None:
+def test_only_a_stage_with_another_authentication_moves_to_another_api(life: Life) -> None:
     life.project.tree["stages"]["dev"] = {"serve": {"iris": "v1", "digits": "v1"}}
     life.project.prod["consumers"] = {
         "web-app": {
@@ -146,12 +146,12 @@ def test_stage_with_another_authentication_moves_to_another_api_and_no_other_doe
     apis = {item["name"] for item in boto3.client("apigateway").get_rest_apis()["items"]}
     assert apis == {"turnout-test_iam", "turnout-test_api_key_prod"}
 
-    # The address stays: its path leads to the other API, and did before the old one was deleted.
+    # The address stays: its path leads to the other API, and did so before the old one was deleted.
     assert life.result.outputs["domain"].value == addresses
     assert domains.changes == [("ml.example.com", "dev")]
     assert domains.paths["ml.example.com", "dev"] == (life.stage_named("dev").api, "dev")
 
-    # A second key leaves the first one, and the table of the authorizer knows both.
+    # A second key keeps the first one, and the authorizer's table contains both.
     old = life.result.outputs["consumer_keys"].value["prod"]["web-app"]
     life.project.prod["consumers"]["web-app"]["keys"] = ["k1", "k2"]
     life.up()
@@ -161,7 +161,7 @@ def test_stage_with_another_authentication_moves_to_another_api_and_no_other_doe
 
 
 def check_consumers(life: Life) -> None:
-    """What the consumers' usage plan allows, and that the authorizer is there to be called."""
+    """Check what the consumers' usage plan allows, and that the authorizer can be called."""
     client = boto3.client("apigateway")
     plans = {item["name"]: item for item in client.get_usage_plans()["items"]}
     plan = plans["turnout-test_api_key_prod_prod_web-app"]

@@ -1,4 +1,4 @@
-"""Where a test deploys to: an account in moto, the provider that works in it, the engine's home."""
+"""Where a test deploys to: an account in moto, the provider that works in it, the engine's home folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def find_engine() -> str | None:
-    """The engine's folder: the one on the PATH, or what `make engine` built."""
+    """Return the engine's folder: the one on the PATH, or what `make engine` built."""
     result = shutil.which("pulumi")
     if result is not None:
         return str(Path(result).parent)
@@ -34,7 +34,7 @@ def find_engine() -> str | None:
 
 @dataclass
 class World:
-    """An account, the provider that works in it, and stacks that are deployed to it."""
+    """An account, the provider that works in it, and the stacks that are deployed to it."""
 
     aws: Aws
     provider: StandIn
@@ -44,7 +44,7 @@ class World:
     loops: list[asyncio.AbstractEventLoop] = field(default_factory=list)
 
     def stack(self, program: Callable[[], None], name: str = "test") -> Any:
-        """A stack of the engine over a program in this process."""
+        """Return a stack of the engine with a program in this process."""
         from pulumi import automation
 
         options = automation.LocalWorkspaceOptions(
@@ -64,10 +64,10 @@ class World:
 
 
 class Later:
-    """What the engine is asked for once a test reads it.
+    """A result that the engine is asked for when a test reads it.
 
-    After each `up` the Automation API starts the engine three more times, for outputs and a summary. Few tests read
-    them.
+    After each `up` the Automation API starts the engine three more times, for outputs and a summary, which few tests
+    read.
     """
 
     def __init__(self, ask: Callable[[], Any]) -> None:
@@ -81,7 +81,7 @@ class Later:
 
 
 def close_loops(loops: Sequence[asyncio.AbstractEventLoop]) -> None:
-    """Close what the Automation API leaves open where the engine ends before the program does."""
+    """Close what the Automation API leaves open if the engine ends before the program does."""
     for loop in loops:
         wait_until(lambda one=loop: not one.is_running(), "the end of the program's loop")
         if loop.is_closed():
@@ -95,11 +95,11 @@ def close_loops(loops: Sequence[asyncio.AbstractEventLoop]) -> None:
 
 @contextmanager
 def opened_world(scratch: Path, others: Mapping[str, Resource] = {}) -> Iterator[World]:
-    """A new account and a new home of the engine, until the end of the block.
+    """A new account and a new home folder of the engine, until the end of the block.
 
     Args:
-        scratch: an empty folder. The environment holds credentials, a region, and the engine on its PATH.
-        others: resources that Turnout has none of.
+        scratch: an empty folder. The environment contains credentials, a region, and the engine on its PATH.
+        others: resources that Turnout does not use.
     """
     home, backend, folder = scratch / "home", scratch / "backend", scratch / "work"
     for made in (home, backend, folder):

@@ -1,4 +1,4 @@
-"""What is printed once the server listens."""
+"""The message that is printed once the server listens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def render(*stages: Stage, **changes: object) -> str:
     return render_banner(manifest(*stages), "http://127.0.0.1:8080", **settings)  # type: ignore[arg-type]
 
 
-def test_a_stage_is_reported_with_all_that_it_does() -> None:
+def test_a_stage_is_shown_with_all_of_its_settings() -> None:
     text = render(
         Stage("dev", {"iris": "v2"}, {}),
         Stage(
@@ -59,7 +59,7 @@ def test_a_thousand_models_are_counted() -> None:
     assert len(text) < 1000
 
 
-def test_a_curl_survives_any_shell_word() -> None:
+def test_the_curl_command_is_quoted_for_the_shell() -> None:
     body = {"inputs": {"it's": ['$HOME `x` \\ "q"\n']}}
     words = shlex.split(render_curl("http://here", BannerRequest("/models/a/inference", body, "key")))
     assert words[:2] == ["curl", "http://here/models/a/inference"]
@@ -68,7 +68,7 @@ def test_a_curl_survives_any_shell_word() -> None:
     assert "content-type: application/json" in words
 
 
-def test_no_curl_and_no_notes_where_there_are_none() -> None:
+def test_the_curl_command_and_notes_are_left_out_if_there_are_none() -> None:
     text = render(Stage("dev", {"iris": "v1"}, {}))
     assert "curl" not in text
     assert "Note" not in text

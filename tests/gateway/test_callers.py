@@ -1,4 +1,4 @@
-"""Stages that ask for signatures or tokens, called on this machine: a whole gateway, with the project's own keys."""
+"""Stages that require signatures or tokens, called on this machine: a whole gateway, with the project's own keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PRIVATE = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class Site:
-    """A gateway, and the events that its functions got."""
+    """A gateway, and the events that its functions received."""
 
     def __init__(self, folder: Path, gateway: Gateway, events: list[dict[str, Any]]) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 return functions.invoke(name, alias, event, timeout_s)
 
             def close(self) -> None:
-                """The functions are closed by the fixture."""
+                """The fixture closes the functions."""
 
         yield Site(folder, build_gateway(project, plan, Seen()), events)
 
@@ -102,7 +102,7 @@ def bearer(**claims: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/models/echo/inference"), ("POST", "/v2/models/echo/infer"), ("GET", "/models")]
 )
-def test_signed_request_is_answered_and_its_function_sees_who_signed(site: Site, method: str, path: str) -> None:
+def test_signed_request_is_answered_and_its_function_sees_the_signer(site: Site, method: str, path: str) -> None:
     body = BODY if method == "POST" else b""
     headers = sign(site.folder, f"/signed{path}", body, method)
     assert site.admit(f"/signed{path}", headers) is None if method == "POST" else True
@@ -112,7 +112,7 @@ def test_signed_request_is_answered_and_its_function_sees_who_signed(site: Site,
     assert (identity["accessKey"], identity["userArn"].rpartition("/")[2]) == (access, "local")
 
 
-def test_request_with_another_signature_is_refused_as_aws_does(site: Site) -> None:
+def test_request_with_another_signature_is_rejected_as_on_aws(site: Site) -> None:
     path = "/signed/models/echo/inference"
     before = len(site.events)
     for headers, body, code in (
@@ -130,7 +130,7 @@ def test_request_with_another_signature_is_refused_as_aws_does(site: Site) -> No
     assert refused.status == 403
 
 
-def test_token_of_the_issuer_is_answered_and_its_claims_reach_the_function(site: Site) -> None:
+def test_token_of_the_issuer_is_accepted_and_its_claims_reach_the_function(site: Site) -> None:
     headers = bearer()
     assert site.admit("/tokens/models/echo/inference", headers) is None
     for path in ("/models/echo/inference", "/v2/models/echo/infer"):
@@ -139,7 +139,7 @@ def test_token_of_the_issuer_is_answered_and_its_claims_reach_the_function(site:
         assert (claims["sub"], claims["admin"], claims["iss"]) == ("ana", "true", ISSUER)
 
 
-def test_other_tokens_are_refused_as_aws_does(site: Site) -> None:
+def test_other_tokens_are_rejected_as_on_aws(site: Site) -> None:
     path = "/tokens/models/echo/inference"
     for headers in ({}, bearer(exp=time.time() - 5), bearer(aud="x"), bearer(iss="https://x"), sign(site.folder, path)):
         response = site.call(path, headers)
@@ -149,13 +149,13 @@ def test_other_tokens_are_refused_as_aws_does(site: Site) -> None:
     assert refused.status == 401
 
 
-def test_health_is_open_and_nothing_is_noted(site: Site) -> None:
+def test_health_needs_no_credentials_and_there_are_no_notes(site: Site) -> None:
     for stage in ("signed", "tokens"):
         assert site.call(f"/{stage}/health/live", {}, "GET", b"").status == 200
     assert site.gateway.notes == ()
 
 
-def test_access_key_is_kept_for_its_owner_alone(site: Site) -> None:
+def test_only_its_owner_may_read_the_access_key(site: Site) -> None:
     file = site.folder / ".turnout" / FILE
     assert file.stat().st_mode & 0o777 == 0o600
     assert load_signing_key(file.parent) == load_signing_key(file.parent)

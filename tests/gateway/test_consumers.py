@@ -1,4 +1,4 @@
-"""Consumers as their callers meet them: whose key may call what, how often, until when, under which name."""
+"""Consumers from their callers' point of view: which key may call what, how often, until when, under which name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NOW = 1_764_504_000.0 + 365 * DAY_S
 
 
 class Site:
-    """A gateway whose clock a test sets; `keys` are the consumers' by `name/key`."""
+    """A gateway whose clock a test sets; `keys` are the consumers' keys by `name/key`."""
 
     def __init__(self, edition: Edition, functions: Any, keys: Mapping[str, str]) -> None:
         self.keys = keys
@@ -87,7 +87,7 @@ class Site:
         return self._functions.invoke(name, alias, event, timeout_s)
 
     def close(self) -> None:
-        """The functions are closed by the fixture."""
+        """The fixture closes the functions."""
 
     def call(self, path: str, key: str = "", method: str = "POST", body: bytes = BODY) -> tuple[int, bytes]:
         headers = [("content-type", "application/json"), ("host", "127.0.0.1"), *((("x-api-key", key),) if key else ())]
@@ -130,7 +130,7 @@ GENERAL = [("GET", "/models"), ("GET", "/openapi.json"), ("GET", "/v2")]
 
 @pytest.mark.parametrize(("method", "path"), [*OF_IRIS, *GENERAL])
 @pytest.mark.parametrize("key", ["k1", "k2"])
-def test_both_keys_of_a_consumer_call_what_it_may_call(site: Site, key: str, method: str, path: str) -> None:
+def test_both_keys_of_a_consumer_may_call_its_models(site: Site, key: str, method: str, path: str) -> None:
     assert site.call(f"/prod{path}", site.keys[f"narrow/{key}"], method, BODY if method == "POST" else b"")[0] == 200
 
 
@@ -146,7 +146,7 @@ def test_both_keys_of_a_consumer_call_what_it_may_call(site: Site, key: str, met
         ("GET", "/v2/models/unheard-of"),
     ],
 )
-def test_a_consumer_is_refused_every_other_model_whatever_the_path(site: Site, method: str, path: str) -> None:
+def test_a_consumer_may_call_no_other_model_by_any_path(site: Site, method: str, path: str) -> None:
     before = len(site.contexts)
     answer = site.call(f"/prod{path}", site.keys["narrow/k1"], method, BODY if method == "POST" else b"")
     if ".." in path and not path.startswith("/v2/models/digits"):
@@ -156,24 +156,24 @@ def test_a_consumer_is_refused_every_other_model_whatever_the_path(site: Site, m
     assert len(site.contexts) == before, "no function was called"
 
 
-def test_a_graph_is_called_by_its_own_name_alone(site: Site) -> None:
+def test_permission_for_a_graph_covers_only_the_graph(site: Site) -> None:
     assert site.call("/prod/models/both/inference", site.keys["graph-only/k1"])[0] == 200
     assert site.call("/prod/models/iris/inference", site.keys["graph-only/k1"]) == FORBIDDEN
 
 
-def test_who_has_no_models_named_may_call_all_and_so_may_the_stages_own_key(site: Site) -> None:
+def test_a_consumer_without_named_models_and_the_key_of_the_stage_may_call_all(site: Site) -> None:
     for key in (site.keys["wide/k1"], site.owner):
         for method, path in (*OF_IRIS, *OF_DIGITS, *GENERAL):
             assert site.call(f"/prod{path}", key, method, BODY if method == "POST" else b"")[0] == 200
 
 
-def test_other_keys_and_none_are_refused_alike(site: Site) -> None:
+def test_unknown_and_missing_keys_get_the_same_error(site: Site) -> None:
     for key in ("", "wrong", site.plain, site.keys["wide/k1"][:-1], callers.digest_key(site.keys["wide/k1"])):
         assert site.call("/prod/models/iris/inference", key) == FORBIDDEN
     assert site.call("/plain/models/iris/inference", site.keys["wide/k1"]) == FORBIDDEN
 
 
-def test_expired_key_is_refused_from_its_day_on(site: Site) -> None:
+def test_a_key_is_rejected_from_its_expiration_day_on(site: Site) -> None:
     day = (1_769_817_600 // DAY_S) * DAY_S  # 2026-01-31, midnight
     try:
         site.now = day - 1.0
@@ -191,7 +191,7 @@ def test_each_key_has_its_own_throttle(site: Site) -> None:
     assert site.call("/prod/models/iris/inference", site.keys["wide/k1"])[0] == 200
 
 
-def test_quota_begins_anew_with_its_period(site: Site) -> None:
+def test_quota_restarts_with_its_period(site: Site) -> None:
     def statuses() -> list[int]:
         return [site.call("/prod/models/iris/inference", site.keys["counted/k1"])[0] for _ in range(4)]
 
@@ -204,11 +204,11 @@ def test_quota_begins_anew_with_its_period(site: Site) -> None:
         site.now = NOW
 
 
-def test_health_asks_for_no_key_and_counts_for_nobody(site: Site) -> None:
+def test_health_needs_no_key_and_counts_for_no_consumer(site: Site) -> None:
     assert site.call("/prod/health/live", "", "GET", b"")[0] == 200
 
 
-def test_functions_and_logs_see_the_callers_name(site: Site) -> None:
+def test_functions_and_logs_see_the_name_of_the_caller(site: Site) -> None:
     site.call("/prod/models/iris/inference", site.keys["narrow/k1"])
     context = site.contexts[-1]
     assert context["authorizer"] == {"caller": "narrow", "principalId": "narrow", "integrationLatency": 0}
@@ -228,7 +228,7 @@ def test_functions_and_logs_see_the_callers_name(site: Site) -> None:
 
 @pytest.fixture
 def decide(site: Site, tmp_path: Path) -> Callable[..., Any]:
-    """The authorizer as Lambda runs it, with the table that the stack writes."""
+    """Run the authorizer as Lambda does, with the table that the stack writes."""
     project = site.gateway.stages.snapshot.stages["prod"].keys.consumers
     rows = {
         key.digest or callers.digest_key(key.value): key.consumer.rules for key in project if key.consumer is not None
@@ -265,13 +265,13 @@ def test_authorizer_on_aws_decides_as_the_gateway_does(site: Site, decide: Calla
             assert policy["context"] == {"caller": expected}
 
 
-def test_authorizer_knows_no_key_of_another_stage(site: Site, decide: Callable[..., Any]) -> None:
+def test_authorizer_rejects_a_key_of_another_stage(site: Site, decide: Callable[..., Any]) -> None:
     policy = decide(site.keys["wide/k1"], "GET", "/models", stage="plain")
     assert policy["policyDocument"]["Statement"][0]["Effect"] == "Deny"
 
 
 @pytest.mark.parametrize(("name", "effect"), [("narrow/k1", "Deny"), ("wide/k1", "Allow"), ("gone/k1", "Deny")])
-def test_authorizer_lets_no_query_choose_the_model(site: Site, tmp_path: Path, name: str, effect: str) -> None:
+def test_authorizer_ignores_a_model_in_the_query(site: Site, tmp_path: Path, name: str, effect: str) -> None:
     keys = site.gateway.stages.snapshot.stages["prod"].keys.consumers
     rules = {key.digest: key.consumer.rules for key in keys if key.digest and key.consumer is not None}
     (tmp_path / callers.TABLE).write_text(json.dumps({"prod": rules}))

@@ -1,4 +1,4 @@
-"""CORS as browsers meet it: a whole gateway over a real model, by the document that AWS imports."""
+"""CORS from a browser's point of view: a whole gateway with a real model, using the document that AWS imports."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ PATHS = ("/models/echo/inference", "/models/echo/v2/inference", "/models/routed/
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/models", "/v2", "/v2/health/live", "/openapi.json", "/models/echo/v1"])
-def test_preflight_names_what_the_stage_allows(site: Site, path: str) -> None:
+def test_preflight_returns_what_the_stage_allows(site: Site, path: str) -> None:
     status, headers = site.preflight(f"/two{path}", B)
     assert status == 204
     assert headers[ORIGIN] == B
@@ -100,7 +100,7 @@ def test_preflight_names_what_the_stage_allows(site: Site, path: str) -> None:
     assert headers["vary"] == "Origin"
 
 
-def test_preflight_says_what_its_own_stage_allows(site: Site) -> None:
+def test_preflight_uses_the_settings_of_its_own_stage(site: Site) -> None:
     _, headers = site.preflight("/one/models/echo/inference", A)
     assert headers["access-control-allow-methods"] == "POST"
     assert headers["access-control-max-age"] == "60"
@@ -110,7 +110,7 @@ def test_preflight_says_what_its_own_stage_allows(site: Site) -> None:
 
 @pytest.mark.parametrize("origin", [EVIL, "null", f"{A}.evil.example", "http://a.example", f"{A}:8443"])
 @pytest.mark.parametrize("stage", ["one", "two"])
-def test_no_answer_names_a_foreign_origin(site: Site, stage: str, origin: str) -> None:
+def test_no_answer_allows_a_foreign_origin(site: Site, stage: str, origin: str) -> None:
     assert ORIGIN not in site.preflight(f"/{stage}/models/echo/inference", origin)[1]
     for key, status in ((KEY, 200), ("wrong", 403)):
         answer = site.call(f"/{stage}/models/echo/inference", origin, x_api_key=key)
@@ -120,7 +120,7 @@ def test_no_answer_names_a_foreign_origin(site: Site, stage: str, origin: str) -
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_answers_of_functions_name_their_origin(site: Site, path: str) -> None:
+def test_answers_of_functions_allow_their_origin(site: Site, path: str) -> None:
     for origin in (A, B):
         status, headers = site.call(f"/two{path}", origin, x_api_key=KEY)
         assert (status, headers[ORIGIN], headers["access-control-allow-credentials"]) == (200, origin, "true")
@@ -128,13 +128,13 @@ def test_answers_of_functions_name_their_origin(site: Site, path: str) -> None:
         assert "x-turnout-version" in headers["access-control-expose-headers"]
 
 
-def test_canarys_share_answers_browsers_too(site: Site) -> None:
+def test_the_share_of_the_canary_answers_browsers_too(site: Site) -> None:
     status, headers = site.call("/two/models/echo/inference", A, x_api_key=KEY)
     assert (status, headers["x-turnout-version"], headers["x-turnout-canary"]) == (200, "v2", "true")
     assert headers[ORIGIN] == A
 
 
-def test_errors_of_functions_name_their_origin(site: Site) -> None:
+def test_errors_of_functions_allow_their_origin(site: Site) -> None:
     for path, body, status in (
         ("/models/echo/inference", b"{", 400),
         ("/models/routed/inference", b"{", 400),
@@ -144,7 +144,7 @@ def test_errors_of_functions_name_their_origin(site: Site) -> None:
         assert (answer[0], answer[1].get(ORIGIN)) == (status, A), path
 
 
-def test_errors_of_the_gateway_name_their_origin(site: Site) -> None:
+def test_errors_of_the_gateway_allow_their_origin(site: Site) -> None:
     for stage, credentials in (("one", False), ("two", False)):
         for path in ("/models/echo/inference", "/models/nothing/here/at/all"):
             status, headers = site.call(f"/{stage}{path}", A)
@@ -153,7 +153,7 @@ def test_errors_of_the_gateway_name_their_origin(site: Site) -> None:
             assert ("access-control-allow-credentials" in headers) is credentials
 
 
-def test_every_origin_is_a_star_everywhere(site: Site) -> None:
+def test_allowing_every_origin_returns_a_star_everywhere(site: Site) -> None:
     assert site.preflight("/every/models/echo/inference", EVIL)[1][ORIGIN] == "*"
     for key, status in ((KEY, 200), ("wrong", 403)):
         answer = site.call("/every/models/echo/inference", EVIL, x_api_key=key)
@@ -161,19 +161,19 @@ def test_every_origin_is_a_star_everywhere(site: Site) -> None:
         assert "vary" not in answer[1]
 
 
-def test_stage_without_cors_stays_closed(site: Site) -> None:
+def test_stage_without_cors_sends_no_cors_headers(site: Site) -> None:
     assert site.preflight("/closed/models/echo/inference", A)[0] == 403
     for path, body in (("/models/echo/inference", BODY), ("/models/echo/inference", b"{"), ("/nowhere", BODY)):
         _, headers = site.call(f"/closed{path}", A, body=body)
         assert [name for name in headers if name.startswith("access-control") or name == "vary"] == []
 
 
-def test_preflight_needs_no_key_and_is_throttled_like_the_rest(site: Site) -> None:
+def test_preflight_needs_no_key_and_is_throttled_like_other_requests(site: Site) -> None:
     assert site.preflight("/one/models/echo/inference", A)[0] == 204
     assert site.call("/one/models/echo/inference", A)[0] == 403
 
 
-def test_published_document_shows_no_preflights(site: Site) -> None:
+def test_published_document_contains_no_preflights(site: Site) -> None:
     async def answer() -> bytes:
         headers = [("x-api-key", KEY), ("host", "127.0.0.1")]
         response = site._gateway.handle(Request("GET", "/one/openapi.json", "", headers, b""))
@@ -185,7 +185,7 @@ def test_published_document_shows_no_preflights(site: Site) -> None:
 
 
 class _Requests:
-    """Answers any request about asynchronous requests, without functions."""
+    """Answers every request about asynchronous requests, without functions."""
 
     def accepts(self, stage: str) -> bool:
         return True
@@ -195,7 +195,7 @@ class _Requests:
 
 
 @pytest.mark.parametrize(("origin", "said"), [(A, A), (EVIL, None)])
-def test_answers_about_asynchronous_requests_name_their_origin(origin: str, said: str | None) -> None:
+def test_answers_about_asynchronous_requests_allow_their_origin(origin: str, said: str | None) -> None:
     made = document({"/requests/{id}": {"get": operation()}})
     stages = (make_stage(variables={"CorsOrigins": A}),)
     under_test = Gateway([RestApi(API, made, stages)], FakeFunctions(), requests=_Requests())  # type: ignore[arg-type]

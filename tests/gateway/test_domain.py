@@ -25,7 +25,7 @@ def make_gateway(domain: Domain | None, functions: FakeFunctions) -> Gateway:
 
 
 def call(domain: Domain | None, path: str, host: str = NAME, method: str = "POST") -> tuple[int, dict[str, Any]]:
-    """The status, and what the function got."""
+    """Return the status, and the event of the function."""
     functions = FakeFunctions()
     request = Request(method, path, "", [("Host", host)], b"")
     gateway = make_gateway(domain, functions)
@@ -39,7 +39,7 @@ def call(domain: Domain | None, path: str, host: str = NAME, method: str = "POST
 
 @pytest.mark.parametrize("base_path", ["", "a", "team/a"])
 @pytest.mark.parametrize("host", [NAME, f"{NAME}:8080", NAME.upper()])
-def test_domain_leads_to_each_stage_and_to_the_default_one(base_path: str, host: str) -> None:
+def test_domain_leads_to_each_stage_and_to_the_default_stage(base_path: str, host: str) -> None:
     before = f"/{base_path}" if base_path else ""
     for path, wanted in (
         (f"{before}/dev/models/iris/inference", "dev"),
@@ -57,7 +57,7 @@ def test_domain_leads_to_each_stage_and_to_the_default_one(base_path: str, host:
         )
 
 
-def test_parameters_come_from_below_the_base_path() -> None:
+def test_parameters_are_read_below_the_base_path() -> None:
     _, event = call(Domain(NAME, base_path="a"), "/a/prod/models/digits", method="GET")
     assert event["pathParameters"] == {"model": "digits"}
 
@@ -74,7 +74,7 @@ def test_parameters_come_from_below_the_base_path() -> None:
         "/A/prod/models/iris/inference",
     ],
 )
-def test_outside_of_the_base_path_is_nothing(path: str) -> None:
+def test_paths_outside_the_base_path_are_not_found(path: str) -> None:
     assert call(Domain(NAME, base_path="a"), path)[0] == 403
 
 
@@ -85,6 +85,6 @@ def test_other_hosts_are_answered_as_without_a_domain() -> None:
         assert call(Domain(NAME, base_path="a"), "/a/prod/models/iris/inference", host)[0] == 403
 
 
-def test_services_are_not_at_the_domain() -> None:
+def test_services_are_not_available_on_the_domain() -> None:
     assert call(Domain(NAME), "/restapis")[0] == 403
     assert call(Domain(NAME), "/restapis", "127.0.0.1")[0] == 200

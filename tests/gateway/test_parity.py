@@ -1,4 +1,4 @@
-"""The gateway against what AWS really answered: whole events, answers, errors, a canary's invocation."""
+"""The gateway compared with recorded answers of AWS: whole events, answers, errors, a canary's invocation."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def recorded(file: str, test: str) -> dict[str, Any]:
 
 
 def without_edge(value: Any) -> Any:
-    """A recorded value without what CloudFront added."""
+    """Return a recorded value without what CloudFront added."""
     if isinstance(value, dict):
         return {key: without_edge(inner) for key, inner in value.items() if not EDGE.fullmatch(key)}
     return value
 
 
 def differences(expected: Any, actual: Any, seen: dict[str, Any], path: str = "event") -> list[str]:
-    """Where two values differ. A placeholder stands for any value, and for the same one everywhere."""
+    """Return where two values differ. A placeholder stands for any value, but for the same one everywhere."""
     if isinstance(expected, str) and re.fullmatch(r"<.*>", expected):
         value = actual[0] if isinstance(actual, list) and len(actual) == 1 else actual
         if value in (None, "") or seen.setdefault(expected, value) != value:
@@ -98,7 +98,7 @@ def differences(expected: Any, actual: Any, seen: dict[str, Any], path: str = "e
 
 
 def as_recorded(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event as the recording writes it: a JSON body parsed."""
+    """Return an event as the recording writes it, with a JSON body parsed."""
     event = json.loads(json.dumps(event))
     return {**event, "body": json.loads(event["body"]) if event["body"] else event["body"]}
 

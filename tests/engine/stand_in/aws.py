@@ -1,4 +1,4 @@
-"""The table of resources, and what the tests look at afterwards."""
+"""The table of resources, and the state that tests check afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.stand_in.domain_resources import Domains
 from tests.engine.stand_in.provider import Inputs, Resource, StandIn
 
 ACCOUNT_ID = "123456789012"
-"""Moto's."""
+"""The id of moto's account."""
 
 REGION = "eu-central-1"
 
@@ -25,13 +25,13 @@ class Aws:
     """What moto does not keep, and what was sent.
 
     Attributes:
-        sent: names of functions, layers and objects, each time that their zip was sent.
-        stages: with their canaries.
+        sent: names of functions, layers and objects, once for each time that their zip was sent.
+        stages: the stages with their canaries.
         provisioned: `function:alias` -> instances.
         snap_start: function -> which of its versions start from a snapshot.
         event_configs: `function:alias` -> retries of asynchronous calls, seconds in the queue.
-        attachments: role -> the policy of AWS's own that it has.
-        domains: with the paths that lead to stages.
+        attachments: role -> the AWS managed policy attached to it.
+        domains: the domains with the paths that lead to stages.
     """
 
     sent: list[str] = field(default_factory=list)
@@ -43,11 +43,11 @@ class Aws:
     domains: Domains = field(default_factory=Domains)
 
     def check_canary(self, event: dict[str, Any]) -> dict[str, Any]:
-        """What the guard rail's function does when it is called once a minute, and by `pulumi up`."""
+        """Do what the guard rail's function does when it is called, once a minute and by `pulumi up`."""
         return check_alarms(self.stages, client_of("cloudwatch"), event)
 
     def resources(self) -> Mapping[str, Resource]:
-        """Type token -> how it is carried out."""
+        """Type token -> implementation of the resource."""
         return {
             **self.domains.resources(),
             "aws:apigateway/account:Account": gateway.ACCOUNT,
@@ -97,5 +97,5 @@ FUNCTIONS: Mapping[str, Callable[[Inputs], dict[str, Any]]] = {
 
 
 def make_provider(aws: Aws, version: str, others: Mapping[str, Resource] = {}) -> StandIn:
-    """The provider over an account; `others` are resources that Turnout has none of."""
+    """Return the provider for an account; `others` are resources that Turnout does not use."""
     return StandIn({**aws.resources(), **others}, FUNCTIONS, version)

@@ -1,4 +1,4 @@
-"""boto3's clients, one of each service: making one takes longer than most calls of moto."""
+"""boto3's clients, one for each service, because making one takes longer than most calls of moto."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import boto3
 from tests.builders.iam import Recorder
 
 RECORDER = Recorder()
-"""The stand-in's calls, for the deployer's policy; emptied when an account begins."""
+"""The stand-in's calls, for the deployer's policy; cleared when an account starts."""
 
 
 @cache
 def client_of(service: str) -> Any:
-    """The service's client; the cache is cleared when an account begins."""
+    """Return the service's client; the cache is cleared when an account starts."""
     client = boto3.client(service)
     RECORDER.listen(client)
     return client

@@ -13,18 +13,18 @@ from tests.engine.stand_in.provider import Calls, Inputs
 
 
 class MappedError(Exception):
-    """A path of a domain is taken, or an API is still reached by one."""
+    """A path of a domain is taken, or an API is still mapped to one."""
 
 
 @dataclass
 class Domains:
-    """Every domain of the account.
+    """All domains of the account.
 
     Attributes:
         names: the domains.
         paths: (domain, base path) -> API and stage; the base path of the root is empty.
         records: name -> target.
-        changes: of mappings that were changed in place.
+        changes: mappings that were changed in place.
     """
 
     names: set[str] = field(default_factory=set)
@@ -33,7 +33,7 @@ class Domains:
     changes: list[tuple[str, str]] = field(default_factory=list)
 
     def check_unmapped(self, api: str) -> None:
-        """Refuse to delete an API that a path leads to."""
+        """Raise an error when an API that a path leads to is deleted."""
         paths = [path for path, (mapped, _) in self.paths.items() if mapped == api]
         if paths:
             raise MappedError(f"Please remove all base path mappings related to the API {api}: {paths}")
@@ -64,7 +64,7 @@ class Domains:
         return inputs["name"], {"fqdn": inputs["name"]}
 
     def resources(self) -> dict[str, Calls]:
-        """Type token -> how it is carried out."""
+        """Type token -> implementation of the resource."""
         return {
             "aws:apigateway/domainName:DomainName": Calls(
                 make=self._make_name,

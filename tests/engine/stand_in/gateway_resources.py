@@ -1,9 +1,8 @@
-"""REST APIs, deployments, stages, usage plans: what API Gateway has.
+"""REST APIs, deployments, stages, usage plans: the resources of API Gateway.
 
-Moto drops canaries and takes a canary's deployment for the stage's own, so stages are kept here, by the rules that the
-local gateway's control plane was recorded to have. The provider's order of operations in its one UpdateStage call:
-the canary's, the deployment's, the access log's, the variables'.
-Source: terraform-provider-aws, internal/service/apigateway/stage.go.
+Moto drops canaries and takes a canary's deployment for the stage's own, so stages are kept here, by the rules recorded
+for the local gateway's control plane. The provider's order of operations in its one UpdateStage call: the canary's, the
+deployment's, the access log's, the variables'. Source: terraform-provider-aws, internal/service/apigateway/stage.go.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ API_GATEWAY = "apigateway.amazonaws.com"
 
 
 class RefusedError(Exception):
-    """What AWS refuses, in its words where they are known."""
+    """A request that AWS rejects, in its words where they are known."""
 
 
 def check_import(inputs: Inputs) -> None:
-    """Refuse a document that makes too many documentation parts, or names a role that cannot be assumed."""
+    """Reject a document that makes too many documentation parts, or names a role that cannot be assumed."""
     document = json.loads(inputs["body"])
     parts = count_documentation_parts(document)
     if (inputs.get("parameters") or {}).get("ignore") != "documentation" and parts > MOST_PARTS:
@@ -40,7 +39,7 @@ def check_import(inputs: Inputs) -> None:
 
 
 def check_mocks(document: Mapping[str, Any]) -> None:
-    """Refuse a mock whose answer sets a header that its method does not declare."""
+    """Reject a mock whose response sets a header that its method does not declare."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             for answer in _mock_responses(operation):
@@ -56,7 +55,7 @@ def _mock_responses(operation: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]
 
 
 def without_mocks(body: str) -> str:
-    """The document as moto can read it: it fails on mocks, which have no URI."""
+    """Return the document without mocks: moto fails on them, because they have no URI."""
     document = json.loads(body)
     for item in document["paths"].values():
         for method in [name for name, operation in item.items() if tuple(_mock_responses(operation))]:
@@ -85,7 +84,7 @@ def _put(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
 
 
 def make_rest_api(check_unmapped: Callable[[str], None]) -> Calls:
-    """REST APIs; `check_unmapped` refuses to delete one that a domain leads to."""
+    """REST APIs; `check_unmapped` rejects deleting one that a domain leads to."""
 
     def remove(identity: str, _: Inputs) -> None:
         check_unmapped(identity)
@@ -105,7 +104,7 @@ DEPLOYMENT = Calls(
 
 @dataclass
 class Stages:
-    """Every stage with its canary, and the operations of every UpdateStage call.
+    """All stages with their canaries, and the operations of all UpdateStage calls.
 
     Attributes:
         kept: (API's id, stage) -> its settings.
@@ -118,7 +117,7 @@ class Stages:
     computed = ("arn", "executionArn", "invokeUrl", "webAclArn")
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
-        """CreateStage."""
+        """Call CreateStage."""
         api, name = inputs["restApi"], inputs["stageName"]
         check_log_format(inputs)
         if inputs.get("accessLogSettings") and not client_of("apigateway").get_account().get("cloudwatchRoleArn"):
@@ -144,7 +143,7 @@ class Stages:
         }
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-        """One UpdateStage call."""
+        """Make one UpdateStage call."""
         api, name = inputs["restApi"], inputs["stageName"]
         check_log_format(inputs)
         operations = list(plan_operations(before, inputs))
@@ -162,7 +161,7 @@ class Stages:
         return {}
 
     def get_stage(self, **where: str) -> dict[str, Any]:
-        """GetStage, as boto3 has it."""
+        """GetStage as in boto3."""
         stage = self.kept.get((where["restApiId"], where["stageName"]))
         if stage is None:
             raise self.exceptions.NotFoundException({"Error": {"Code": "NotFoundException"}}, "GetStage")
@@ -176,17 +175,17 @@ class Stages:
 
     @property
     def exceptions(self) -> Any:
-        """The client's own classes of errors, as boto3 has them."""
+        """The client's own error classes, as in boto3."""
         return client_of("apigateway").exceptions
 
-    def update_stage(self, *, patchOperations: list[dict[str, str]], **where: str) -> None:  # noqa: N803 - boto3's
-        """UpdateStage, as boto3 has it, by others than the engine."""
+    def update_stage(self, *, patchOperations: list[dict[str, str]], **where: str) -> None:  # noqa: N803 - boto3's name
+        """UpdateStage as in boto3, for callers other than the engine."""
         key = where["restApiId"], where["stageName"]
         operations = parse_operations({"patchOperations": patchOperations})
         self.kept[key] = apply_operations(self.kept[key], operations, {self.kept[key].deployment_id})
 
     def read(self, identity: str, state: Inputs) -> Inputs:
-        """A canary comes and goes without the engine."""
+        """Return the stage with its canary, which may come and go without the engine."""
         stage = self.kept[state["restApi"], state["stageName"]]
         canary = stage.canary and {
             "deploymentId": stage.canary.deployment_id,
@@ -197,17 +196,17 @@ class Stages:
         return {"canarySettings": canary, "deployment": stage.deployment_id, "variables": dict(stage.variables)}
 
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
-        """Nothing."""
+        """Return no outputs."""
         return ()
 
     def delete(self, identity: str, state: Inputs) -> None:
-        """DeleteStage."""
+        """Call DeleteStage."""
         client_of("apigateway").delete_stage(restApiId=state["restApi"], stageName=state["stageName"])
         del self.kept[state["restApi"], state["stageName"]]
 
 
 def check_deployment_stays(stage: StageSettings, operations: Iterable[PatchOperation]) -> None:
-    """Refuse another deployment for a stage whose canary is on, or is being started by the same call.
+    """Reject another deployment for a stage whose canary is on, or is started by the same call.
 
     A call may remove the canary first. Source: API Gateway Developer Guide, "Set up an API Gateway canary release
     deployment": meanwhile "the stage cannot be associated with another non-canary release deployment".
@@ -222,14 +221,14 @@ def check_deployment_stays(stage: StageSettings, operations: Iterable[PatchOpera
 
 
 def check_log_format(inputs: Inputs) -> None:
-    """Refuse an access log's format without a request's identifier."""
+    """Reject an access log format without a request identifier."""
     names = set(context_names((inputs.get("accessLogSettings") or {}).get("format", "$context.requestId")))
     if not names & {"requestId", "extendedRequestId"}:
         raise RefusedError("Access Log format must contain $context.requestId or $context.extendedRequestId")
 
 
 def context_names(text: str) -> Iterator[str]:
-    """The names below `$context` in a format."""
+    """Return the names below `$context` in a format."""
     yield from re.findall(r"\$context\.([A-Za-z0-9_.]+)", text)
 
 
@@ -239,7 +238,7 @@ def _spell(operation: PatchOperation) -> dict[str, str]:
 
 
 def plan_operations(before: Inputs, after: Inputs) -> Iterable[PatchOperation]:
-    """The operations of a stage's change, in the provider's order."""
+    """Return the operations of a stage's change, in the provider's order."""
     yield from _of_canary(before.get("canarySettings"), after.get("canarySettings"))
     if before["deployment"] != after["deployment"]:
         yield PatchOperation("replace", "/deploymentId", after["deployment"])
@@ -291,7 +290,7 @@ def _throttle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 METHOD_SETTINGS = Calls(
     make=_throttle,
     change=lambda _, before, inputs: _throttle(inputs)[1],
-    remove=lambda _, state: None,  # goes with its stage
+    remove=lambda _, state: None,  # deleted together with its stage
     replaced_by=frozenset({"restApi", "stageName", "methodPath"}),
 )
 
@@ -343,7 +342,7 @@ USAGE_PLAN_KEY = Calls(
 
 
 def set_logs_role(role: str) -> None:
-    """Set the role by which API Gateway writes logs, for every API of the account and region; empty for none."""
+    """Set the role with which API Gateway writes logs for every API of the account and region; empty for none."""
     if role:
         assume_role(role, API_GATEWAY)
     operation = {"op": "replace", "path": "/cloudwatchRoleArn", "value": role}

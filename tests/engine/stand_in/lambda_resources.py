@@ -1,4 +1,4 @@
-"""Functions, layers, aliases: what Lambda has."""
+"""Functions, layers, aliases: the resources of Lambda."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.engine.stand_in.provider import Calls, Inputs, changed_names
 
 CODE = frozenset({"code", "s3Bucket", "s3Key", "sourceCodeHash"})
 UNPUBLISHED = frozenset({"publish", "reservedConcurrentExecutions", "tags"})
-"""What belongs to the function and not to its versions."""
+"""Settings that belong to the function and not to its versions."""
 
 
 def read_code(inputs: Inputs) -> dict[str, Any]:
-    """What CreateFunction and its like take: bytes, or a place in S3."""
+    """Return the code argument of CreateFunction and similar calls: bytes, or a location in S3."""
     code = inputs.get("code")
     if code is None:
         return {"S3Bucket": inputs["s3Bucket"], "S3Key": inputs["s3Key"]}
@@ -37,7 +37,7 @@ def read_code(inputs: Inputs) -> dict[str, Any]:
 
 
 def snap_start_of(inputs: Inputs) -> str:
-    """Which versions start from a snapshot; moto takes it and tells another."""
+    """Return which versions start from a snapshot; moto accepts the setting but returns another one."""
     applied: str = (inputs.get("snapStart") or {}).get("applyOn", "None")
     return applied
 
@@ -63,7 +63,7 @@ def _configuration(inputs: Inputs) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Function:
-    """`publish` makes a version of each change of the code or of the configuration, not of the reservation."""
+    """`publish` makes a version for each change of the code or configuration, but not of the reservation."""
 
     sent: list[str]
     snap_start: dict[str, str]
@@ -72,7 +72,7 @@ class Function:
     computed = ("arn", "version", "qualifiedArn", "invokeArn", "lastModified")
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
-        """CreateFunction."""
+        """Call CreateFunction."""
         refuse_function(inputs)
         self.sent.append(inputs["name"])
         made = client_of("lambda").create_function(
@@ -87,7 +87,7 @@ class Function:
         return inputs["name"], _outputs(made)
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-        """UpdateFunctionConfiguration and UpdateFunctionCode where theirs changed, then PublishVersion."""
+        """Call UpdateFunctionConfiguration and UpdateFunctionCode if their inputs changed, then PublishVersion."""
         refuse_function(inputs)
         client = client_of("lambda")
         changed = set(changed_names(before, inputs))
@@ -104,20 +104,20 @@ class Function:
         return _outputs(self._publish(identity))
 
     def read(self, identity: str, state: Inputs) -> Inputs:
-        """Nobody else changes it."""
+        """Only the engine changes it."""
         return {}
 
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
-        """A published change has a number that nobody knows yet."""
+        """A published change has a version number that is not known in advance."""
         is_published = inputs.get("publish") and set(changed) - UNPUBLISHED
         return ("version", "qualifiedArn", "lastModified") if is_published else ()
 
     def delete(self, identity: str, state: Inputs) -> None:
-        """DeleteFunction, all its versions."""
+        """Call DeleteFunction for all versions."""
         client_of("lambda").delete_function(FunctionName=identity)
 
     def _publish(self, name: str) -> Mapping[str, Any]:
-        """PublishVersion. Moto numbers a version by how many there are, and gives a deleted one's number again."""
+        """Call PublishVersion. Moto numbers a version by how many exist, and reuses the number of a deleted one."""
         client = client_of("lambda")
         made = client.publish_version(FunctionName=name)
         number = self.numbers[name] = self.numbers.get(name, 1) + 1
@@ -136,7 +136,7 @@ class Function:
 
 
 def refuse_function(inputs: Inputs) -> None:
-    """What Lambda refuses and moto does not."""
+    """Reject what Lambda rejects and moto accepts."""
     disk_mb = (inputs.get("ephemeralStorage") or {}).get("size", 512)
     if snap_start_of(inputs) != "None" and disk_mb > 512:
         raise ValueError(f"SnapStart is not supported with ephemeral storage of {disk_mb} MB")
@@ -180,7 +180,7 @@ ALIAS = Calls(
 
 
 def make_layer_version(sent: list[str]) -> Calls:
-    """Layers are immutable: every change is a new version; `sent` hears of every zip."""
+    """Layers are immutable: every change is a new version; every zip is recorded in `sent`."""
 
     def publish(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         sent.append(inputs["layerName"])
@@ -224,7 +224,9 @@ PERMISSION = Calls(
 
 
 def make_invocation(handlers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> Calls:
-    """One call each time that it is made anew; moto runs no code, so `handlers` do: end of a function's name -> it."""
+    """Make one call each time that the resource is created. Moto runs no code, so `handlers` do: end of a function's
+    name -> handler.
+    """
 
     def invoke(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         handler = next(run for end, run in handlers.items() if inputs["functionName"].endswith(end))
@@ -240,7 +242,7 @@ def make_invocation(handlers: Mapping[str, Callable[[dict[str, Any]], dict[str, 
 
 
 def make_provisioned_concurrency(kept: dict[str, int]) -> Calls:
-    """Moto has no such call, so `kept` has them: `function:alias` -> instances."""
+    """Moto has no such call, so `kept` stores the value: `function:alias` -> instances."""
 
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         identity = f"{inputs['functionName']}:{inputs['qualifier']}"
@@ -256,7 +258,9 @@ def make_provisioned_concurrency(kept: dict[str, int]) -> Calls:
 
 
 def make_event_invoke_config(kept: dict[str, tuple[int, int]]) -> Calls:
-    """Moto keeps one of each function, so `kept` has them: `function:qualifier` -> retries, seconds in the queue."""
+    """Moto keeps one for each function, so `kept` stores them: `function:qualifier` -> retries, seconds in the
+    queue.
+    """
 
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         retries, age_s = inputs["maximumRetryAttempts"], inputs["maximumEventAgeInSeconds"]

@@ -1,4 +1,4 @@
-"""Roles, logs, alarms, dashboards, rules, buckets: what one call makes."""
+"""Roles, logs, alarms, dashboards, rules, buckets: resources that one call makes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ROLE_POLICY = Calls(
 
 
 def make_attachment(kept: dict[str, str]) -> Calls:
-    """AWS's own policies are not all in moto, so `kept` has them: role -> policy."""
+    """Moto lacks some of AWS's managed policies, so `kept` stores them: role -> policy."""
     return Calls(
         make=lambda inputs: (
             kept.setdefault(inputs["role"], inputs["policyArn"]) and f"{inputs['role']}-{inputs['policyArn']}",
@@ -212,7 +212,7 @@ def _block(bucket: str, inputs: Inputs) -> str:
 
 
 def make_bucket_object(sent: list[str]) -> Calls:
-    """One object, whose key holds its digest; `sent` hears of each."""
+    """Make an object whose key contains its digest; each is recorded in `sent`."""
 
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         sent.append(inputs["key"])

@@ -1,7 +1,7 @@
-"""The provider: what the engine asks, answered by the table of resources, and everything that it did written down.
+"""The provider: the engine's requests, answered by the table of resources, and a record of everything that it did.
 
-A resource's state is its inputs, what was computed, and the inputs once more as they are compared, by which a removed
-one is seen; files are their digests there, for the engine keeps no more of them.
+A resource's state is its inputs, the computed outputs, and the inputs once more in compared form, which shows removed
+ones. Files are stored there as their digests, because the engine keeps no more of them.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ Inputs = Mapping[str, Any]
 
 
 class Resource(Protocol):
-    """How one type of resource is carried out.
+    """The implementation of one type of resource.
 
     Attributes:
-        replaced_by: inputs whose change makes a new resource, camelCase.
-        computed: outputs that are unknown until the resource is there.
+        replaced_by: inputs in camelCase whose change makes a new resource.
+        computed: outputs that are unknown until the resource exists.
     """
 
     replaced_by: frozenset[str]
     computed: tuple[str, ...]
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
-        """Make it: its id and what was computed."""
+        """Create the resource; return its id and the computed outputs."""
         ...
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-        """Change it: what was computed anew."""
+        """Change the resource; return the newly computed outputs."""
         ...
 
     def read(self, identity: str, state: Inputs) -> Inputs:
-        """Inputs as they are now, where others than the engine change them; None for one that is gone."""
+        """Return the current inputs, if others than the engine change them; None for a deleted resource."""
         ...
 
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
-        """Which outputs nobody knows before a change of these inputs is made."""
+        """Return the outputs that are unknown before a change of these inputs is made."""
         ...
 
     def delete(self, identity: str, state: Inputs) -> None:
-        """Take it away."""
+        """Delete the resource."""
         ...
 
 
@@ -60,7 +60,7 @@ def _no_change(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Calls:
-    """A resource that one call makes, one changes, one takes away."""
+    """A resource that is created, changed and deleted by one call each."""
 
     make: Callable[[Inputs], tuple[str, dict[str, Any]]]
     remove: Callable[[str, Inputs], object]
@@ -69,38 +69,38 @@ class Calls:
     computed: tuple[str, ...] = ()
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
-        """Make it."""
+        """Create the resource."""
         return self.make(inputs)
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-        """Change it."""
+        """Change the resource."""
         return self.change(identity, before, inputs)
 
     def read(self, identity: str, state: Inputs) -> Inputs:
-        """Nobody else changes it."""
+        """Only the engine changes it."""
         return {}
 
     def unsettled(self, changed: Iterable[str], inputs: Inputs) -> tuple[str, ...]:
-        """Nothing."""
+        """Return no outputs."""
         return ()
 
     def delete(self, identity: str, state: Inputs) -> None:
-        """Take it away."""
+        """Delete the resource."""
         self.remove(identity, state)
 
 
 @dataclass
 class Journal:
-    """What was done: `(verb, type, name)` with the inputs that changed."""
+    """The operations that were performed: `(verb, type, name)` with the changed inputs."""
 
     rows: list[tuple[str, str, str, tuple[str, ...]]] = field(default_factory=list)
 
     def add(self, verb: str, urn: str, names: tuple[str, ...] = ()) -> None:
-        """Write down one act."""
+        """Record one operation."""
         self.rows.append((verb, _type_of(urn), urn.rpartition("::")[2], names))
 
     def take(self) -> list[tuple[str, str, str, tuple[str, ...]]]:
-        """Everything since the last time."""
+        """Return all operations since the last call."""
         rows, self.rows = self.rows, []
         return rows
 
@@ -109,9 +109,9 @@ class StandIn(sdk.Provider):
     """The provider named `aws`.
 
     Args:
-        resources: type token -> how it is carried out.
-        functions: token of a function -> what answers it.
-        version: what it says of itself.
+        resources: type token -> implementation of the resource.
+        functions: token of a function -> its implementation.
+        version: the version that it reports.
     """
 
     def __init__(
@@ -124,38 +124,38 @@ class StandIn(sdk.Provider):
         self._functions = functions
         self._version = version
         self._refused: dict[tuple[str, str], str] = {}
-        self._lock = threading.Lock()  # moto is not safe in many threads at once
+        self._lock = threading.Lock()  # moto is not thread-safe
         self.journal = Journal()
 
     def refuse(self, kind: str, name: str, reason: str) -> None:
-        """Fail at the next attempt to make a resource."""
+        """Fail the next attempt to create a resource."""
         self._refused[kind, name] = reason
 
     async def get_schema(self, request: sdk.GetSchemaRequest) -> sdk.GetSchemaResponse:
-        """The least that the engine takes."""
+        """Return the least that the engine accepts."""
         return sdk.GetSchemaResponse(json.dumps({"name": "aws", "version": self._version}))
 
     async def check_config(self, request: sdk.CheckRequest) -> sdk.CheckResponse:
-        """Whatever is configured is right."""
+        """Accept every configuration."""
         return sdk.CheckResponse(request.new_inputs, [])
 
     async def configure(self, request: sdk.ConfigureRequest) -> sdk.ConfigureResponse:
-        """Previews are supported; secrets are the engine's own to keep."""
+        """Support previews; the engine itself keeps secrets."""
         return sdk.ConfigureResponse(supports_preview=True)
 
     async def invoke(self, request: sdk.InvokeRequest) -> sdk.InvokeResponse:
-        """Answer `getCallerIdentity` and its like."""
+        """Answer `getCallerIdentity` and similar calls."""
         answer = self._functions[request.tok](to_plain_map(request.args))
         return sdk.InvokeResponse(to_property_map(answer))
 
     async def check(self, request: sdk.CheckRequest) -> sdk.CheckResponse:
-        """An unknown type is a failure of the test, told at preview."""
+        """Fail the test at preview for an unknown type."""
         if _type_of(request.urn) not in self._resources:
             raise KeyError(f"the stand-in provider has no {_type_of(request.urn)}")
         return sdk.CheckResponse(request.new_inputs, [])
 
     async def diff(self, request: sdk.DiffRequest) -> sdk.DiffResponse:
-        """What changed among the inputs, and whether that makes a new resource."""
+        """Return which inputs changed, and whether that makes a new resource."""
         before, after = to_plain_map(request.old_state), to_plain_map(request.new_inputs)
         changed = changed_names(before, after)
         replaced_by = self._resources[_type_of(request.urn)].replaced_by
@@ -171,7 +171,7 @@ class StandIn(sdk.Provider):
         return sdk.DiffResponse(changes=bool(changed), replaces=replaces, diffs=changed, detailed_diff=detailed)
 
     async def create(self, request: sdk.CreateRequest) -> sdk.CreateResponse:
-        """Make a resource, or say what a preview can know of it."""
+        """Create a resource, or return what a preview can know of it."""
         inputs = to_plain_map(request.properties)
         resource = self._resources[_type_of(request.urn)]
         if request.preview:
@@ -186,7 +186,7 @@ class StandIn(sdk.Provider):
         return sdk.CreateResponse(identity, to_property_map(_state(inputs, outputs)))
 
     async def read(self, request: sdk.ReadRequest) -> sdk.ReadResponse:
-        """What is there now."""
+        """Return the current state."""
         state = to_plain_map(request.properties)
         resource = self._resources[_type_of(request.urn)]
         result = await self._carry_out(resource.read, request.resource_id, state)
@@ -194,7 +194,7 @@ class StandIn(sdk.Provider):
         return sdk.ReadResponse(request.resource_id, to_property_map(_present(state)))
 
     async def update(self, request: sdk.UpdateRequest) -> sdk.UpdateResponse:
-        """Change a resource; what is computed stays known in a preview."""
+        """Change a resource; computed outputs stay known in a preview."""
         before, inputs = to_plain_map(request.olds), to_plain_map(request.news)
         kept = {name: value for name, value in before.items() if name not in before[COMPARED]}
         resource = self._resources[_type_of(request.urn)]
@@ -206,7 +206,7 @@ class StandIn(sdk.Provider):
         return sdk.UpdateResponse(to_property_map(kept | _state(inputs, outputs)))
 
     async def delete(self, request: sdk.DeleteRequest) -> None:
-        """Take a resource away."""
+        """Delete a resource."""
         resource = self._resources[_type_of(request.urn)]
         await self._carry_out(resource.delete, request.resource_id, to_plain_map(request.properties))
         self.journal.add("delete", request.urn)
@@ -220,7 +220,7 @@ class StandIn(sdk.Provider):
 
 
 def changed_names(before: Inputs, after: Inputs) -> list[str]:
-    """Inputs that were added, removed or changed."""
+    """Return the inputs that were added, removed or changed."""
     old, new = before.get(COMPARED, {}), settle(dict(after))
     return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
 
@@ -238,5 +238,5 @@ def _without_files(inputs: Inputs) -> dict[str, Any]:
 
 
 def _type_of(urn: str) -> str:
-    """The last of the types in an URN: those before it are the parents'."""
+    """Return the last of the types in an URN; those before it are the parents'."""
     return urn.split("::")[-2].rpartition("$")[2]

@@ -22,14 +22,14 @@ STARTING_S = 30.0
 
 
 class AttachedServicer(ProviderServicer):
-    """The SDK's servicer, with what the engine asks of one that it attaches to."""
+    """The SDK's servicer, extended by what the engine requires of a provider to which it attaches."""
 
     async def Handshake(self, request: Any, context: Any) -> None:
-        """Providers need not know it; the SDK's own way of saying so looks like a failure."""
+        """Providers need not implement it, but the SDK's own way of saying so looks like a failure."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no handshake")
 
     async def Check(self, request: Any, context: Any) -> Any:
-        """The inputs as they came, if the type is known."""
+        """Return the inputs unchanged, if the type is known."""
         await super().Check(proto.CheckRequest(urn=request.urn), context)
         return proto.CheckResponse(inputs=request.news)
 
@@ -51,25 +51,25 @@ class AttachedServicer(ProviderServicer):
         return await super().Update(request, context)
 
     async def Read(self, request: Any, context: Any) -> Any:
-        """The state as it is now; the inputs are what was asked for."""
+        """Return the current state; the inputs are the requested ones."""
         asked = proto.ReadRequest(id=request.id, urn=request.urn, properties=request.properties)
         answer = await super().Read(asked, context)
         answer.inputs.CopyFrom(request.inputs)
         return answer
 
     async def DiffConfig(self, request: Any, context: Any) -> Any:
-        """No configuration makes everything new. (The SDK's own answer cannot be encoded.)"""
+        """No configuration change replaces everything. (The SDK's own answer cannot be encoded.)"""
         return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE)
 
     async def Attach(self, request: Any, context: Any) -> empty_pb2.Empty:
-        """The engine says where it listens; nobody here asks it anything."""
+        """The engine sends its address; nothing here calls the engine."""
         return empty_pb2.Empty()
 
 
 def open_files(values: Struct) -> None:
-    """Make every asset and archive a map of its `hash`, `path` and `assets`, marked by `isFile`.
+    """Replace every asset and archive by a map of its `hash`, `path` and `assets`, marked by `isFile`.
 
-    The SDK reads no file of which the engine tells the hash alone, as it does where nothing has changed.
+    The SDK does not read a file for which the engine sends only the hash, as it does if nothing has changed.
     """
     for value in list(values.fields.values()):
         _open(value)
@@ -91,7 +91,7 @@ def _open(value: Value) -> None:
 
 @contextmanager
 def serving(provider: Provider, version: str) -> Iterator[int]:
-    """The port of a provider that serves until the end of the block."""
+    """Yield the port of a provider that serves until the end of the block."""
     loop = asyncio.new_event_loop()
     ports: list[int] = []
     ready = threading.Event()

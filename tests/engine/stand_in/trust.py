@@ -1,7 +1,7 @@
-"""Who may assume a role: what STS decides when a service asks, by the role's trust policy.
+"""Who may assume a role: STS's decision when a service asks, by the role's trust policy.
 
-API Gateway sends neither `aws:SourceAccount` nor `aws:SourceArn`, so a condition that demands one of them is never met.
-[LIVE] aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws, pull request 479.
+API Gateway sends neither `aws:SourceAccount` nor `aws:SourceArn`, so a condition that requires one of them is never
+met. [LIVE] aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws, pull request 479.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SENT: Mapping[str, Mapping[str, str]] = {
     "apigateway.amazonaws.com": {},
     "lambda.amazonaws.com": {},
 }
-"""Service -> the condition keys that it is sure to send. For Lambda the evidence is split, so none."""
+"""Service -> the condition keys that it certainly sends. For Lambda the evidence is contradictory, so none."""
 
 
 class AssumeRoleError(Exception):
@@ -28,7 +28,7 @@ def assume_role(arn: str, service: str) -> None:
     """Assume a role as a service does.
 
     Raises:
-        AssumeRoleError: there is no such role, or its trust policy does not let the service.
+        AssumeRoleError: the role does not exist, or its trust policy does not allow the service.
     """
     client = client_of("iam")
     try:
@@ -42,7 +42,7 @@ def assume_role(arn: str, service: str) -> None:
 
 
 def allows(statement: Mapping[str, Any], service: str) -> bool:
-    """Whether a statement of a trust policy lets a service assume the role."""
+    """Whether a statement of a trust policy allows a service to assume the role."""
     named = statement["Principal"].get("Service", [])
     services = [named] if isinstance(named, str) else named
     if statement["Effect"] != "Allow" or statement["Action"] != "sts:AssumeRole" or service not in services:
@@ -51,7 +51,7 @@ def allows(statement: Mapping[str, Any], service: str) -> bool:
 
 
 def is_met(operator: str, tests: Mapping[str, Any], sent: Mapping[str, str]) -> bool:
-    """Whether all tests of one operator are met; a key that was not sent meets `...IfExists` only."""
+    """Whether all tests of one operator are met; a key that was not sent meets only `...IfExists`."""
     for key, wanted in tests.items():
         values = [wanted] if isinstance(wanted, str) else wanted
         result = sent.get(key)
@@ -64,7 +64,7 @@ def is_met(operator: str, tests: Mapping[str, Any], sent: Mapping[str, str]) -> 
 
 
 def credentials_of(document: Mapping[str, Any]) -> Iterator[str]:
-    """The roles that an OpenAPI document names for its integrations, each once."""
+    """Return the roles that an OpenAPI document names for its integrations, each once."""
     result = {
         operation["x-amazon-apigateway-integration"].get("credentials", "")
         for methods in document["paths"].values()

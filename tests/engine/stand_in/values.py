@@ -1,4 +1,4 @@
-"""Pulumi's property values as plain Python and back."""
+"""Converts Pulumi's property values to plain Python and back."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.runtime import rpc as pulumi_rpc
 
 UNKNOWN: str = pulumi_rpc.UNKNOWN
-"""What a preview does not know yet, as it goes over the wire: the SDK cannot encode its own `Computed`."""
+"""The wire format of a value that a preview does not know yet: the SDK cannot encode its own `Computed`."""
 
 
 def to_plain(value: PropertyValue) -> Any:
-    """Dicts, lists, texts, numbers, booleans; whole numbers as int."""
+    """Return dicts, lists, texts, numbers, booleans; whole numbers as int."""
     inner = value.value
     if isinstance(inner, Mapping):
         return {name: to_plain(item) for name, item in inner.items()}
@@ -26,12 +26,12 @@ def to_plain(value: PropertyValue) -> Any:
 
 
 def to_plain_map(values: Mapping[str, PropertyValue]) -> dict[str, Any]:
-    """Each value plain."""
+    """Convert each value to plain Python."""
     return {name: to_plain(value) for name, value in values.items()}
 
 
 def to_property(value: Any) -> PropertyValue:
-    """The reverse."""
+    """Convert back."""
     if isinstance(value, Mapping):
         return PropertyValue({name: to_property(item) for name, item in value.items()})
     if isinstance(value, list | tuple):
@@ -42,17 +42,17 @@ def to_property(value: Any) -> PropertyValue:
 
 
 def to_property_map(values: Mapping[str, Any]) -> dict[str, PropertyValue]:
-    """Each value back."""
+    """Convert each value back."""
     return {name: to_property(value) for name, value in values.items()}
 
 
 def is_file(value: Any) -> bool:
-    """Whether it is an asset or an archive, as the server opens them: a map of `hash`, `path`, `assets`."""
+    """Whether it is an asset or an archive as the server opens them: a map of `hash`, `path`, `assets`."""
     return isinstance(value, Mapping) and bool(value.get("isFile"))
 
 
 def settle(value: Any) -> Any:
-    """A value as it is compared: a file is its hash."""
+    """Return a value in compared form: a file becomes its hash."""
     if is_file(value):
         return value["hash"]
     if isinstance(value, Mapping):

@@ -70,14 +70,14 @@ def test_request_reaches_the_function_of_its_route() -> None:
         ("/dev/p/\xe9", "POST", (400, b'{"message": "Bad Request"}', "BadRequestException")),
     ],
 )
-def test_request_that_reaches_no_route_is_refused(path: str, method: str, expected: tuple[int, bytes, str]) -> None:
+def test_request_without_a_route_is_rejected(path: str, method: str, expected: tuple[int, bytes, str]) -> None:
     under_test, functions = served()
 
     assert error_of(respond(under_test, request(path, method))) == expected
     assert functions.calls == []
 
 
-def test_refusal_carries_ids_and_no_trace() -> None:
+def test_error_contains_ids_and_no_trace() -> None:
     response = respond(served()[0], request("/dev/y"))
 
     assert [name for name, _ in response.headers] == [
@@ -88,7 +88,7 @@ def test_refusal_carries_ids_and_no_trace() -> None:
     ]
 
 
-def test_service_answers_what_is_below_its_segment_and_is_no_route() -> None:
+def test_service_answers_paths_below_its_segment_and_is_not_a_route() -> None:
     seen: list[str] = []
 
     def service(asked: Request) -> Response:
@@ -105,7 +105,7 @@ def test_service_answers_what_is_below_its_segment_and_is_no_route() -> None:
     assert seen == ["/restapis", "/restapis/a/stages", "/dev/y"]
 
 
-def test_path_without_stage_goes_to_the_default_stage() -> None:
+def test_path_without_stage_uses_the_default_stage() -> None:
     under_test, functions = served(default_stage="dev")
 
     assert respond(under_test, request("/x")).status == 200
@@ -125,7 +125,7 @@ def test_path_without_stage_goes_to_the_default_stage() -> None:
         (Invocation(None), (502, b'{"message": "Internal server error"}')),
     ],
 )
-def test_function_that_fails_is_aws_error(
+def test_failed_function_gets_the_error_of_aws(
     invocation: Invocation, expected: tuple[int, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     response = respond(served(invocation)[0], request("/dev/x"))
@@ -135,13 +135,13 @@ def test_function_that_fails_is_aws_error(
     assert b"boom" not in response.body
 
 
-def test_throttled_function_is_429() -> None:
+def test_throttled_function_gets_429() -> None:
     response = respond(served(Invocation(None, "throttled"))[0], request("/dev/x"))
 
     assert error_of(response) == (429, b'{"message":"Too Many Requests"}', "TooManyRequestsException")
 
 
-def test_undefined_stage_variable_is_500_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_undefined_stage_variable_gets_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     functions = FakeFunctions()
     under_test = gateway(PATHS, functions, stage())
 
@@ -152,7 +152,7 @@ def test_undefined_stage_variable_is_500_and_logged(caplog: pytest.LogCaptureFix
     assert "stage variable 'v' is not defined" in caplog.text
 
 
-def test_error_of_ours_is_500_in_awss_shape(caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_error_gets_500_in_the_format_of_aws(caplog: pytest.LogCaptureFixture) -> None:
     def broken(event: Mapping[str, Any]) -> Any:
         raise RuntimeError("secret detail")
 
@@ -168,14 +168,14 @@ def test_error_of_ours_is_500_in_awss_shape(caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize(
     ("path", "status"), [("/dev/x", None), ("/dev/nothing", 403), ("/nowhere/x", 403), ("/dev/%zz", 400)]
 )
-def test_a_head_alone_is_refused_where_its_route_is(path: str, status: int | None) -> None:
+def test_a_request_head_without_a_route_is_rejected(path: str, status: int | None) -> None:
     functions = FakeFunctions()
     refusal = gateway(PATHS, functions, stage(variables=V1)).admit(request(path))
     assert (None if refusal is None else refusal.status) == status
     assert functions.calls == []
 
 
-def test_a_head_alone_is_refused_for_its_key_and_logged() -> None:
+def test_a_request_head_with_a_wrong_key_is_rejected_and_logged() -> None:
     logged: list[int] = []
     under_test = gateway(
         {"/x": {"post": operation("fn:live", security=[{"key": []}])}},
@@ -192,7 +192,7 @@ def test_a_head_alone_is_refused_for_its_key_and_logged() -> None:
     assert logged == [403]
 
 
-def test_a_request_admitted_by_its_head_takes_one_token_in_all() -> None:
+def test_a_request_admitted_by_its_head_takes_one_token_in_total() -> None:
     functions = FakeFunctions()
     under_test = gateway(PATHS, functions, stage(variables=V1, throttle=Throttle(0.001, 1)))
     admitted, late = request("/dev/x"), request("/dev/x")
@@ -230,7 +230,7 @@ def test_health_is_not_throttled_and_takes_no_token() -> None:
     assert respond(under_test, request("/dev/v2/models/m/ready", "GET")).status == 429
 
 
-def test_throttle_refuses_what_is_over_the_burst() -> None:
+def test_throttle_rejects_requests_over_the_burst() -> None:
     now = [100.0]
     under_test = gateway(PATHS, FakeFunctions(), stage(variables=V1, throttle=Throttle(1, 2)), monotonic=lambda: now[0])
 
@@ -249,7 +249,7 @@ def test_unknown_route_takes_no_token() -> None:
     assert respond(under_test, request("/dev/x")).status == 200
 
 
-def test_event_of_six_megabytes_is_413() -> None:
+def test_event_of_six_megabytes_gets_413() -> None:
     under_test, functions = served()
 
     response = respond(under_test, request("/dev/x", body=b"x" * 6_291_556))
@@ -270,7 +270,7 @@ def test_escapes_count_towards_the_six_megabytes() -> None:
     assert respond(served()[0], request("/dev/x", body=b"\x00" * 1_100_000)).status == 413
 
 
-def test_body_over_ten_megabytes_is_the_edges_413() -> None:
+def test_body_over_ten_megabytes_gets_the_413_of_the_edge() -> None:
     response = respond(served()[0], request("/nowhere", body=bytes(10 * 1024 * 1024 + 1)))
 
     assert (response.status, response.body) == (413, TOO_LARGE_BODY)
@@ -310,14 +310,14 @@ def test_canary_share_reaches_its_own_function() -> None:
     assert [event["requestContext"]["deploymentId"] for event in functions.events] == ["d2", "d1", "d2", "d1"]
 
 
-def test_random_is_not_asked_when_there_is_no_canary() -> None:
+def test_without_a_canary_no_random_number_is_drawn() -> None:
     def never() -> float:
         raise AssertionError
 
     assert respond(gateway(PATHS, FakeFunctions(), stage(variables=V1), random=never), request("/dev/x")).status == 200
 
 
-def test_stage_change_is_seen_by_the_next_request() -> None:
+def test_stage_change_applies_to_the_next_request() -> None:
     under_test, functions = served()
 
     respond(under_test, request("/dev/x"))
@@ -339,7 +339,7 @@ def test_stages_of_two_apis_have_their_own_documents() -> None:
     assert [event["requestContext"]["apiId"] for event in functions.events] == ["one", "two"]
 
 
-def test_functions_are_given_the_time_limit_of_their_integration() -> None:
+def test_functions_get_the_timeout_of_their_integration() -> None:
     paths = {
         "/slow": {"post": operation("slow", integration={"timeoutInMillis": 5000})},
         "/other": {"post": operation("other", integration={"timeoutInMillis": 50})},
@@ -371,7 +371,7 @@ def test_slow_answer_is_awaited() -> None:
     assert wait(under_test, request("/dev/x")).status == 201
 
 
-def test_answer_that_never_comes_is_504() -> None:
+def test_missing_answer_gets_504() -> None:
     async def never() -> Invocation:
         await asyncio.Event().wait()
         raise AssertionError
@@ -385,7 +385,7 @@ def test_answer_that_never_comes_is_504() -> None:
 
 
 @pytest.mark.parametrize("error", [TimeoutError, RuntimeError])
-def test_awaited_function_that_raises_is_500(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+def test_awaited_function_that_raises_gets_500(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
     async def broken() -> Invocation:
         raise error("its own")
 
@@ -395,7 +395,7 @@ def test_awaited_function_that_raises_is_500(error: type[Exception], caplog: pyt
     assert "its own" in caplog.text
 
 
-def test_run_that_is_cancelled_is_502() -> None:
+def test_canceled_run_gets_502() -> None:
     async def cancelled() -> Invocation:
         raise asyncio.CancelledError
 
@@ -404,7 +404,7 @@ def test_run_that_is_cancelled_is_502() -> None:
     assert wait(under_test, request("/dev/x")).status == 502
 
 
-def test_client_that_hangs_up_is_logged_and_its_request_cancelled() -> None:
+def test_disconnected_client_is_logged_and_its_request_canceled() -> None:
     logged: list[int] = []
     started = asyncio.Event()
 
@@ -448,7 +448,7 @@ def test_every_request_is_logged_once() -> None:
     assert logged == [(200, 1.0), (403, 1.0), (400, 1.0)]
 
 
-def test_log_that_fails_does_not_harm_the_request(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_log_does_not_affect_the_request(caplog: pytest.LogCaptureFixture) -> None:
     def broken(exchange: Exchange, response: Response, duration_s: float) -> None:
         raise BrokenPipeError
 
@@ -465,7 +465,7 @@ PATH = LATIN | st.lists(st.sampled_from(["dev", "x", "p", "", "%41", "%4", "é"]
 
 
 @given(LATIN | st.just("POST"), PATH, LATIN, st.lists(st.tuples(LATIN, LATIN), max_size=5), st.binary(max_size=50))
-def test_no_request_is_a_500(method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes) -> None:
+def test_no_request_gets_a_500(method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes) -> None:
     functions = FakeFunctions()
     under_test = gateway(PATHS, functions, stage(variables=V1))
 
@@ -527,11 +527,13 @@ BODY = {
         ("application/json; charset=utf-8", b'{"inputs": []}', 200),
         ("application/json", b"{}", 400),
         ("application/json", b"", 400),
-        ("application/json", b'{"inputs": [], "minItems": 1}', 400),  # here it is a property's name
+        ("application/json", b'{"inputs": [], "minItems": 1}', 400),  # here this is the name of a property
         ("text/plain", b"anything", 200),
     ],
 )
-def test_body_is_checked_against_the_model_of_its_type(content_type: str | None, body: bytes, status: int) -> None:
+def test_body_is_checked_against_the_model_of_its_content_type(
+    content_type: str | None, body: bytes, status: int
+) -> None:
     under_test = gateway(
         {"/v": {"post": operation(**BODY)}},
         FakeFunctions(),
@@ -556,7 +558,7 @@ def test_empty_body_is_checked_as_an_empty_object() -> None:
     assert respond(under_test, request("/dev/v", body=b"[]")).status == 400
 
 
-def test_api_is_named_in_the_event() -> None:
+def test_event_contains_the_id_of_its_api() -> None:
     under_test, functions = served()
 
     respond(under_test, request("/dev/x"))
@@ -566,7 +568,7 @@ def test_api_is_named_in_the_event() -> None:
 
 @dataclass
 class CountedStages:
-    """Stages that count how often their snapshot is taken."""
+    """Stages that count how often their snapshot is read."""
 
     stages: Stages
     taken: int = 0
@@ -578,7 +580,7 @@ class CountedStages:
 
 
 @pytest.mark.parametrize("path", ["/dev/x", "/dev/y/z", "/x", "/nowhere", "/dev/%", "/own/things"])
-def test_a_request_takes_the_snapshot_once(path: str) -> None:
+def test_a_request_reads_the_snapshot_once(path: str) -> None:
     paths = {"/x": {"post": operation("f")}, "/{a+}": {"post": operation("f")}}
     under_test = gateway(paths, FakeFunctions(), stage(), services={"own": lambda _: Response(200)})
     counted: Any = CountedStages(under_test.stages)

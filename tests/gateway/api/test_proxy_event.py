@@ -47,14 +47,14 @@ def event_of(
 
 
 @pytest.mark.parametrize(("sent", "is_known"), [("secret", True), ("other", False), ("", False), ("\xe9", False)])
-def test_a_replay_is_recognized_by_the_gateway_and_its_token_reaches_no_function(sent: str, is_known: bool) -> None:
+def test_a_replay_is_recognized_and_its_token_reaches_no_function(sent: str, is_known: bool) -> None:
     event = event_of((("X-Turnout-Replay", sent),), replay_token="secret")
     assert event.get("turnout") == ({"replay": True} if is_known else None)
     assert "x-turnout-replay" not in {name.lower() for name in event["headers"]}
     assert "x-turnout-replay" not in {name.lower() for name in event["multiValueHeaders"]}
 
 
-def test_without_a_token_nothing_is_a_replay() -> None:
+def test_without_a_token_no_request_is_a_replay() -> None:
     assert "turnout" not in event_of((("X-Turnout-Replay", ""),))
 
 
@@ -64,7 +64,7 @@ def test_without_a_token_nothing_is_a_replay() -> None:
         ([], "application/octet-stream", b"", (None, False)),
         ([], None, b"text", ("text", False)),
         ([], "application/json", '{"é": 1}'.encode(), ('{"é": 1}', False)),
-        ([], "application/octet-stream", b"a\xff\x00b", ("a\ufffd\x00b", False)),  # as AWS: text it is not
+        ([], "application/octet-stream", b"a\xff\x00b", ("a\ufffd\x00b", False)),  # as on AWS: text that it is not
         (["*/*"], None, b"a\xff", ("Yf8=", True)),
         (["*/*"], "application/json", b"{}", ("e30=", True)),
         (["*/*"], None, b"", (None, False)),
@@ -83,13 +83,13 @@ def test_body_is_text_or_base64(
 
 
 @given(st.binary(max_size=300))
-def test_binary_body_survives(body: bytes) -> None:
+def test_binary_body_is_unchanged(body: bytes) -> None:
     event = event_of(body=body, binary_media_types=["*/*"])
 
     assert base64.b64decode(event["body"] or "") == body
 
 
-def test_repeated_header_keeps_the_last_value_and_all() -> None:
+def test_repeated_header_has_its_last_value_and_all_values() -> None:
     event = event_of((("X-A", "1"), ("X-A", "2"), ("x-a", "3")))
 
     assert (event["headers"]["X-A"], event["headers"]["x-a"]) == ("2", "3")
@@ -111,11 +111,11 @@ def test_repeated_traces_without_a_root_are_replaced() -> None:
         ({"canary": "false"}, 0.0, False),
         ({"canary": "false"}, 100.0, True),
         ({}, 100.0, True),
-        ({"canary": "true"}, None, False),  # a promotion copied the overrides
+        ({"canary": "true"}, None, False),  # a promotion has copied the overrides
         ({"canary": "true"}, 0.0, False),
     ],
 )
-def test_event_says_whether_the_request_is_the_canarys(
+def test_event_says_whether_it_belongs_to_the_canary(
     variables: dict[str, str], percent: float | None, *, drawn: bool | None
 ) -> None:
     canary = None if percent is None else CanarySettings(percent, {"iris": "v2"}, "d1")
@@ -135,7 +135,7 @@ def spoil(node: Any) -> None:
     node.clear()
 
 
-def test_a_function_may_change_its_event_and_the_next_one_is_whole() -> None:
+def test_a_function_may_change_its_event_without_affecting_the_next_one() -> None:
     first: list[Any] = []
 
     def answer(event: Any) -> Any:
@@ -144,7 +144,7 @@ def test_a_function_may_change_its_event_and_the_next_one_is_whole() -> None:
         return {"statusCode": 200}
 
     under_test = gateway(PATHS, FakeFunctions(answer), binary_media_types=["*/*"])
-    kept: dict[str, Any] = {}  # as for two requests of one connection with the same head
+    kept: dict[str, Any] = {}  # as for two requests with the same head on one connection
     headers = (
         ("Host", HOST),
         ("X-A", "1"),
@@ -170,7 +170,7 @@ def test_fields_of_the_connection_are_dropped() -> None:
     assert event["multiValueHeaders"].keys() == event["headers"].keys()
 
 
-def test_forwarded_fields_are_the_gateways() -> None:
+def test_forwarded_fields_are_set_by_the_gateway() -> None:
     sent = (("x-forwarded-for", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2"), ("X-FORWARDED-PROTO", "gopher"))
 
     event = event_of(sent, endpoint=Endpoint("123456789012", "https", 8443))
@@ -196,7 +196,7 @@ def test_request_without_host_and_user_agent_has_an_event() -> None:
 @pytest.mark.parametrize(
     ("sent", "kept"), [("Root=1-2-3;Sampled=1", True), ("root=1-2-3", True), ("Self=1-2-3", False), ("", False)]
 )
-def test_trace_is_kept_when_it_has_a_root(sent: str, kept: bool) -> None:
+def test_trace_is_kept_if_it_has_a_root(sent: str, kept: bool) -> None:
     event = event_of((("x-amzn-trace-id", sent),))
 
     trace = event["headers"]["X-Amzn-Trace-Id"]
@@ -205,7 +205,7 @@ def test_trace_is_kept_when_it_has_a_root(sent: str, kept: bool) -> None:
     assert event["multiValueHeaders"]["X-Amzn-Trace-Id"] == [trace]
 
 
-def test_time_and_ids_are_those_of_the_moment() -> None:
+def test_time_and_ids_are_current() -> None:
     event = event_of(clock=lambda: 1428582896.789)
     context = event["requestContext"]
 
@@ -261,13 +261,13 @@ def test_domain_comes_from_the_host(host: str, domain: tuple[str, str]) -> None:
     assert domain_of(host) == domain
 
 
-def test_every_request_has_other_ids() -> None:
+def test_every_request_has_different_ids() -> None:
     identifiers = Identifiers()
 
     assert len({request_id(identifiers.take()) for _ in range(5000)}) == 5000
 
 
-def test_ids_are_spelled_as_those_of_aws() -> None:
+def test_ids_have_the_format_of_aws() -> None:
     identifiers = Identifiers(lambda count: b"\xff" * count)
     taken = identifiers.take()
 
@@ -294,8 +294,8 @@ print(os.read(read, 100).decode(), identifiers.take())
 """
 
 
-def test_forked_process_does_not_repeat_its_parents_ids() -> None:
-    # In a process of its own: forking one with threads is deprecated.
+def test_forked_process_does_not_repeat_the_ids_of_its_parent() -> None:
+    # In its own process: forking one with threads is deprecated.
     done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
 
     child, parent = done.stdout.split()
@@ -303,7 +303,7 @@ def test_forked_process_does_not_repeat_its_parents_ids() -> None:
     assert child != parent
 
 
-def test_request_time_follows_the_second() -> None:
+def test_request_time_changes_with_the_second() -> None:
     times = RequestTimes()
 
     assert [times.at(moment) for moment in (0.0, 0.9, 1.0, 951782400.0)] == [
@@ -323,9 +323,9 @@ def test_request_time_follows_the_second() -> None:
         ("Root=1", "Root=1;Parent=0000000000000000;Sampled=0"),
     ],
 )
-def test_answers_trace_is_completed(trace: str, expected: str) -> None:
+def test_trace_of_the_answer_is_completed(trace: str, expected: str) -> None:
     assert trace_of_answer(trace, "0" * 88) == expected
 
 
-def test_lower_names_hold_the_last_value() -> None:
+def test_lowercase_names_have_the_last_value() -> None:
     assert Fields((("A", "1"), ("a", "2"), ("B", "3"))).by_lower_name() == {"a": "2", "b": "3"}

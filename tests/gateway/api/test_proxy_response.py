@@ -20,7 +20,7 @@ def test_status_is_read(status: object, expected: int) -> None:
     assert read_answer({"statusCode": status}, decodes_base64=False)[0] == expected
 
 
-def test_object_without_any_key_is_an_empty_200() -> None:
+def test_object_without_known_keys_is_an_empty_200() -> None:
     assert read_answer({}, decodes_base64=True) == (200, (JSON,), b"")
 
 
@@ -57,7 +57,7 @@ def test_object_without_any_key_is_an_empty_200() -> None:
         ({"body": "\x00" * 1_100_000}, "larger than 6291556"),
     ],
 )
-def test_malformed_answer_is_refused(answer: Any, says: str) -> None:
+def test_malformed_answer_is_rejected(answer: Any, says: str) -> None:
     with pytest.raises(MalformedAnswerError, match=says):
         read_answer(answer, decodes_base64=True)
 
@@ -71,7 +71,7 @@ def test_malformed_answer_is_refused(answer: Any, says: str) -> None:
         (None, {"Content-Type": ["text/plain"]}, [("Content-Type", "text/plain")]),
         ({"A": "1", "B": False}, None, [JSON, ("A", "1"), ("B", "false")]),
         (None, {"Set-Cookie": ["a=1", "b=2"]}, [JSON, ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]),
-        ({"x": "1"}, {"X": ["1", "2"]}, [JSON, ("X", "1"), ("X", "2")]),  # the same value in both counts once
+        ({"x": "1"}, {"X": ["1", "2"]}, [JSON, ("X", "1"), ("X", "2")]),  # the same value in both is returned once
         ({"x": "3"}, {"X": []}, [JSON, ("x", "3")]),
         (
             {
@@ -96,11 +96,11 @@ def test_malformed_answer_is_refused(answer: Any, says: str) -> None:
 def test_headers_are_merged(headers: Any, multiple: Any, expected: list[tuple[str, str]]) -> None:
     answer = {"headers": headers, "multiValueHeaders": multiple}
 
-    for _ in range(2):  # the second time they are known
+    for _ in range(2):  # from the cache the second time
         assert read_answer(answer, decodes_base64=False)[1] == tuple(expected)
 
 
-def test_fields_that_are_known_vouch_for_no_others() -> None:
+def test_cached_fields_do_not_validate_other_values() -> None:
     assert read_answer({"headers": {"a": True}}, decodes_base64=False)[1] == (JSON, ("a", "true"))
     assert read_answer({"headers": {"b": "1"}}, decodes_base64=False)[1] == (JSON, ("b", "1"))
     for headers in ({"a": 1}, {"a": 1.0}, {"b": 1}, {"b": b"1"}, {"b": ["1"]}):
@@ -124,18 +124,18 @@ def test_fields_that_are_known_vouch_for_no_others() -> None:
         ({"body": "\ud800"}, False, b"?"),
     ],
 )
-def test_body_is_decoded_where_both_sides_say_so(answer: Any, decodes: bool, body: bytes) -> None:
+def test_body_is_decoded_if_both_sides_say_so(answer: Any, decodes: bool, body: bytes) -> None:
     assert read_answer(answer, decodes_base64=decodes)[2] == body
 
 
 @pytest.mark.parametrize("body", ["A", "AAEC/w=", "not base64!", "é"])
-def test_body_that_is_not_base64_is_refused(body: str) -> None:
+def test_body_with_invalid_base64_is_rejected(body: str) -> None:
     with pytest.raises(MalformedAnswerError, match="not base64"):
         read_answer({"body": body, "isBase64Encoded": True}, decodes_base64=True)
 
 
 @given(st.binary(max_size=200))
-def test_binary_body_survives(body: bytes) -> None:
+def test_binary_body_is_unchanged(body: bytes) -> None:
     answer = {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
 
     assert read_answer(answer, decodes_base64=True)[2] == body
@@ -161,7 +161,7 @@ ANYTHING = st.recursive(
         },
     )
 )
-def test_any_answer_is_read_or_refused(answer: Any) -> None:
+def test_any_answer_is_read_or_rejected(answer: Any) -> None:
     try:
         status, headers, body = read_answer(answer, decodes_base64=True)
     except MalformedAnswerError:

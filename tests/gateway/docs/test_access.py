@@ -27,7 +27,7 @@ def ask(headers: dict[str, str], *, client: str = "127.0.0.1", method: str = "GE
         {**HERE, "sec-fetch-site": "same-origin", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "style"},
     ],
 )
-def test_people_and_programs_on_this_machine_read_everything(headers: dict[str, str]) -> None:
+def test_users_and_programs_on_this_machine_may_read_everything(headers: dict[str, str]) -> None:
     reader = find_reader(ask(headers), LOCAL, is_public=False)
     assert (reader.is_trusted, reader.refusal) == (True, "")
 
@@ -45,13 +45,13 @@ def test_people_and_programs_on_this_machine_read_everything(headers: dict[str, 
         ({**HERE, "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}, "127.0.0.1", "Another site"),
     ],
 )
-def test_strangers_and_other_sites_read_nothing(headers: dict[str, str], client: str, sentence: str) -> None:
+def test_other_machines_and_other_sites_may_read_nothing(headers: dict[str, str], client: str, sentence: str) -> None:
     reader = find_reader(ask(headers, client=client), LOCAL, is_public=False)
     assert not reader.is_trusted
     assert sentence in reader.refusal
 
 
-def test_a_server_for_others_shows_them_what_is_public() -> None:
+def test_a_public_server_shows_other_machines_only_public_stages() -> None:
     stranger = find_reader(ask({**TAB, "host": "api.example"}, client="192.0.2.7"), TOKEN, is_public=True)
     assert (stranger.is_trusted, stranger.refusal) == (False, "")
     known = {"host": "api.example", "authorization": "Bearer secret"}

@@ -65,7 +65,7 @@ def page_of(handler: DocsHandler, path: str, query: str = "") -> Page:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Names, descriptions and values that would be markup or shell where they are not escaped."""
+    """Names, descriptions and values that would be markup or shell code if they were not escaped."""
     folder = tmp_path_factory.mktemp("odd")
     name = "it's $(touch /tmp/x) `y` <i>"
     nodes = [helper.make_node("Identity", [name], ["out<b>"])]
@@ -84,7 +84,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return load_project(folder / "models.yaml")
 
 
-def test_nothing_of_the_project_becomes_markup(odd: Project) -> None:
+def test_text_of_the_project_is_always_escaped(odd: Project) -> None:
     handler = handler_of(odd)
     for path in ("/docs", "/docs/dev", "/docs/dev/odd", "/docs/keyed/odd/v2", "/docs/signed/odd"):
         page = page_of(handler, path)
@@ -95,7 +95,7 @@ def test_nothing_of_the_project_becomes_markup(odd: Project) -> None:
     assert "script" not in result.tags
 
 
-def test_a_version_says_what_it_takes_and_returns(odd: Project) -> None:
+def test_a_version_shows_its_inputs_and_outputs(odd: Project) -> None:
     page = page_of(handler_of(odd), "/docs/dev/odd")
     assert {"v1", "v2", "errors", "limits", "request", "response"} <= set(page.ids)
     for expected in ("it's $(touch /tmp/x) `y` <i>", "out<b>", "BYTES", "[1]", "POST /dev/models/odd/v1/inference"):
@@ -114,7 +114,7 @@ def test_an_example_shows_the_body_that_the_server_writes(odd: Project) -> None:
     assert body["outputs"][0] | {"data": []} == {"name": "out<b>", "shape": [1], "datatype": "BYTES", "data": []}
 
 
-def test_a_large_request_is_a_file(odd: Project) -> None:
+def test_a_large_request_is_shown_as_a_file(odd: Project) -> None:
     handler = handler_of(odd)
     page = page_of(handler, "/docs/dev/odd/v1")
     assert "/docs/dev/odd/v1/2.json" in page.links
@@ -124,7 +124,7 @@ def test_a_large_request_is_a_file(odd: Project) -> None:
     assert dict(file.headers)["Content-Disposition"] == 'attachment; filename="request.json"'
 
 
-def test_examples_carry_what_a_stage_asks_for(odd: Project) -> None:
+def test_examples_contain_the_credentials_that_a_stage_requires(odd: Project) -> None:
     handler = handler_of(odd)
     keyed, signed = page_of(handler, "/docs/keyed/odd/v1"), page_of(handler, "/docs/signed/odd/v1")
     assert all("TURNOUT_API_KEY" in text for kind in ("curl", "python", "javascript") for text in keyed.of(kind))
@@ -156,7 +156,7 @@ def test_unknown_paths_are_404(odd: Project, path: str) -> None:
     assert dict(answer.headers)["Content-Type"].startswith("text/plain")
 
 
-def test_every_link_of_every_page_leads_somewhere(odd: Project) -> None:
+def test_every_link_of_every_page_exists(odd: Project) -> None:
     handler = handler_of(odd)
     seen: set[str] = set()
     left = ["/docs"]
@@ -174,7 +174,7 @@ def test_every_link_of_every_page_leads_somewhere(odd: Project) -> None:
     assert {"/docs/signed/odd/v1/2.json", "/docs/keyed/odd", "/docs/style.css"} <= seen
 
 
-def test_pages_are_packed_and_known_again(odd: Project) -> None:
+def test_pages_are_compressed_and_have_an_etag(odd: Project) -> None:
     handler = handler_of(odd)
     plain, packed = ask(handler, "/docs/dev/odd"), ask(handler, "/docs/dev/odd", accept_encoding="gzip, br")
     assert gzip.decompress(packed.body) == plain.body
@@ -198,11 +198,11 @@ def test_pages_are_packed_and_known_again(odd: Project) -> None:
         ({}, "http://127.0.0.1"),
     ],
 )
-def test_examples_call_the_address_that_the_reader_used(headers: dict[str, str], base: str) -> None:
+def test_examples_contain_the_address_that_the_reader_used(headers: dict[str, str], base: str) -> None:
     assert find_base(Request("GET", "/docs", "", tuple(headers.items()), b"")) == base
 
 
-def test_strangers_see_stages_without_authentication_alone(odd: Project) -> None:
+def test_other_machines_see_only_stages_without_authentication(odd: Project) -> None:
     handler = handler_of(odd, is_public=True, has_console=True)
     stranger = {"host": "api.example"}
     page = read_page(ask(handler, "/docs", **stranger).body)
@@ -212,14 +212,14 @@ def test_strangers_see_stages_without_authentication_alone(odd: Project) -> None
     assert "/console/#try/odd/v1" in page_of(handler, "/docs/keyed/odd/v1").links
 
 
-def test_shares_are_those_of_this_moment(odd: Project) -> None:
+def test_shares_are_current(odd: Project) -> None:
     canary = CanarySettings(25, {"odd": "v2"}, "abc123")
     live = {"dev": StageSettings("dev", "api", "abc123", {"odd": "v1"}, canary)}
     assert "v1 (served), v2 (canary 25%)" in page_of(handler_of(odd, live), "/docs/dev/odd").text
     assert "v1, v2 canary 25%" in page_of(handler_of(odd, live), "/docs").text
 
 
-def test_a_thousand_models_are_one_list_that_is_filtered() -> None:
+def test_a_thousand_models_are_one_list_with_a_filter() -> None:
     project = project_of(large_manifest(1000, 2))
     handler = handler_of(project)
     name = project.manifest.models[567].name
@@ -234,7 +234,7 @@ def test_a_thousand_models_are_one_list_that_is_filtered() -> None:
     assert "No model matches" in page_of(handler, f"/docs/{stage}", "q=zzzz").text
 
 
-def test_a_model_of_many_versions_describes_those_that_are_served() -> None:
+def test_a_model_with_many_versions_describes_the_served_ones() -> None:
     project = project_of(large_manifest(1, 30))
     handler = handler_of(project)
     model = project.manifest.models[0]
@@ -247,7 +247,7 @@ def test_a_model_of_many_versions_describes_those_that_are_served() -> None:
     assert len(links) == 29
 
 
-def test_nothing_is_made_to_lead_a_browser() -> None:
+def test_redirecting_a_browser_builds_no_page() -> None:
     def make() -> Shown:
         raise AssertionError("the documents of 1,000 models take a second")
 
@@ -271,7 +271,7 @@ stages:
 """
 
 
-def test_models_that_share_routes_are_documented_like_others(odd: Project) -> None:
+def test_models_with_shared_routes_are_documented_like_others(odd: Project) -> None:
     manifest = odd.manifest.path.with_name("shared.yaml")
     manifest.write_text(SHARED)
     page = page_of(handler_of(load_project(manifest)), "/docs/dev/odd")

@@ -56,7 +56,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def logging_again() -> Iterator[None]:
-    """A rebuild silences the log of its process, which is this one here."""
+    """Restore logging: a rebuild silences the log of its process, which is this one here."""
     yield
     logging.disable(logging.NOTSET)
 
@@ -92,7 +92,7 @@ async def answer_of(gateway: Gateway, path: str) -> bytes:
 def test_a_reload_parses_the_manifest_once(project: Path) -> None:
     before = make_edition(load_project(project))
     (project / "models.yaml").write_text(MANIFEST.replace("dev: {", "test: {"))
-    time.sleep(0.1)  # a file that changed in the moment of the reading is read again
+    time.sleep(0.1)  # a file that changed while it was read is read again
     with counted_calls(read_yaml, check_manifest, read_examples, build_document) as calls:
         rebuilt = rebuild(project / "models.yaml", before, functions_of=edition_functions, gateway_of=gateway_of)
     assert rebuilt.problems == ""
@@ -100,7 +100,7 @@ def test_a_reload_parses_the_manifest_once(project: Path) -> None:
     assert set(rebuilt.files) >= {project / name for name in ("models.yaml", "echo.onnx", "one.json", "two.json")}
 
 
-def test_a_reload_of_a_wrong_manifest_parses_it_once_and_watches_what_it_names(project: Path) -> None:
+def test_a_reload_of_an_invalid_manifest_parses_it_once_and_watches_its_files(project: Path) -> None:
     before = make_edition(load_project(project))
     (project / "models.yaml").write_text(MANIFEST.replace("v3: {artifact: echo.onnx}", "v3: {artifact: no.onnx}"))
     time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Calls that nobody waits for: what goes wrong in them is only logged."""
+"""Background calls: their failures are only logged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Broken:
         raise LookupError("a mistake of ours")
 
 
-def test_mistake_of_the_gateway_is_logged_and_its_place_is_free_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_gateway_is_logged_and_its_slot_is_free_again(caplog: pytest.LogCaptureFixture) -> None:
     background = Background(Broken(), limit=1)
 
     async def test() -> None:

@@ -1,4 +1,4 @@
-"""Work off the event loop that nobody waits for."""
+"""Background work outside the event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from turnout.gateway.functions.deferred import Deferred, is_encoded
 
 
-def test_jobs_run_in_a_thread_and_results_come_to_the_loop_in_order() -> None:
+def test_jobs_run_in_a_thread_and_results_reach_the_loop_in_order() -> None:
     async def run() -> None:
         deferred = Deferred("test")
         here = threading.get_ident()
@@ -31,7 +31,7 @@ def test_jobs_run_in_a_thread_and_results_come_to_the_loop_in_order() -> None:
     asyncio.run(run())
 
 
-def test_what_does_not_fit_is_dropped_and_counted_until_there_is_room(caplog: pytest.LogCaptureFixture) -> None:
+def test_jobs_beyond_the_limit_are_dropped_and_counted_until_there_is_space(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         deferred = Deferred("test", most_bytes=10)
         go, done = threading.Event(), asyncio.Event()
@@ -48,13 +48,15 @@ def test_what_does_not_fit_is_dropped_and_counted_until_there_is_room(caplog: py
     assert len(caplog.records) == 1
 
 
-def test_finish_hands_on_what_is_left_and_a_job_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_finish_delivers_the_remaining_results_and_a_job_that_raises_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def run() -> None:
         deferred = Deferred("test")
         results: list[int] = []
         assert deferred.submit(1, lambda: 1 // 0, results.append)
         assert deferred.submit(1, lambda: 7, results.append)
-        deferred.finish(30)  # the loop cannot run meanwhile
+        deferred.finish(30)  # the loop cannot run in the meantime
         assert results == [7]
 
     asyncio.run(run())
@@ -62,6 +64,6 @@ def test_finish_hands_on_what_is_left_and_a_job_that_raises_ends_nothing(caplog:
 
 
 @pytest.mark.parametrize("name", ["Content-Encoding", "content-encoding", "CONTENT-encoding"])
-def test_a_content_encoding_is_found_however_it_is_spelled(name: str) -> None:
+def test_a_content_encoding_is_found_in_any_spelling(name: str) -> None:
     assert is_encoded({"Host": "x", name: "gzip"})
     assert not is_encoded({"Accept-Encoding": "gzip", "Content-Language": "en"})

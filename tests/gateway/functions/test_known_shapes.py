@@ -7,7 +7,7 @@ import numpy as np
 from turnout.gateway.functions.known_shapes import MOST_KNOWN, KnownShapes, make_shapes
 
 
-def test_shapes_are_alike_up_to_the_next_power_of_two() -> None:
+def test_shapes_are_equal_up_to_the_next_power_of_two() -> None:
     def of(rows: int, columns: int) -> object:
         return make_shapes({"x": np.ones((rows, columns))})
 
@@ -17,7 +17,7 @@ def test_shapes_are_alike_up_to_the_next_power_of_two() -> None:
     assert of(0, 4) != of(1, 4)
 
 
-def test_shapes_of_other_inputs_are_others() -> None:
+def test_shapes_of_different_inputs_differ() -> None:
     entry = np.ones(3)
     assert make_shapes({"a": entry}) != make_shapes({"b": entry})
     assert make_shapes({"a": np.ones((3, 3))}) != make_shapes({"a": entry, "b": entry})
@@ -32,7 +32,7 @@ def test_a_long_run_makes_its_shapes_unknown() -> None:
     assert shapes not in known
 
 
-def test_not_more_shapes_are_remembered_than_the_limit() -> None:
+def test_a_limited_number_of_shapes_is_remembered() -> None:
     known = KnownShapes(0.5)
     for number in range(2 * MOST_KNOWN + 1):
         known.learn(("x", number), 0.1)

@@ -7,7 +7,7 @@ import pytest
 from turnout.gateway.functions.waiting_time import WaitingTime
 
 
-def test_nothing_is_hopeless_before_a_run_has_ended() -> None:
+def test_no_call_is_hopeless_before_a_run_has_ended() -> None:
     assert not WaitingTime().is_hopeless(10_000, 1, 0.1)
 
 
@@ -33,7 +33,9 @@ def test_the_first_run_counts_until_the_second_has_ended() -> None:
         (3, 0, 1.0, True),
     ],
 )
-def test_a_call_needs_those_ahead_and_itself(ahead: int, at_once: int, remaining_s: float, *, hopeless: bool) -> None:
+def test_the_wait_includes_earlier_calls_and_the_call_itself(
+    ahead: int, at_once: int, remaining_s: float, *, hopeless: bool
+) -> None:
     waiting = WaitingTime()
     waiting.learn(1.0)
     assert waiting.is_hopeless(ahead, at_once, remaining_s) is hopeless

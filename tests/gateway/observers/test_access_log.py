@@ -58,7 +58,7 @@ def logged(one: Request, *, form: str = "text", percent: float = 0.0, **more: An
         ),
     ],
 )
-def test_line_reports_the_request(method: str, path: str, percent: float, expected: str) -> None:
+def test_line_describes_the_request(method: str, path: str, percent: float, expected: str) -> None:
     line = logged(Request(method, path, "", (("Host", HOST),), b""), percent=percent)
 
     assert re.fullmatch(f"2015-04-09T12:34:56Z 127\\.0\\.0\\.1 {expected}", line)
@@ -97,7 +97,7 @@ def test_json_line_has_the_keys_of_the_log_on_aws() -> None:
     assert line.isprintable()
 
 
-def test_json_line_of_an_error_says_which() -> None:
+def test_json_line_of_an_error_names_it() -> None:
     fields = json.loads(logged(Request("GET", "/dev/x", "", (), b""), form="json"))
 
     assert (fields["status"], fields["error"]) == (403, "MISSING_AUTHENTICATION_TOKEN")
@@ -134,7 +134,7 @@ def test_different_texts_stay_different_when_escaped(one: str, other: str) -> No
     assert (escape(one) == escape(other)) is (one == other)
 
 
-def test_escape_cannot_be_imitated() -> None:
+def test_escape_sequences_cannot_be_forged() -> None:
     assert escape("a b") == r"a\x20b"
     assert escape(r"a\x20b") == r"a\x5cx20b"
     assert escape("\N{SNOWMAN}") == r"\u2603"

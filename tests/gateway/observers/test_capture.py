@@ -54,7 +54,7 @@ def captured(
     percent: float = 0.0,
     version: str = "v1",
 ) -> list[dict[str, Any]]:
-    """The lines of one request, and that the other log hears of it too."""
+    """Return the lines of one request, and check that the other log gets it, too."""
     lines: list[str] = []
     others: list[int] = []
     answer = answer or {"statusCode": 200, "body": "{}"}
@@ -75,7 +75,7 @@ def captured(
     return [orjson.loads(line)["turnout_capture"] for line in lines]
 
 
-def test_a_request_that_reaches_a_model_is_a_line(project: Project) -> None:
+def test_a_request_to_a_model_is_one_line(project: Project) -> None:
     assert captured(project) == [
         {
             "time": 1790000000.0,
@@ -92,7 +92,7 @@ def test_a_request_that_reaches_a_model_is_a_line(project: Project) -> None:
     ]
 
 
-def test_the_canarys_requests_are_reported_and_redacted_as_the_version_asks(project: Project) -> None:
+def test_canary_requests_are_marked_and_redacted_as_the_version_requires(project: Project) -> None:
     (entry,) = captured(project, percent=100)
     assert (entry["version"], entry["canary"], entry["body"]) == ("v2", True, {"inputs": {"x": [[0]]}})
 
@@ -110,7 +110,7 @@ def test_a_failure_of_the_model_is_captured(project: Project) -> None:
         ({}, []),
     ],
 )
-def test_behind_a_router_its_answer_says_who_it_was(
+def test_behind_a_router_the_version_is_read_from_the_answer(
     headers: dict[str, str], versions: list[str], project: Project
 ) -> None:
     rows = captured(project, "/dev/routed", answer={"statusCode": 200, "headers": headers, "body": "{}"})
@@ -118,11 +118,11 @@ def test_behind_a_router_its_answer_says_who_it_was(
 
 
 @pytest.mark.parametrize(("path", "version"), [("/dev/nowhere", "v1"), ("/dev/models/iris/inference", "no such")])
-def test_what_reaches_no_model_is_not_captured(path: str, version: str, project: Project) -> None:
+def test_requests_that_reach_no_model_are_not_captured(path: str, version: str, project: Project) -> None:
     assert captured(project, path, version=version) == []
 
 
-def test_lines_are_added_for_the_owners_eyes(tmp_path: Path) -> None:
+def test_lines_are_appended_to_a_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     path = tmp_path / "capture.jsonl"
     for text in ("one\n", "two\nthree\n"):
         stream = CaptureFile(path)
@@ -132,7 +132,7 @@ def test_lines_are_added_for_the_owners_eyes(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_is_large_enough_takes_no_more(tmp_path: Path) -> None:
+def test_a_file_that_has_reached_its_limit_gets_no_more_lines(tmp_path: Path) -> None:
     path = tmp_path / "capture.jsonl"
     stream = CaptureFile(path, most_bytes=10)
     stream.write("12345678\n")
@@ -141,7 +141,7 @@ def test_a_file_that_is_large_enough_takes_no_more(tmp_path: Path) -> None:
     assert path.read_text() == "12345678\n"
 
 
-def test_a_line_that_does_not_fit_leaves_nothing_of_itself(tmp_path: Path) -> None:
+def test_a_line_that_does_not_fit_leaves_no_part_of_it(tmp_path: Path) -> None:
     """The disk is full after some bytes of the second line."""
     resource = pytest.importorskip("resource")
     path = tmp_path / "capture.jsonl"
@@ -175,7 +175,7 @@ def test_a_pipe_can_be_captured_to(tmp_path: Path) -> None:
 
 
 def test_a_body_with_a_content_encoding_is_read_in_a_thread(project: Project) -> None:
-    """It may become a large one, and undoing that would hold up the event loop."""
+    """Decoding may produce a large body and would block the event loop."""
     here = threading.get_ident()
     lines: list[str] = []
     threads: list[int] = []

@@ -1,4 +1,4 @@
-"""What a request is counted for, and as what."""
+"""For which function a request is counted, and how."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def count(
     target: str,
     proxy: str | None = None,
     variables: dict[str, str] | None = None,
-    response: Response = Response(200),  # noqa: B008 - nobody changes it
+    response: Response = Response(200),  # noqa: B008 - never changed
 ) -> tuple[str, int]:
-    """The function that one request to `target` is counted for, and its failures."""
+    """Return the function for which one request to `target` is counted, and its failures."""
     exchange: Any = Exchange(Request("POST", "/", "", (), b""), Identifiers().take(), 0.0, 0.0)
     exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
     exchange.target = FunctionTarget(target, "live", 1.0)
@@ -47,18 +47,18 @@ def count(
         ("models/iris/ready", "t_router"),
         ("models/iris/versions/v2/infer", "t_router"),
         ("models/unknown/infer", "t_router"),
-        # Names that lead to the same variable, of which there are any number.
+        # Names that map to the same variable; there are any number of them.
         ("models/bert-bASE/infer", "t_router"),
         ("models/bert--base/infer", "t_router"),
         ("models/iris/infer/", "t_router"),
         ("health/ready", "t_router"),
     ],
 )
-def test_an_inference_by_way_of_the_general_router_is_its_models(proxy: str, function: str) -> None:
+def test_an_inference_through_the_general_router_counts_for_its_model(proxy: str, function: str) -> None:
     assert count("t_router", proxy) == (function, 0)
 
 
-def test_other_requests_are_counted_for_the_function_that_their_route_leads_to() -> None:
+def test_other_requests_count_for_the_function_of_their_route() -> None:
     assert count("t_iris_v1") == ("t_iris_v1", 0)
     assert count("t_router", "models/iris/infer", variables={}) == ("t_router", 0)
 
@@ -79,7 +79,7 @@ FELL_BACK = Response(200, (("Content-Type", "application/json"), ("x-turnout-fal
         ("t_iris_router", FELL_BACK, 1),
     ],
 )
-def test_what_a_function_failed_is_counted_even_if_its_caller_got_an_answer(
+def test_a_failed_function_is_counted_even_if_its_caller_got_an_answer(
     function: str, response: Response, failures: int
 ) -> None:
     assert count(function, response=response) == (function, failures)

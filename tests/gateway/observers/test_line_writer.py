@@ -1,4 +1,4 @@
-"""Lines of the access log on their way out."""
+"""Buffered lines of the access log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from turnout.gateway.observers.line_writer import LineWriter
 
 
 class Broken(io.StringIO):
-    """A pipe whose reader has gone."""
+    """A pipe whose reader is gone."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError("gone")
@@ -26,7 +26,7 @@ class Counting(io.StringIO):
         return super().write(text)
 
 
-def test_lines_of_one_moment_go_out_together() -> None:
+def test_lines_of_the_same_moment_are_written_together() -> None:
     stream = Counting()
 
     async def test() -> None:
@@ -34,7 +34,7 @@ def test_lines_of_one_moment_go_out_together() -> None:
         for number in range(100):
             writer.write(f"line {number}")
         assert stream.getvalue() == ""
-        while not stream.getvalue():  # noqa: ASYNC110 - a timer is what it waits for
+        while not stream.getvalue():  # noqa: ASYNC110 - it waits for a timer
             await asyncio.sleep(0.001)
 
     asyncio.run(asyncio.wait_for(test(), 10))
@@ -42,7 +42,7 @@ def test_lines_of_one_moment_go_out_together() -> None:
     assert stream.writes == 1
 
 
-def test_what_has_gathered_goes_out_at_the_end() -> None:
+def test_buffered_lines_are_written_at_the_end() -> None:
     stream = io.StringIO()
     writer = LineWriter(stream, delay_s=60)
 
@@ -56,7 +56,7 @@ def test_what_has_gathered_goes_out_at_the_end() -> None:
 
 
 class FullDisk(io.StringIO):
-    """Takes nothing for a while."""
+    """A disk that accepts nothing for a while."""
 
     is_full = False
 
@@ -75,12 +75,12 @@ def write_each(writer: LineWriter, *lines: str) -> None:
     asyncio.run(test())
 
 
-def test_a_stream_that_breaks_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_stream_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     write_each(LineWriter(Broken(), delay_s=60), "one", "two", "three")
     assert caplog.text.count("the access log cannot be written") == 1
 
 
-def test_a_disk_that_has_room_again_gets_the_lines_from_then_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_with_space_again_gets_the_later_lines(caplog: pytest.LogCaptureFixture) -> None:
     stream = FullDisk()
     writer = LineWriter(stream, delay_s=60)
     for is_full, line in ((False, "one"), (True, "two"), (True, "three"), (False, "four"), (False, "five")):

@@ -1,4 +1,4 @@
-"""The list of observers: all of them see a request, whatever one of them does."""
+"""The list of observers: each sees a request, whatever another one does."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(folder: Path, more: str = "") -> Project:
         (JUDGED, True, True, 4),
     ],
 )
-def test_what_is_asked_for_observes(tmp_path: Path, more: str, captures: bool, logs: bool, count: int) -> None:
+def test_configured_observers_are_used(tmp_path: Path, more: str, captures: bool, logs: bool, count: int) -> None:
     project = load(tmp_path, more)
     outlets = Outlets(
         SharedState(1).counters,
@@ -50,7 +50,7 @@ def test_what_is_asked_for_observes(tmp_path: Path, more: str, captures: bool, l
     assert len(make_observers(outlets, project, make_local_plan(project))) == count
 
 
-def test_an_observer_that_fails_keeps_no_other_from_observing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_observer_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     seen: list[tuple[str, int]] = []
 
     def broken(exchange: Exchange, response: Response, duration_s: float) -> None:

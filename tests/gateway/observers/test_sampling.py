@@ -1,4 +1,4 @@
-"""Which requests of a canary are sampled, and how they are handed out."""
+"""Which requests of a canary are sampled, and how they are returned."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sampled(
     redactions: Redactions | None = None,
     body: bytes = b'{"instances":[1]}',
 ) -> list[Any]:
-    """What one request leaves; of the draws the first is the canary's, the second the sample's."""
+    """Return what one request leaves; the first random number is for the canary, the second for the sample."""
     samples = SharedSamples(SharedLock(), 0)
     canary = None if overrides is None else CanarySettings(50, overrides, "d1")
     under_test = gateway(
@@ -79,7 +79,7 @@ def sampled(
     return [sample["turnout_capture"] for sample in result["samples"]]
 
 
-def test_samples_are_redacted_as_captures_are(project: Path) -> None:
+def test_samples_are_redacted_like_captures(project: Path) -> None:
     body = (
         b'{"id": "Ann", "parameters": {"user": "Ann"}, "who": "Ann", "inputs": '
         b'[{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["Ann"], "parameters": {"of": "Ann"}}], '
@@ -119,7 +119,7 @@ def test_both_shares_of_a_model_that_the_canary_overrides_are_sampled(
     )
 
 
-def test_a_share_is_sampled(project: Project) -> None:
+def test_a_percentage_of_requests_is_sampled(project: Project) -> None:
     assert len(sampled(project, IRIS, overrides={"iris": "v2"}, draws=(0.9, 0.0499))) == 1
     assert sampled(project, IRIS, overrides={"iris": "v2"}, draws=(0.9, 0.05)) == []
 
@@ -133,14 +133,14 @@ def test_a_canary_of_a_routed_model_is_sampled_behind_the_router(project: Projec
     ("path", "overrides", "shares"),
     [
         (IRIS, None, {"dev": 100.0}),  # no canary
-        (IRIS, {"iris": "v2"}, {"prod": 100.0}),  # another stage asks
+        (IRIS, {"iris": "v2"}, {"prod": 100.0}),  # another stage is configured
         (IRIS, {"splitRoute": "v2.100"}, {"dev": 100.0}),  # another model's canary
         ("/dev/models/split/inference", {"iris": "v2"}, {"dev": 100.0}),
         (
             "/dev/models/iris/v1/inference",
             {"iris": "v2"},
             {"dev": 100.0},
-        ),  # the version is named: a replayed sample, say
+        ),  # the version is named, for example in a replayed sample
         ("/dev/nowhere", {"iris": "v2"}, {"dev": 100.0}),
     ],
 )
@@ -150,7 +150,7 @@ def test_requests_that_no_canary_decides_are_not_sampled(
     assert sampled(project, path, overrides=overrides, shares=shares) == []
 
 
-def test_where_no_stage_asks_for_agreement_nothing_observes(project: Project) -> None:
+def test_without_agreement_in_any_stage_there_is_no_observer(project: Project) -> None:
     assert sample_requests(SharedSamples(SharedLock(), 0), {}, make_local_plan(project)) is None
 
 
@@ -165,7 +165,7 @@ def test_where_no_stage_asks_for_agreement_nothing_observes(project: Project) ->
         ),
     ],
 )
-def test_shares_are_the_manifests(text: str, expected: dict[str, float]) -> None:
+def test_percentages_are_those_of_the_manifest(text: str, expected: dict[str, float]) -> None:
     text = text.replace("AGREEMENT", "agreement: {percent: 7, floor: 0.9}")
     assert shares_of(read_manifest(MODELS + text)) == expected
 
@@ -174,7 +174,7 @@ def read_manifest(text: str) -> Manifest:
     return parse_manifest(text.encode(), path=Path("/models.yaml"), source="models.yaml")
 
 
-def test_samples_are_handed_out_as_many_as_were_asked_for() -> None:
+def test_the_requested_number_of_samples_is_returned() -> None:
     samples = SharedSamples(SharedLock(), 0)
     for number in range(3):
         samples.add("dev", b"%d" % number)
@@ -193,14 +193,14 @@ def test_samples_are_handed_out_as_many_as_were_asked_for() -> None:
         ("stage=dev", "POST"),
     ],
 )
-def test_another_question_is_a_400(query: str, method: str) -> None:
+def test_an_invalid_query_gets_a_400(query: str, method: str) -> None:
     assert answer(SharedSamples(SharedLock(), 0), query, method).status == 400
 
 
 @pytest.mark.parametrize(
     ("path", "client", "status"), [("/a", "127.0.0.1", 200), ("/b", "127.0.0.1", 404), ("/a", "10.0.0.1", 403)]
 )
-def test_own_services_answer_their_paths_to_this_machine(path: str, client: str, status: int) -> None:
+def test_own_services_answer_their_paths_on_this_machine(path: str, client: str, status: int) -> None:
     handle = local_only(answer_paths({"/a": lambda _: Response(200)}))
     result = handle(Request("GET", path, "", (), b"", client))
     assert isinstance(result, Response)

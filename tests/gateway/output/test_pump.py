@@ -1,4 +1,4 @@
-"""A stream's way through the output process, with a reader that stalls when the test wants it."""
+"""A stream's way through the output process, with a reader that stalls on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turnout.gateway.output.pump import Outlet, Stream, run_pump
 
 
 class Reader:
-    """The real stream: it takes lines while nothing holds it."""
+    """The real stream: it accepts lines unless it is held."""
 
     def __init__(self) -> None:
         self.taken = b""
@@ -27,7 +27,7 @@ class Reader:
 
 
 class Passing:
-    """A stream of at most 100 bytes, and what it reports."""
+    """A stream with a buffer of at most 100 bytes, and its reports."""
 
     def __init__(self) -> None:
         self.read, self.write = os.pipe()
@@ -46,7 +46,7 @@ def settled(passing: Passing) -> Callable[[], bool]:
     return lambda: passing.outlet.is_empty
 
 
-def test_lines_pass_whole_and_in_order() -> None:
+def test_lines_pass_complete_and_in_order() -> None:
     passing = Passing()
     passing.outlet.start()
     for data in (b"one\ntw", b"o\n", b"three", b"\n", b"rest"):
@@ -57,7 +57,7 @@ def test_lines_pass_whole_and_in_order() -> None:
     assert (passing.dropped[0], passing.reports) == (0, [])
 
 
-def test_what_a_stalled_reader_leaves_is_dropped_counted_and_reported_once() -> None:
+def test_lines_lost_by_a_stalled_reader_are_dropped_counted_and_reported_once() -> None:
     passing = Passing()
     passing.reader.goes_on.clear()
     passing.outlet.start()
@@ -74,7 +74,7 @@ def test_what_a_stalled_reader_leaves_is_dropped_counted_and_reported_once() -> 
     assert passing.reports == ["standard output: 19 lines were dropped while nothing read it; it is written again"]
 
 
-def test_a_line_that_is_too_long_is_dropped_to_its_end() -> None:
+def test_a_line_that_is_too_long_is_dropped_completely() -> None:
     passing = Passing()
     passing.outlet.start()
     for data in (b"x" * 150, b"x" * 150, b"xx\nnext\n"):
@@ -83,7 +83,7 @@ def test_a_line_that_is_too_long_is_dropped_to_its_end() -> None:
     assert (passing.reader.taken, passing.dropped[0]) == (b"next\n", 1)
 
 
-def test_a_stream_that_cannot_be_written_loses_lines_and_says_so_once() -> None:
+def test_an_unwritable_stream_loses_lines_and_reports_it_once() -> None:
     passing = Passing()
     passing.reader.error = BrokenPipeError(32, "Broken pipe")
     passing.outlet.start()
@@ -100,7 +100,7 @@ def test_a_stream_that_cannot_be_written_loses_lines_and_says_so_once() -> None:
     ]
 
 
-def test_the_end_waits_for_no_stalled_reader() -> None:
+def test_the_end_does_not_wait_for_a_stalled_reader() -> None:
     stalled, errors = Passing(), Passing()
     stalled.reader.goes_on.clear()
     stalled.outlet = Outlet(stalled.outlet.stream, stalled.dropped, lambda text: errors.outlet.offer(text.encode()))

@@ -1,4 +1,4 @@
-"""Jobs on the queue's database: grouped, undone one by one, and durable unless they say otherwise."""
+"""Jobs on the queue's database: grouped, rolled back one by one, and durable unless they say otherwise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def synchronous(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA synchronous").fetchone()[0])
 
 
-def test_job_that_raises_undoes_itself_alone(database: Database) -> None:
+def test_a_job_that_raises_is_rolled_back_alone(database: Database) -> None:
     def add(connection: sqlite3.Connection) -> None:
         connection.execute(ADD)
 
@@ -73,7 +73,7 @@ def test_several_processes_may_open_it_at_once(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_database_of_another_release_is_refused(tmp_path: Path) -> None:
+def test_database_of_another_release_is_rejected(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
@@ -81,7 +81,7 @@ def test_database_of_another_release_is_refused(tmp_path: Path) -> None:
         connect(tmp_path)
 
 
-def test_owner_that_closes_is_gone(tmp_path: Path) -> None:
+def test_closed_owner_is_gone(tmp_path: Path) -> None:
     connection = connect(tmp_path)
     with transaction(connection):
         owner = QueueOwner(connection, tmp_path)

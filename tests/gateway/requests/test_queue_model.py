@@ -1,4 +1,4 @@
-"""The queue against a model of it: several processes, each of which may be killed within any statement."""
+"""The queue compared with a model of it: several processes, each of which may be killed within any statement."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class MortalConnection:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Two processes work. A step that the queue confirmed stays, even if a process is killed."""
+    """Two working processes. A step that the queue confirmed is kept, even if a process is killed."""
 
     @initialize()
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.connection = connect(Path(self.folder.name))
         self.now = 1000.0
-        self.owner = 2  # the newest of the living two
+        self.owner = 2  # the newer of the two live processes
         self.claims: dict[int, list[Claim]] = {1: [], 2: []}
         self.lost: list[Claim] = []  # of killed processes that do not know it yet
         self.answers: dict[str, bytes] = {}  # of requests that are done
@@ -66,7 +66,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def do(self, job: Callable[[Any], T], killed_at: int = SURVIVES) -> T | None:
-        """Run a job as a process does; None where it is killed, and then nothing has happened."""
+        """Run a job as a process does; return None if it is killed, in which case nothing has happened."""
         before = self.dump()
         mortal = MortalConnection(self.connection, killed_at)
         try:
@@ -132,7 +132,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lost)
     @rule(how=st.sampled_from(("done", "again")))
     def finish_too_late(self, how: str) -> None:
-        """A process that everybody takes for dead, and that stood still, ends its run."""
+        """A process that is considered dead, but was only suspended, ends its run."""
         claim = self.lost[0]
         row = store.find(self.connection, "dev", claim.id)
         if (

@@ -1,4 +1,4 @@
-"""Where webhooks may go, how they are signed, and when they are tried again."""
+"""Where webhooks may be sent, how they are signed, and when they are retried."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_callback_to_a_named_host_is_allowed(address: str, policy: Asynchronous)
         "https://user@hooks.example.com/",
     ],
 )
-def test_callback_to_anywhere_else_is_refused(address: str) -> None:
+def test_callback_to_any_other_host_is_rejected(address: str) -> None:
     with pytest.raises(Refusal) as refused:
         check_callback(address, PUBLIC)
     assert refused.value.code == "INVALID_CALLBACK"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "10.1"])
-def test_private_address_is_refused_however_it_is_written(host: str) -> None:
+def test_private_address_is_rejected_in_every_notation(host: str) -> None:
     with pytest.raises(Refusal, match=f"the callback's host {host} is a private address"):
         check_callback(f"https://{host}/", replace(PUBLIC, callback_hosts=(host,)))
     check_callback(f"https://{host}/", replace(PRIVATE, callback_hosts=(host,)))
@@ -105,7 +105,7 @@ def test_public_addresses_are_called() -> None:
 
 
 class Receiver(QuietHandler):
-    """Keeps what it is sent; answers with the status that its path asks for."""
+    """Stores what it receives; answers with the status in its path."""
 
     port = 0
     received: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
@@ -146,7 +146,7 @@ def test_other_statuses_are_failures(receiver: type[Receiver], status: int) -> N
     assert len(receiver.received) == before + 1
 
 
-def test_name_that_leads_to_a_private_address_is_not_called(receiver: type[Receiver]) -> None:
+def test_name_that_resolves_to_a_private_address_is_not_called(receiver: type[Receiver]) -> None:
     before = len(receiver.received)
     delivery = delivery_to(receiver.port, may_be_private=False)
     for addresses in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"]):
@@ -156,7 +156,7 @@ def test_name_that_leads_to_a_private_address_is_not_called(receiver: type[Recei
 
 
 @pytest.mark.parametrize("host", ["hooks..example", f"{'a' * 64}.example"])
-def test_name_that_cannot_be_resolved_is_a_failed_try(host: str) -> None:
+def test_name_that_cannot_be_resolved_is_a_failed_attempt(host: str) -> None:
     with pytest.raises(CallbackError, match=host):
         deliver(Delivery(1, 1, f"https://{host}/", may_be_private=False, body=b"{}", identifier="a"), "secret", 0)
 
@@ -168,7 +168,7 @@ def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     opened.close()
 
 
-def test_webhook_is_tried_until_it_is_delivered(connection: sqlite3.Connection) -> None:
+def test_webhook_is_retried_until_it_is_delivered(connection: sqlite3.Connection) -> None:
     new = new_request("a", callback="https://hooks.example.com/")
     with transaction(connection):
         store.accept(connection, new, 1 << 30)

@@ -30,7 +30,7 @@ SCHEMES = {
         ([], Access.OPEN, ""),
         ([{}], Access.OPEN, ""),
         ([{"key": []}], Access.API_KEY, ""),
-        ([{}, {"key": []}], Access.API_KEY, ""),  # an alternative without a scheme opens nothing
+        ([{}, {"key": []}], Access.API_KEY, ""),  # an alternative without a scheme gives no access
         ([{"iam": []}], Access.IAM, ""),
         ([{"key": [], "iam": []}], Access.IAM, ""),
         ([{"key": []}, {"jwt": []}], Access.AUTHORIZER, "jwt"),
@@ -44,7 +44,7 @@ def test_access_is_read_from_the_operation(security: Any, access: Access, scheme
     assert access_of({} if security is None else {"security": security}, SCHEMES) == (access, scheme)
 
 
-@pytest.mark.parametrize("others", [0, 1, 2, 50])  # few are compared, many looked up
+@pytest.mark.parametrize("others", [0, 1, 2, 50])  # a few keys are compared, many are looked up
 def test_key_is_found_by_its_value_only(others: int) -> None:
     one, two = ApiKey("id1", "secret-one"), ApiKey("id2", "sécret-two")
     keys = ApiKeys([one, *(ApiKey(str(number), f"other-{number}") for number in range(others)), two])
@@ -72,7 +72,7 @@ def secured(scheme: str, **more: Any) -> Any:
         ("nowhere", {}, 401, "Unauthorized", "UnauthorizedException"),
     ],
 )
-def test_request_without_credentials_is_refused(
+def test_request_without_credentials_is_rejected(
     scheme: str, headers: dict[str, str], status: int, message: str, error: str
 ) -> None:
     under_test = secured(scheme, api_keys={"dev": [ApiKey("id1", "right")]})
@@ -83,7 +83,7 @@ def test_request_without_credentials_is_refused(
     assert dict(response.headers)["x-amzn-ErrorType"] == error
 
 
-def test_right_key_passes_and_the_function_sees_it() -> None:
+def test_valid_key_passes_and_the_function_sees_it() -> None:
     functions = FakeFunctions()
     under_test = gateway(
         {"/x": {"post": operation(security=[{"key": []}])}},
@@ -97,13 +97,13 @@ def test_right_key_passes_and_the_function_sees_it() -> None:
     assert (identity["apiKey"], identity["apiKeyId"]) == ("right", "id1")
 
 
-def test_key_of_another_stage_is_refused() -> None:
+def test_key_of_another_stage_is_rejected() -> None:
     under_test = secured("key", api_keys={"prod": [ApiKey("id1", "right")]})
 
     assert respond(under_test, request("/dev/x", headers={"x-api-key": "right"})).status == 403
 
 
-def test_gateway_says_what_it_cannot_check() -> None:
+def test_gateway_reports_what_it_cannot_check() -> None:
     assert secured("jwt").notes == ("'jwt' cannot be checked on this machine: every request to POST /x is refused",)
     assert secured("iam").notes == (
         "stage 'dev' requires signatures and no access key is known: every request is rejected",
@@ -112,7 +112,7 @@ def test_gateway_says_what_it_cannot_check() -> None:
     assert secured("key", api_keys={"dev": [ApiKey("id1", "right")]}).notes == ()
 
 
-def test_security_of_the_root_does_not_count() -> None:
+def test_security_of_the_root_is_ignored() -> None:
     under_test = gateway({"/x": {"post": operation()}}, FakeFunctions(), components={"securitySchemes": SCHEMES})
 
     assert respond(under_test, request("/dev/x")).status == 200

@@ -25,7 +25,7 @@ from turnout.http_server.messages import Response
         ),
     ],
 )
-def test_operation_that_cannot_be_obeyed_is_refused(one: Any, says: str) -> None:
+def test_unsupported_operation_is_rejected(one: Any, says: str) -> None:
     with pytest.raises(DocumentError, match=says):
         compile_document("iris", document({"/x": {"post": one}}))
 
@@ -65,12 +65,12 @@ def test_operation_that_cannot_be_obeyed_is_refused(one: Any, says: str) -> None
         ),
     ],
 )
-def test_document_that_cannot_be_obeyed_is_refused(root: dict[str, Any], says: str) -> None:
+def test_unsupported_document_is_rejected(root: dict[str, Any], says: str) -> None:
     with pytest.raises(DocumentError, match=says):
         compile_document("iris", document({}, **root))
 
 
-def test_all_problems_are_reported_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     paths = {"/a b": {"post": operation()}, "/y": {"get": {}, "post": operation(integration={"type": "http"})}}
 
     with pytest.raises(DocumentError) as raised:
@@ -80,7 +80,7 @@ def test_all_problems_are_reported_at_once() -> None:
     assert str(raised.value).splitlines()[0] == "iris: x-amazon-apigateway-policy: not supported here"
 
 
-def test_what_changes_nothing_here_is_accepted() -> None:
+def test_settings_without_local_effect_are_accepted() -> None:
     one = document(
         {"/x": {"summary": "text", "parameters": [], "post": operation(integration={"credentials": "arn:x"})}},
         endpoint_configuration={},
@@ -115,7 +115,7 @@ def customised(path: str = "/dev/unknown", **responses: Any) -> Response:
     return respond(under_test, request(path, headers={"User-Agent": "test/1"}))
 
 
-def test_customised_response_replaces_status_headers_and_body() -> None:
+def test_customized_response_replaces_status_headers_and_body() -> None:
     template = """{"message": $context.error.messageString, "plain": "$context.error.message",
         "kind": "$context.error.responseType", "at": "$context.stage $context.path $context.requestTimeEpoch",
         "color": "$stageVariables.color", "none": "$stageVariables.none", "agent": "$context.identity.userAgent"}"""
@@ -141,7 +141,7 @@ def test_customised_response_replaces_status_headers_and_body() -> None:
     }
 
 
-def test_default_stands_in_for_its_class_of_errors_and_keeps_their_status() -> None:
+def test_default_response_replaces_its_class_of_errors_and_keeps_their_status() -> None:
     headers = {"responseParameters": {"gatewayresponse.header.X-A": "'4xx'"}}
     server = {"responseParameters": {"gatewayresponse.header.X-A": "'5xx'"}}
 

@@ -37,16 +37,16 @@ def routes(table: list[tuple[str, str]]) -> Routes[tuple[str, str]]:
         ("GET", "/models/iris", "/models/{name}", {"name": "iris"}),
         ("GET", "/models/", "/models", None),
         ("GET", "/part1/hardcoded", "/part1/hardcoded", None),
-        ("GET", "/part1/random", "/{param+}", {"param": "part1/random"}),  # comes back out of /part1
+        ("GET", "/part1/random", "/{param+}", {"param": "part1/random"}),  # backtracks out of /part1
         ("GET", "/", "/", None),
         ("GET", "", "/", None),
         ("GET", "///", "/", None),
         ("GET", "/any/1", "/any/{x}", {"x": "1"}),
         ("DELETE", "/any/1", "/any/{x}", {"x": "1"}),
         ("GET", "/a/b/c", "/a/b/c", None),
-        ("GET", "/a/b/d", "/{x}/b/{y}", {"x": "a", "y": "d"}),  # comes back out of /a/b
+        ("GET", "/a/b/d", "/{x}/b/{y}", {"x": "a", "y": "d"}),  # backtracks out of /a/b
         ("POST", "/a/b/c/d//e", "/a/b/c/{rest+}", {"rest": "d//e"}),
-        ("GET", "/models//x", "/{param+}", {"param": "models//x"}),  # an empty segment is no {name}
+        ("GET", "/models//x", "/{param+}", {"param": "models//x"}),  # an empty segment does not match {name}
         ("GET", "/models/a%2Fb", "/models/{name}", {"name": "a%2Fb"}),
         ("GET", "/%6dodels", "/{param+}", {"param": "%6dodels"}),  # compared as sent
     ],
@@ -62,20 +62,20 @@ def test_best_route_wins(method: str, path: str, route: str, parameters: Mapping
     ("method", "path"),
     [("DELETE", "/models"), ("GET", "/a/b/c/d"), ("POST", "/nothing"), ("POST", "/models//inference"), ("POST", "/")],
 )
-def test_no_route_is_none(method: str, path: str) -> None:
+def test_no_match_is_none(method: str, path: str) -> None:
     table = [route for route in NESTED if route[1] != "/{param+}"]
 
     assert routes(table).match(method, path) is None
 
 
-def test_method_of_its_own_beats_any() -> None:
+def test_specific_method_beats_any() -> None:
     result = routes(NESTED).match("GET", "/any/1")
 
     assert result is not None
     assert result[0] == ("GET", "/any/{x}")
 
 
-def test_greedy_parameter_does_not_take_the_root() -> None:
+def test_greedy_parameter_does_not_match_the_root() -> None:
     assert routes([("GET", "/{proxy+}")]).match("GET", "/") is None
 
 
@@ -94,17 +94,17 @@ def test_falsy_target_is_found() -> None:
         ("a/b", "segment 'a'"),
     ],
 )
-def test_bad_template_is_refused(path: str, says: str) -> None:
+def test_invalid_template_is_rejected(path: str, says: str) -> None:
     with pytest.raises(PathError, match=says.replace("{", r"\{").replace("+", r"\+")):
         routes([("GET", path)])
 
 
-def test_same_route_twice_is_refused() -> None:
+def test_duplicate_route_is_rejected() -> None:
     with pytest.raises(PathError, match="GET is there twice"):
         routes([("GET", "/{a}"), ("GET", "/{b}")])
 
 
-def test_path_of_many_segments_ends_where_the_routes_do() -> None:
+def test_path_with_many_segments_ends_where_the_routes_do() -> None:
     table = routes([("GET", "/{a}/{b}/{c}"), ("GET", "/a/{rest+}")])
 
     assert table.match("GET", "/x" * 50_000) is None
@@ -121,7 +121,7 @@ METHODS = st.sampled_from(["GET", "POST", ANY])
 
 
 def rank(template: str, method: str, route_method: str, path: list[str]) -> tuple[int, ...] | None:
-    """How good a route is, segment by segment, smaller is better; None where it doesn't match."""
+    """Return how good a route is, segment by segment, smaller is better; None if it does not match."""
     segments = [segment for segment in template.split("/") if segment]
     ranks: list[int] = []
     for position, segment in enumerate(segments):
@@ -148,7 +148,7 @@ def rank(template: str, method: str, route_method: str, path: list[str]) -> tupl
 )
 def test_match_agrees_with_comparing_all_routes(table: list[tuple[str, str]], method: str, path: list[str]) -> None:
     shapes: dict[tuple[str, str], tuple[str, str]] = {}
-    for route in table:  # parameters of two names at one place are one resource to API Gateway
+    for route in table:  # parameters with two names at one place are one resource to API Gateway
         shapes.setdefault((route[0], route[1].replace("{y}", "{x}")), route)
     ranked = [
         (result, route) for route in shapes.values() if (result := rank(route[1], method, route[0], path)) is not None
@@ -159,7 +159,7 @@ def test_match_agrees_with_comparing_all_routes(table: list[tuple[str, str]], me
     assert (result[0] if result else None) == (min(ranked)[1] if ranked else None)
 
 
-def test_path_that_is_found_again_has_parameters_of_its_own() -> None:
+def test_cached_path_has_its_own_parameters() -> None:
     routes = Routes([("POST", "/models/{model}/inference", "shared"), ("POST", "/models/iris/inference", "own")])
     first = routes.match("POST", "/models/digits/inference")
     assert first == ("shared", {"model": "digits"})
@@ -168,7 +168,7 @@ def test_path_that_is_found_again_has_parameters_of_its_own() -> None:
     assert routes.match("POST", "/models/digits/inference") == ("shared", {"model": "digits"})
     assert routes.match("GET", "/models/digits/inference") is None
     assert routes.match("POST", "/models/iris/inference") == ("own", None)
-    # However many paths clients make up, and however long ones.
+    # The cache stays small, however many paths clients make up, and however long.
     for number in range(MOST_KEPT + 10):
         assert routes.match("POST", f"/models/m{number}/inference") == ("shared", {"model": f"m{number}"})
     long = "m" * (LONGEST_KEPT + 1)

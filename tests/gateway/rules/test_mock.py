@@ -1,4 +1,4 @@
-"""Mock integrations that this gateway answers, and those that it refuses to read."""
+"""Mock integrations that this gateway answers, and those that it rejects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_mock_answers_with_its_headers() -> None:
         (("responses", "default", "responseTemplates"), {"application/json": "#set($x = 1)"}, "not supported"),
     ],
 )
-def test_what_is_not_understood_is_refused(path: tuple[str, ...], value: Any, message: str) -> None:
+def test_unsupported_mock_is_rejected(path: tuple[str, ...], value: Any, message: str) -> None:
     integration = copy.deepcopy(GOOD)
     place = integration
     for key in path[:-1]:

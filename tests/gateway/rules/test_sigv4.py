@@ -1,4 +1,4 @@
-"""Signatures of botocore, which every AWS SDK in Python uses, are the oracle of the check."""
+"""Checks signatures against botocore, which every AWS SDK in Python uses."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_botocores_signature_is_accepted(path: str, query: str, presigned_s: int
     st.binary(max_size=50),
     st.sampled_from(["GET", "POST", "HEAD"]),
 )
-def test_any_request_that_botocore_signs_is_accepted(
+def test_any_request_signed_by_botocore_is_accepted(
     segments: list[str], pairs: list[tuple[str, str]], body: bytes, method: str
 ) -> None:
     from urllib.parse import quote
@@ -109,7 +109,7 @@ def test_order_and_case_of_headers_do_not_matter(presigned_s: int) -> None:
 
 
 @pytest.mark.parametrize("presigned_s", [0, 60])
-def test_what_was_changed_after_signing_is_refused(presigned_s: int) -> None:
+def test_a_request_changed_after_signing_is_rejected(presigned_s: int) -> None:
     request = signed(query="a=1", presigned_s=presigned_s)
     changes: list[dict[str, Any]] = [
         {"body": BODY + b" "},
@@ -127,7 +127,7 @@ def test_what_was_changed_after_signing_is_refused(presigned_s: int) -> None:
 
 
 @pytest.mark.parametrize("presigned_s", [0, 60])
-def test_wrong_keys_are_refused(presigned_s: int) -> None:
+def test_wrong_keys_are_rejected(presigned_s: int) -> None:
     now = time.time()
     wrong_secret = check_signature(signed(secret="other", presigned_s=presigned_s), SECRETS, now)
     assert code_of(wrong_secret) == "InvalidSignatureException"
@@ -157,7 +157,7 @@ def test_time_may_be_off_by_five_minutes(presigned_s: int, moved_s: float, messa
     assert (answer == ACCESS) if not message else (isinstance(answer, GatewayError) and message in answer.message)
 
 
-def test_unsigned_requests_are_told_what_an_unknown_route_says() -> None:
+def test_unsigned_requests_get_the_error_of_an_unknown_route() -> None:
     plain = changed(signed(), headers=[("Host", HOST)])
     assert check_signature(plain, SECRETS, time.time()) is UNSIGNED
     bearer = changed(plain, headers=[("Host", HOST), ("Authorization", "Bearer x")])
@@ -178,7 +178,7 @@ def test_unsigned_requests_are_told_what_an_unknown_route_says() -> None:
         ("Signature=", "Signature=\N{LATIN SMALL LETTER E WITH ACUTE}"),
     ],
 )
-def test_broken_authorization_is_refused(old: str, new: str) -> None:
+def test_malformed_authorization_is_rejected(old: str, new: str) -> None:
     request = signed()
     headers = [(name, value.replace(old, new) if name == "Authorization" else value) for name, value in request.headers]
     assert headers != request.headers
@@ -188,17 +188,17 @@ def test_broken_authorization_is_refused(old: str, new: str) -> None:
     }
 
 
-def test_unsigned_payload_is_no_way_around_the_body() -> None:
+def test_unsigned_payload_does_not_bypass_the_body_check() -> None:
     request = signed(headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD", "Content-Type": "a/b"})
     assert code_of(check_signature(request, SECRETS, time.time())) == "InvalidSignatureException"
 
 
-def test_a_presigned_url_lasts_a_week_at_most() -> None:
+def test_a_presigned_url_is_valid_for_at_most_a_week() -> None:
     request = signed(presigned_s=8 * 86_400)
     assert code_of(check_signature(request, SECRETS, time.time())) == "InvalidSignatureException"
 
 
-def test_before_the_body_has_come_only_the_head_is_checked() -> None:
+def test_before_the_body_has_arrived_only_the_head_is_checked() -> None:
     request = changed(signed(), body=None)
     assert check_signature(request, SECRETS, time.time()) == ACCESS
     assert code_of(check_signature(request, {}, time.time())) == "UnrecognizedClientException"

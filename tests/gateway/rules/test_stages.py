@@ -30,7 +30,7 @@ def stages(*settings: StageSettings, default: str = "") -> Stages:
     [
         (IRIS, {"iris": "v1", "alias": "live"}, ("local_iris_v1", "live", "")),
         ("plain", {}, ("plain", "", "")),
-        ("${stageVariables.fn}", {"fn": "iris:next"}, ("iris", "next", "")),  # one variable may hold both
+        ("${stageVariables.fn}", {"fn": "iris:next"}, ("iris", "next", "")),  # one variable may contain both
         ("fn:$LATEST", {}, ("fn", "$LATEST", "")),
         (
             IRIS,
@@ -61,7 +61,8 @@ def test_target_follows_the_variables(function: str, variables: dict[str, str], 
         ("//dev/models", ("dev", "/models", "/dev/models")),
         ("/dev//models", ("dev", "/models", "/dev//models")),
         ("/prod/models", ("prod", "/models", "/prod/models")),
-        ("/models/x", ("prod", "/models/x", "/models/x")),  # names no stage: the default's, whole
+        # names no stage: the whole path belongs to the default stage
+        ("/models/x", ("prod", "/models/x", "/models/x")),
         ("/", ("prod", "/", "/")),
         ("/development", ("prod", "/development", "/development")),
     ],
@@ -73,7 +74,7 @@ def test_first_segment_names_the_stage(path: str, expected: tuple[str, str, str]
     assert (result.settings.name, inner, shown) == expected
 
 
-def test_a_path_found_at_once_is_the_one_that_a_search_finds() -> None:
+def test_a_directly_matched_path_is_the_one_that_a_search_finds() -> None:
     resources = ("/", "/models", "/models/iris/inference", "/dev/models", "/prod", "/{any}", "/models/{m}")
     compiled = compile_document(API, document({path: {"post": operation(), "get": operation()} for path in resources}))
     for default in ("", "dev", "models"):
@@ -87,11 +88,11 @@ def test_a_path_found_at_once_is_the_one_that_a_search_finds() -> None:
     assert "/iris/inference" not in snapshot.direct
 
 
-def test_path_without_stage_has_none_when_there_is_no_default() -> None:
+def test_path_without_stage_has_no_stage_if_there_is_no_default() -> None:
     assert stages(stage("dev")).snapshot.locate("/models")[0] is None
 
 
-def test_canary_merges_overrides_over_the_variables() -> None:
+def test_canary_merges_its_overrides_into_the_variables() -> None:
     canary = CanarySettings(100, {"iris": "v2", "new": "n"}, "d2")
     one = stages(stage(variables={"iris": "v1", "alias": "live"}, canary=canary)).snapshot.stages["dev"]
 
@@ -115,13 +116,13 @@ def test_canary_merges_overrides_over_the_variables() -> None:
         (0.01, 0.0, True),
     ],
 )
-def test_draw_decides_by_percent(percent: float, drawn: float, is_canary: bool) -> None:
+def test_random_number_decides_by_percent(percent: float, drawn: float, is_canary: bool) -> None:
     one = stages(stage(canary=CanarySettings(percent, {}, "d1"))).snapshot.stages["dev"]
 
     assert one.share(lambda: drawn).is_canary is is_canary
 
 
-def test_many_draws_come_close_to_the_percent() -> None:
+def test_many_random_numbers_come_close_to_the_percent() -> None:
     one = stages(stage(canary=CanarySettings(12.5, {}, "d1"))).snapshot.stages["dev"]
     draw = random.Random(7).random
 
@@ -176,12 +177,12 @@ def test_throttle_keeps_its_count_when_other_settings_change() -> None:
         ((stage(),), "prod", "no stage 'prod'; the stages are dev"),
     ],
 )
-def test_contradicting_stages_are_refused(settings: tuple[StageSettings, ...], default: str, says: str) -> None:
+def test_contradicting_stages_are_rejected(settings: tuple[StageSettings, ...], default: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         stages(*settings, default=default)
 
 
-def test_refused_replacement_leaves_the_old_state() -> None:
+def test_rejected_replacement_leaves_the_old_state() -> None:
     holder = stages(stage("dev"), default="dev")
     before = holder.snapshot
 

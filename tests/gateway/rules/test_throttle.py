@@ -43,20 +43,20 @@ def test_demand_over_the_rate_gets_the_rate(rate: int, burst: int) -> None:
     assert burst + rate * seconds - 1 <= admitted <= burst + rate * seconds
 
 
-def test_burst_passes_at_once_and_one_more_does_not() -> None:
+def test_burst_passes_immediately_and_one_more_request_does_not() -> None:
     bucket = TokenBucket(Throttle(100, 200))
 
     assert [bucket.take(5.0) for _ in range(201)] == [True] * 200 + [False]
 
 
 @pytest.mark.parametrize("throttle", [Throttle(0, 0), Throttle(10, 0)])
-def test_no_burst_admits_nothing(throttle: Throttle) -> None:
+def test_zero_burst_admits_nothing(throttle: Throttle) -> None:
     bucket = TokenBucket(throttle)
 
     assert not any(bucket.take(float(second)) for second in range(100))
 
 
-def test_clock_that_goes_back_gives_nothing() -> None:
+def test_clock_that_goes_back_adds_no_tokens() -> None:
     bucket = TokenBucket(Throttle(1, 1))
 
     assert bucket.take(100.0)

@@ -1,4 +1,4 @@
-"""Which tokens pass, against real keys and signatures."""
+"""Which tokens are accepted, with real keys and signatures."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def keys_are_read(keys: TokenKeys) -> None:
     keys.refresh()
 
 
-def test_right_tokens_pass_with_their_claims() -> None:
+def test_valid_tokens_pass_with_their_claims() -> None:
     claims = check(token())
     assert claims is not None
     assert claims["sub"] == "ana"
@@ -117,11 +117,11 @@ def test_right_tokens_pass_with_their_claims() -> None:
         {"iat": time.time() + 1e8},
     ],
 )
-def test_wrong_claims_are_refused(claims: dict[str, Any]) -> None:
+def test_wrong_claims_are_rejected(claims: dict[str, Any]) -> None:
     assert check(token(**claims)) is None
 
 
-def test_foreign_and_changed_signatures_are_refused() -> None:
+def test_foreign_and_changed_signatures_are_rejected() -> None:
     assert check(token(key=STRANGER)) is None
     head, payload, signature = token().split(".")
     other = token(sub="root").split(".")[1]
@@ -156,12 +156,12 @@ def test_algorithms_cannot_be_confused() -> None:
     assert check(critical) is None
 
 
-def test_tokens_without_a_known_key_are_refused() -> None:
+def test_tokens_without_a_known_key_are_rejected() -> None:
     for kid in (None, "unheard-of", "broken", "secret", ""):
         assert check(token(kid)) is None
 
 
-def test_keys_are_read_again_when_old_or_unknown_but_not_for_every_token() -> None:
+def test_keys_are_read_again_if_old_or_unknown_but_not_for_every_token() -> None:
     issuer = Issuer({"keys": [public(RSA_KEY, "rsa")]})
     keys = issuer.keys()
     keys_are_read(keys)
@@ -180,7 +180,7 @@ def test_keys_are_read_again_when_old_or_unknown_but_not_for_every_token() -> No
         keys.find("new")
 
 
-def test_keys_stay_where_the_issuer_does_not_answer() -> None:
+def test_keys_are_kept_if_the_issuer_does_not_answer() -> None:
     issuer = Issuer()
     keys = issuer.keys()
     keys_are_read(keys)

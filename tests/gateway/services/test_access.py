@@ -1,4 +1,4 @@
-"""Who may use the services where a token is asked for."""
+"""Who may use the services if a token is required."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ask(guard_token: str, client: str = "10.0.0.7", **headers: str) -> Response:
         f"AWS4-HMAC-SHA256 Credential={TOKEN}/20261130/us-east-1/apigateway/aws4_request, Signature=0",
     ],
 )
-def test_whoever_has_the_token_is_let_in_from_anywhere(header: str) -> None:
+def test_clients_with_the_token_are_allowed_from_anywhere(header: str) -> None:
     assert ask(TOKEN, Authorization=header, X_Forwarded_For="10.0.0.9").status == 200
 
 
@@ -44,13 +44,13 @@ def test_whoever_has_the_token_is_let_in_from_anywhere(header: str) -> None:
         f"AWS4-HMAC-SHA256 Credential={TOKEN}",
     ],
 )
-def test_others_are_refused_with_the_remedy(header: str) -> None:
+def test_other_clients_are_rejected_with_the_remedy(header: str) -> None:
     response = ask(TOKEN, "127.0.0.1", Host="localhost", Authorization=header)
     assert response.status == 403
     assert "turnout keys --services" in json.loads(response.body)["message"]
 
 
-def test_without_a_token_programs_on_this_machine_are_let_in() -> None:
+def test_without_a_token_programs_on_this_machine_are_allowed() -> None:
     assert ask("", "127.0.0.1", Host="localhost").status == 200
     assert ask("", "10.0.0.7", Host="localhost").status == 403
 

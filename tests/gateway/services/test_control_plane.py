@@ -1,4 +1,4 @@
-"""The control plane through boto3: AWS's recipes, what is refused, and what is told."""
+"""The control plane through boto3: AWS's recipes, rejected changes, and answers."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_stage_with_a_canary_is_changed(
         ({"op": "copy", "path": "/variables"}, "Invalid copy operation with path: /variables and from None"),
     ],
 )
-def test_operation_that_cannot_be_is_refused_with_all_of_its_call(
+def test_call_with_an_invalid_operation_is_rejected_as_a_whole(
     scene: ControlScene, operation: Operation, says: str
 ) -> None:
     scene.put(variables=V1, canary=CANARY)
@@ -147,7 +147,7 @@ def test_operation_that_cannot_be_is_refused_with_all_of_its_call(
     assert (scene.stage, scene.state.generation()) == (before, generation)
 
 
-def test_canary_that_is_not_there_cannot_be_removed(scene: ControlScene) -> None:
+def test_missing_canary_cannot_be_removed(scene: ControlScene) -> None:
     assert refusal(lambda: scene.update(removing("/canarySettings"))) == (
         *BAD,
         "Cannot remove method setting canarySettings because there is no method setting for this method ",
@@ -162,7 +162,7 @@ def test_stage_has_at_most_a_hundred_variables(scene: ControlScene) -> None:
     assert refusal(lambda: scene.update(replacing("/variables/more", "1")))[:2] == BAD
 
 
-def test_throttle_of_all_methods_is_the_stages(scene: ControlScene) -> None:
+def test_throttle_of_all_methods_is_the_throttle_of_the_stage(scene: ControlScene) -> None:
     scene.update(replacing("/*/*/throttling/rateLimit", "7.5"))
     assert scene.stage.throttle == Throttle(7.5, 5000)
 
@@ -172,7 +172,7 @@ def test_throttle_of_all_methods_is_the_stages(scene: ControlScene) -> None:
     assert (settings["throttlingRateLimit"], settings["throttlingBurstLimit"]) == (7.5, 9)
 
 
-def test_notes_of_a_stage_are_kept(scene: ControlScene) -> None:
+def test_description_and_tracing_of_a_stage_are_kept(scene: ControlScene) -> None:
     before = scene.get()
 
     answer = scene.update(replacing("/description", "Ours, ä"), replacing("/tracingEnabled", "true"))
@@ -194,7 +194,7 @@ def test_deployment_moves_the_stage_that_it_names(scene: ControlScene) -> None:
     assert scene.stage.deployment_id == FIRST
 
 
-def test_deployment_that_would_move_a_canarys_stage_is_refused(scene: ControlScene) -> None:
+def test_deployment_to_a_stage_with_a_canary_is_rejected(scene: ControlScene) -> None:
     scene.put(variables=V1, canary=CANARY)
 
     status, code, message = refusal(lambda: scene.deploy(stageName="dev"))
@@ -206,7 +206,7 @@ def test_deployment_that_would_move_a_canarys_stage_is_refused(scene: ControlSce
     )
 
 
-def test_deployment_makes_no_stages(scene: ControlScene) -> None:
+def test_deployment_creates_no_stages(scene: ControlScene) -> None:
     status, code, message = refusal(lambda: scene.deploy(stageName="new"))
 
     assert (status, code) == BAD
@@ -244,7 +244,7 @@ def test_apis_stages_and_deployments_are_listed(scene: ControlScene) -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_not_found(
+def test_missing_resources_are_not_found(
     scene: ControlScene, operation: str, arguments: Mapping[str, Any], message: str
 ) -> None:
     call = getattr(scene.client, operation)
@@ -263,9 +263,7 @@ def test_what_is_not_there_is_not_found(
         ("PATCH", f"/restapis/{API_ID}/stages/dev", 400),
     ],
 )
-def test_what_is_made_from_the_manifest_is_not_made_here(
-    scene: ControlScene, method: str, path: str, status: int
-) -> None:
+def test_only_supported_operations_exist(scene: ControlScene, method: str, path: str, status: int) -> None:
     assert ask(scene, method, path, b"[1]")[0] == status
 
 
@@ -282,7 +280,7 @@ def test_what_is_made_from_the_manifest_is_not_made_here(
         b'{"patchOperations": [{"op": "replace", "path": "/canarySettings/percentTraffic", "value": 10}]}',
     ],
 )
-def test_body_that_is_no_call_is_the_callers_fault(scene: ControlScene, body: bytes) -> None:
+def test_malformed_body_is_a_client_error(scene: ControlScene, body: bytes) -> None:
     status, answer = ask(scene, "PATCH", f"/restapis/{API_ID}/stages/dev", body)
 
     assert status == 400
@@ -304,11 +302,11 @@ def test_body_that_is_no_call_is_the_callers_fault(scene: ControlScene, body: by
         {"description": {}},
     ],
 )
-def test_deployment_of_other_types_is_refused(scene: ControlScene, wanted: Mapping[str, Any]) -> None:
+def test_deployment_of_other_types_is_rejected(scene: ControlScene, wanted: Mapping[str, Any]) -> None:
     assert ask(scene, "POST", f"/restapis/{API_ID}/deployments", json.dumps(wanted).encode())[0] == 400
 
 
-def test_state_that_would_grow_too_large_is_refused(scene: ControlScene) -> None:
+def test_state_that_would_become_too_large_is_rejected(scene: ControlScene) -> None:
     large = "x" * 9_000_000
     scene.update(replacing("/description", large))
 
@@ -318,7 +316,7 @@ def test_state_that_would_grow_too_large_is_refused(scene: ControlScene) -> None
 
 
 def ask(scene: ControlScene, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-    """What boto3 would not send: status and body of the answer."""
+    """Send a request that boto3 would not send; return status and body of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body)
@@ -329,7 +327,7 @@ def ask(scene: ControlScene, method: str, path: str, body: bytes) -> tuple[int, 
 
 
 @pytest.mark.parametrize("value", ["0", "10", "10.0", "12.5", "100", ".5", "5.", "1e1", "99.999"])
-def test_percent_as_people_and_programs_write_it_is_taken(scene: ControlScene, value: str) -> None:
+def test_percent_is_accepted_in_all_usual_notations(scene: ControlScene, value: str) -> None:
     scene.put(variables=V1)
     scene.update(replacing(PERCENT, value))
     assert scene.stage.canary is not None
@@ -337,7 +335,7 @@ def test_percent_as_people_and_programs_write_it_is_taken(scene: ControlScene, v
 
 
 @pytest.mark.parametrize("path", ["", f"/{API_ID}", f"/{API_ID}/stages", f"/{API_ID}/stages/dev", "/none"])
-def test_head_has_gets_status_and_no_body(scene: ControlScene, path: str) -> None:
+def test_head_has_the_status_of_get_and_no_body(scene: ControlScene, path: str) -> None:
     results = {}
     for method in ("GET", "HEAD"):
         connection = http.client.HTTPConnection("127.0.0.1", scene.port, timeout=20)

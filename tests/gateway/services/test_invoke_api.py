@@ -1,4 +1,4 @@
-"""Lambda's Invoke API as boto3 speaks it, over a socket, with functions made for the test."""
+"""Lambda's Invoke API as boto3 uses it, over a socket, with functions made for the test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNKNOWN = "Function not found: arn:aws:lambda:local:000000000000:function:"
 
 @dataclass
 class Functions:
-    """Answers as the name says, and remembers the calls."""
+    """Answers as the function's name says, and records the calls."""
 
     calls: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -49,7 +49,7 @@ class Functions:
         return Invocation(ANSWER)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ def served(server: RunningServer, module_functions: Functions) -> Iterator[Serve
         ("000000000000:function:iris_v1:live", "", "live", "1"),
     ],
 )
-def test_function_answers_however_it_is_named(
+def test_function_can_be_called_by_every_form_of_its_name(
     served: Served, name: str, qualifier: str, alias: str, version: str
 ) -> None:
     more = {"Qualifier": qualifier} if qualifier else {}
@@ -108,7 +108,7 @@ def test_function_answers_however_it_is_named(
     assert served.functions.calls == [("iris_v1", alias, {"body": "ä"})]
 
 
-def test_no_payload_is_an_empty_event(served: Served) -> None:
+def test_missing_payload_is_an_empty_event(served: Served) -> None:
     served.client.invoke(FunctionName="iris_v1")
 
     assert served.functions.calls == [("iris_v1", "live", {})]
@@ -118,7 +118,7 @@ def test_no_payload_is_an_empty_event(served: Served) -> None:
     ("name", "kind"),
     [("raises", "Runtime.FunctionFailed"), ("slow", "Sandbox.Timedout"), ("large", "Function.ResponseSizeTooLarge")],
 )
-def test_failure_of_a_function_is_its_answer(served: Served, name: str, kind: str) -> None:
+def test_failure_of_a_function_is_returned_as_its_answer(served: Served, name: str, kind: str) -> None:
     result = served.client.invoke(FunctionName=name, Payload=b"{}")
 
     assert (result["StatusCode"], result["FunctionError"]) == (200, "Unhandled")
@@ -163,14 +163,14 @@ def test_failure_of_a_function_is_its_answer(served: Served, name: str, kind: st
         ),
     ],
 )
-def test_what_cannot_be_called_is_refused(
+def test_invalid_calls_are_rejected(
     served: Served, name: str, more: Mapping[str, Any], expected: tuple[int, str, str]
 ) -> None:
     assert served.refusal(name, **more) == expected
 
 
 @pytest.mark.parametrize("payload", [b"[1]", b"3", b"{", b'{"a": NaN}', b"\xff"])
-def test_payload_that_is_no_object_is_refused(served: Served, payload: bytes) -> None:
+def test_payload_that_is_not_an_object_is_rejected(served: Served, payload: bytes) -> None:
     status, code, message = served.refusal("iris_v1", Payload=payload)
 
     assert (status, code) == (400, "InvalidRequestContentException")
@@ -179,11 +179,11 @@ def test_payload_that_is_no_object_is_refused(served: Served, payload: bytes) ->
 
 
 @pytest.mark.parametrize("name", ["iris v1", "a:b:c:d", "iris/v1"])
-def test_what_is_no_functions_name_is_refused(served: Served, name: str) -> None:
+def test_invalid_function_name_is_rejected(served: Served, name: str) -> None:
     assert served.refusal(name)[:2] == (400, "InvalidParameterValueException")
 
 
-def test_kind_that_is_unknown_is_refused(served: Served) -> None:
+def test_unknown_invocation_type_is_rejected(served: Served) -> None:
     status, code, message = served.refusal("iris_v1", InvocationType="Later")
 
     assert (status, code) == (400, "InvalidParameterValueException")
@@ -196,7 +196,7 @@ def test_dry_run_calls_nothing(served: Served) -> None:
     assert served.functions.calls == []
 
 
-def test_event_is_taken_before_its_call_ends(served: Served) -> None:
+def test_event_is_accepted_before_its_call_ends(served: Served) -> None:
     """`waits` never ends before the test's module does."""
     result = served.client.invoke(FunctionName="waits", InvocationType="Event", Payload=b'{"a": 1}')
 
@@ -228,7 +228,7 @@ def test_events_beyond_the_limit_are_throttled() -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/2015-03-31/functions"), ("GET", "/2015-03-31/functions/iris_v1/invocations")]
 )
-def test_other_apis_of_lambda_are_refused(method: str, path: str) -> None:
+def test_other_apis_of_lambda_are_rejected(method: str, path: str) -> None:
     result = InvokeApi(Functions(), NAMES).handle(Request(method, path, "", (), b""))
 
     assert isinstance(result, Response)

@@ -1,4 +1,4 @@
-"""Who is let in to what is not the API."""
+"""Who may use paths that are not part of the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SENT = {
     "Connection": "keep-alive",
     "x_api_key": "key",
 }
-"""What boto3, the AWS CLI and curl send."""
+"""The headers that boto3, the AWS CLI and curl send."""
 
 
 def ask(client: str, **headers: str) -> Response:
@@ -32,12 +32,12 @@ def ask(client: str, **headers: str) -> Response:
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("host", ["localhost:8080", "LocalHost", "127.0.0.1:8080", "127.0.0.2", "[::1]:8080"])
-def test_program_on_this_machine_is_let_in(client: str, host: str) -> None:
+def test_program_on_this_machine_is_allowed(client: str, host: str) -> None:
     assert ask(client, Host=host, User_Agent="Boto3/1", Authorization="AWS4-HMAC-SHA256 ...", **SENT).status == 200
 
 
 @pytest.mark.parametrize("client", ["10.0.0.7", "192.168.1.2", "fe80::1", "::ffff:10.0.0.1", "", "localhost"])
-def test_client_elsewhere_is_refused(client: str) -> None:
+def test_client_of_another_machine_is_rejected(client: str) -> None:
     assert ask(client, Host="localhost").status == 403
 
 
@@ -79,7 +79,7 @@ def test_client_elsewhere_is_refused(client: str) -> None:
         ),
     ],
 )
-def test_browser_or_proxy_is_refused_with_the_reason(headers: dict[str, str], says: str) -> None:
+def test_browser_or_proxy_is_rejected_with_the_reason(headers: dict[str, str], says: str) -> None:
     response = ask("127.0.0.1", **headers)
 
     assert response.status == 403

@@ -16,7 +16,7 @@ def ask(state: SharedState, query: str, method: str = "GET") -> Response:
 
 
 def counted() -> SharedState:
-    """A server of two workers that has answered five requests."""
+    """A server with two workers that has answered five requests."""
     state = SharedState(2)
     for worker, key, status, seconds in (
         (0, ("prod", "turnout-local_iris_v1", False), 200, 0.004),
@@ -30,7 +30,7 @@ def counted() -> SharedState:
     return state
 
 
-def test_a_stages_functions_are_reported_for_all_workers() -> None:
+def test_functions_of_a_stage_are_reported_for_all_workers() -> None:
     result = orjson.loads(ask(counted(), "stage=prod").body)
     durations = [0] * (len(BOUNDS_S) + 1)
     assert result == {
@@ -66,14 +66,14 @@ def test_a_stage_without_requests_has_no_functions() -> None:
     assert orjson.loads(ask(counted(), "stage=test").body)["functions"] == []
 
 
-def test_without_a_stage_all_stages_are_shown() -> None:
+def test_without_a_stage_parameter_all_stages_are_shown() -> None:
     functions = orjson.loads(ask(counted(), "").body)["functions"]
     results = [(function["stage"], function["function"][-2:]) for function in functions]
     assert results == [("dev", "v2"), ("prod", "v1"), ("prod", "v2")]
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_other_methods_are_refused(method: str) -> None:
+def test_other_methods_are_rejected(method: str) -> None:
     answer = ask(SharedState(1), "stage=prod", method)
     assert answer.status == 400
     assert orjson.loads(answer.body) == {"message": "Ask with GET /turnout/metrics or /turnout/metrics?stage=NAME"}

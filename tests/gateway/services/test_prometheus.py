@@ -36,7 +36,7 @@ def look_up(samples: Samples, name: str, **labels: str) -> float:
 
 
 def served() -> SharedState:
-    """A server of two workers that has answered six requests."""
+    """A server with two workers that has answered six requests."""
     state = SharedState(2)
     canary = CanarySettings(12.5, {"iris": "v2"}, "d1")
     state.publish(ControlState(1, (StageSettings("prod", "api", "d1", {"iris": "v1"}, canary=canary),), {}))
@@ -65,7 +65,7 @@ def scrape(state: SharedState) -> Samples:
     return samples_of(text.decode())
 
 
-def test_requests_are_summed_over_all_workers() -> None:
+def test_requests_are_summed_across_all_workers() -> None:
     samples = scrape(served())
     assert look_up(samples, "turnout_requests_total", **IRIS, code_class="2xx") == 2
     assert look_up(samples, "turnout_requests_total", **IRIS, code_class="4xx") == 1
@@ -112,7 +112,7 @@ def test_workers_and_server() -> None:
     assert look_up(samples, "turnout_canary_percent", stage="prod") == 12.5
 
 
-def test_worker_that_is_started_again_has_nothing() -> None:
+def test_restarted_worker_has_no_counts() -> None:
     state = served()
     state.forget(0)
     samples = scrape(state)
@@ -120,7 +120,7 @@ def test_worker_that_is_started_again_has_nothing() -> None:
     assert look_up(samples, "turnout_requests_total", **IRIS, code_class="2xx") == 2
 
 
-def test_openmetrics_where_it_is_asked_for() -> None:
+def test_openmetrics_is_returned_on_request() -> None:
     content_type, text = render_metrics(Sources(served()), "application/openmetrics-text; version=1.0.0, */*;q=0.1")
     assert content_type.startswith("application/openmetrics-text; version=1.0.0")
     families = {family.name: family for family in parse_openmetrics(text.decode())}
@@ -129,7 +129,7 @@ def test_openmetrics_where_it_is_asked_for() -> None:
     assert openmetrics.exposition.CONTENT_TYPE_LATEST.startswith("application/openmetrics-text")
 
 
-def test_server_that_answered_nothing_has_metrics() -> None:
+def test_server_without_requests_has_metrics() -> None:
     samples = scrape(SharedState(1))
     assert look_up(samples, "turnout_control_generation") == 0
 
@@ -145,7 +145,7 @@ def test_kinds_of_errors(status: int, kind: str) -> None:
     assert kind_of(status) == kind
 
 
-def test_statuses_that_are_not_counted_one_by_one_count_in_their_class() -> None:
+def test_statuses_without_a_counter_of_their_own_count_in_their_class() -> None:
     assert 418 not in ERROR_STATUSES
     state = SharedState(1)
     for status in (418, 418, 400, 599, 503):
@@ -169,12 +169,12 @@ def ask(method: str, path: str) -> Response:
     return asyncio.run(answer())
 
 
-def test_only_get_of_the_path_itself_is_answered() -> None:
+def test_only_get_of_the_exact_path_is_answered() -> None:
     assert ask("GET", "/metrics").status == ask("HEAD", "/metrics").status == 200
     assert ask("POST", "/metrics").status == ask("GET", "/metrics/other").status == 404
 
 
-def test_dashboard_asks_for_metrics_that_exist(root: Path) -> None:
+def test_dashboard_uses_only_existing_metrics(root: Path) -> None:
     dashboard = json.loads((root / "docs" / "grafana" / "turnout.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     assert len(expressions) > 10

@@ -1,6 +1,7 @@
-"""What real API Gateway was recorded to answer, asked of the local control plane through boto3 in the same order.
+"""Recorded answers of the real API Gateway, compared with the local control plane through boto3 in the same order.
 
-Each recorded test is played step by step; its placeholders (`<deployment-id:1>`) must each stand for one id throughout.
+Each recorded test is replayed step by step; each of its placeholders (`<deployment-id:1>`) must stand for one id
+throughout.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from turnout.gateway.rules.stages import CanarySettings
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "aws_recorded"
 CREATED_ELSEWHERE = {"documentationVersion"}
-"""What only CreateStage sets, which is not answered here."""
+"""Fields that only CreateStage sets, which is not supported here."""
 
 
 def recording(file: str, test: str) -> Mapping[str, Any]:
@@ -38,14 +39,14 @@ def recording(file: str, test: str) -> Mapping[str, Any]:
 
 
 class Comparison:
-    """One recorded test, and what its placeholders have stood for so far."""
+    """One recorded test, and the values of its placeholders so far."""
 
     def __init__(self, file: str, test: str) -> None:
         self._steps = recording(file, test)
         self._bound: dict[str, str] = {}
 
     def match(self, step: str, call: Callable[[], Any], **bound: str) -> Any:
-        """Make the call and compare what it answers, or the error that it raises."""
+        """Make the call and compare its answer, or the error that it raises."""
         try:
             actual = call()
         except ClientError as error:
@@ -101,7 +102,7 @@ def test_canary_deployment_is_created(scene: ControlScene, test: str) -> None:
     aws.match(step, lambda: scene.get(name))
 
 
-def test_first_change_makes_the_canary(scene: ControlScene) -> None:
+def test_first_change_creates_the_canary(scene: ControlScene) -> None:
     aws = Comparison("canary", "TestStageCrudCanary::test_create_canary_deployment_by_stage_update")
     first = aws.match("create-deployment", scene.deploy)["id"]
     second = aws.match("create-deployment-2", scene.deploy)["id"]
@@ -144,7 +145,7 @@ def test_canary_deployment_needs_a_stage(scene: ControlScene, step: str, wanted:
         ("update-stage-no-deployment", replacing(DEPLOYMENT, "deployment")),
     ],
 )
-def test_what_a_canary_has_not_is_refused(scene: ControlScene, step: str, operation: Mapping[str, str]) -> None:
+def test_invalid_canary_operations_are_rejected(scene: ControlScene, step: str, operation: Mapping[str, str]) -> None:
     aws = Comparison("canary", "TestStageCrudCanary::test_update_stage_canary_deployment_validation")
     aws.match("get-stage", scene.get)
     scene.deploy(
@@ -172,7 +173,7 @@ def test_promotion_copies_the_canary(scene: ControlScene) -> None:
     aws.match("update-stage-with-copy-2", lambda: scene.update(replacing(PERCENT, "0.0"), *COPIES))
 
 
-def test_canary_of_a_recorded_invocation_has_its_overrides(scene: ControlScene) -> None:
+def test_invocation_of_a_recorded_canary_has_its_overrides(scene: ControlScene) -> None:
     aws = Comparison("canary", "TestCanaryDeployments::test_invoking_canary_deployment")
     first = aws.match("create-deployment-1", scene.deploy)["id"]
     second = aws.match("create-deployment-2", scene.deploy)["id"]
@@ -197,13 +198,13 @@ def test_canary_of_a_recorded_invocation_has_its_overrides(scene: ControlScene) 
         ("test_update_stage_remove_wildcard", "delete-error", removing("/*/*")),
     ],
 )
-def test_what_a_stage_has_not_is_refused(
+def test_invalid_stage_operations_are_rejected(
     scene: ControlScene, test: str, step: str, operation: Mapping[str, str]
 ) -> None:
     Comparison("common", f"TestStages::{test}").match(step, lambda: scene.update(operation))
 
 
-def test_removing_all_settings_of_methods_leaves_none(scene: ControlScene) -> None:
+def test_removing_all_method_settings_leaves_none(scene: ControlScene) -> None:
     aws = Comparison("common", "TestStages::test_update_stage_remove_wildcard")
     scene.put("s1", description="my stage")
     aws.match("get-stage", lambda: scene.get("s1"))

@@ -1,4 +1,4 @@
-"""The table of services: each stands behind the guard, and none of their names can be a stage's."""
+"""The table of services: each is behind the guard, and no stage can have one of their names."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def test_every_service_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("segment", sorted(SERVICES))
-def test_no_stage_can_have_a_services_name(segment: str) -> None:
+def test_no_stage_can_have_the_name_of_a_service(segment: str) -> None:
     pattern = manifest_schema()["properties"]["stages"]["propertyNames"]["pattern"]
     assert segment in RESERVED_STAGES or not re.fullmatch(pattern, segment)
 
 
-def test_every_service_stands_behind_the_guard_or_a_check_of_its_own() -> None:
+def test_every_service_is_behind_the_guard_or_a_check_of_its_own() -> None:
     def guard(handle: Handler) -> Handler:
         return lambda request: Response(403)
 

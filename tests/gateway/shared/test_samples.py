@@ -1,4 +1,4 @@
-"""Samples that all workers share."""
+"""Samples shared by all workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make(clock: Clock | None = None) -> SharedSamples:
     return SharedSamples(SharedLock(), 0, clock or Clock())
 
 
-def test_lines_are_taken_once_the_oldest_first() -> None:
+def test_lines_are_returned_once_oldest_first() -> None:
     samples = make()
     for number in range(3):
         samples.add("prod", b"line %d" % number)
@@ -28,7 +28,7 @@ def test_lines_are_taken_once_the_oldest_first() -> None:
     assert samples.take("prod", 2) == []
 
 
-def test_stages_are_kept_apart() -> None:
+def test_stages_are_kept_separate() -> None:
     samples = make()
     samples.add("prod", b"p")
     samples.add("dev", b"d")
@@ -36,7 +36,7 @@ def test_stages_are_kept_apart() -> None:
     assert samples.take("dev", 10) == [b"d"]
 
 
-def test_what_another_process_added_is_taken_here() -> None:
+def test_samples_added_by_another_process_are_returned() -> None:
     samples = make()
     child = os.fork()
     if child == 0:
@@ -46,7 +46,7 @@ def test_what_another_process_added_is_taken_here() -> None:
     assert samples.take("prod", 10) == [b"from the child"]
 
 
-def test_what_is_old_is_gone() -> None:
+def test_old_samples_are_dropped() -> None:
     clock = Clock()
     samples = make(clock)
     samples.add("prod", b"old")
@@ -56,13 +56,13 @@ def test_what_is_old_is_gone() -> None:
     assert samples.take("prod", 10) == [b"new"]
 
 
-def test_a_sample_that_is_too_large_is_not_kept() -> None:
+def test_a_sample_that_is_too_large_is_dropped() -> None:
     samples = make()
     samples.add("prod", bytes(LARGEST_BYTES + 1))
     assert samples.take("prod", 10) == []
 
 
-def test_where_no_room_is_left_the_newest_have_it() -> None:
+def test_when_full_the_newest_samples_are_kept() -> None:
     samples = make()
     line = bytes(LARGEST_BYTES - 100)
     for _ in range(CAPACITY_BYTES // LARGEST_BYTES):
@@ -75,7 +75,7 @@ def test_where_no_room_is_left_the_newest_have_it() -> None:
     assert samples.take("prod", 100) == [line]
 
 
-def test_recent_lines_are_there_again_the_newest_first() -> None:
+def test_recent_lines_are_returned_again_newest_first() -> None:
     clock = Clock()
     samples = make(clock)
     samples.add("dev", b"other")
@@ -89,7 +89,7 @@ def test_recent_lines_are_there_again_the_newest_first() -> None:
     assert samples.recent("prod", 10) == []
 
 
-def test_where_no_room_is_left_what_was_taken_goes_first() -> None:
+def test_when_full_samples_already_returned_are_dropped_first() -> None:
     samples = make()
     line = bytes(LARGEST_BYTES - 100)
     for _ in range(CAPACITY_BYTES // LARGEST_BYTES - 1):

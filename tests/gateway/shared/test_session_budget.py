@@ -50,7 +50,7 @@ def load(budget: SessionBudget, session: FakeSession, size: int, at_s: float) ->
     return evicted
 
 
-def test_those_used_least_recently_make_room() -> None:
+def test_least_recently_used_versions_are_unloaded() -> None:
     budget, sessions = budget_of(), [FakeSession(number) for number in range(5)]
     for number in range(4):
         load(budget, sessions[number], 25, at_s=number)
@@ -60,7 +60,7 @@ def test_those_used_least_recently_make_room() -> None:
     assert budget.used_bytes == 80
 
 
-def test_one_that_runs_is_never_unloaded() -> None:
+def test_a_running_version_is_never_unloaded() -> None:
     budget = budget_of()
     running, idle, large = FakeSession(1, is_busy=True), FakeSession(2), FakeSession(3)
     load(budget, running, 50, at_s=1)
@@ -72,7 +72,7 @@ def test_one_that_runs_is_never_unloaded() -> None:
     assert budget.shed() == ["session 1", "session 3"]
 
 
-def test_real_memory_corrects_the_estimate_both_ways() -> None:
+def test_real_memory_corrects_the_estimate_in_both_directions() -> None:
     budget = budget_of(1000)
     budget.start(own_bytes=100, resident_bytes=70)  # a worker and its supervisor: 800 are left
     load(budget, FakeSession(1), 400, at_s=1)
@@ -84,7 +84,7 @@ def test_real_memory_corrects_the_estimate_both_ways() -> None:
     assert budget.look(70 + 900) == ["session 1"]
 
 
-def test_sessions_of_other_processes_are_not_compared_with_this_ones_memory() -> None:
+def test_sessions_in_other_processes_are_not_compared_with_the_memory_of_this_one() -> None:
     shared = shared_by(1)
     shared.worker = 0
     budget = SessionBudget(1000, shared, lambda: None, in_process=False)
@@ -101,13 +101,13 @@ def test_sessions_of_other_processes_are_not_compared_with_this_ones_memory() ->
     assert budget.used_bytes == 0
 
 
-def test_worker_gives_back_what_exceeds_its_share() -> None:
+def test_worker_frees_what_exceeds_its_share() -> None:
     shared = shared_by(2)
     first, second = budget_of(shared=shared, worker=0), budget_of(shared=shared, worker=1)
     shared.worker = 0
     for number in range(10):
         load(first, FakeSession(number), 10, at_s=number)
-    assert first.used_bytes == LIMIT  # it may use what the other one leaves
+    assert first.used_bytes == LIMIT  # it may use what the other worker does not use
     shared.worker = 1
     assert load(second, FakeSession(20), 30, at_s=1) == []
     shared.worker = 0
@@ -117,14 +117,14 @@ def test_worker_gives_back_what_exceeds_its_share() -> None:
     assert shared.others_bytes() == 70
 
 
-def test_a_process_that_serves_nothing_counts_nothing() -> None:
+def test_a_process_that_serves_nothing_does_not_count() -> None:
     shared = shared_by(1)
     budget = SessionBudget(LIMIT, shared, lambda: None)
     load(budget, FakeSession(1), 50, at_s=1)
     assert shared.read() == [SessionUse()]
 
 
-def test_memory_is_trimmed_after_enough_was_dropped() -> None:
+def test_memory_is_trimmed_after_enough_was_freed() -> None:
     trims: list[int] = []
     budget = SessionBudget(2 * TRIM_BYTES, shared_by(1), lambda: trims.append(1))
     load(budget, FakeSession(1), TRIM_BYTES // 2, at_s=1)
@@ -138,7 +138,7 @@ def test_memory_is_trimmed_after_enough_was_dropped() -> None:
     assert trims == [1]
 
 
-def test_estimate_follows_the_files() -> None:
+def test_estimate_follows_the_file_sizes() -> None:
     assert estimate_session_bytes(0) > 0
     assert estimate_session_bytes(2 * MB) == pytest.approx(4.25 * MB)
 
@@ -148,7 +148,7 @@ def test_estimate_follows_the_files() -> None:
         st.tuples(st.sampled_from(["call", "run", "end", "retire"]), st.integers(0, 7), st.integers(1, 60)), max_size=60
     )
 )
-def test_memory_is_kept_within_the_limit_unless_what_runs_exceeds_it(steps: list[tuple[str, int, int]]) -> None:
+def test_memory_stays_within_the_limit_unless_running_versions_exceed_it(steps: list[tuple[str, int, int]]) -> None:
     shared = shared_by(1)
     budget = budget_of(shared=shared)
     sessions = [FakeSession(number) for number in range(8)]

@@ -1,4 +1,4 @@
-"""What several processes share."""
+"""State shared by several processes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_each_change_has_a_generation() -> None:
     assert state.read() == (2, ControlState(2, (), {}))
 
 
-def test_one_stage_is_changed_and_the_others_stay() -> None:
+def test_changing_one_stage_leaves_the_others() -> None:
     other = StageSettings("prod", "api", "d", {})
     state = state_with(STAGE, other)
     changed = StageSettings("dev", "api", "d", {"iris": "v2"})
@@ -98,7 +98,7 @@ def test_connections_are_counted_from_both_sides() -> None:
 # --- throttles
 
 
-def test_a_bucket_keeps_its_count_while_its_numbers_stay() -> None:
+def test_a_bucket_keeps_its_count_while_its_limits_stay() -> None:
     state = state_with()
     one = state.buckets.bucket_of("prod", Throttle(1, 2))
     assert [one.take(10), one.take(10), one.take(10)] == [True, True, False]
@@ -109,7 +109,7 @@ def test_a_bucket_keeps_its_count_while_its_numbers_stay() -> None:
     assert state.buckets.bucket_of("dev", Throttle(1, 1)).take(11) is True  # another stage
 
 
-def test_changed_numbers_begin_full_and_a_worker_that_lags_obeys_them() -> None:
+def test_a_bucket_with_new_limits_starts_full_also_for_a_worker_with_the_old_ones() -> None:
     state = state_with()
     old = state.buckets.bucket_of("prod", Throttle(1, 5))
     assert old.take(0)
@@ -135,7 +135,7 @@ def test_a_bucket_refills_at_its_rate_up_to_its_burst() -> None:
     st.lists(st.tuples(st.integers(0, 2), st.floats(0, 0.02), st.integers(1, 300)), max_size=60),
 )
 @settings(deadline=None)
-def test_workers_together_never_pass_more_than_burst_and_rate_allow(
+def test_all_workers_together_never_admit_more_than_burst_and_rate(
     workers: int, burst: int, rate: int, calls: list[tuple[int, float, int]]
 ) -> None:
     state = state_with()
@@ -151,23 +151,23 @@ def test_workers_together_never_pass_more_than_burst_and_rate_allow(
             assert passed[end][1] - passed[start][1] <= burst + rate * elapsed_s + 1e-6 * burst
 
 
-def test_busy_workers_pass_all_that_the_rate_allows() -> None:
+def test_busy_workers_admit_all_that_the_rate_allows() -> None:
     state = state_with()
     buckets = [state.buckets.bucket_of("prod", Throttle(2_000, 4_000)) for _ in range(4)]
-    # Below the rate nothing is refused, nor when everything comes at once; above it, what the rate allows passes.
+    # Below the rate nothing is rejected, nor if all requests arrive at once; above it, the rate is admitted.
     steps = [step / 20_000 for step in range(100_000)]
     assert all(buckets[number % 4].take(now) for number, now in enumerate(steps) if number % 12 == 0)
     passed = sum(buckets[number % 4].take(10 + now) for number, now in enumerate(steps))
     assert 0.97 * (4_000 + 5 * 2_000) <= passed <= 4_000 + 5 * 2_000 + 1
 
 
-def test_calls_now_and_then_take_one_token_each() -> None:
+def test_occasional_calls_take_one_token_each() -> None:
     bucket = state_with().buckets.bucket_of("prod", Throttle(1_000, 1_000))
     assert all(bucket.take(number / 50) for number in range(500))
     assert sum(bucket.take(10) for _ in range(2_000)) == 1_000
 
 
-def test_more_stages_than_there_is_room_for_count_alone(
+def test_stages_beyond_the_capacity_are_counted_per_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = state_with()
@@ -181,7 +181,7 @@ def test_more_stages_than_there_is_room_for_count_alone(
 # --- counters
 
 
-def test_answers_are_counted_by_what_they_are_and_how_long_they_took() -> None:
+def test_answers_are_counted_by_class_and_duration() -> None:
     counters = SharedState(1).counters
     key = ("prod", "turnout-local_iris_v1", True)
     for status, seconds in ((200, 0.0004), (200, 0.0005), (404, 0.3), (504, 40.0), (999, 0.0)):
@@ -197,7 +197,7 @@ def test_answers_are_counted_by_what_they_are_and_how_long_they_took() -> None:
     assert (counts.durations[0], counts.durations[BOUNDS_S.index(0.3)], counts.durations[-1]) == (3, 1, 1)
 
 
-def test_what_there_is_no_room_for_is_not_counted() -> None:
+def test_functions_beyond_the_capacity_are_not_counted() -> None:
     counters = SharedState(1).counters
     for number in range(4097):
         counters.record(("prod", f"f{number}", False), 200, 0.1)
@@ -209,7 +209,7 @@ def test_what_there_is_no_room_for_is_not_counted() -> None:
 # --- names
 
 
-def test_a_name_has_one_number_in_every_view_of_the_table() -> None:
+def test_a_name_has_the_same_number_in_every_view_of_the_table() -> None:
     memory = memoryview(bytearray(Directory.size_of(3)))
     lock = SharedLock()
     one, other = Directory(memory, lock, 0), Directory(memory, lock, 0)

@@ -1,4 +1,4 @@
-"""Functions in this process, with code made for the test: no sessions."""
+"""Functions in this process, with code made for the test, without sessions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Code = Callable[[Mapping[str, Any], Any], Any]
 
 
 class FakeCancellation:
-    """What a run can wait for, to see that it was stopped."""
+    """A cancellation for which a run can wait, to see that it was stopped."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -46,7 +46,7 @@ class FakeCancellation:
 
 @dataclass
 class FakeModel:
-    """Code with a `load` that can fail or wait."""
+    """Code whose `load` can fail or wait."""
 
     code: Code
     loading: Callable[[], None]
@@ -60,7 +60,7 @@ class FakeModel:
 
 @dataclass
 class Fakes:
-    """Makes the code of the functions, and counts."""
+    """Makes the code of the functions, and counts calls."""
 
     codes: dict[str, Code]
     loading: Callable[[str], None] = lambda name: None
@@ -97,7 +97,7 @@ async def result_of(outcome: Invocation | Awaitable[Invocation]) -> Invocation:
 
 
 def run(functions: InProcessFunctions, test: Coroutine[Any, Any, Any]) -> Any:
-    """Run a test's coroutine and close the functions, whatever happens."""
+    """Run a test's coroutine and always close the functions."""
     try:
         return asyncio.run(asyncio.wait_for(test, PATIENCE_S))
     finally:
@@ -105,7 +105,7 @@ def run(functions: InProcessFunctions, test: Coroutine[Any, Any, Any]) -> Any:
 
 
 def errors_of(outcomes: Iterable[Invocation | Awaitable[Invocation]]) -> list[str | None]:
-    """What refused calls say so far, None for the others."""
+    """Return the errors of rejected calls so far, None for the others."""
     return [
         outcome.error
         if isinstance(outcome, Invocation)
@@ -120,7 +120,7 @@ def echo(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     return answer(event["body"])
 
 
-# --- who is called
+# --- which function is called
 
 
 def test_a_function_answers() -> None:
@@ -143,7 +143,7 @@ def test_a_function_answers() -> None:
         ("m_v9", "live", "its artifact is elsewhere"),
     ],
 )
-def test_what_is_not_there_is_an_unknown_function(name: str, alias: str, says: str) -> None:
+def test_a_missing_function_is_unknown(name: str, alias: str, says: str) -> None:
     functions = hosting(Fakes({"f": echo}))
 
     async def test() -> None:
@@ -155,7 +155,7 @@ def test_what_is_not_there_is_an_unknown_function(name: str, alias: str, says: s
 
 
 @pytest.mark.parametrize("alias", ["live", "next"])
-def test_the_context_has_lambdas_names(alias: str) -> None:
+def test_the_context_has_the_names_of_lambda(alias: str) -> None:
     seen = []
 
     def look(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def test_the_context_has_lambdas_names(alias: str) -> None:
 # --- sessions
 
 
-def test_a_session_is_loaded_once_however_many_wait() -> None:
+def test_a_session_is_loaded_once_for_all_waiting_calls() -> None:
     gate = threading.Event()
     fakes = Fakes({"f": echo}, loading=lambda name: gate.wait(20) and None)
     functions = hosting(fakes)
@@ -206,7 +206,7 @@ def test_a_session_is_loaded_once_however_many_wait() -> None:
     assert fakes.loads == ["f"]
 
 
-def test_a_load_that_fails_is_reported_to_all_who_wait_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_load_is_reported_to_all_waiting_calls_and_retried(caplog: pytest.LogCaptureFixture) -> None:
     reasons = [ValueError("no such kernel"), SystemExit("from a transform")]
 
     def loading(name: str) -> None:
@@ -246,7 +246,7 @@ def test_a_call_that_waits_too_long_for_the_session_times_out_and_the_session_st
     assert fakes.loads == ["f"]
 
 
-def test_preload_opens_some_at_once_and_reports_each() -> None:
+def test_preload_opens_some_concurrently_and_reports_each() -> None:
     together = threading.Barrier(2)
 
     def loading(name: str) -> None:
@@ -291,13 +291,13 @@ def budget_of(limit: int) -> SessionBudget:
     return SessionBudget(limit, state.sessions, lambda: None)
 
 
-def test_idle_functions_are_unloaded_for_others_and_loaded_again_once_for_all_who_wait() -> None:
+def test_idle_functions_are_unloaded_for_others_and_reloaded_once_for_all_waiting_calls() -> None:
     fakes = Fakes(dict.fromkeys("abc", echo))
     budget = budget_of(20)
     functions = hosting(fakes, budget=budget, session_bytes=dict.fromkeys("abc", 10))
 
     async def test() -> None:
-        for name in "abac":  # b is the one used least recently when c comes
+        for name in "abac":  # b is the least recently used one when c arrives
             assert (await result_of(functions.invoke(name, "live", event(), 20))).error is None
         assert functions.occupancy().open == 2
         waiting = [functions.invoke("b", "live", event(f"{number}"), 20) for number in range(20)]
@@ -311,7 +311,7 @@ def test_idle_functions_are_unloaded_for_others_and_loaded_again_once_for_all_wh
     assert budget.used_bytes == 20
 
 
-def test_function_that_runs_or_waits_is_not_unloaded() -> None:
+def test_running_or_waiting_function_is_not_unloaded() -> None:
     going, gate = threading.Event(), threading.Event()
 
     def slow(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -337,7 +337,7 @@ def test_function_that_runs_or_waits_is_not_unloaded() -> None:
     assert fakes.loads == ["slow", "other"]
 
 
-def test_load_that_failed_and_function_that_is_retired_take_no_memory(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_load_and_retired_function_use_no_memory(caplog: pytest.LogCaptureFixture) -> None:
     def loading(name: str) -> None:
         if name == "bad":
             raise ValueError("no such kernel")
@@ -357,7 +357,7 @@ def test_load_that_failed_and_function_that_is_retired_take_no_memory(caplog: py
     run(functions, test())
 
 
-def test_preload_ends_where_memory_is_full(caplog: pytest.LogCaptureFixture) -> None:
+def test_preload_ends_when_memory_is_full(caplog: pytest.LogCaptureFixture) -> None:
     fakes = Fakes(dict.fromkeys("abcde", echo))
     functions = hosting(fakes, budget=budget_of(30), session_bytes=dict.fromkeys("abcde", 10))
     seen: list[Loaded] = []
@@ -378,7 +378,7 @@ def recorder(names: list[str]) -> Code:
     return code
 
 
-def test_a_short_function_comes_to_run_on_the_loop() -> None:
+def test_a_short_function_moves_to_the_loop() -> None:
     names: list[str] = []
     functions = hosting(Fakes({"f": recorder(names)}), loop_limit_s=0.05)
 
@@ -393,10 +393,10 @@ def test_a_short_function_comes_to_run_on_the_loop() -> None:
     assert names[0] != main
     assert names[1] != main
     assert names[5:11] == [main] * 6
-    assert names[11] != main  # a body much larger than any seen
+    assert names[11] != main  # a body much larger than any before
 
 
-def test_shapes_that_were_never_short_go_to_a_thread_whatever_the_bodys_size_says() -> None:
+def test_shapes_that_were_never_short_run_in_a_thread_regardless_of_the_body_size() -> None:
     shape = (1, 100)
     in_threads: list[tuple[int, ...]] = []
 
@@ -474,7 +474,7 @@ def test_a_fast_function_answers_while_a_slow_one_runs() -> None:
 # --- limits
 
 
-def test_no_more_than_the_limit_run_at_once_and_the_rest_wait_their_turn() -> None:
+def test_calls_beyond_the_concurrency_limit_wait_their_turn() -> None:
     lock = threading.Lock()
     now = 0
     most = 0
@@ -506,7 +506,7 @@ def test_no_more_than_the_limit_run_at_once_and_the_rest_wait_their_turn() -> No
     assert len(order) == 30
 
 
-def test_a_call_that_runs_too_long_times_out_and_is_cancelled() -> None:
+def test_a_call_that_runs_too_long_times_out_and_is_canceled() -> None:
     stopped: list[bool] = []
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -524,7 +524,7 @@ def test_a_call_that_runs_too_long_times_out_and_is_cancelled() -> None:
     assert stopped == [True]
 
 
-def test_the_functions_own_time_limit_holds_too() -> None:
+def test_the_timeout_of_the_function_applies_too() -> None:
     functions = hosting(
         Fakes({"f": lambda event, context: answer(str(context.cancellation.event.wait(20)))}), timeout_s=1
     )
@@ -535,7 +535,7 @@ def test_the_functions_own_time_limit_holds_too() -> None:
     run(functions, test())
 
 
-def test_opening_does_not_count_against_the_functions_own_time_limit() -> None:
+def test_opening_does_not_count_against_the_timeout_of_the_function() -> None:
     limits: list[float] = []
 
     def code(_: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -551,7 +551,7 @@ def test_opening_does_not_count_against_the_functions_own_time_limit() -> None:
     assert limits[0] <= 1
 
 
-def test_a_call_whose_own_time_ends_while_the_session_opens_is_timed_out() -> None:
+def test_a_call_whose_time_ends_while_the_session_opens_times_out() -> None:
     opened = threading.Event()
     functions = hosting(Fakes({"f": echo}, loading=lambda name: opened.wait(20) and None))
 
@@ -563,8 +563,8 @@ def test_a_call_whose_own_time_ends_while_the_session_opens_is_timed_out() -> No
     run(functions, test())
 
 
-def test_calls_that_wait_behind_a_hanging_run_time_out_and_other_functions_go_on() -> None:
-    hang = threading.Event()  # what no cancellation reaches
+def test_calls_waiting_behind_a_hanging_run_time_out_and_other_functions_continue() -> None:
+    hang = threading.Event()  # a run that no cancellation reaches
     ran: list[str] = []
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -585,7 +585,7 @@ def test_calls_that_wait_behind_a_hanging_run_time_out_and_other_functions_go_on
         assert (await result_of(functions.invoke("f", "live", event("after"), 20))).error is None
 
     run(functions, test())
-    assert ran == ["hang", "hang", "after"]  # whom nobody waits for any more does not run
+    assert ran == ["hang", "hang", "after"]  # a call whose caller is gone does not run
 
 
 def test_calls_beyond_the_waiting_limit_are_throttled() -> None:
@@ -604,7 +604,7 @@ def test_calls_beyond_the_waiting_limit_are_throttled() -> None:
     run(functions, test())
 
 
-def test_a_short_call_does_not_overtake_those_that_wait() -> None:
+def test_a_short_call_does_not_overtake_waiting_ones() -> None:
     order: list[str] = []
     go = threading.Event()
 
@@ -633,7 +633,7 @@ def test_a_short_call_does_not_overtake_those_that_wait() -> None:
 
 
 def test_a_body_with_a_content_encoding_never_runs_on_the_loop() -> None:
-    """However short, it may become a long one."""
+    """Even a short body may become a long one."""
     names: list[str] = []
     functions = hosting(Fakes({"f": recorder(names)}), loop_limit_s=0.05)
 
@@ -648,7 +648,7 @@ def test_a_body_with_a_content_encoding_never_runs_on_the_loop() -> None:
     assert threading.main_thread().name not in names[10:]
 
 
-def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other_functions_go_on() -> None:
+def test_a_call_that_would_wait_past_its_deadline_is_throttled_immediately_and_other_functions_continue() -> None:
     go = threading.Event()
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -663,17 +663,18 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
         await wait_on_loop(lambda: hosted.running == 2)
         hosted._waiting_time.learn(1.0)
         hosted._waiting_time.learn(1.0)
-        # A run takes a second and two go on at once: of 10 s 8 may be used, so 13 may wait.
+        # A run takes a second, and two run at once: 8 of the 10 s may be used, so 13 calls may wait.
         waiting = [functions.invoke("f", "live", event(), 10) for _ in range(20)]
         await wait_on_loop(lambda: hosted._graced == 0)
         assert errors_of(waiting) == [None] * 13 + ["throttled"] * 7
-        # Who has more time waits, who has less does not.
+        # A call with more time waits, one with less does not.
         patient = functions.invoke("f", "live", event(), 20)
         hasty = functions.invoke("f", "live", event(), 1)
         await wait_on_loop(lambda: hosted._graced == 0)
         assert errors_of([patient, hasty]) == [None, "throttled"]
         assert (await result_of(functions.invoke("g", "live", event(), 1))).error is None
-        # Once runs are known to take longer, those at the end learn at once that they will not be answered in time.
+        # When runs turn out to take longer, the last calls are rejected immediately, because they would not be answered
+        # in time.
         for _ in range(20):
             hosted._waiting_time.learn(3.0)
         hosted._refuse_hopeless()
@@ -687,7 +688,7 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled_at_once_and_other
     run(functions, test())
 
 
-def test_a_hopeless_call_is_kept_for_a_moment_in_which_those_ahead_may_leave() -> None:
+def test_a_hopeless_call_is_kept_briefly_in_case_earlier_ones_leave() -> None:
     go = threading.Event()
     functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}), running_limit=1, loop_limit_s=0)
 
@@ -726,7 +727,7 @@ def test_only_some_hopeless_calls_are_kept() -> None:
     run(functions, test())
 
 
-def test_a_caller_that_goes_away_cancels_its_run_or_leaves_the_queue() -> None:
+def test_a_disconnected_caller_cancels_its_run_or_leaves_the_queue() -> None:
     stopped: list[str] = []
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -760,7 +761,7 @@ def raising(error: BaseException) -> Code:
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3), MemoryError(), KeyboardInterrupt()])
-def test_a_function_that_raises_has_failed_and_lives_on(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_function_that_raises_fails_and_stays_usable(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     functions = hosting(Fakes({"f": raising(error), "g": echo}))
 
     async def test() -> None:
@@ -785,10 +786,10 @@ EMPTY_ANSWER_BYTES = len(json.dumps(answer("")).encode())
         ('"' * ((LARGEST_ANSWER_BYTES - EMPTY_ANSWER_BYTES) // 2), None),
         ('"' * ((LARGEST_ANSWER_BYTES - EMPTY_ANSWER_BYTES) // 2 + 1), "too_large"),
         ("é" * (LARGEST_ANSWER_BYTES // 2), "too_large"),
-        ("\ud800" * 2_000_000, "failed"),  # no JSON can hold it
+        ("\ud800" * 2_000_000, "failed"),  # cannot be written as JSON
     ],
 )
-def test_an_answer_is_as_large_as_lambda_allows(body: str, error: str | None) -> None:
+def test_an_answer_may_be_as_large_as_lambda_allows(body: str, error: str | None) -> None:
     functions = hosting(Fakes({"f": lambda event, context: answer(body)}))
 
     async def test() -> None:
@@ -800,7 +801,7 @@ def test_an_answer_is_as_large_as_lambda_allows(body: str, error: str | None) ->
 
 
 @pytest.mark.parametrize("odd", [[], "text", {"statusCode": 200}, {"body": 3}])
-def test_an_odd_answer_is_handed_on_for_the_gateway_to_judge(odd: Any) -> None:
+def test_an_unusual_answer_is_passed_to_the_gateway_for_validation(odd: Any) -> None:
     functions = hosting(Fakes({"f": lambda event, context: odd}))
 
     async def test() -> None:
@@ -809,7 +810,7 @@ def test_an_odd_answer_is_handed_on_for_the_gateway_to_judge(odd: Any) -> None:
     run(functions, test())
 
 
-def test_an_answer_that_is_not_json_has_failed() -> None:
+def test_an_answer_that_is_not_json_is_a_failure() -> None:
     functions = hosting(Fakes({"f": lambda event, context: {"body": b"bytes"}}))
 
     async def test() -> None:
@@ -819,12 +820,12 @@ def test_an_answer_that_is_not_json_has_failed() -> None:
 
 
 @given(st.text(), st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.booleans() | st.integers()))
-def test_an_answers_size_is_that_of_its_json(body: str, headers: dict[str, Any]) -> None:
+def test_the_size_of_an_answer_is_that_of_its_json(body: str, headers: dict[str, Any]) -> None:
     whole = {**answer(body), "headers": headers}
     assert answer_bytes(whole) == len(json.dumps(whole, ensure_ascii=False).encode())
 
 
-def test_a_run_that_ends_after_its_loop_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_that_ends_after_its_loop_has_no_effect(caplog: pytest.LogCaptureFixture) -> None:
     go = threading.Event()
     functions = hosting(Fakes({"f": lambda event, context: answer(str(go.wait(20)))}))
 
@@ -839,7 +840,7 @@ def test_a_run_that_ends_after_its_loop_disturbs_nobody(caplog: pytest.LogCaptur
     assert caplog.text == ""
 
 
-def test_close_cancels_what_runs_and_counts_what_cannot_be_stopped() -> None:
+def test_close_cancels_runs_and_counts_those_that_cannot_be_stopped() -> None:
     hang = threading.Event()
     functions = hosting(
         Fakes(
@@ -869,7 +870,7 @@ def test_close_cancels_what_runs_and_counts_what_cannot_be_stopped() -> None:
 
 
 def until_cancelled(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-    """As onnxruntime: computes on and on unless it is told to stop."""
+    """Compute until canceled, as onnxruntime does."""
     if event["body"] == "long":
         while not context.cancellation.cancelled:
             time.sleep(0.001)
@@ -877,7 +878,7 @@ def until_cancelled(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     return answer()
 
 
-def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_is_not_on_the_loop() -> None:
+def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_runs_elsewhere() -> None:
     functions = hosting(Fakes({"f": until_cancelled}), loop_limit_s=0.05)
 
     async def test() -> None:
@@ -886,7 +887,7 @@ def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_is_not_on_the_l
             await result_of(functions.invoke("f", "live", event("...."), 20))
         assert isinstance(functions.invoke("f", "live", event("...."), 20), Invocation)
         overdue = functions.invoke("f", "live", event("long"), 0.2)
-        assert isinstance(overdue, Invocation)  # it held up the loop
+        assert isinstance(overdue, Invocation)  # it blocked the loop
         assert (overdue.error, overdue.answer) == ("timed_out", None)
         assert "past its time limit" in overdue.message
         runs = hosted.runs_on_loop
@@ -898,7 +899,7 @@ def test_a_run_on_the_loop_ends_at_its_deadline_and_the_next_one_is_not_on_the_l
     run(functions, test())
 
 
-def test_every_run_on_the_loop_is_watched_also_after_a_pause() -> None:
+def test_every_run_on_the_loop_is_watched_even_after_a_pause() -> None:
     watchdog = Watchdog(period_s=0.001)
     for _ in range(3):
         cancellation = FakeCancellation()
@@ -907,14 +908,14 @@ def test_every_run_on_the_loop_is_watched_also_after_a_pause() -> None:
         watchdog.end()
         kept = FakeCancellation()
         watchdog.begin(time.monotonic() + 60, kept)
-        time.sleep(0.05)  # the thread falls asleep after 20 looks at an idle loop
+        time.sleep(0.05)  # the thread falls asleep after 20 checks of an idle loop
         watchdog.end()
         time.sleep(0.05)
         assert not kept.cancelled
     watchdog.close()
 
 
-def test_runs_that_cannot_be_ended_take_no_places_for_good() -> None:
+def test_runs_that_cannot_be_ended_free_their_slots() -> None:
     go = threading.Event()
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -956,7 +957,7 @@ def test_a_run_that_ends_soon_after_its_deadline_is_not_given_up() -> None:
     run(functions, test())
 
 
-def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
+def test_functions_whose_cost_depends_on_values_never_run_on_the_loop() -> None:
     names: list[str] = []
     functions = hosting(Fakes({"f": recorder(names)}), off_loop=frozenset({"f"}), loop_limit_s=0.05)
 
@@ -971,7 +972,7 @@ def test_functions_whose_cost_follows_values_never_run_on_the_loop() -> None:
 # --- functions that end workers
 
 
-def test_a_function_that_ended_two_workers_is_refused_with_a_503() -> None:
+def test_a_function_that_ended_two_workers_gets_a_503() -> None:
     functions = hosting(Fakes({"f": echo, "g": echo}), digests={"f": "1", "g": "2"})
 
     async def test() -> None:
@@ -988,7 +989,7 @@ def test_a_function_that_ended_two_workers_is_refused_with_a_503() -> None:
     run(functions, test())
 
 
-def test_of_suspected_functions_one_run_goes_on_at_a_time_and_none_on_the_loop() -> None:
+def test_suspected_functions_run_one_at_a_time_and_never_on_the_loop() -> None:
     names: list[str] = []
     running: list[str] = []
     together: list[int] = []
@@ -1014,7 +1015,7 @@ def test_of_suspected_functions_one_run_goes_on_at_a_time_and_none_on_the_loop()
     assert threading.main_thread().name not in names
 
 
-def test_what_runs_is_written_down_and_crossed_out() -> None:
+def test_running_functions_are_recorded_and_removed_afterwards() -> None:
     state = SharedState(1)
     seen: list[frozenset[int]] = []
 

@@ -23,13 +23,13 @@ from turnout.protocol.routing.invocation import Answered, Invoke
 
 @dataclass
 class Code:
-    """A model's code: notes its events, answers with their body, or raises where that is `raise`."""
+    """A model's code: records its events and returns their body, or raises if the body is `raise`."""
 
     seen: list[Any] = field(default_factory=list)
     held: threading.Event | None = None  # a call waits for it
 
     def load(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         if self.held is not None:
@@ -59,12 +59,12 @@ class NoCancellation:
     cancelled = False
 
     def cancel(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass
 class Scene:
-    """One model function `m_v1` and one router `m_router` of one second."""
+    """One model function `m_v1` and one router `m_router` with a timeout of one second."""
 
     functions: InProcessFunctions
     code: Code
@@ -108,7 +108,7 @@ async def through(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -
 
 @pytest.mark.parametrize("computes", [False, True])
 @pytest.mark.parametrize(("body", "expected"), [("hello", (200, "hello")), ("raise", (599, "failed"))])
-def test_router_gets_what_becomes_of_its_call(body: str, expected: tuple[int, str], computes: bool) -> None:
+def test_router_gets_the_outcome_of_its_call(body: str, expected: tuple[int, str], computes: bool) -> None:
     under_test = scene(through, computes=computes)
 
     invocation = under_test.play(lambda: under_test.ask(body))
@@ -126,7 +126,7 @@ def test_router_gets_what_becomes_of_its_call(body: str, expected: tuple[int, st
         ("x", True, "routers"),
     ],
 )
-def test_what_computes_runs_beside_the_event_loop(body: str, computes: bool, thread: str) -> None:
+def test_computing_routers_run_outside_the_event_loop(body: str, computes: bool, thread: str) -> None:
     under_test = scene(through, computes=computes)
 
     under_test.play(lambda: under_test.ask(body))
@@ -134,7 +134,7 @@ def test_what_computes_runs_beside_the_event_loop(body: str, computes: bool, thr
     assert under_test.routers[0].threads == {thread}
 
 
-def test_loop_goes_on_while_a_router_computes() -> None:
+def test_loop_continues_while_a_router_computes() -> None:
     busy, seen = threading.Event(), threading.Event()
 
     async def compute(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
@@ -154,7 +154,7 @@ def test_loop_goes_on_while_a_router_computes() -> None:
 
 
 @pytest.mark.parametrize("computes", [False, True])
-def test_router_that_hangs_is_timed_out_and_cancelled(computes: bool) -> None:
+def test_hanging_router_times_out_and_is_canceled(computes: bool) -> None:
     ended = []
 
     async def hang(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
@@ -175,7 +175,7 @@ def test_router_that_hangs_is_timed_out_and_cancelled(computes: bool) -> None:
     assert ended == [True]
 
 
-def test_router_knows_when_its_caller_or_its_own_time_limit_ends_it() -> None:
+def test_router_gets_the_earlier_deadline_of_its_caller_and_its_own_timeout() -> None:
     left = []
 
     async def note(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
@@ -205,7 +205,7 @@ def test_router_that_raises_has_failed(caplog: pytest.LogCaptureFixture) -> None
     assert "m_router: the router raised" in caplog.text
 
 
-def test_answer_of_a_router_may_be_as_large_as_any_functions() -> None:
+def test_answer_of_a_router_may_be_as_large_as_that_of_a_function() -> None:
     async def swell(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
         return {"statusCode": 200, "body": "x" * 7_000_000}
 
@@ -223,7 +223,7 @@ def test_answer_of_a_router_may_be_as_large_as_any_functions() -> None:
         (LARGEST_ASYNC_EVENT_BYTES, True, "request_too_large"),
     ],
 )
-def test_event_over_lambdas_limit_is_not_handed_on(characters: int, asynchronous: bool, error: str) -> None:
+def test_event_over_the_limit_of_lambda_is_not_forwarded(characters: int, asynchronous: bool, error: str) -> None:
     outcomes = []
 
     async def hand_on(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:
@@ -292,8 +292,8 @@ def test_other_alias_is_an_unknown_function() -> None:
     assert "unknown alias 'old'" in invocation.message
 
 
-def test_router_calls_the_functions_of_the_edition_that_is_served() -> None:
-    """One call begins before the switch and goes on behind it; the next is the later edition's own."""
+def test_router_calls_the_functions_of_the_current_edition() -> None:
+    """One call starts before the switch and continues after it; the next one uses the later edition."""
     paused, go_on = [], asyncio.Event()
 
     async def pause(invoke: Invoke, event: Mapping[str, Any], deadline_s: float) -> Any:

@@ -1,4 +1,4 @@
-"""Loads at once."""
+"""Concurrent loads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_loads_wait_for_each_other_in_order() -> None:
     asyncio.run(scenario())
 
 
-def test_load_that_hangs_holds_up_others_for_a_while_only() -> None:
+def test_a_hanging_load_blocks_others_only_for_a_while() -> None:
     async def scenario() -> None:
         gate, started = LoadGate(1, patience_s=0.01), []
         gate.enter("hangs", lambda: started.append("hangs"))

@@ -1,4 +1,4 @@
-"""Threads that take what would hold up the event loop."""
+"""Threads that run what would block the event loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from turnout.gateway.functions.in_process.threads import LoopThread, Threads
 
 
-def test_an_idle_thread_is_taken_before_a_new_one_starts() -> None:
+def test_an_idle_thread_is_used_before_a_new_one_starts() -> None:
     threads = Threads()
     names = set()
     for _ in range(20):
@@ -22,20 +22,20 @@ def test_an_idle_thread_is_taken_before_a_new_one_starts() -> None:
 
         threads.submit(job)
         assert done.wait(10)
-    assert len(names) <= 2  # a thread is spare a moment after its job has told
+    assert len(names) <= 2  # a thread is idle shortly after its job has reported
     assert threads.close(10) == 0
 
 
-def test_as_many_jobs_run_at_once_as_there_are() -> None:
+def test_all_submitted_jobs_run_concurrently() -> None:
     threads = Threads()
     barrier = threading.Barrier(21)
     for _ in range(20):
         threads.submit(barrier.wait)
-    barrier.wait(10)  # breaks unless all twenty are there
+    barrier.wait(10)  # breaks unless all twenty run
     assert threads.close(10) == 0
 
 
-def test_a_job_that_raises_does_not_take_its_thread_along(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_that_raises_does_not_end_its_thread(caplog: pytest.LogCaptureFixture) -> None:
     threads = Threads()
     done = threading.Event()
 
@@ -65,11 +65,11 @@ def test_nothing_can_be_submitted_after_close() -> None:
         threads.submit(lambda: None)
 
 
-def test_thread_that_was_never_needed_is_ended_at_once() -> None:
+def test_a_thread_that_never_started_ends_immediately() -> None:
     assert LoopThread().close(0)
 
 
-def test_end_cancels_what_waits() -> None:
+def test_end_cancels_waiting_work() -> None:
     beside, ended = LoopThread(), threading.Event()
 
     async def wait() -> None:
@@ -90,7 +90,7 @@ def test_end_cancels_what_waits() -> None:
     assert ended.is_set()
 
 
-def test_thread_that_computes_on_is_left() -> None:
+def test_a_thread_that_keeps_computing_is_left_running() -> None:
     beside, started, release = LoopThread(), threading.Event(), threading.Event()
 
     async def compute() -> None:

@@ -1,4 +1,4 @@
-"""The misbehaving project, its packages built."""
+"""The misbehaving project, with built packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from turnout.project.project import load_project
 
 @pytest.fixture(scope="session")
 def code_of(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, FunctionCode]:
-    """What runs each model's first version, by the model's name, and every other function by its own."""
+    """Return the code of each model's first version by the model's name, and of every other function by its own
+    name.
+    """
     folder = write_misbehaving(tmp_path_factory.mktemp("misbehaving"))
     share_packages(folder, tmp_path_factory)
     project = load_project(folder / "models.yaml")

@@ -1,4 +1,4 @@
-"""What a transform that means harm can reach from its environment: each promise of docs/isolation.md, tried."""
+"""What a malicious transform can reach from its environment: tests each promise of docs/isolation.md."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ result = "connected"
 
 
 def attacks_on(project: Path, port: int, unix: Path) -> dict[str, str]:
-    """Name -> Python, each of which must fail."""
+    """Name -> Python code that must fail."""
     me = os.getpid()
     return {
         "keys": f"result = open({str(project / '.turnout/api_keys.json')!r}).read()",
@@ -145,7 +145,7 @@ def check(result: dict[str, str], project: Path, before: bytes) -> None:
 
 
 @needs_landlock
-def test_a_transform_reaches_nothing_of_the_server_or_the_machine(
+def test_a_transform_cannot_reach_the_server_or_the_machine(
     project: Path, listeners: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_SECRET", "secret")
@@ -157,8 +157,10 @@ def test_a_transform_reaches_nothing_of_the_server_or_the_machine(
 
 @needs_landlock
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes another user")
-def test_the_same_holds_without_root(project: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """As user 4242, who owns the project: with the power to look below root's folders, where this Python may lie."""
+def test_a_transform_cannot_reach_the_server_or_the_machine_without_root(
+    project: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As user 4242, who owns the project, and who may read root's folders, where this Python may be installed."""
     place = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
     try:
         folder = write_hostile(place / "project")
@@ -166,7 +168,7 @@ def test_the_same_holds_without_root(project: Path, root: Path, tmp_path_factory
         (folder / ".turnout" / "api_keys.json").write_text('{"dev": "secret"}')
         with socket.create_server(("127.0.0.1", 0)) as tcp:
             before = (folder / "models.yaml").read_bytes()
-            server = "SERVER"  # that process's own number, which it puts there
+            server = "SERVER"  # the process's own id, which it writes there
             attacks = attacks_on(folder, tcp.getsockname()[1], place / "none")
             attacks |= {
                 "server's environment": f"result = open('/proc/%d/environ' % {server}, 'rb').read()",
@@ -195,7 +197,7 @@ def test_the_same_holds_without_root(project: Path, root: Path, tmp_path_factory
         shutil.rmtree(place)
 
 
-def test_nothing_that_a_transform_starts_survives_it(project: Path) -> None:
+def test_processes_started_by_a_transform_do_not_survive_it(project: Path) -> None:
     run_id = str(time.monotonic_ns())
     codes = codes_of(project)
     result = run_attacks(codes, {"left": LEAVE_BEHIND % run_id, "is there": "result = 1"})
@@ -203,7 +205,7 @@ def test_nothing_that_a_transform_starts_survives_it(project: Path) -> None:
     assert processes_of(run_id) == []
 
 
-def test_what_a_transform_needs_is_there(project: Path) -> None:
+def test_a_transform_has_what_it_needs(project: Path) -> None:
     needed = {
         "files of its own": "import tempfile; f = tempfile.TemporaryFile(); result = tempfile.gettempdir()[:13]",
         "home": "from pathlib import Path; a = Path.home() / 'a'; a.write_text('b'); result = a.read_text()",
@@ -242,7 +244,7 @@ def test_what_a_transform_needs_is_there(project: Path) -> None:
 
 
 @pytest.mark.skipif(landlock_abi() < TCP_ABI, reason="the kernel's Landlock does not know TCP")
-def test_only_named_ports_are_reached(project: Path, listeners: tuple[int, Path]) -> None:
+def test_only_listed_ports_can_be_reached(project: Path, listeners: tuple[int, Path]) -> None:
     from dataclasses import replace
 
     port, _ = listeners
@@ -252,7 +254,7 @@ def test_only_named_ports_are_reached(project: Path, listeners: tuple[int, Path]
     assert run_attacks([replace(code, ports=(port,))], connect) == {"connect": "'connected'"}
 
 
-def test_its_files_end_with_an_environment(project: Path) -> None:
+def test_files_of_an_environment_are_deleted_with_it(project: Path) -> None:
     result = run_attacks(codes_of(project), {"where": "import tempfile; result = tempfile.mkdtemp()"})
     where = Path(result["where"].strip("'"))
     assert where.parent.name.startswith("turnout-")

@@ -1,4 +1,4 @@
-"""Isolated functions at a reload: what did not change is taken over, what did is retired when its last call is over."""
+"""Isolated functions at a reload: unchanged ones are taken over, changed ones are retired after their last call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def changed(code: FunctionCode) -> FunctionCode:
     return replace(code, function=replace(code.function, settings=replace(code.function.settings, timeout_s=14)))
 
 
-def test_environments_of_what_did_not_change_are_taken_over(code_of: CodeOf) -> None:
+def test_environments_of_unchanged_functions_are_taken_over(code_of: CodeOf) -> None:
     codes = [code_of["plain"], code_of["wild"]]
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -45,7 +45,7 @@ def test_environments_of_what_did_not_change_are_taken_over(code_of: CodeOf) -> 
     play(codes, scenario)
 
 
-def test_a_retired_function_ends_when_its_last_call_is_over(code_of: CodeOf) -> None:
+def test_a_retired_function_ends_after_its_last_call(code_of: CodeOf) -> None:
     code = code_of["wild"]
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -61,7 +61,7 @@ def test_a_retired_function_ends_when_its_last_call_is_over(code_of: CodeOf) -> 
     play([code], scenario, environments=1)
 
 
-def test_a_function_that_is_retired_amid_its_init_is_ended_quietly(
+def test_a_function_retired_during_its_init_ends_without_an_error(
     code_of: CodeOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -75,7 +75,7 @@ def test_a_function_that_is_retired_amid_its_init_is_ended_quietly(
     assert caplog.text == ""
 
 
-def test_trying_out_reports_which_cannot_start_and_leaves_nothing(code_of: CodeOf) -> None:
+def test_a_trial_reports_functions_that_cannot_start_and_leaves_nothing(code_of: CodeOf) -> None:
     codes = [code_of["plain"], code_of["raises"]]
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -88,7 +88,7 @@ def test_trying_out_reports_which_cannot_start_and_leaves_nothing(code_of: CodeO
     play([], scenario)
 
 
-def test_preparing_reports_what_cannot_start(code_of: CodeOf) -> None:
+def test_preparing_reports_functions_that_cannot_start(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         assert "exit status 7" in await functions.prepare(everything=True)
 
@@ -108,7 +108,7 @@ def test_packages_that_cannot_be_built_are_an_error_of_the_preparation() -> None
 
 
 class Counted:
-    """Slots that say what was taken and given back."""
+    """Slots that record what was taken and released."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -125,7 +125,7 @@ class Counted:
         self.taken -= 1
 
 
-def test_every_slot_that_a_call_took_is_given_back(code_of: CodeOf) -> None:
+def test_every_slot_taken_by_a_call_is_released(code_of: CodeOf) -> None:
     slots = Counted()
 
     async def scenario(_: IsolatedFunctions) -> None:

@@ -1,4 +1,4 @@
-"""Isolated functions with real processes: each misbehaves, and no other notices."""
+"""Isolated functions with real processes: each misbehaves without affecting the others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_an_answer_is_the_functions_own(code_of: CodeOf, logged: pytest.LogCaptureFixture) -> None:
+def test_an_answer_is_that_of_the_function(code_of: CodeOf, logged: pytest.LogCaptureFixture) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         invocation = await call(functions, 5, 7, "plain")
         assert invocation.error is None
@@ -75,7 +75,7 @@ def test_an_answer_is_the_functions_own(code_of: CodeOf, logged: pytest.LogCaptu
     assert line.endswith(" ms")
 
 
-# what is asked of the process -> the caller's error, and what the log says
+# action of the process -> the caller's error, and the log message
 BAD = [
     pytest.param(EXIT, 0, "failed", "Runtime.ExitError: exit status 3", id="exits"),
     pytest.param(KILL, 0, "failed", "Runtime.ExitError: signal: killed", id="is-killed"),
@@ -89,7 +89,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("action", "argument", "error", "reason"), BAD)
-def test_a_process_that_ends_takes_its_own_call_only(
+def test_a_process_that_ends_loses_only_its_own_call(
     code_of: CodeOf, logged: pytest.LogCaptureFixture, action: int, argument: float, error: str, reason: str
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -118,7 +118,9 @@ ODD = [
 
 
 @pytest.mark.parametrize(("action", "argument", "status"), ODD)
-def test_a_process_that_is_merely_odd_lives_on(code_of: CodeOf, action: int, argument: float, status: int) -> None:
+def test_a_process_with_harmless_oddities_stays_alive(
+    code_of: CodeOf, action: int, argument: float, status: int
+) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         first = pid_of(await call(functions, ANSWER))
         invocation = await call(functions, action, argument)
@@ -129,7 +131,7 @@ def test_a_process_that_is_merely_odd_lives_on(code_of: CodeOf, action: int, arg
     play([code_of["wild"]], scenario)
 
 
-def test_an_answer_that_is_not_json_fails(code_of: CodeOf) -> None:
+def test_an_answer_that_is_not_json_is_a_failure(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         invocation = await call(functions, GARBLE)
         assert (invocation.answer, invocation.error) == (None, "failed")
@@ -138,7 +140,7 @@ def test_an_answer_that_is_not_json_fails(code_of: CodeOf) -> None:
     play([code_of["wild"]], scenario)
 
 
-def test_what_is_printed_is_reported_bounded_and_escaped(code_of: CodeOf, logged: pytest.LogCaptureFixture) -> None:
+def test_printed_text_is_logged_limited_and_escaped(code_of: CodeOf, logged: pytest.LogCaptureFixture) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         await call(functions, FLOOD, 20)
         await call(functions, FLOOD, 0)
@@ -151,7 +153,7 @@ def test_what_is_printed_is_reported_bounded_and_escaped(code_of: CodeOf, logged
     assert any("bytes are left out" in line for line in lines)
 
 
-def test_calls_at_once_run_in_environments_of_their_own_up_to_the_limit(code_of: CodeOf) -> None:
+def test_concurrent_calls_run_in_their_own_environments_up_to_the_limit(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         seen: set[int] = set()
         sampling = True
@@ -171,7 +173,7 @@ def test_calls_at_once_run_in_environments_of_their_own_up_to_the_limit(code_of:
     play([code_of["wild"]], scenario, environments=2)
 
 
-def test_asynchronous_run_takes_no_environment_of_synchronous_calls(code_of: CodeOf) -> None:
+def test_asynchronous_run_takes_no_environment_from_synchronous_calls(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         def run(seconds: float) -> asyncio.Future[Invocation]:
             event = event_of(SLEEP, seconds) | {"turnout": spell_run(AsyncRun(max_answer_bytes=1000), 0.5)}
@@ -197,7 +199,7 @@ def test_asynchronous_run_takes_no_environment_of_synchronous_calls(code_of: Cod
     play([code_of["wild"]], scenario, environments=1)
 
 
-def test_one_environment_is_used_again_and_again(code_of: CodeOf) -> None:
+def test_one_environment_is_reused(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         assert len({pid_of(await call(functions, ANSWER)) for _ in range(50)}) == 1
 
@@ -217,7 +219,7 @@ def test_reserved_concurrency_is_kept(code_of: CodeOf) -> None:
     play([code_of["alone"], code_of["none"]], scenario, environments=4)
 
 
-def test_more_waiting_calls_than_allowed_are_throttled(code_of: CodeOf) -> None:
+def test_waiting_calls_beyond_the_limit_are_throttled(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         calls = [asyncio.ensure_future(call(functions, SLEEP, 0.2)) for _ in range(4)]
         result = await asyncio.gather(*calls)
@@ -226,7 +228,7 @@ def test_more_waiting_calls_than_allowed_are_throttled(code_of: CodeOf) -> None:
     play([code_of["wild"]], scenario, environments=1, waiting=2)
 
 
-def test_a_call_that_waits_too_long_times_out_and_the_one_that_runs_does_not(code_of: CodeOf) -> None:
+def test_a_call_that_waits_too_long_times_out_and_the_running_one_does_not(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         pid_of(await call(functions, ANSWER))
         running = asyncio.ensure_future(call(functions, SLEEP, 1))
@@ -239,7 +241,7 @@ def test_a_call_that_waits_too_long_times_out_and_the_one_that_runs_does_not(cod
     play([code_of["wild"]], scenario, environments=1)
 
 
-def test_a_caller_that_goes_away_takes_nothing_with_it(code_of: CodeOf) -> None:
+def test_a_disconnected_caller_affects_no_other_call(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         first = pid_of(await call(functions, ANSWER))
         left = asyncio.ensure_future(call(functions, SLEEP, 0.2))
@@ -252,7 +254,7 @@ def test_a_caller_that_goes_away_takes_nothing_with_it(code_of: CodeOf) -> None:
     play([code_of["wild"]], scenario, environments=1)
 
 
-def test_what_is_idle_is_ended_and_what_is_busy_is_not(code_of: CodeOf) -> None:
+def test_idle_environments_are_ended_and_busy_ones_are_not(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         pid_of(await call(functions, FORK))
         assert pid_of(await call(functions, SLEEP, 1)) > 0
@@ -263,7 +265,7 @@ def test_what_is_idle_is_ended_and_what_is_busy_is_not(code_of: CodeOf) -> None:
     play([code_of["wild"]], scenario, idle_s=0.3)
 
 
-def test_idle_process_is_ended_when_another_needs_its_memory_and_a_busy_one_is_not(code_of: CodeOf) -> None:
+def test_an_idle_process_is_ended_if_another_needs_its_memory_and_a_busy_one_is_not(code_of: CodeOf) -> None:
     state = SharedState(1)
     state.become(0)
     budget = SessionBudget(ENVIRONMENT_BYTES, state.sessions, lambda: None, in_process=False)
@@ -284,7 +286,7 @@ def test_idle_process_is_ended_when_another_needs_its_memory_and_a_busy_one_is_n
     assert state.sessions.read()[0].evictions >= 2
 
 
-def test_a_process_that_ends_while_idle_is_replaced_at_the_next_call_only(code_of: CodeOf) -> None:
+def test_a_process_that_ends_while_idle_is_replaced_only_at_the_next_call(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         first = pid_of(await call(functions, EXIT_LATER, 0.05))
         await wait_on_loop(lambda: not functions.environments(), "the end of the process")
@@ -296,8 +298,10 @@ def test_a_process_that_ends_while_idle_is_replaced_at_the_next_call_only(code_o
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.0005, 0.002, 0.01, 0.1])
-def test_a_process_that_is_killed_while_idle_costs_no_caller_an_answer(code_of: CodeOf, pause_s: float) -> None:
-    """However soon the next call follows: what a dead process has not read is given to another one."""
+def test_a_process_killed_while_idle_loses_no_call(code_of: CodeOf, pause_s: float) -> None:
+    """Even if the next call follows immediately: a call that a dead process has not read is given to another
+    process.
+    """
 
     async def scenario(functions: IsolatedFunctions) -> None:
         pid = pid_of(await call(functions, ANSWER))
@@ -327,7 +331,7 @@ def test_a_call_that_would_wait_past_its_deadline_is_throttled(code_of: CodeOf) 
     play([code_of["wild"]], scenario, environments=1)
 
 
-def test_a_caller_that_goes_away_leaves_the_queue_and_gives_its_slot_back(code_of: CodeOf) -> None:
+def test_a_disconnected_caller_leaves_the_queue_and_releases_its_slot(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         running = asyncio.ensure_future(call(functions, SLEEP, 0.5, "alone"))
         await asyncio.sleep(0)
@@ -341,7 +345,7 @@ def test_a_caller_that_goes_away_leaves_the_queue_and_gives_its_slot_back(code_o
     play([code_of["alone"]], scenario, environments=1)
 
 
-def test_a_kill_under_load_loses_the_calls_that_the_killed_one_held(code_of: CodeOf) -> None:
+def test_a_kill_under_load_loses_only_the_calls_of_the_killed_process(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         killed: set[int] = set()
         failed = 0
@@ -364,10 +368,10 @@ def test_a_kill_under_load_loses_the_calls_that_the_killed_one_held(code_of: Cod
     play([code_of["wild"]], scenario)
 
 
-def test_a_process_that_is_killed_amid_its_init_is_started_again(code_of: CodeOf) -> None:
+def test_a_process_killed_during_its_init_is_restarted(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         calls = asyncio.gather(*(call(functions, ANSWER) for _ in range(3)))
-        seen: list[int] = []  # a look may miss a process that is just turning into another program
+        seen: list[int] = []  # a check may miss a process that is just executing another program
         await wait_on_loop(
             lambda: bool(seen or seen.extend(processes_of([code_of["wild"]])) or seen), "the first process"
         )
@@ -385,7 +389,7 @@ INITS = [
 
 
 @pytest.mark.parametrize(("model", "reason"), INITS)
-def test_an_init_that_fails_is_reported_to_all_who_wait(
+def test_a_failed_init_is_reported_to_all_waiting_calls(
     code_of: CodeOf, logged: pytest.LogCaptureFixture, model: str, reason: str
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -399,7 +403,7 @@ def test_an_init_that_fails_is_reported_to_all_who_wait(
     assert any(reason in record.getMessage() for record in logged.records if record.name == "turnout.environments")
 
 
-def test_inits_that_fail_again_and_again_are_not_tried_at_each_call(
+def test_repeatedly_failing_inits_are_not_retried_at_each_call(
     code_of: CodeOf, logged: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -410,14 +414,14 @@ def test_inits_that_fail_again_and_again_are_not_tried_at_each_call(
     assert 1 < sum("init failed after" in record.getMessage() for record in logged.records) < 10
 
 
-def test_an_init_does_not_count_against_the_functions_own_time_limit(code_of: CodeOf) -> None:
+def test_an_init_does_not_count_against_the_timeout_of_the_function(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         assert (await call(functions, ANSWER, model="slow")).error is None
 
     play([code_of["slow"]], scenario)
 
 
-def test_an_init_that_hangs_times_out(code_of: CodeOf) -> None:
+def test_a_hanging_init_times_out(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         invocation = await call(functions, ANSWER, model="stuck", timeout_s=2)
         assert invocation.error == "timed_out"
@@ -426,7 +430,7 @@ def test_an_init_that_hangs_times_out(code_of: CodeOf) -> None:
     play([code_of["stuck"]], scenario)
 
 
-def test_a_process_sees_what_lambda_shows_and_nothing_of_the_gateways(
+def test_a_process_has_the_environment_of_lambda_and_nothing_of_the_gateway(
     code_of: CodeOf, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the gateway's own")
@@ -461,7 +465,7 @@ def test_a_process_sees_what_lambda_shows_and_nothing_of_the_gateways(
     assert seen["descriptors"] < 20
 
 
-def test_unknown_functions_and_aliases_are_refused(code_of: CodeOf) -> None:
+def test_unknown_functions_and_aliases_are_rejected(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         for name, alias in [("turnout-local_plain_v1", "old"), ("turnout-local_plain_v9", "live")]:
             result = functions.invoke(name, alias, event_of(ANSWER), 1)
@@ -471,7 +475,7 @@ def test_unknown_functions_and_aliases_are_refused(code_of: CodeOf) -> None:
     play([code_of["plain"]], scenario)
 
 
-def test_preloading_starts_one_environment_of_each(code_of: CodeOf) -> None:
+def test_preloading_starts_one_environment_for_each_function(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         seen = []
         await functions.preload(seen.append)
@@ -484,7 +488,7 @@ def test_preloading_starts_one_environment_of_each(code_of: CodeOf) -> None:
     play([code_of["plain"], code_of["exits"]], scenario)
 
 
-def test_nothing_is_left_when_the_warden_is_killed_too(code_of: CodeOf) -> None:
+def test_no_process_is_left_even_if_the_warden_is_killed(code_of: CodeOf) -> None:
     async def scenario(functions: IsolatedFunctions) -> None:
         pid_of(await call(functions, ANSWER))
         (warden,) = [pid for pid in children() if b"warden.py" in command_of(pid)]

@@ -1,4 +1,4 @@
-"""Helpers of the same name beside two versions' transforms, each in a process of its own."""
+"""Helpers with the same name next to two versions' transforms, each in its own process."""
 
 from __future__ import annotations
 

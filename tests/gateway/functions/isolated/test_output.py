@@ -1,4 +1,4 @@
-"""What is printed, as bounded lines."""
+"""Printed text as limited lines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def lines_of(feed: Callable[[Lines, Clock], None]) -> list[str]:
     return reported
 
 
-def test_lines_end_at_line_breaks_wherever_they_are_cut() -> None:
+def test_lines_end_at_line_breaks_in_any_chunks() -> None:
     def feed(lines: Lines, _: Clock) -> None:
         for piece in (b"one\ntw", b"o\r\n", b"\n\nthree\rfo", b"ur"):
             lines.feed(piece)
@@ -59,7 +59,7 @@ def test_lines_end_at_line_breaks_wherever_they_are_cut() -> None:
     assert lines_of(feed) == ["one", "two", "three", "four"]
 
 
-def test_a_long_line_is_cut_and_what_is_missing_is_counted() -> None:
+def test_a_long_line_is_truncated_and_the_rest_counted() -> None:
     def feed(lines: Lines, _: Clock) -> None:
         for _ in range(3):
             lines.feed(b"x" * LINE_BYTES)
@@ -68,7 +68,7 @@ def test_a_long_line_is_cut_and_what_is_missing_is_counted() -> None:
     assert lines_of(feed) == ["x" * LINE_BYTES + f" ... {2 * LINE_BYTES:,} more bytes", "next"]
 
 
-def test_too_many_lines_in_a_second_are_left_out_and_counted() -> None:
+def test_too_many_lines_in_a_second_are_dropped_and_counted() -> None:
     def feed(lines: Lines, clock: Clock) -> None:
         lines.feed(b"a\n" * (LINES_PER_S + 7))
         assert lines.is_flooded
@@ -79,7 +79,7 @@ def test_too_many_lines_in_a_second_are_left_out_and_counted() -> None:
     assert lines_of(feed) == ["a"] * LINES_PER_S + ["printed too much: 14 bytes are left out", "b"]
 
 
-def test_too_many_bytes_in_a_second_are_left_out() -> None:
+def test_too_many_bytes_in_a_second_are_dropped() -> None:
     def feed(lines: Lines, _: Clock) -> None:
         for _ in range(BYTES_PER_S // LINE_BYTES + 1):
             lines.feed(b"x" * LINE_BYTES + b"\n")
@@ -90,7 +90,7 @@ def test_too_many_bytes_in_a_second_are_left_out() -> None:
     assert reported[-1] == f"printed too much: {LINE_BYTES + 1001:,} bytes are left out"
 
 
-def test_a_flood_is_taken_out_of_the_pipe_unseen() -> None:
+def test_a_flood_is_removed_from_the_pipe_without_reading_it() -> None:
     reported: list[str] = []
     clock = Clock()
     lines = Lines(reported.append, clock)

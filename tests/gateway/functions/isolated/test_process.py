@@ -1,4 +1,4 @@
-"""One process's end in words, and processes that cannot be started."""
+"""The end of a process in words, and processes that cannot be started."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from turnout.gateway.functions.isolated.process import FunctionCode, Process, de
 @pytest.mark.parametrize(
     ("code", "text"), [(0, "exit status 0"), (3, "exit status 3"), (-9, "signal: killed"), (-200, "signal: 200")]
 )
-def test_an_end_is_reported_in_lambdas_words(code: int, text: str) -> None:
+def test_an_end_is_reported_in_the_words_of_lambda(code: int, text: str) -> None:
     assert describe_exit(code) == text
 
 
 @pytest.mark.parametrize(("memory_mb", "threads"), [(128, "2"), (3008, "2"), (5307, "3"), (10240, "6")])
-def test_threads_follow_the_memory_as_lambdas_processors_do(
+def test_threads_depend_on_memory_as_the_processors_of_lambda_do(
     code_of: Mapping[str, FunctionCode], memory_mb: int, threads: str
 ) -> None:
     code = code_of["plain"]

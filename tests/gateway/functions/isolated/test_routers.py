@@ -1,4 +1,4 @@
-"""Routers in processes of their own: their zips as Lambda gets them, with Lambda's Invoke API beside each."""
+"""Routers in their own processes: their zips as on Lambda, each with Lambda's Invoke API next to it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def variables_of(code: FunctionCode) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in rows if entry)
 
 
-def test_router_reaches_a_version_and_falls_back_when_its_process_ends(code_of: CodeOf) -> None:
+def test_router_calls_a_version_and_falls_back_when_its_process_ends(code_of: CodeOf) -> None:
     codes = [code_of["pair"], code_of[SECOND], code_of[ROUTER]]
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -57,7 +57,7 @@ def test_router_reaches_a_version_and_falls_back_when_its_process_ends(code_of: 
     play(codes, scenario)
 
 
-def test_router_alone_knows_where_functions_are_called(code_of: CodeOf) -> None:
+def test_only_a_router_gets_the_address_for_calling_functions(code_of: CodeOf) -> None:
     codes = [code_of["pair"], code_of[SECOND], code_of[ROUTER]]
 
     async def scenario(functions: IsolatedFunctions) -> None:
@@ -71,7 +71,7 @@ def test_router_alone_knows_where_functions_are_called(code_of: CodeOf) -> None:
     play(codes, scenario)
 
 
-def test_router_that_outlives_its_edition_calls_what_is_served_now(code_of: CodeOf) -> None:
+def test_router_that_outlives_its_edition_calls_the_current_functions(code_of: CodeOf) -> None:
     codes = [code_of["pair"], code_of[SECOND], code_of[ROUTER]]
     changed = replace(
         code_of[SECOND],
@@ -106,7 +106,7 @@ def test_router_without_its_function_answers_as_api_gateway_would(code_of: CodeO
 
 
 @pytest.mark.parametrize(("headers", "status"), [({}, 200), ({"Origin": "http://attacker.example"}, 403)])
-def test_server_beside_a_router_is_for_programs_and_ends_with_it(headers: Mapping[str, str], status: int) -> None:
+def test_server_next_to_a_router_is_only_for_programs_and_ends_with_it(headers: Mapping[str, str], status: int) -> None:
     async def handle(request: Request) -> Response:
         return Response(200, (), request.path.encode())
 

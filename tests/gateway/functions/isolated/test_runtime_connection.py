@@ -1,4 +1,4 @@
-"""The Runtime API over bytes, without processes: what a client sends, in one piece or in many."""
+"""The Runtime API over bytes, without processes: a client's data in one piece or in many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER = b'{"statusCode": 200}'
 
 
 class Owner:
-    """Notes what it is told."""
+    """Records its notifications."""
 
     def __init__(self) -> None:
         self.ready_times = 0
@@ -42,7 +42,7 @@ class Owner:
 
 
 class Transport(asyncio.Transport):
-    """Keeps what is written."""
+    """Stores what is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Transport(asyncio.Transport):
     abort = close
 
     def take(self) -> tuple[int, bytes]:
-        """Status and body of the one answer that was written."""
+        """Return status and body of the only answer that was written."""
         head, _, body = self.written.partition(b"\r\n\r\n")
         self.written = b""
         assert head.startswith(b"HTTP/1.1 "), head
@@ -85,7 +85,7 @@ class Bench:
             self.connection.data_received(data[start : start + piece_bytes])
 
     def deliver(self) -> RuntimeCall:
-        """A call that the process has."""
+        """Deliver a call to the process."""
         call = make_call()
         self.api.assign(call)
         if not call.delivered:
@@ -117,7 +117,7 @@ def play() -> Callable[[Callable[[Bench], None]], None]:
 Play = Callable[[Callable[[Bench], None]], None]
 
 
-def test_an_event_comes_with_what_lambda_says_about_it(play: Play) -> None:
+def test_an_event_is_sent_with_the_headers_of_lambda(play: Play) -> None:
     def scenario(bench: Bench) -> None:
         bench.send(ASK)
         assert (bench.transport.written, bench.owner.ready_times) == (b"", 1)
@@ -133,7 +133,7 @@ def test_an_event_comes_with_what_lambda_says_about_it(play: Play) -> None:
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 100, 1 << 30])
-def test_an_answer_is_read_however_it_is_cut(play: Play, piece_bytes: int) -> None:
+def test_an_answer_is_read_in_any_chunks(play: Play, piece_bytes: int) -> None:
     def scenario(bench: Bench) -> None:
         for _ in range(3):
             bench.deliver()
@@ -162,7 +162,7 @@ def test_a_call_assigned_before_the_process_asks_is_delivered_when_it_does(play:
 ERROR = orjson.dumps({"errorType": "ValueError", "errorMessage": "odd", "stackTrace": []})
 MEMORY = orjson.dumps({"errorType": "_ArrayMemoryError", "errorMessage": "Unable to allocate", "stackTrace": []})
 
-# path, body -> status, what the owner hears of the call, why the environment is of no use
+# path, body -> status, the call's outcome for the owner, why the environment is no longer usable
 POSTS = [
     pytest.param("invocation/abc-1/response", ANSWER, 202, [None], [], id="answer"),
     pytest.param("invocation/abc-1/response", b"{NaN", 202, ["failed"], [], id="answer-not-json"),
@@ -178,7 +178,7 @@ POSTS = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "errors", "reasons"), POSTS)
-def test_a_post_touches_its_own_call_only(
+def test_a_post_affects_only_its_own_call(
     play: Play, path: str, body: bytes, status: int, errors: list[Any], reasons: list[str]
 ) -> None:
     def scenario(bench: Bench) -> None:
@@ -194,7 +194,7 @@ def test_a_post_touches_its_own_call_only(
     play(scenario)
 
 
-def test_an_answer_without_a_call_is_refused(play: Play) -> None:
+def test_an_answer_without_a_call_is_rejected(play: Play) -> None:
     def scenario(bench: Bench) -> None:
         bench.api.assign(make_call())  # not delivered
         bench.send(post(f"{ROOT}/invocation/abc-1/response"))
@@ -204,7 +204,7 @@ def test_an_answer_without_a_call_is_refused(play: Play) -> None:
     play(scenario)
 
 
-def test_an_init_that_fails_is_heard_with_its_reason(play: Play) -> None:
+def test_a_failed_init_is_reported_with_its_reason(play: Play) -> None:
     def scenario(bench: Bench) -> None:
         bench.send(post(f"{ROOT}/init/error", ERROR))
         assert bench.transport.take()[0] == 202
@@ -213,7 +213,7 @@ def test_an_init_that_fails_is_heard_with_its_reason(play: Play) -> None:
     play(scenario)
 
 
-def test_asking_amid_a_call_or_twice_is_refused(play: Play) -> None:
+def test_asking_for_a_call_during_a_call_or_twice_is_rejected(play: Play) -> None:
     def scenario(bench: Bench) -> None:
         bench.deliver()
         bench.send(ASK)
@@ -243,7 +243,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("data", "status"), REFUSED)
 @pytest.mark.parametrize("piece_bytes", [4096, 1 << 30])
-def test_what_is_no_request_is_refused_and_the_connection_closed(
+def test_an_invalid_request_is_rejected_and_the_connection_closed(
     play: Play, data: bytes, status: int, piece_bytes: int
 ) -> None:
     def scenario(bench: Bench) -> None:
@@ -268,7 +268,7 @@ def test_an_answer_that_is_too_large_ends_its_call_and_the_environment(play: Pla
     play(scenario)
 
 
-def test_the_largest_answer_passes(play: Play) -> None:
+def test_the_largest_answer_is_accepted(play: Play) -> None:
     def scenario(bench: Bench) -> None:
         bench.deliver()
         body = b'"' + b"x" * (LARGEST_ANSWER_BYTES - 2) + b'"'
@@ -279,7 +279,7 @@ def test_the_largest_answer_passes(play: Play) -> None:
     play(scenario)
 
 
-def test_a_connection_that_ends_is_heard_of_only_where_it_waited(play: Play) -> None:
+def test_a_closed_connection_is_reported_only_if_it_was_waiting(play: Play) -> None:
     def scenario(bench: Bench) -> None:
         other, _ = bench.connect()
         other.connection_lost(None)
@@ -303,6 +303,6 @@ def test_an_event_without_a_usable_id_gets_one(event: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("trace", [None, 7, "a\r\nb: c", "é", "x" * 2000])
-def test_a_trace_that_no_header_could_hold_is_left_out(trace: Any) -> None:
+def test_a_trace_that_does_not_fit_in_a_header_is_left_out(trace: Any) -> None:
     assert trace_of({"headers": {"X-Amzn-Trace-Id": trace}}) == b""
     assert trace_of({}) == trace_of({"headers": None}) == b""

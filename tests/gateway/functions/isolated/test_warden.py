@@ -24,7 +24,7 @@ KEPT = "from turnout.gateway.functions.isolated.keeper import fork_kept\nfork_ke
 
 
 def start(code: str, kept: str = KEPT) -> Process:
-    """A keeper and the function's process, once that says that it holds what it shall."""
+    """Start a keeper and the function's process; return once that reports that it uses the requested memory."""
     process = subprocess.Popen(
         [sys.executable, "-c", kept + code],
         stdin=subprocess.PIPE,
@@ -48,13 +48,13 @@ def groups() -> Iterator[list[Process]]:
         process.stdout.close()
 
 
-def test_memory_of_a_leader_is_the_most_that_it_had(groups: list[Process]) -> None:
+def test_memory_of_a_leader_is_its_peak(groups: list[Process]) -> None:
     code = "import time; held = b'x' * (80 << 20); del held; print('held', flush=True); time.sleep(600)"
     groups.append(start(code))
     assert function_kb(groups[0].pid) > 80 * 1024
 
 
-def test_memory_of_what_is_gone_is_nothing() -> None:
+def test_memory_of_an_ended_process_is_zero() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     wait_until(lambda: os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the end of the process")
     assert leader_kb(process.pid) == 0, "a zombie has none"
@@ -71,7 +71,7 @@ def test_children_count_for_their_environment(groups: list[Process], options: st
     assert result[groups[0].pid] > 80 * 1024
 
 
-def test_only_what_is_over_its_limit_is_named_and_only_once(groups: list[Process]) -> None:
+def test_only_processes_over_their_limit_are_named_and_only_once(groups: list[Process]) -> None:
     groups += [start(HOLD % 80), start(HOLD % 1)]
     warden = Warden()
     for process in groups:
@@ -85,7 +85,7 @@ def test_only_what_is_over_its_limit_is_named_and_only_once(groups: list[Process
     assert warden.limits_kb == {}
 
 
-def test_it_reports_before_it_kills_and_kills_what_is_left_at_the_end(groups: list[Process]) -> None:
+def test_it_reports_before_it_kills_and_kills_remaining_processes_at_the_end(groups: list[Process]) -> None:
     commands, say = os.pipe()
     hear, reports = os.pipe()
     groups += [start(HOLD % 80), start(HOLD % 1)]
@@ -105,7 +105,7 @@ def test_it_reports_before_it_kills_and_kills_what_is_left_at_the_end(groups: li
     assert groups[1].wait(20) == -9
 
 
-def test_a_guard_hears_what_its_warden_killed(groups: list[Process]) -> None:
+def test_a_guard_learns_what_its_warden_killed(groups: list[Process]) -> None:
     guard = ProcessGuard()
     try:
         assert guard.used_mb(1) == 0, "there is no warden yet"
@@ -123,7 +123,7 @@ def test_a_guard_hears_what_its_warden_killed(groups: list[Process]) -> None:
     assert groups[1].wait(20) == -9
 
 
-def test_a_warden_that_is_gone_is_started_anew(groups: list[Process]) -> None:
+def test_a_dead_warden_is_replaced(groups: list[Process]) -> None:
     guard = ProcessGuard()
     try:
         groups.append(start(HOLD % 1))
