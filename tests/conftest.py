@@ -37,6 +37,7 @@ SLOW = (
     "tests/conversion/test_converters.py",
     "tests/conversion/test_environments.py",
     "tests/conversion/test_mlflow.py",
+    "tests/conversion/test_python_version.py",
     "tests/conversion/test_samples.py",
     "tests/conversion/test_sources.py",
     "tests/e2e",

@@ -33,6 +33,7 @@ from turnout.project.project import load_project
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(100, 3))
+JOB = {"trusted_types": [], "runtime": "", "modules": []}
 Y = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
 
 
@@ -185,7 +186,12 @@ def test_a_difference_is_rejected_and_its_rows_are_shown(
 
 
 def test_limits_of_time_and_memory(models: Path, tmp_path: Path) -> None:
-    arguments = {"path": str(models / "model.skops"), "trust_pickle": False, "trusted_types": [], "out": str(tmp_path)}
+    arguments = {
+        "path": str(models / "model.skops"),
+        "trust_pickle": False,
+        "trusted_types": [],
+        "out": str(tmp_path),
+    } | JOB
     python = environment("sklearn")
     with pytest.raises(ConversionError, match=r"longer than 0\.01 s"):
         run_job(python, "sklearn_model", arguments, tmp_path, limits=JobLimits(0.01))
@@ -212,7 +218,12 @@ def test_a_converter_has_no_network_and_no_secrets(tmp_path: Path, monkeypatch: 
             return exec, (code,)
 
     joblib.dump(Spy(), tmp_path / "spy.pkl")
-    arguments = {"path": str(tmp_path / "spy.pkl"), "trust_pickle": True, "trusted_types": [], "out": str(tmp_path)}
+    arguments = {
+        "path": str(tmp_path / "spy.pkl"),
+        "trust_pickle": True,
+        "trusted_types": [],
+        "out": str(tmp_path),
+    } | JOB
     with pytest.raises(ConversionError, match="cut off"):
         run_job(python, "sklearn_model", arguments, tmp_path, limits=JobLimits())
 

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-JOB = {"samples": None, "rtol": 1e-4, "atol": 1e-5, "trust_pickle": True, "trusted_types": []}
+JOB = {
+    "samples": None,
+    "rtol": 1e-4,
+    "atol": 1e-5,
+    "trust_pickle": True,
+    "trusted_types": [],
+    "runtime": "",
+    "modules": [],
+}
 
 
 def table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:

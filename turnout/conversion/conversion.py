@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from turnout.conversion.jobs import JobLimits, run_job
 from turnout.conversion.mlmodel import find_model_file
 from turnout.conversion.opsets import find_opsets
 from turnout.conversion.proof import Proof, prove
+from turnout.conversion.python_version import RUNTIME as PYTHON_RUNTIME
+from turnout.conversion.python_version import check_converter, prove_python
 from turnout.conversion.registry import PICKLES, Converter, find_converter
 from turnout.conversion.report import JSON_FILE, PAGE_FILE, difference_lines, render_report, summary_lines
 from turnout.conversion.sources import Fetched, Order, Remark, find_source
+from turnout.project.project import CACHE_DIR
 from turnout.system.files import file_digest
 
 EXAMPLES_FILE = "examples.json"
@@ -39,6 +42,9 @@ class Choices:
         converter: chosen by name, or empty.
         sha256: what the fetched file must have, or empty.
         limits: of each process.
+        runtime: `python` for a model that is not converted but served by its own library; or empty.
+        modules: Python files with the classes of a model that is not converted.
+        requirements: packages that these import.
     """
 
     samples: Path | None = None
@@ -48,14 +54,22 @@ class Choices:
     converter: str = ""
     sha256: str = ""
     limits: JobLimits = field(default_factory=JobLimits)
+    runtime: str = ""
+    modules: tuple[Path, ...] = ()
+    requirements: tuple[str, ...] = ()
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the model is served by its own library."""
+        return self.runtime == PYTHON_RUNTIME
 
 
 class DifferenceError(ConversionError):
     """The graph does not answer like its original."""
 
-    def __init__(self, proof: Proof) -> None:
+    def __init__(self, proof: Proof, subject: str = "the converted model") -> None:
         lines = "\n    ".join((*summary_lines(proof), *difference_lines(proof)))  # indent all lines below the message
-        super().__init__("the converted model does not answer like its original, so nothing was added", lines, code=1)
+        super().__init__(f"{subject} does not answer like its original, so nothing was added", lines, code=1)
         self.proof = proof
 
 
@@ -64,13 +78,15 @@ class Converted:
     """A version's files, in the scratch folder.
 
     Args:
-        path: the ONNX file.
+        path: the ONNX file, or predict.py.
         provenance: what models.yaml says under `source`, but for the report's place.
         proof: or None for a file that was ONNX already.
         transform: or None.
         examples: or None.
         reports: name within the version's folder -> file.
         notes: what the user should know.
+        signature: a file with the inputs and outputs of predict.py, or None.
+        requirements: the packages of predict.py, pinned.
     """
 
     path: Path
@@ -80,10 +96,17 @@ class Converted:
     examples: Path | None = None
     reports: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    signature: Path | None = None
+    requirements: tuple[str, ...] = ()
 
 
-def needs_conversion(address: str, converter: str) -> bool:
+def needs_conversion(address: str, converter: str, runtime: str = "") -> bool:
     """Whether an address is fetched or converted, and not a file that a runtime takes as it is.
+
+    Args:
+        address: as the user wrote it.
+        converter: chosen by name, or empty.
+        runtime: chosen by name, or empty.
 
     Raises:
         ConversionError: nothing fetches or converts it.
@@ -93,8 +116,12 @@ def needs_conversion(address: str, converter: str) -> bool:
     path = Path(address)
     if path.is_dir() and (path / "MLmodel").is_file():
         return True
+    if path.suffix == ".py":
+        return False
+    if runtime == PYTHON_RUNTIME:
+        return True
     try:
-        return path.suffix != ".py" and find_converter(path) is not None
+        return find_converter(path) is not None
     except ConversionError:
         return False  # the runtime that accepts every suffix reports what is wrong with the file
 
@@ -121,6 +148,8 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
     provenance |= {"revision": fetched.revision} if fetched.revision else {}
     provenance["sha256"] = digest_of(fetched.path)
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if choices.is_python:
+        converter = check_converter(converter, result.path.name)
     if converter is None:
         return Converted(result.path, {**provenance, "date": date}, notes=fetched.notes)
     if result.path.suffix.lower() in PICKLES and not choices.trust_pickle:
@@ -131,23 +160,42 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
     samples = choices.samples or fetched.samples or result.samples
     done = _run(converter, result.path, samples, scratch, choices, remark)
     out = scratch / "out"
+    if choices.is_python:
+        remark("comparing predict.py with the original, with the packages that it gets on Lambda")
+        made = _prove_python(out, done, choices, root)
+    else:
+        remark("proving that the graph answers like the original")
+        made = _prove_graph(out, done, choices)
+    assert made.proof is not None
+    examples = out / EXAMPLES_FILE
+    examples.write_bytes(make_examples(out, made.proof, from_samples=samples is not None))
+    provenance |= {"converter": converter.name, "packages": dict(done["packages"]), "date": date}
+    notes = (*fetched.notes, *done["notes"])
+    reports = _write_reports(title, out, provenance, made.proof, notes)
+    return replace(made, provenance=provenance, examples=examples, reports=reports, notes=notes)
+
+
+def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices) -> Converted:
+    """The ONNX model that a converter wrote, with its proof."""
     model = out / "model" / "model.onnx"
     transform = None
     if done["transform"]:
         transform = out / TRANSFORM_FILE
         transform.write_text(done["transform"])
-    remark("proving that the graph answers like the original")
-    proof = prove(
-        out, model, transform, done["groups"], done["refused"], choices.tolerance, seconds=choices.limits.seconds
-    )
+    seconds = choices.limits.seconds
+    proof = prove(out, model, transform, done["groups"], done["refused"], choices.tolerance, seconds=seconds)
     if not proof.holds:
         raise DifferenceError(proof)
-    examples = out / EXAMPLES_FILE
-    examples.write_bytes(make_examples(out, proof, from_samples=samples is not None))
-    provenance |= {"converter": converter.name, "packages": dict(done["packages"]), "date": date}
-    notes = (*fetched.notes, *done["notes"])
-    reports = _write_reports(title, out, provenance, proof, notes)
-    return Converted(model, provenance, proof, transform, examples, reports, notes)
+    return Converted(model, {}, proof, transform)
+
+
+def _prove_python(out: Path, done: Mapping[str, Any], choices: Choices, root: Path) -> Converted:
+    """The Python file that a converter wrote, with its proof."""
+    imports, seconds = root / CACHE_DIR / "imports", choices.limits.seconds
+    made = prove_python(out, done, choices.requirements, choices.tolerance, imports, seconds=seconds)
+    if not made.proof.holds:
+        raise DifferenceError(made.proof, made.path.name)
+    return Converted(made.path, {}, made.proof, signature=made.signature, requirements=made.requirements)
 
 
 def fetch(address: str, scratch: Path, choices: Choices, remark: Remark, root: Path) -> Fetched:
@@ -193,6 +241,8 @@ def _run(
         "atol": choices.tolerance.absolute,
         "trust_pickle": choices.trust_pickle,
         "trusted_types": list(choices.trusted_types),
+        "runtime": choices.runtime,
+        "modules": [str(module.absolute()) for module in choices.modules],
     }
     done = run_job(
         python,

@@ -79,6 +79,9 @@ CONVERTERS: Mapping[str, Converter] = {
 """Converters by name. To add one, add an entry here, and a module and a requirements file in converters/, and run
 `make lock-converters`."""
 
+PYTHON_CONVERTERS = frozenset({"sklearn"})
+"""Converters that also write predict.py, for `--runtime python`."""
+
 PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
 
 

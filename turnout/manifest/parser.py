@@ -133,7 +133,19 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
             declared = None
             if "signature" in known and not _is_broken(broken, (*path, "signature")):
                 declared = build_signature(known["signature"])
-            version = Version(model, name, **files, inputs=inputs, outputs=outputs, runtime=runtime, signature=declared)
+            origin = None
+            if "source" in known and not _is_broken(broken, (*path, "source")):
+                origin = VersionSource(**known["source"])
+            version = Version(
+                model,
+                name,
+                **files,
+                inputs=inputs,
+                outputs=outputs,
+                runtime=runtime,
+                signature=declared,
+                source=origin,
+            )
             readable.append(version)
     return tuple(readable)
 
@@ -166,6 +178,7 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
         domain=read_domain(tree["domain"]) if "domain" in tree else None,
         prices=Prices(**{key: float(value) for key, value in tree.get("prices", {}).items()}),
         budget=_budget(tree["budget"]) if "budget" in tree else None,
+        default_architecture=defaults["architecture"],
     )
 
 

@@ -291,6 +291,7 @@ class Manifest:
         prices: what AWS charges.
         domain: the host name of all stages, or None.
         budget: what the project may cost, or None.
+        default_architecture: of versions that name none.
         read: the file as it was read, which edits start from; None for a manifest that was made without one.
     """
 
@@ -307,6 +308,7 @@ class Manifest:
     prices: Prices = Prices()
     domain: Domain | None = None
     budget: Budget | None = None
+    default_architecture: str = "arm64"
     read: YamlSource | None = field(default=None, compare=False, repr=False)
     _by_name: Mapping[str, Model] = field(init=False, compare=False, repr=False)
 

@@ -179,14 +179,24 @@ def try_own_model(version: Version, artifact: Artifact, folder: Path, request: A
     yield from _try(version, path, beside, folder, model)
 
 
+def prepare_site(requirements: Iterable[str], runtime: str, folder: Path) -> tuple[Path, Path]:
+    """The folders that a version's process imports from: Turnout's code, and the runtime's layer for this machine.
+
+    Raises:
+        LayerError: its packages cannot be installed.
+    """
+    return _write_code(folder), _install(folder, tuple(sorted(requirements)), runtime)
+
+
 def _try(
     version: Version, file: Path, beside: Mapping[str, Path], folder: Path, model: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
     """Load one file in a process of its own."""
     runtime = version.runtime if model is not None else DEFAULT_RUNTIME
+    code, site = prepare_site(version.requirements, runtime, folder)
     task = {
-        "code": str(_write_code(folder)),
-        "site": str(_install(folder, tuple(sorted(version.requirements)), runtime)),
+        "code": str(code),
+        "site": str(site),
         "file": str(file),
         "owner": f"{version.model} {version.name}",
         "files": list(beside),

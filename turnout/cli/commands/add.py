@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from turnout.wording import size_text
 if TYPE_CHECKING:
     from turnout.conversion.conversion import Choices, Converted
     from turnout.conversion.errors import ConversionError
+    from turnout.packaging.layer_size import MeasuredLayer
     from turnout.project.project import Project
     from turnout.scaffold.new_version import PreparedVersion
 
@@ -44,11 +46,25 @@ RequirementOption = Annotated[
     list[str] | None,
     typer.Option("--requirement", metavar="PACKAGE", help="A package that the Python code imports. Repeatable."),
 ]
+RuntimeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="The runtime: onnx, or python to serve a model with its own library. Default: by suffix."
+    ),
+]
 BreakingOption = Annotated[
     bool,
     typer.Option("--breaking", help="Accept a version that changes the inputs or outputs of the version it replaces."),
 ]
 
+ModuleOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--module",
+        metavar="FILE",
+        help="A Python file with classes that a model was saved with, for --runtime python. Repeatable.",
+    ),
+]
 SamplesOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Rows to compare a converted model with its original: CSV, Parquet, JSON, .npy."),
@@ -88,6 +104,8 @@ def add(
     transform: TransformOption = None,
     signature: SignatureOption = None,
     requirement: RequirementOption = None,
+    runtime: RuntimeOption = "",
+    module: ModuleOption = None,
     breaking: BreakingOption = False,
     samples: SamplesOption = None,
     rtol: RtolOption = 1e-4,
@@ -115,6 +133,9 @@ def add(
     fit the model. If an answer differs by more than --atol + --rtol * |value|, nothing is added. The first rows become
     the version's examples. A report is written next to the model.
 
+    --runtime python serves a scikit-learn model that has no ONNX form. It writes predict.py and compares its answers in
+    the same way. The packages of a version are pinned and measured: Lambda allows 250 MB.
+
     A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
     the current one, it is rejected; --breaking adds it with `breaking: true`.
     """
@@ -133,6 +154,9 @@ def add(
             converter,
             checked_digest(sha256),
             JobLimits(time_limit, memory_limit),
+            checked_runtime(runtime, source),
+            checked_modules(module or (), runtime),
+            given.requirements,
         )
         add_version(model, version, source, given, choices, manifest, as_json=as_json)
     except ConversionError as error:
@@ -159,6 +183,30 @@ def checked_digest(sha256: str) -> str:
     return sha256.lower()
 
 
+def checked_runtime(runtime: str, source: str) -> str:
+    """Return the runtime that the user names, or nothing; a CommandError where none or another one reads the file."""
+    from turnout.runtimes.registry import RUNTIMES, find_runtime
+
+    if runtime and runtime not in RUNTIMES:
+        raise CommandError(f"unknown runtime {runtime!r}.", f"Known runtimes: {', '.join(RUNTIMES)}.")
+    by_suffix = find_runtime(Path(source)).name
+    if runtime and by_suffix == "python" != runtime:
+        raise CommandError(f"{source} is a Python file, which is no {runtime} model.", "Leave --runtime out.")
+    return runtime
+
+
+def checked_modules(modules: Sequence[Path], runtime: str) -> tuple[Path, ...]:
+    """Return the files of --module; a CommandError where one is no Python file, or nothing would use them."""
+    if modules and runtime != "python":
+        raise CommandError("--module is for models that Python serves.", "Add --runtime python.")
+    for module in modules:
+        if not module.is_file() or not module.stem.isidentifier() or module.suffix != ".py":
+            raise CommandError(f"--module {module} is no Python file.", "Name a file such as features.py.")
+        if module.name == "predict.py":
+            raise CommandError("--module cannot be predict.py, a name that is reserved.", "Rename that file.")
+    return tuple(modules)
+
+
 def add_version(
     model: str, version: str, source: str, given: GivenFiles, choices: Choices, manifest: Path, *, as_json: bool
 ) -> None:
@@ -167,7 +215,7 @@ def add_version(
     from turnout.conversion.scratch import scratch_folder
     from turnout.project.project import CACHE_DIR
 
-    if not needs_conversion(source, choices.converter):
+    if not needs_conversion(source, choices.converter, choices.runtime):
         if choices.samples:
             raise CommandError("--samples is for models that are converted.", "Leave it out, or use --examples.")
         write(model, version, Path(source), given, None, manifest, as_json=as_json)
@@ -182,6 +230,8 @@ def add_version(
             given,
             examples=given.examples or converted.examples,
             transform=given.transform or converted.transform,
+            signature=converted.signature or given.signature,
+            requirements=converted.requirements or given.requirements,
         )
         write(model, version, converted.path, extended, converted, manifest, as_json=as_json)
 
@@ -215,6 +265,7 @@ def write(
     with editing(manifest, lambda: notify("Waiting for another `turnout add`.")):
         project = load(manifest)
         try:
+            layer = pinned_layer(project, f"{model} {version}", path, given.requirements)
             prepared = prepare_version(
                 project,
                 model,
@@ -223,7 +274,7 @@ def write(
                 examples=given.examples,
                 transform=given.transform,
                 signature=given.signature,
-                requirements=given.requirements,
+                requirements=layer.requirements if layer else given.requirements,
                 breaking=given.breaking,
                 source=converted.provenance if converted else None,
                 reports=converted.reports if converted else None,
@@ -241,7 +292,31 @@ def write(
     if as_json:
         say_json(success_json(prepared, converted))
     else:
-        report(project, prepared, converted, manifest)
+        report(project, prepared, converted, layer, manifest)
+
+
+def pinned_layer(project: Project, title: str, path: Path, requirements: tuple[str, ...]) -> MeasuredLayer | None:
+    """The layer of a version with requirements, which is pinned and measured; None where nothing can be installed."""
+    from turnout.packaging.build import LAMBDA_PYTHON
+    from turnout.packaging.layer import LayerError, LayerSpec
+    from turnout.packaging.layer_size import check_layer
+    from turnout.project.project import CACHE_DIR
+    from turnout.runtimes.registry import find_runtime
+
+    if not requirements:
+        return None
+    notify("pinning the packages and measuring the layer ...")
+    spec = LayerSpec(
+        project.manifest.default_architecture, LAMBDA_PYTHON, tuple(sorted(requirements)), find_runtime(path).name
+    )
+    files = path.parent.rglob("*") if spec.runtime == "python" else (path,)
+    size_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    try:
+        return check_layer(title, spec, size_bytes, project.manifest.path.parent / CACHE_DIR)
+    except LayerError as error:
+        lines = str(error).strip().splitlines() or ["no output"]
+        notify(f"note: the packages were not pinned and not measured, because they cannot be installed: {lines[-1]}")
+        return None
 
 
 def kinds_hint(path: Path) -> str:
@@ -253,7 +328,13 @@ def kinds_hint(path: Path) -> str:
     return "" if path.suffix in served or not path.exists() else known_kinds()
 
 
-def report(project: Project, prepared: PreparedVersion, converted: Converted | None, manifest: Path) -> None:
+def report(
+    project: Project,
+    prepared: PreparedVersion,
+    converted: Converted | None,
+    layer: MeasuredLayer | None,
+    manifest: Path,
+) -> None:
     """Print what was added, and what to do next."""
     model, version = prepared.version.model, prepared.version.name
     if converted is not None and converted.proof is not None:
@@ -266,6 +347,10 @@ def report(project: Project, prepared: PreparedVersion, converted: Converted | N
     files = f"{counted(len(prepared.files), 'file')}, {size_text(prepared.artifact.size_bytes)} of model"
     place = prepared.folder.relative_to(prepared.root)
     say(f"{place} already contains its {files}." if prepared.in_place else f"Copied {files} to {place}.")
+    if layer is not None:
+        largest = ", ".join(f"{name} {size_text(size)}" for name, size in list(layer.packages.items())[:3])
+        say(f"Pinned {', '.join(layer.requirements)}.")
+        say(f"Its layer has {size_text(layer.unzipped_bytes)} of Lambda's 250 MB: {largest}, ...")
     say(f"Added {model} {version} to {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
     for change in prepared.changes:
         say(f"Now {change}.")

@@ -79,7 +79,7 @@ def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str],
         progress(f"converting with {candidate.floats} inputs")
         path = out / f"model-{candidate.floats}" / "model.onnx"
         try:
-            answers = _answer(original, groups, candidate.floats)
+            answers = answer_groups(original, groups, candidate.floats)
             path.parent.mkdir(parents=True, exist_ok=True)
             save(_make(candidate, answers, job["opsets"]), path)
             session = open_session(path)
@@ -102,7 +102,7 @@ def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str],
     write_arrays(out / "inputs", {name: inputs[name] for name in _input_names(out / "model" / "model.onnx")})
     write_arrays(out / "expected", answers.outputs)
     return {
-        "groups": [{"name": row.name, "rows": _length(row.rows)} for row in answers.groups],
+        "groups": [{"name": row.name, "rows": length_of(row.rows)} for row in answers.groups],
         "refused": answers.refused,
         "floats": candidate.floats,
         "transform": original.transform,
@@ -167,7 +167,7 @@ def make_feed(original: Original, batch: Batch, floats: str) -> dict[str, np.nda
     return feed
 
 
-def _answer(original: Original, groups: Sequence[RowGroup], floats: str) -> Answers:
+def answer_groups(original: Original, groups: Sequence[RowGroup], floats: str) -> Answers:
     """Ask the original; edge values that it refuses are left out, other rows must work."""
     kept: list[RowGroup] = []
     parts: list[dict[str, np.ndarray[Any, Any]]] = []
@@ -231,7 +231,8 @@ def count_wrong(want: Any, have: Any, job: Mapping[str, Any]) -> int:
     return int(np.count_nonzero(~near))
 
 
-def _length(batch: Batch) -> int:
+def length_of(batch: Batch) -> int:
+    """The number of rows."""
     return len(next(iter(batch.values())))
 
 

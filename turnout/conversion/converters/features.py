@@ -227,6 +227,18 @@ def read_samples(path: Path, features: Sequence[Feature]) -> Batch:
     return batch
 
 
+def note_texts(path: Path, features: Sequence[Feature]) -> None:
+    """Make text of each column whose samples are texts, where the model itself does not say what it holds.
+
+    Raises:
+        RefusedJob: the file cannot be read.
+    """
+    frame = _read_frame(path, features)
+    for feature in features:
+        if not feature.categories and any(isinstance(value, str) for value in frame.get(feature.name, ())):
+            feature.kind = "text"
+
+
 def _default(feature: Feature) -> Any:
     return feature.categories[0] if feature.categories else "" if feature.kind == "text" else feature.center
 

@@ -15,11 +15,16 @@ from .convert import Candidate, Progress, convert
 from .exchange import as_objects
 from .features import Batch, Feature
 from .graphs import rename
+from .python_code import import_modules, write_python
 from .sklearn_features import describe_inputs, is_text_first, vectorizers_of
 from .sklearn_graph import patched_nodes, token_pattern
 from .start import RefusedJob
 
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx")
+
+MODULE_HINT = (
+    "If it is a file of yours, add: --runtime python --module {name}.py. Else write predict.py, see docs/runtimes.md."
+)
 
 LOWERCASE = '''\
 """Prepares texts as the original's vectorizer does; in a graph, lowercase depends on the machine's locale."""
@@ -54,7 +59,10 @@ def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Convert one file."""
     progress(f"loading {Path(job['path']).name}")
     notes: list[str] = []
+    import_modules(job["modules"])
     estimator = load(Path(job["path"]), job, notes)
+    if job["runtime"] == "python":
+        return write_python(SklearnOriginal(estimator, notes, is_converted=False), job, progress)
     return convert(SklearnOriginal(estimator, notes), job, PACKAGES, progress)
 
 
@@ -68,7 +76,7 @@ def load(path: Path, job: Mapping[str, Any], notes: list[str]) -> Any:
             written = getattr(row.message, "original_sklearn_version", "another release")
             notes.append(f"written by scikit-learn {written}, read by {_sklearn_version()}")
             break
-    if hasattr(estimator, "best_estimator_"):
+    if hasattr(estimator, "best_estimator_") and job["runtime"] != "python":
         estimator = estimator.best_estimator_
     if not hasattr(estimator, "predict") and not hasattr(estimator, "transform"):
         raise RefusedJob(f"{path.name} holds {type(estimator).__name__}, which has neither predict nor transform")
@@ -102,6 +110,11 @@ def _load_skops(path: Path, job: Mapping[str, Any]) -> Any:
         )
     try:
         return skops.io.load(path, trusted=list(unknown))
+    except ModuleNotFoundError as error:
+        raise RefusedJob(
+            f"{path.name} needs the module {error.name!r}, which is not in the converter's environment",
+            MODULE_HINT.format(name=error.name),
+        ) from error
     except Exception as error:
         raise RefusedJob(f"{path.name} cannot be loaded: {error}") from error
 
@@ -119,7 +132,7 @@ def _load_pickle(path: Path, job: Mapping[str, Any]) -> Any:
     except ModuleNotFoundError as error:
         raise RefusedJob(
             f"{path.name} needs the module {error.name!r}, which is not in the converter's environment",
-            "Serve it as Python instead, with that module beside it: see docs/runtimes.md.",
+            MODULE_HINT.format(name=error.name),
         ) from error
     except Exception as error:
         raise RefusedJob(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
@@ -128,15 +141,15 @@ def _load_pickle(path: Path, job: Mapping[str, Any]) -> Any:
 class SklearnOriginal:
     """A fitted estimator or pipeline."""
 
-    def __init__(self, estimator: Any, notes: list[str]) -> None:
-        """Look at what it takes."""
+    def __init__(self, estimator: Any, notes: list[str], *, is_converted: bool = True) -> None:
+        """Look at what it takes; one that is not converted needs no transform."""
         self.estimator = estimator
         self.notes = notes
         self.features: list[Feature] = describe_inputs(estimator)
         self.has_names = hasattr(estimator, "feature_names_in_")
         self.is_text = is_text_first(estimator)
         self.matrix = "" if self.has_names or self.is_text else "X"
-        self.transform = self._make_transform()
+        self.transform = self._make_transform() if is_converted else ""
         self.last = last_of(estimator)
 
     def _make_transform(self) -> str:
