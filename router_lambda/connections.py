@@ -7,6 +7,7 @@ the request is sent or before the first byte of a response: only then is the req
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import time
 from collections import deque
@@ -69,6 +70,9 @@ class Connections:
                 connection, is_kept = self._open(), False
             try:
                 self._set_timeout(connection, deadline_s)
+                if not is_kept:
+                    connection.connect()
+                    _keep_alive(connection)
                 connection.request("POST", path, body, dict(headers))
                 self._set_timeout(connection, deadline_s)
                 response = connection.getresponse()
@@ -114,3 +118,18 @@ class Connections:
         """Close the kept connections."""
         while self._idle:
             self._idle.pop().close()
+
+
+KEEP_ALIVE_S = 60
+"""A call may take 15 minutes without a byte, and network address translators on the way forget idle connections after
+six. Source: AWS Lambda API Reference, "Invoke": "allow for long connections with timeout or keep-alive settings";
+Amazon VPC User Guide, "NAT gateways": 350 seconds.
+"""
+
+
+def _keep_alive(connection: http.client.HTTPConnection) -> None:
+    """Have the kernel show on an idle connection that it is still in use."""
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, name):
+            connection.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), KEEP_ALIVE_S)

@@ -14,6 +14,7 @@ from typing import Any
 
 from turnout.protocol.aws.events import LambdaHandler
 from turnout.protocol.aws.regions import dns_suffix
+from turnout.protocol.aws_requests.stored_requests import StoredRequests
 from turnout.protocol.naming import general_router_name, router_name
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
@@ -35,8 +36,19 @@ def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:
     """
     region = environ["AWS_REGION"]
     invoke = LambdaInvoke(environ.get("AWS_ENDPOINT_URL_LAMBDA") or find_endpoint(region), region, environ=environ)
-    router = _load_router(folder, environ["AWS_LAMBDA_FUNCTION_NAME"], invoke)
+    function, stored = environ["AWS_LAMBDA_FUNCTION_NAME"], StoredRequests(environ)
+    routes = folder / "routes.json"
+    if not routes.exists():
+        return _make_handler(_load_general_router(folder, function, invoke, stored))
+    fields = json.loads(routes.read_bytes())
+    table = RouteTable.from_json(fields, prefix=function.removesuffix(router_name("", fields["model"])))
+    handle = _make_handler(Router(table, invoke, tasks=ThreadTasks()))
+    # A graph reads its body and writes its answer; other routers hand both on.
+    is_graph = table.models[table.model].graph is not None
+    return stored.accepting(stored.running(handle) if is_graph else handle, function, table.model)
 
+
+def _make_handler(router: Any) -> LambdaHandler:
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         left_s = context.get_remaining_time_in_millis() / 1000
         return run_to_end(router.answer(event, time.monotonic() + left_s - MARGIN_S))
@@ -44,19 +56,23 @@ def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:
     return handle
 
 
-def _load_router(folder: Path, function: str, invoke: Invoke) -> Any:
-    routes = folder / "routes.json"
-    if routes.exists():
-        fields = json.loads(routes.read_bytes())
-        table = RouteTable.from_json(fields, prefix=function.removesuffix(router_name("", fields["model"])))
-        return Router(table, invoke, tasks=ThreadTasks())
+def _load_general_router(folder: Path, function: str, invoke: Invoke, stored: StoredRequests) -> Any:
     from turnout.protocol.routing.catalogue import Catalogue
 
     from .general.router import GeneralRouter
 
     fields = json.loads((folder / "catalogue.json").read_bytes())
     catalogue = Catalogue.from_json(fields, prefix=function.removesuffix(general_router_name("")))
-    return GeneralRouter(catalogue, invoke, tasks=ThreadTasks())
+
+    def find_requests() -> Any:
+        store = stored.find()
+        if store is None:
+            return None
+        from .requests.api import RequestPaths
+
+        return RequestPaths(store, catalogue)
+
+    return GeneralRouter(catalogue, invoke, tasks=ThreadTasks(), requests=find_requests)
 
 
 def find_endpoint(region: str) -> str:

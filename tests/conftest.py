@@ -52,6 +52,7 @@ SLOW = (
     "tests/test_locks.py",
     "tests/trials",
     # Each test opens models, or runs a command as a process.
+    "tests/router_lambda/requests",
     "tests/canary/rollout/test_rollout.py",
     "tests/canary/rollout/test_way_back.py",
     "tests/cli/commands/test_add.py",

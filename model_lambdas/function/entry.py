@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from turnout.protocol.aws.events import LambdaHandler
+from turnout.protocol.aws_requests.stored_requests import StoredRequests
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.protocol.tensors.fatal_requests import FatalRequest
@@ -71,7 +72,11 @@ def _make_handler(folder: Path) -> LambdaHandler:
     function = load_function(folder, fields)
     handle = counting_failures(function, print)
     capture = fields["capture"]
-    return capturing_requests(handle, function.spec, CaptureRule(**capture), print) if capture else handle
+    if capture:
+        handle = capturing_requests(handle, function.spec, CaptureRule(**capture), print)
+    stored, spec = StoredRequests(os.environ), function.spec
+    name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    return stored.accepting(stored.running(handle), name, spec.model, spec.version)
 
 
 handler = _make_handler(Path(os.environ["LAMBDA_TASK_ROOT"])) if "LAMBDA_TASK_ROOT" in os.environ else None

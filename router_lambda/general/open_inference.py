@@ -9,7 +9,7 @@ name with an escaped slash is one name, and unknown.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -31,6 +31,9 @@ GRAPH_PLATFORM = "ensemble"
 """Triton's platform name for a model that is made of other models."""
 
 METHOD_OF = {"metadata": "GET", "live": "GET", "ready": "GET", "infer": "POST"}
+
+
+Accept = Callable[[Mapping[str, Any], ServedStage, ModelEntry, str], dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,11 @@ class OpenInference:
         catalogue: the models.
         invoke: calls a function.
         readiness: reports which versions do not answer.
+        accept: accepts an inference that is to be made later; returns None where it is to be made now.
     """
 
-    def __init__(self, catalogue: Catalogue, invoke: Invoke, readiness: Readiness) -> None:
+    def __init__(self, catalogue: Catalogue, invoke: Invoke, readiness: Readiness, accept: Accept) -> None:
+        self._accept = accept
         self._catalogue = catalogue
         self._invoke = invoke
         self._readiness = readiness
@@ -117,6 +122,9 @@ class OpenInference:
     async def _infer(
         self, event: Mapping[str, Any], stage: ServedStage, model: ModelEntry, version: str, deadline_s: float
     ) -> dict[str, Any]:
+        taken = self._accept(event, stage, model, version)
+        if taken is not None:
+            return taken
         function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
         handed = {**handed_on(event), "resource": path, "path": path, "pathParameters": None}

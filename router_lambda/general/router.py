@@ -6,11 +6,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from turnout.protocol.errors import RequestError
-from turnout.protocol.routing.catalogue import Catalogue
+from turnout.protocol.requests.preferences import wants_later
+from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
 from turnout.protocol.routing.choice import handed_on
 from turnout.protocol.routing.invocation import Invoke
 
@@ -22,7 +23,15 @@ from .pages import answer_json, answer_text
 from .readiness import Readiness
 from .serving import ServedStage, reach_all
 
+if TYPE_CHECKING:
+    from ..requests.api import RequestPaths
+
 _LOG = logging.getLogger("turnout.router")
+
+
+def accept_none() -> RequestPaths | None:
+    """Accept no asynchronous requests: no stage does, or the gateway itself answers them."""
+    return None
 
 
 class GeneralRouter:
@@ -33,6 +42,7 @@ class GeneralRouter:
         invoke: calls a function; several calls may run at once.
         clock: monotonic clock in seconds, also used for deadlines.
         tasks: runs coroutines concurrently; asyncio's tasks by default.
+        requests: returns what accepts asynchronous requests.
     """
 
     def __init__(
@@ -42,11 +52,13 @@ class GeneralRouter:
         *,
         clock: Callable[[], float] = time.monotonic,
         tasks: Tasks | None = None,
+        requests: Callable[[], RequestPaths | None] = accept_none,
     ) -> None:
         self._catalogue = catalogue
         self._invoke = invoke
+        self._requests = requests
         self._readiness = Readiness(invoke, tasks or AsyncioTasks(), clock)
-        self._open_inference = OpenInference(catalogue, invoke, self._readiness)
+        self._open_inference = OpenInference(catalogue, invoke, self._readiness, self._accept)
 
     async def answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         """Return the proxy response to an event.
@@ -83,6 +95,10 @@ class GeneralRouter:
                 return await self._infer(event, stage, deadline_s)
             case "/models" | "/models/{model}" | "/models/{model}/{version}":
                 return self._show_catalogue(stage, **(event.get("pathParameters") or {}))
+            case "/requests/{id}" | "/requests/{id}/answer" | "/uploads":
+                requests = self._requests()
+                if requests is not None:
+                    return requests.answer(event, stage)
         raise RequestError("UNKNOWN_PATH", f"the general router does not serve {event['resource']}")
 
     async def _infer(self, event: Mapping[str, Any], stage: ServedStage, deadline_s: float) -> dict[str, Any]:
@@ -91,11 +107,23 @@ class GeneralRouter:
         model, version = self._catalogue.models.get(parameters["model"]), parameters.get("version", "")
         if model is None or (version and version not in model.versions):
             return answer_failure("unknown_route")
+        taken = self._accept(event, stage, model, version)
+        if taken is not None:
+            return taken
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
         handed = {**handed_on(event), "resource": path, "pathParameters": None}
         function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
         answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))
         return answer_failure(answered.error) if answered.answer is None else dict(answered.answer)
+
+    def _accept(
+        self, event: Mapping[str, Any], stage: ServedStage, model: ModelEntry, version: str
+    ) -> dict[str, Any] | None:
+        """Accept an inference that is to be made later; None where it is to be made now."""
+        if not wants_later(event):
+            return None
+        requests = self._requests()
+        return None if requests is None else requests.accept_call(event, stage, model, version)
 
     def _show_catalogue(self, stage: ServedStage, model: str = "", version: str = "") -> dict[str, Any]:
         if not model:

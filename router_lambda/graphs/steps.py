@@ -11,6 +11,7 @@ import pybase64
 from turnout.protocol.aws.events import read_event
 from turnout.protocol.aws.limits import LARGEST_BODY_BYTES
 from turnout.protocol.errors import STATUS_OF, RequestError
+from turnout.protocol.routing.choice import ASYNCHRONOUS
 from turnout.protocol.routing.step_tensors import BadAnswerError, Tensors, read_step, write_step
 
 from ..calls import CallOutcome
@@ -44,7 +45,11 @@ def step_event(caller: Mapping[str, Any], inputs: Tensors, step: str) -> dict[st
     kept = {name: value for name, value in (caller.get("headers") or {}).items() if name.lower() not in _OF_THE_BODY}
     sent = {**kept, **headers}
     multiple = {name: [value] for name, value in sent.items()}
-    return {**caller, "headers": sent, "multiValueHeaders": multiple, "body": encoded, "isBase64Encoded": True}
+    made = {**caller, "headers": sent, "multiValueHeaders": multiple, "body": encoded, "isBase64Encoded": True}
+    said = caller.get("turnout") or {}
+    if ASYNCHRONOUS in said:  # the files and the objects are those of the graph's own body and answer
+        made["turnout"] = {**said, ASYNCHRONOUS: {"draw": said[ASYNCHRONOUS].get("draw")}}
+    return made
 
 
 def read_outcome(model: str, outcome: CallOutcome) -> Tensors:

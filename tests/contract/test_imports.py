@@ -20,6 +20,9 @@ PACKAGES = ("turnout", "model_lambdas", "router_lambda", "infra", "soak")
 PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
 """Packages that are part of every Lambda zip: the protocol may import nothing else."""
 
+RUNTIME_HAS = {"boto3", "botocore"}
+"""What Lambda's runtime for Python brings."""
+
 LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}
 
 BASE = ("turnout", "turnout.protocol", "turnout.system", "turnout.http_server")
@@ -71,6 +74,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "turnout.protocol.codecs": (),
     "turnout.protocol.routing": (),
     "turnout.protocol.requests": (),
+    "turnout.protocol.aws_requests": ("turnout.protocol.requests",),
     "turnout.yaml_text": (),
     "turnout.artifacts": (),
     "turnout.runtimes": ("turnout.artifacts",),
@@ -125,6 +129,7 @@ INSIDE = {
     "infra.stack": "infra",
     "router_lambda.general": "router_lambda",
     "router_lambda.graphs": "router_lambda",
+    "router_lambda.requests": "router_lambda",
     "model_lambdas.function": "model_lambdas",
     "model_lambdas.onnx_model": "model_lambdas",
     "model_lambdas.python_model": "model_lambdas",
@@ -256,8 +261,14 @@ def test_the_walk_covers_the_tree() -> None:
 def test_code_in_lambda_zips_imports_nothing_else(importer: str, allowed: tuple[str, ...], needs: set[str]) -> None:
     rows = [edge for edge in imports() if within(edge.importer, importer)]
     assert [str(entry) for entry in rows if ours(entry.imported) and not within(entry.imported, *allowed)] == []
-    foreign = {entry.imported.partition(".")[0] for entry in rows if not ours(entry.imported)}
+    foreign = {entry.imported.partition(".")[0] for entry in rows if not (ours(entry.imported) or _of_runtime(entry))}
     assert foreign - needs - sys.stdlib_module_names == set()
+
+
+def _of_runtime(entry: Import) -> bool:
+    """Whether it is of Lambda's own runtime, imported only once an asynchronous request has come."""
+    name = entry.imported.partition(".")[0]
+    return entry.importer == "turnout.protocol.aws_requests.connect" and name in RUNTIME_HAS and not entry.at_once
 
 
 def test_every_folder_is_a_room_or_part_of_one() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from router_lambda.general.serving import ServedStage, find_base
+from router_lambda.general.serving import ServedStage
 from tests.builders.general_router import ask
+from turnout.protocol.aws.paths import find_base
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from turnout.protocol.requests.refusals import Refusal
 
@@ -14,6 +16,14 @@ def asks_for_async(prefer: str) -> bool:
     """Whether a `Prefer` header holds `respond-async` (RFC 7240)."""
     names = (part.partition(";")[0].partition("=")[0].strip().lower() for part in prefer.split(","))
     return "respond-async" in names
+
+
+def wants_later(event: Mapping[str, Any]) -> bool:
+    """Whether an event is an inference that is to be made later. Events that a router handed on are not."""
+    if "turnout" in event or event.get("httpMethod") != "POST" or "requestContext" not in event:
+        return False
+    headers = event.get("headers") or {}
+    return any(name.lower() == "prefer" and asks_for_async(value) for name, value in headers.items())
 
 
 def is_identifier(text: str) -> bool:

@@ -1,0 +1,154 @@
+"""The operations on the bucket of requests, over boto3's client.
+
+S3 reads what was written last, and compares and replaces an object atomically (`If-Match`, `If-None-Match`): that is
+all that the requests' states need. Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional
+writes"; botocore, `PutObjectRequest.IfMatch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_MISSING = frozenset({"NoSuchKey", "404", "NoSuchUpload"})
+_CHANGED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+
+
+class RequestBucket:
+    """The bucket of one deployment's requests.
+
+    Args:
+        client: boto3's of S3.
+        name: of the bucket.
+    """
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
+        self.name = name
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """An object's content and its ETag; None where there is none."""
+        try:
+            answer = self.client.get_object(Bucket=self.name, Key=key)
+        except Exception as error:
+            if error_code(error) in _MISSING:
+                return None
+            raise
+        return answer["Body"].read(), answer["ETag"]
+
+    def head(self, key: str) -> Mapping[str, Any] | None:
+        """An object's size and metadata; None where there is none."""
+        try:
+            entry: Mapping[str, Any] = self.client.head_object(Bucket=self.name, Key=key)
+        except Exception as error:
+            if error_code(error) in _MISSING:
+                return None
+            raise
+        return entry
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object that does not exist. Return False if it does."""
+        return self._write(key, content, IfNoneMatch="*")
+
+    def replace(self, key: str, content: bytes, etag: str) -> bool:
+        """Replace an object. Return False if somebody else has replaced or deleted it."""
+        return self._write(key, content, IfMatch=etag)
+
+    def _write(self, key: str, content: bytes, **condition: str) -> bool:
+        try:
+            self.client.put_object(Bucket=self.name, Key=key, Body=content, ContentType="application/json", **condition)
+        except Exception as error:
+            if error_code(error) in _CHANGED | _MISSING:
+                return False
+            raise
+        return True
+
+    def put(self, key: str, content: bytes, content_type: str = "", metadata: Mapping[str, str] | None = None) -> None:
+        """Write an object."""
+        self.client.put_object(Bucket=self.name, Key=key, Body=content, **_described(content_type, metadata or {}))
+
+    def put_file(self, key: str, path: Path, content_type: str, metadata: Mapping[str, str]) -> None:
+        """Write an object from a file, in parts if it is large."""
+        self.client.upload_file(str(path), self.name, key, ExtraArgs=_described(content_type, metadata))
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write an object to a file."""
+        self.client.download_file(self.name, key, str(path))
+
+    def renew(self, key: str) -> bool:
+        """Make an object as young as a new one for the lifecycle rules. Return False if it is gone."""
+        try:
+            self.client.copy_object(
+                Bucket=self.name,
+                Key=key,
+                CopySource={"Bucket": self.name, "Key": key},
+                MetadataDirective="REPLACE",
+            )
+        except Exception as error:
+            if error_code(error) in _MISSING:
+                return False
+            raise
+        return True
+
+    def delete(self, key: str) -> None:
+        """Delete an object."""
+        self.client.delete_object(Bucket=self.name, Key=key)
+
+    def sign_get(self, key: str, seconds: float) -> str:
+        """An address from which anybody can read the object for a while."""
+        values = {"Bucket": self.name, "Key": key}
+        return str(self.client.generate_presigned_url("get_object", Params=values, ExpiresIn=max(1, int(seconds))))
+
+    def list_keys(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """Each object's key, and when it was written."""
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+            for entry in page.get("Contents", ()):
+                yield entry["Key"], entry["LastModified"].timestamp()
+
+    def begin_parts(self, key: str) -> str:
+        """Begin an object that is sent in parts, and return the identifier of that."""
+        return str(self.client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"])
+
+    def sign_parts(self, key: str, upload: str, count: int, seconds: float) -> list[str]:
+        """The addresses for the parts."""
+        return [
+            str(
+                self.client.generate_presigned_url(
+                    "upload_part",
+                    Params={"Bucket": self.name, "Key": key, "UploadId": upload, "PartNumber": number + 1},
+                    ExpiresIn=int(seconds),
+                )
+            )
+            for number in range(count)
+        ]
+
+    def list_parts(self, key: str, upload: str) -> dict[int, tuple[int, str]] | None:
+        """Number of each part that has arrived, from 0 -> its size and ETag; None where there is no such upload."""
+        parts: dict[int, tuple[int, str]] = {}
+        try:
+            for page in self.client.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload):
+                for part in page.get("Parts", ()):
+                    parts[part["PartNumber"] - 1] = (part["Size"], part["ETag"])
+        except Exception as error:
+            if error_code(error) in _MISSING:
+                return None
+            raise
+        return parts
+
+    def join_parts(self, key: str, upload: str, etags: Sequence[str]) -> None:
+        """Make the object of its parts."""
+        parts = [{"PartNumber": number + 1, "ETag": etag} for number, etag in enumerate(etags)]
+        self.client.complete_multipart_upload(
+            Bucket=self.name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+        )
+
+
+def error_code(error: Exception) -> str:
+    """The code of a ClientError; empty for other exceptions, so that botocore need not be imported to read it."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def _described(content_type: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    return {**({"ContentType": content_type} if content_type else {}), "Metadata": dict(metadata)}

@@ -1,0 +1,35 @@
+"""The store of the deployment that a function belongs to, with boto3 of Lambda's runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from turnout.protocol.aws_requests.bucket import RequestBucket
+from turnout.protocol.aws_requests.messages import Queues
+from turnout.protocol.aws_requests.settings import DEAD_VARIABLE, QUEUE_VARIABLE
+from turnout.protocol.aws_requests.store import RequestStore
+from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
+
+
+def connect(environ: Mapping[str, str]) -> RequestStore:
+    """Return the store that a function's environment names."""
+    import boto3
+    from botocore.config import Config
+
+    # The bucket's own region is in its addresses, so that signed ones are not redirected.
+    config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    region = environ["AWS_REGION"]
+    s3: Any = boto3.client("s3", region_name=region, config=config, endpoint_url=_endpoint_of(environ, region))
+    sqs: Any = boto3.client("sqs", region_name=region)
+    queues = Queues(sqs, environ[QUEUE_VARIABLE], environ.get(DEAD_VARIABLE, ""))
+    return RequestStore(RequestBucket(s3, environ[BUCKET_VARIABLE]), queues)
+
+
+def _endpoint_of(environ: Mapping[str, str], region: str) -> str | None:
+    """S3's endpoint of a region; None where the environment names another, which boto3 reads itself."""
+    if environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"):
+        return None
+    from turnout.protocol.aws.regions import dns_suffix
+
+    return f"https://s3.{region}.{dns_suffix(region)}"

@@ -1,0 +1,119 @@
+"""The messages in the queue. A message names its request; everything else is in the request's object.
+
+So a message that is delivered twice, or late, does nothing that the request's state does not allow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST_DELAY_S = 900
+"""Source: Amazon SQS API Reference, `SendMessage.DelaySeconds`."""
+
+LONGEST_HIDDEN_S = 43_200
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMessage:
+    """Run a request; or send its webhook, with the number of the try.
+
+    Args:
+        stage: of the request.
+        id: of the request.
+        callback: number of the webhook's try, from 1; 0 runs the request.
+    """
+
+    stage: str
+    id: str
+    callback: int = 0
+
+    def to_json(self) -> str:
+        """A JSON object that `from_json` reads back."""
+        value: dict[str, Any] = {"stage": self.stage, "id": self.id}
+        return json.dumps({**value, "callback": self.callback} if self.callback else value)
+
+    @classmethod
+    def from_json(cls, text: str) -> RequestMessage:
+        """The message that `to_json` wrote.
+
+        Raises:
+            ValueError: it is none.
+        """
+        value = json.loads(text)
+        if not isinstance(value, dict) or not {"stage", "id"} <= value.keys():
+            raise ValueError("expected an object with `stage` and `id`")
+        return cls(str(value["stage"]), str(value["id"]), int(value.get("callback", 0)))
+
+
+class Queues:
+    """The queue and its dead letters.
+
+    Args:
+        client: boto3's of SQS.
+        address: of the queue.
+        dead_address: of the dead letters; empty where they are not used.
+    """
+
+    def __init__(self, client: Any, address: str, dead_address: str = "") -> None:
+        self.client = client
+        self.address = address
+        self.dead_address = dead_address
+
+    def send(self, message: RequestMessage, *, group: str, delay_s: float = 0.0) -> None:
+        """Send a message.
+
+        Args:
+            message: the message.
+            group: the function that runs the request. SQS serves the groups of a queue fairly, so a crowd of requests
+                for one version does not hold up the others. Source: Amazon SQS API Reference, `MessageGroupId`.
+            delay_s: how long it waits.
+        """
+        self.client.send_message(
+            QueueUrl=self.address,
+            MessageBody=message.to_json(),
+            MessageGroupId=group,
+            DelaySeconds=min(LONGEST_DELAY_S, max(0, math.ceil(delay_s))),
+        )
+
+    def hide(self, receipt: str, seconds: float) -> None:
+        """Hide a message that is being worked on, from now on for so long."""
+        self.client.change_message_visibility(
+            QueueUrl=self.address,
+            ReceiptHandle=receipt,
+            VisibilityTimeout=min(LONGEST_HIDDEN_S, max(0, math.ceil(seconds))),
+        )
+
+    def bury(self, message: RequestMessage) -> None:
+        """Put a message among the dead letters."""
+        self.client.send_message(QueueUrl=self.dead_address, MessageBody=message.to_json())
+
+    def exhume(self, messages: set[RequestMessage], most_empty: int = 3) -> int:
+        """Delete these messages from the dead letters, and return how many were there.
+
+        Args:
+            messages: to delete. Others become visible again at once.
+            most_empty: answers without a message until the queue counts as read.
+        """
+        deleted, empty, others = 0, 0, []
+        while empty < most_empty and messages:
+            received = self.client.receive_message(
+                QueueUrl=self.dead_address, MaxNumberOfMessages=10, VisibilityTimeout=60
+            ).get("Messages", ())
+            empty = 0 if received else empty + 1
+            for entry in received:
+                handle = entry["ReceiptHandle"]
+                try:
+                    wanted = RequestMessage.from_json(entry["Body"]) in messages
+                except ValueError:
+                    wanted = False
+                if wanted:
+                    self.client.delete_message(QueueUrl=self.dead_address, ReceiptHandle=handle)
+                    deleted += 1
+                else:
+                    others.append(handle)
+        for handle in others:
+            self.client.change_message_visibility(QueueUrl=self.dead_address, ReceiptHandle=handle, VisibilityTimeout=0)
+        return deleted

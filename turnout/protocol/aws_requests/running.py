@@ -1,0 +1,171 @@
+"""Runs a stored request in the function that answers it: the body comes from S3, and the answer goes there.
+
+The worker that calls the function sees neither. If the worker ends before the function does, the answer is there for
+the next worker, and nothing runs again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from turnout.protocol.aws.events import LambdaHandler, make_answer, read_event
+from turnout.protocol.aws_requests.bucket import RequestBucket
+from turnout.protocol.aws_requests.record import AnswerObject, Record
+from turnout.protocol.requests.refusals import Refusal
+from turnout.protocol.requests.runs import KEY, AsyncRun, spell_run
+
+STORED = "stored"
+"""Key of the part of an event about the run's objects, and of the part of an answer about its own."""
+
+IN_EVENT_BYTES = 4 * 1024 * 1024
+"""The largest body inside an event; a larger one is passed as a file."""
+
+LARGEST_METADATA_BYTES = 2000
+"""Of an object's own metadata. Source: Amazon S3 User Guide, "Working with object metadata"."""
+
+NOT_KEPT = frozenset({"content-type", "content-length", "access-control-allow-origin", "vary"})
+"""Headers that are no metadata of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunObjects:
+    """The objects of a run.
+
+    Args:
+        body: key of the body, or empty.
+        bytes: its size.
+        sha256: that the caller announced, or empty.
+        answer: key for the answer.
+    """
+
+    body: str
+    bytes: int
+    sha256: str
+    answer: str
+
+
+def make_run_event(record: Record) -> dict[str, Any]:
+    """The event of a run that has begun."""
+    said = spell_run(AsyncRun(max_answer_bytes=record.max_answer_bytes), record.event["turnout"]["draw"])
+    objects = RunObjects(record.body.key, record.body.size, record.body.sha256, record.answer_key)
+    return {**record.event, "turnout": {KEY: {**said[KEY], STORED: asdict(objects)}}}
+
+
+def running_stored(handle: LambdaHandler, bucket: RequestBucket) -> LambdaHandler:
+    """The handler that also runs stored requests.
+
+    Args:
+        handle: answers events.
+        bucket: of the requests.
+    """
+
+    def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        said = (event.get("turnout") or {}).get(KEY) or {}
+        if STORED not in said:
+            return handle(event, context)
+        with tempfile.TemporaryDirectory(prefix="turnout-run-") as folder:
+            return _run(handle, event, context, bucket, Path(folder))
+
+    return handler
+
+
+def _run(
+    handle: LambdaHandler, event: Mapping[str, Any], context: Any, bucket: RequestBucket, folder: Path
+) -> dict[str, Any]:
+    said = dict(event["turnout"][KEY])
+    objects = RunObjects(**said.pop(STORED))
+    try:
+        body = _fetch(bucket, objects, folder / "body")
+    except Refusal as refusal:
+        return make_answer(refusal.status, {"Content-Type": "application/json"}, json.dumps(refusal.body()).encode())
+    answer_file = folder / "answer"
+    said |= {**body.pop("file", {}), "answer_file": str(answer_file)}
+    answer = handle({**event, **body, "turnout": {**event["turnout"], KEY: said}}, context)
+    if not 200 <= int(answer["statusCode"]) < 400:
+        return answer
+    return _keep(bucket, objects.answer, answer, answer_file)
+
+
+def _fetch(bucket: RequestBucket, objects: RunObjects, path: Path) -> dict[str, Any]:
+    """The event's keys for the body.
+
+    Raises:
+        Refusal: UNKNOWN_REQUEST or DIGEST_MISMATCH.
+    """
+    if not objects.body:
+        return {"body": None, "isBase64Encoded": False}
+    gone = Refusal("UNKNOWN_REQUEST", "the request's body has been deleted")
+    if objects.bytes <= IN_EVENT_BYTES:
+        entry = bucket.read(objects.body)
+        if entry is None:
+            raise gone
+        _check_digest(objects.sha256, hashlib.sha256(entry[0]).hexdigest())
+        return {"body": base64.b64encode(entry[0]).decode(), "isBase64Encoded": True}
+    if bucket.head(objects.body) is None:
+        raise gone
+    bucket.fetch(objects.body, path)
+    if objects.sha256:
+        with path.open("rb") as file:
+            _check_digest(objects.sha256, hashlib.file_digest(file, "sha256").hexdigest())
+    return {"body": None, "isBase64Encoded": False, "file": {"body_file": str(path)}}
+
+
+def _check_digest(announced: str, got: str) -> None:
+    if announced and announced != got:
+        message = f"the upload's SHA-256: expected {announced}, got {got}"
+        raise Refusal("DIGEST_MISMATCH", message, expected=announced, got=got)
+
+
+def _keep(bucket: RequestBucket, key: str, answer: Mapping[str, Any], answer_file: Path) -> dict[str, Any]:
+    """Store an answer, and return the proxy answer that names it."""
+    headers = {name: str(value) for name, value in (answer.get("headers") or {}).items()}
+    if answer_file.exists():
+        with answer_file.open("rb") as file:
+            digest, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
+    else:
+        _, body = read_event({"headers": {}, "body": answer.get("body"), "isBase64Encoded": answer["isBase64Encoded"]})
+        digest, size = hashlib.sha256(body).hexdigest(), len(body)
+    stored = AnswerObject(key, int(answer["statusCode"]), headers, size, digest)
+    if answer_file.exists():
+        bucket.put_file(key, answer_file, stored.content_type, metadata_of(stored))
+    else:
+        bucket.put(key, body, stored.content_type, metadata_of(stored))
+    return {
+        "statusCode": stored.status,
+        "headers": headers,
+        "body": "",
+        "isBase64Encoded": False,
+        "turnout": {STORED: {"key": key, "bytes": size, "sha256": digest}},
+    }
+
+
+def metadata_of(answer: AnswerObject) -> dict[str, str]:
+    """What an answer's object says of it: its headers, which its signed address returns, its status and digest."""
+    kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in NOT_KEPT}
+    kept = {name: value for name, value in kept.items() if (name + value).isascii() and value.isprintable()}
+    described = {"turnout-status": str(answer.status), "turnout-sha256": answer.sha256}
+    size = sum(len(name) + len(value) for name, value in described.items())
+    for name, value in kept.items():
+        size += len(name) + len(value)
+        if size <= LARGEST_METADATA_BYTES:
+            described[name] = value
+    return described
+
+
+def read_answer(bucket: RequestBucket, key: str) -> AnswerObject | None:
+    """The answer that a run has stored; None where it has stored none."""
+    entry = bucket.head(key)
+    if entry is None:
+        return None
+    described = dict(entry.get("Metadata") or {})
+    status, digest = int(described.pop("turnout-status", "200")), described.pop("turnout-sha256", "")
+    headers = {**described, "content-type": entry.get("ContentType", "")}
+    return AnswerObject(key, status, headers, int(entry["ContentLength"]), digest)
