@@ -1,4 +1,4 @@
-"""Every client of ours reaches this machine directly, whatever proxies the environment names."""
+"""Every client of ours connects directly to this machine, even if the environment names proxies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTS = ["127.0.0.1", "127.0.0.2", "localhost", "::1"]
 
 
 class _Server(ThreadingHTTPServer):
-    """Keeps what it was asked."""
+    """Records its requests."""
 
     def __init__(self, host: str) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_HEAD = do_CONNECT = do_GET  # noqa: N815 - the names that http.server looks for
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -72,13 +72,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[_Server]:
     try:
         with serving(request.param) as running:
             yield running
-    except OSError as error:  # no IPv6 here, say
+    except OSError as error:  # for example without IPv6
         pytest.skip(f"{request.param}: {error}")
 
 
 @pytest.fixture(autouse=True)
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Server]:
-    """A proxy for everything, by every name that a client may read."""
+    """A proxy for everything, under every name that a client may read."""
     with serving("127.0.0.1") as running:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, running.url)
@@ -108,7 +108,7 @@ def ask_connection(url: str) -> None:
 @pytest.mark.parametrize(
     "ask", [ask_stage, ask_functions, ask_connection, lambda url: post(url, "/", b"", {})], ids=lambda ask: ask.__name__
 )
-def test_a_server_on_this_machine_is_asked_without_the_proxy(
+def test_a_server_on_this_machine_is_called_without_the_proxy(
     ask: Callable[[str], object], server: _Server, proxy: _Server
 ) -> None:
     ask(server.url)
@@ -116,7 +116,7 @@ def test_a_server_on_this_machine_is_asked_without_the_proxy(
     assert proxy.asked == []
 
 
-def test_an_endpoint_that_the_environment_names_is_asked_without_the_proxy(
+def test_an_endpoint_in_the_environment_is_called_without_the_proxy(
     server: _Server, proxy: _Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
@@ -127,14 +127,14 @@ def test_an_endpoint_that_the_environment_names_is_asked_without_the_proxy(
     assert proxy.asked == []
 
 
-def test_another_machine_is_asked_through_the_proxy(proxy: _Server) -> None:
+def test_another_machine_is_called_through_the_proxy(proxy: _Server) -> None:
     options = {"endpoint_url": "http://apigateway.invalid:1", "region_name": "eu-west-1"}
     with closing(make_aws_client("apigateway", **options)) as client:
         client.get_rest_apis()
     assert proxy.asked == ["http://apigateway.invalid:1/restapis"]
 
 
-def test_a_sessions_client_asks_this_machine_without_the_proxy(
+def test_the_client_of_a_session_calls_this_machine_without_the_proxy(
     server: _Server, proxy: _Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)

@@ -12,15 +12,15 @@ import pytest
 from tests.conftest import ROOT, SLOW, is_slow
 
 
-def test_every_slow_folder_and_file_is_there() -> None:
+def test_every_slow_folder_and_file_exists() -> None:
     assert [name for name in SLOW if not (ROOT / name).exists()] == []
 
 
-def test_no_slow_entry_holds_another() -> None:
+def test_no_slow_entry_contains_another() -> None:
     assert [name for name in SLOW if any(is_slow(parent) for parent in (ROOT / name).parents)] == []
 
 
-def test_a_file_is_slow_by_its_folder_and_not_by_the_start_of_its_name() -> None:
+def test_a_file_is_slow_by_its_folder_and_not_by_a_prefix_of_its_name() -> None:
     assert is_slow(ROOT / "tests/e2e/test_stop.py")
     assert is_slow(ROOT / "tests/e2e")
     assert not is_slow(ROOT / "tests/e2e_of_others/test_stop.py")
@@ -44,7 +44,7 @@ def test_no_test_ends_its_own_process(number: int) -> None:
         os.killpg(0, number)
 
 
-def test_a_test_may_signal_itself_while_it_handles_that() -> None:
+def test_a_test_may_signal_itself_while_it_handles_the_signal() -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
     try:
@@ -54,7 +54,7 @@ def test_a_test_may_signal_itself_while_it_handles_that() -> None:
     assert seen == [signal.SIGTERM]
 
 
-def test_children_are_killed_as_ever() -> None:
+def test_children_can_still_be_killed() -> None:
     child = subprocess.Popen(["sleep", "600"])
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""What a plain installation leaves out is named, with the extra that brings it, where a command needs it."""
+"""A missing optional package is reported with the extra that installs it, when a command needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where our own files are, in this checkout. (tests/cli build the wheel and look there.)"""
+"""The location of our own files in this checkout. (tests/cli build the wheel and look there.)"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turnout import layout
 
 
 @pytest.mark.parametrize("name", ["models", "inference-request", "inference-response", "error"])
-def test_schema_is_there(name: str, root: Path) -> None:
+def test_schema_exists(name: str, root: Path) -> None:
     assert layout.schema_path(name) == root / "schemas" / f"{name}.schema.json"
     assert layout.schema_path(name).is_file()
 
@@ -21,7 +21,7 @@ def test_unknown_schema_is_an_error_that_lists_the_known_ones() -> None:
         layout.schema_path("nothing")
 
 
-def test_sample_is_there() -> None:
+def test_sample_exists() -> None:
     assert (layout.sample_dir() / "models" / "iris" / "v1" / "model.onnx").is_file()
 
 

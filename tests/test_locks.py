@@ -1,4 +1,6 @@
-"""The locks pin what pyproject.toml asks for, with every extra and hash, and an old pip installs them later, too."""
+"""The locks pin the requirements of pyproject.toml, with every extra and hash, and an old pip can still install them
+later.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,7 @@ def test_every_row_pins_one_version_with_hashes(lock: str) -> None:
         assert hashes, entry
 
 
-def test_locks_pin_what_the_project_asks_for() -> None:
+def test_locks_pin_the_requirements_of_the_project() -> None:
     result = project()
     dependencies, extras = result["project"]["dependencies"], result["project"]["optional-dependencies"]
     assert {"aws", "build", "jwt", "otlp"} <= extras.keys()
@@ -102,7 +104,7 @@ def test_smaller_locks_pin_the_same_versions(lock: str) -> None:
 
 @pytest.mark.parametrize("extra", project()["project"]["optional-dependencies"])
 def test_every_package_that_an_extra_installs_is_pinned(extra: str) -> None:
-    """With what its packages need in turn, which an environment that lacks the extra would not show."""
+    """Includes the dependencies of its packages, which an environment without the extra would not show."""
     pinned = read_lock("requirements-dev.lock")
     waiting = [Requirement(line) for line in project()["project"]["optional-dependencies"][extra]]
     seen: set[str] = set()
@@ -126,7 +128,7 @@ def test_serving_is_pinned_without_extras(extra: str) -> None:
     assert extra not in read_lock("requirements.lock")
 
 
-def test_what_a_python_has_no_wheels_for_is_not_pinned_for_it() -> None:
+def test_packages_without_wheels_for_a_python_are_not_pinned_for_it() -> None:
     for lock in ("requirements.lock", "requirements-dev.lock", *LAYERS):
         (entry,) = (entry for entry, _ in rows_of(lock) if entry.name == "pysimdjson")
         assert entry.marker is not None
@@ -135,8 +137,8 @@ def test_what_a_python_has_no_wheels_for_is_not_pinned_for_it() -> None:
             assert entry.marker.evaluate(dict(environment)) is wanted
 
 
-def test_locks_keep_the_extras_that_packages_ask_for_in_each_other() -> None:
-    """Else pip before 24 refuses the lock as soon as the index has a newer release."""
+def test_locks_keep_the_extras_that_packages_require_of_each_other() -> None:
+    """Otherwise pip before 24 rejects the lock as soon as the index has a newer release."""
     pinned = read_lock("requirements-dev.lock")
     asked = 0
     for name, entry in pinned.items():
@@ -156,8 +158,8 @@ def test_locks_keep_the_extras_that_packages_ask_for_in_each_other() -> None:
 
 
 @pytest.mark.slow
-def test_old_pip_installs_a_lock_behind_the_index_only_with_its_extras(tmp_path: Path) -> None:
-    """The fault that the locks' extras prevent, with the smallest lock that has it."""
+def test_old_pip_installs_an_outdated_lock_only_with_its_extras(tmp_path: Path) -> None:
+    """The failure that the locks' extras prevent, with the smallest lock that has it."""
     pip, lock = tmp_path / "pip", tmp_path / "requirements.lock"
     run_uv("pip", "install", "--quiet", "--target", str(pip), f"pip=={OLDEST_PIP}")
     options = ("--quiet", "--universal", "--generate-hashes", "--no-strip-extras", "--no-annotate", "--no-header")
@@ -176,13 +178,13 @@ def test_old_pip_installs_a_lock_behind_the_index_only_with_its_extras(tmp_path:
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "turnout/conversion/converters").glob("*.in")), ids=lambda path: path.stem
 )
-def test_a_converters_lock_pins_what_it_asks_for_with_hashes(path: Path) -> None:
+def test_the_lock_of_a_converter_pins_its_requirements_with_hashes(path: Path) -> None:
     pinned = read_lock(path.with_suffix(".lock").relative_to(ROOT).as_posix())
     assert {canonicalize_name(Requirement(line).name) for line in path.read_text().split()} <= pinned.keys()
     assert all(package.version and package.hashes for package in pinned.values())
 
 
-def test_targets_of_make_that_are_named_are_there_and_listed() -> None:
+def test_named_make_targets_exist_and_are_listed() -> None:
     listed = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     pages += [path for name in ("docs", "turnout", "infra", "scripts") for path in (ROOT / name).rglob("*.[mp][dy]")]

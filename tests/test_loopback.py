@@ -23,5 +23,5 @@ def test_host_is_another_machine(host: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "http://[::1", "http://"])
-def test_text_that_is_no_url_has_no_host(url: str) -> None:
+def test_text_that_is_not_a_url_has_no_host(url: str) -> None:
     assert not is_loopback_url(url)

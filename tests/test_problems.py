@@ -1,4 +1,4 @@
-"""Errors with a remedy have one base, and problems of the manifest get their place in one function."""
+"""Errors with a remedy have one base class, and problems of the manifest get their place in one function."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def calls_of(name: str) -> Iterator[tuple[str, ast.Call]]:
 
 
 @pytest.mark.parametrize("kind", [ArtifactError, EditError])
-def test_an_errors_text_is_its_message(kind: type[TurnoutError]) -> None:
+def test_the_text_of_an_error_is_its_message(kind: type[TurnoutError]) -> None:
     error = kind("the file is empty", "Export it again.")
     assert (str(error), error.message, error.hint) == ("the file is empty", "the file is empty", "Export it again.")
     assert kind("the file is empty").hint == ""
 
 
-def test_one_class_holds_a_message_with_its_remedy() -> None:
+def test_only_one_class_defines_a_message_with_its_remedy() -> None:
     own = [
         f"{file}: {node.name}"
         for file, node in classes()
-        # A converter's process cannot import Turnout: what it refuses becomes a TurnoutError where it was started.
+        # A converter's process cannot import Turnout: its errors become a TurnoutError in the process that started it.
         if node.name != "RefusedJob"
         and any(
             isinstance(part, ast.Attribute) and part.attr == "hint" and isinstance(part.ctx, ast.Store)
@@ -62,7 +62,7 @@ def test_one_class_holds_a_message_with_its_remedy() -> None:
 
 
 def test_places_are_looked_up_in_one_function() -> None:
-    """A problem with a line and a column is made where YAML is read, nowhere else."""
+    """A problem with a line and a column is made only where YAML is read."""
     placed = {file for file, call in calls_of("Problem") if len(call.args) > 3 or {"line", "column"} & _keywords(call)}
     assert placed == {"yaml_text/reader.py", "yaml_text/syntax_errors.py"}
 

@@ -14,12 +14,12 @@ MODULE = '"""A module."""\n\n__version__ = "1.2.3"\n'
 CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-01-02\n"
 
 
-def test_tag_of_the_version_with_a_section_is_fine() -> None:
+def test_tag_of_the_version_with_a_section_is_accepted() -> None:
     assert check_release("v1.2.3", MODULE, CHANGELOG) == []
 
 
 @pytest.mark.parametrize("tag", ["1.2.3", "v1.2.4", "v1.2.3-rc1", "v1x2x3", ""])
-def test_tag_of_another_version_is_refused(tag: str) -> None:
+def test_tag_of_another_version_is_rejected(tag: str) -> None:
     (problem,) = check_release(tag, MODULE, CHANGELOG)
     assert "has version 1.2.3" in problem
 
@@ -28,17 +28,17 @@ def test_tag_of_another_version_is_refused(tag: str) -> None:
     "section",
     ["", "## [Unreleased]", "## [1.2.3]", "## [1x2x3] - 2026-01-02", "## [1.2.3] - soon", "## [1.2.30] - 2026-01-02"],
 )
-def test_version_without_a_dated_section_is_refused(section: str) -> None:
+def test_version_without_a_dated_section_is_rejected(section: str) -> None:
     (problem,) = check_release("v1.2.3", MODULE, f"# Changelog\n\n{section}\n")
     assert "no section for 1.2.3" in problem
 
 
-def test_module_without_a_version_is_refused() -> None:
+def test_module_without_a_version_is_rejected() -> None:
     assert check_release("v1.2.3", "", CHANGELOG) == ["turnout/__init__.py: no line `__version__ = ...`. Add it"]
 
 
 @pytest.mark.parametrize("arguments", [[], [""], ["v1.2.3", "v1.2.4"], ["v0.0.0"]])
-def test_wrong_call_and_wrong_tag_exit_with_2(arguments: list[str]) -> None:
+def test_wrong_arguments_and_wrong_tag_exit_with_2(arguments: list[str]) -> None:
     assert main(arguments) == 2
 
 

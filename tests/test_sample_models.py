@@ -56,7 +56,7 @@ def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 
 
 def arrays_of(request: Mapping[str, Any], inputs: tuple[TensorSpec, ...]) -> dict[str, NDArray[Any]]:
-    """A request in any of its JSON forms as the session's feeds."""
+    """Return a request in any of its JSON forms as the session's feeds."""
     if "instances" in request:
         rows = request["instances"]
         by_name = isinstance(rows[0], dict)
@@ -135,13 +135,13 @@ def test_samples_are_small() -> None:
 
 
 @pytest.mark.parametrize("locale", ["C", "xx_YY.UTF-8"])
-def test_spam_loads_where_the_system_has_no_locales(locale: str) -> None:
+def test_spam_loads_on_a_system_without_locales(locale: str) -> None:
     code = (
         "import numpy, onnxruntime, sys;"
         "session = onnxruntime.InferenceSession(sys.argv[1]);"
         "print(session.run(['label'], {'text': numpy.array(['WIN a FREE laptop'], dtype=object)})[0][0])"
     )
-    # glibc looks for generated locales there and nowhere else.
+    # glibc looks for generated locales only there.
     environment = {**os.environ, "LC_ALL": locale, "LOCPATH": "/nonexistent"}
     command = [sys.executable, "-c", code, str(MODELS / "spam/v1/model.onnx")]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -149,7 +149,7 @@ def test_spam_loads_where_the_system_has_no_locales(locale: str) -> None:
 
 
 def floats_apart(model: onnx.ModelProto) -> tuple[bytes, list[NDArray[np.float64]]]:
-    """The model without the values of its float tensors and attributes, and those values."""
+    """Return the model without the values of its float tensors and attributes, and those values."""
     values: list[NDArray[np.float64]] = []
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
@@ -165,8 +165,12 @@ def floats_apart(model: onnx.ModelProto) -> tuple[bytes, list[NDArray[np.float64
 
 
 @pytest.mark.parametrize("model", SIGNATURES)
-def test_training_again_gives_the_artifacts(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Bit for bit on one machine; another processor's linear algebra may round the last bit of a weight otherwise."""
+def test_training_again_yields_the_same_artifacts(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bit for bit on one machine; on another processor, linear algebra may round the last bit of a weight
+    differently.
+    """
     importlib.import_module(f"examples.{model}.train").main(tmp_path)
     versions = [version for name, version in VERSIONS if name == model]
     assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(versions)

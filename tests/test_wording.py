@@ -21,7 +21,7 @@ from turnout.wording import printable, printable_json, printable_lines, size_tex
         (2**42, "4,096.0 GB"),
     ],
 )
-def test_sizes_are_reported_in_the_unit_that_fits(size_bytes: int, text: str) -> None:
+def test_sizes_are_shown_in_the_fitting_unit(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
 
 

@@ -128,7 +128,7 @@ EVENTS = [
 @pytest.mark.parametrize(
     ("key", "method", "path", "query", "headers", "body"), EVENTS, ids=[entry[0] for entry in EVENTS]
 )
-def test_event_is_the_recorded_one(
+def test_event_equals_the_recorded_one(
     key: str, method: str, path: str, query: str, headers: tuple[tuple[str, str], ...], body: bytes
 ) -> None:
     functions = FakeFunctions()
@@ -153,7 +153,7 @@ def test_every_recorded_event_is_compared() -> None:
     assert recordings.keys() <= compared
 
 
-def test_event_is_the_recorded_one_when_the_integration_maps_parameters() -> None:
+def test_event_equals_the_recorded_one_if_the_integration_maps_parameters() -> None:
     functions = FakeFunctions()
     mapping = {"requestParameters": {"integration.request.header.headerVar": "method.request.header.foobar"}}
     paths = {"/{pathVariable}": {"x-amazon-apigateway-any-method": operation(integration=mapping)}}
@@ -202,7 +202,7 @@ ANSWERS: list[tuple[str, int, Any]] = [
 
 
 def as_requests_reads(response: Response) -> dict[str, str]:
-    """Header fields as the recording's client joins them: a repeated name under its first spelling."""
+    """Return header fields as the recording's client joins them: a repeated name under its first spelling."""
     spellings: dict[str, str] = {}
     headers: dict[str, str] = {}
     for name, value in response.headers:
@@ -212,7 +212,7 @@ def as_requests_reads(response: Response) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("key", "status", "answer"), ANSWERS, ids=[entry[0] for entry in ANSWERS])
-def test_answer_is_read_as_recorded(key: str, status: int, answer: Any) -> None:
+def test_answer_equals_the_recorded_one(key: str, status: int, answer: Any) -> None:
     functions = FakeFunctions(lambda event: answer)
     under_test = gateway({"/{proxy+}": {"x-amazon-apigateway-any-method": operation()}}, functions)
     recording = recorded("lambda", "test_aws_proxy_response_payload_format_validation")[f"invoke-api-{key}"]
@@ -229,13 +229,13 @@ def test_answer_is_read_as_recorded(key: str, status: int, answer: Any) -> None:
 
 def test_every_recorded_answer_is_compared() -> None:
     recordings = recorded("lambda", "test_aws_proxy_response_payload_format_validation")
-    # "empty-response" was a function that failed: the test's own function cannot parse the empty body it was sent.
+    # "empty-response" was a failed function: the test's own function could not parse the empty body that it received.
     compared = {f"invoke-api-{entry[0]}" for entry in ANSWERS} | {"invoke-api-empty-response"}
 
     assert recordings.keys() == compared
 
 
-def test_integration_with_another_method_than_post_fails_as_recorded() -> None:
+def test_integration_with_a_method_other_than_post_fails_as_recorded() -> None:
     paths = {"/{proxy+}": {"x-amazon-apigateway-any-method": operation(integration={"httpMethod": "GET"})}}
     recording = recorded("lambda", "test_lambda_aws_proxy_integration_non_post_method")
 
@@ -257,7 +257,7 @@ URIS = [
 
 
 @pytest.mark.parametrize(("key", "uri"), URIS)
-def test_bad_uri_is_refused_in_the_recorded_words(key: str, uri: str) -> None:
+def test_bad_uri_is_rejected_with_the_recorded_message(key: str, uri: str) -> None:
     recording = recorded("lambda", "test_put_integration_aws_proxy_uri")[key]
 
     with pytest.raises(ValueError, match=re.escape(recording["message"])):
@@ -267,7 +267,7 @@ def test_bad_uri_is_refused_in_the_recorded_words(key: str, uri: str) -> None:
 @pytest.mark.parametrize(
     ("key", "method", "path"), [("not-found", "GET", "/nothing"), ("wrong-method", "POST", "/exists")]
 )
-def test_routing_miss_is_the_recorded_error(key: str, method: str, path: str) -> None:
+def test_routing_miss_gets_the_recorded_error(key: str, method: str, path: str) -> None:
     recording = recorded("common", "test_routing_not_found")[key]
     under_test = gateway({"/exists": {"get": operation()}}, FakeFunctions())
 
@@ -289,7 +289,7 @@ FULL_TRACE = "Root=1-3152b799-8954dae64eda91bc9a23a7e8;Parent=7fa8c0f79203be72;S
         ("trace-id-small-req-headers-AWS_PROXY", "Root=1-3152b799-8954dae64eda91bc9a23a7e8"),
     ],
 )
-def test_answer_has_the_recorded_headers_when_a_trace_is_sent(key: str, sent: str) -> None:
+def test_answer_has_the_recorded_headers_for_a_sent_trace(key: str, sent: str) -> None:
     recording = recorded("common", "test_invocation_trace_id")[key]
     under_test = gateway({"/{proxy+}": {"x-amazon-apigateway-any-method": operation()}}, FakeFunctions())
 
@@ -335,7 +335,7 @@ def validated(method: str, path_name: str) -> Gateway:
         ("invalid-request-body", "test", "qs1=test", {"x-header-param": "t"}, b"{"),
     ],
 )
-def test_validator_refuses_in_the_recorded_words(
+def test_validator_rejects_with_the_recorded_message(
     key: str, path_name: str, query: str, headers: dict[str, str], body: bytes
 ) -> None:
     recording = recorded("common", "test_api_gateway_request_validator")[key]
@@ -346,7 +346,7 @@ def test_validator_refuses_in_the_recorded_words(
     assert dict(response.headers)["x-amzn-ErrorType"] == "BadRequestException"
 
 
-def test_canary_sees_what_was_recorded() -> None:
+def test_canary_requests_are_answered_as_recorded() -> None:
     recording = recorded("canary", "test_invoking_canary_deployment")
     settings = recording["update-stage"]
     overrides = settings["canarySettings"]["stageVariableOverrides"]

@@ -1,4 +1,4 @@
-"""A project put together into a gateway, without sockets, with real sessions."""
+"""A project assembled into a gateway, without sockets, with real sessions."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def header(response: Response, name: str) -> str:
     return next(value for known, value in response.headers if known.lower() == name)
 
 
-def test_the_first_stage_answers_paths_without_one(project: Project, functions: InProcessFunctions) -> None:
+def test_the_first_stage_answers_paths_without_a_stage(project: Project, functions: InProcessFunctions) -> None:
     gateway = build_gateway(project, make_local_plan(project), functions)
     response = post(gateway, "/models/echo/inference")
     assert response.status == 200
@@ -93,7 +93,9 @@ def test_the_first_stage_answers_paths_without_one(project: Project, functions: 
     assert json.loads(response.body)["outputs"][0]["data"] == [1, 2, 3, 4]
 
 
-def test_a_named_stage_answers_paths_without_one(project: Project, functions: InProcessFunctions) -> None:
+def test_a_configured_default_stage_answers_paths_without_a_stage(
+    project: Project, functions: InProcessFunctions
+) -> None:
     gateway = build_gateway(project, make_local_plan(project), functions, stage="weighted")
     assert header(post(gateway, "/models/doubled/inference"), "x-turnout-model") == "doubled"
     with pytest.raises(ValueError, match="nowhere"):
@@ -105,7 +107,7 @@ def test_a_transform_runs_around_the_session(project: Project, functions: InProc
     assert json.loads(post(gateway, "/models/doubled/v1/inference").body)["outputs"][0]["data"] == [2, 4, 6, 8]
 
 
-def test_versions_use_the_helpers_beside_their_own_transforms(tmp_path: Path) -> None:
+def test_versions_use_the_helpers_next_to_their_own_transforms(tmp_path: Path) -> None:
     project = load_project(write_helper_project(tmp_path) / "models.yaml")
     plan = make_local_plan(project)
     made = make_functions(project, plan)
@@ -118,7 +120,7 @@ def test_versions_use_the_helpers_beside_their_own_transforms(tmp_path: Path) ->
         made.close(10)
 
 
-def test_version_that_is_not_here_is_a_500_with_the_reason_in_the_log(
+def test_version_stored_elsewhere_gets_a_500_with_the_reason_in_the_log(
     project: Project, functions: InProcessFunctions, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway = build_gateway(project, make_local_plan(project), functions)
@@ -137,7 +139,7 @@ def test_routed_model_answers_through_its_router(project: Project, functions: In
     assert headers["x-turnout-version"] in {"v1", "v2"}
 
 
-def test_keys_open_the_stages_that_ask_for_one(project: Project, functions: InProcessFunctions) -> None:
+def test_keys_are_accepted_by_the_stages_that_require_one(project: Project, functions: InProcessFunctions) -> None:
     plan = make_local_plan(project)
     keys = load_keys(project, plan)
     assert list(keys) == ["keyed"]
@@ -152,7 +154,7 @@ def test_equal_projects_have_equal_ids(project: Project, functions: InProcessFun
     plan = make_local_plan(project)
     first, second = (build_gateway(project, plan, functions).stages.settings for _ in range(2))
     assert first == second
-    assert len({stage.api for stage in first}) == 2  # the keyed stage has a document of its own
+    assert len({stage.api for stage in first}) == 2  # the keyed stage has its own document
     assert all(len(stage.api) == 10 and len(stage.deployment_id) == 6 for stage in first)
 
 
@@ -161,18 +163,18 @@ def test_sessions_are_preloaded_and_reported(
 ) -> None:
     asyncio.run(functions.preload(print_load))
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3  # the artifact that is not here is none of them
+    assert len(lines) == 3  # the artifact that is stored elsewhere is not among them
     assert lines[-1].startswith("[3/3] ")
     assert all("loaded in" in line for line in lines)
 
 
-def test_a_load_that_failed_is_reported_with_its_reason(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_load_is_reported_with_its_reason(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     function = make_local_plan(project).functions[0]
     print_load(Loaded(function, 0.5, "ModelError: no", 1, 4))
     assert capsys.readouterr().err == "[1/4] echo v1 failed: ModelError: no\n"
 
 
-def test_an_artifact_that_goes_away_fails_its_own_function_only(
+def test_a_deleted_artifact_fails_only_its_own_function(
     project: Project, functions: InProcessFunctions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway = build_gateway(project, make_local_plan(project), functions)
@@ -185,7 +187,7 @@ def test_an_artifact_that_goes_away_fails_its_own_function_only(
     assert post(gateway, "/models/echo/v2/inference").status == 200
 
 
-# --- what is printed
+# --- printed output
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,7 @@ def test_an_artifact_that_goes_away_fails_its_own_function_only(
         ("localhost", "http://localhost:8080"),
     ],
 )
-def test_an_address_can_be_pasted(host: str, url: str) -> None:
+def test_an_address_can_be_copied(host: str, url: str) -> None:
     assert make_url(host, 8080) == url
 
 
@@ -211,7 +213,7 @@ def test_a_sample_is_the_first_short_request(project: Project, tmp_path: Path) -
     assert sample.body["inputs"][0]["name"] == "x"
 
 
-def test_a_sample_is_an_example_where_there_is_one(tmp_path: Path, root: Path) -> None:
+def test_a_sample_is_an_example_if_there_is_one(tmp_path: Path, root: Path) -> None:
     shutil.copytree(root / "models" / "iris", tmp_path / "models" / "iris")
     text = """
 platform: turnout
@@ -233,7 +235,7 @@ stages:
         assert (sample.path, sample.body) == (path, example["request"])
 
 
-def test_a_sample_of_a_model_with_routing_calls_a_version_and_a_giant_is_never_made(tmp_path: Path) -> None:
+def test_a_sample_of_a_routed_model_calls_a_version_and_a_huge_request_is_never_made(tmp_path: Path) -> None:
     write_identity(tmp_path / "giant.onnx", shape=[1 << 62, 1 << 62])
     write_identity(tmp_path / "echo.onnx")
     text = """
@@ -250,7 +252,7 @@ stages:
     assert sample.path == "/models/echo/v1/inference"
 
 
-def test_a_sample_is_the_shortest_where_all_are_long_and_none_where_there_is_nothing(tmp_path: Path) -> None:
+def test_a_sample_is_the_shortest_if_all_are_long_and_none_without_models(tmp_path: Path) -> None:
     write_identity(tmp_path / "long.onnx", shape=[1, 900])
     write_identity(tmp_path / "longer.onnx", shape=[1, 2000])
     text = """
@@ -274,7 +276,7 @@ REFUSALS = {int(status): make_refusal(status) for status in HTTPStatus if status
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_the_http_server_refuses_is_logged_and_nothing_twice(log_format: str) -> None:
+def test_requests_rejected_by_the_http_server_are_logged_once(log_format: str) -> None:
     lines: list[str] = []
     write: Callable[[str], Any] = lines.append
     request = Request("POST", "/a b\n", "", (), b"")
@@ -291,7 +293,7 @@ def test_what_the_http_server_refuses_is_logged_and_nothing_twice(log_format: st
         assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ 127\.0\.0\.1 POST /a\\x20b\\x0a 431 ", line)
 
 
-def test_output_that_cannot_be_written_keeps_nothing_from_being_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_output_does_not_stop_serving(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a stream as a shell's redirection makes it
         monkeypatch.setattr(sys, "stderr", full)
         with pytest.raises(OSError, match="No space left"):

@@ -1,4 +1,4 @@
-"""Two projects under one domain, as docs/scaling.md splits a project that is too large."""
+"""Two projects on one domain, as docs/scaling.md splits a project that is too large."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_shard(folder: Path, name: str, factor: float, domain: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["vision", "language"])
-def test_each_project_answers_below_its_base_path_and_nothing_else(tmp_path: Path, name: str) -> None:
+def test_each_project_answers_only_below_its_base_path(tmp_path: Path, name: str) -> None:
     certificate = "certificate_arn: 'arn:aws:acm:eu-west-1:123456789012:certificate/1'"
     files = {
         "vision": write_shard(tmp_path / "vision", "vision", 2, certificate),

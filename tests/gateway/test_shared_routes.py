@@ -1,4 +1,4 @@
-"""Models with routes of their own and models that share two: callers see no difference."""
+"""Models with their own routes and models that share two routes: callers see no difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from turnout.project.project import Project, load_project
 
 WAYS = ("direct", "shared", "packed")
 MANY = 90
-"""Models more, with which a stage has no variable for each."""
+"""Number of additional models that exceeds one variable for each model."""
 
 FP32 = {"inputs": [{"name": "x", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
 PAIR = {"inputs": [{"name": name, "shape": [2], "datatype": "FP32", "data": [1, 2]} for name in ("a", "b")]}
@@ -96,14 +96,14 @@ def send(gateway: Gateway, method: str, path: str, body: Any, headers: dict[str,
 
 
 def seen_by_caller(response: Response) -> tuple[int, list[tuple[str, str]], bytes]:
-    """A response without what is different in each."""
+    """Return a response without the parts that differ for each response."""
     own = re.compile(r"x-amzn-requestid|x-amz-apigw-id|x-amzn-trace-id|date", re.IGNORECASE)
     return response.status, sorted(header for header in response.headers if not own.fullmatch(header[0])), response.body
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
-    """The same models in three ways; many more stand at the end of the file of the last."""
+    """The same models in three ways; in the last one, many more are at the end of the file."""
     results = {}
     for way in WAYS:
         folder = write_open_inference_project(tmp_path_factory.mktemp(way))
@@ -126,7 +126,7 @@ def plans(projects: dict[str, Project]) -> dict[str, Plan]:
 def gateways(projects: dict[str, Project], plans: dict[str, Plan]) -> Iterator[dict[str, Gateway]]:
     functions = {way: make_functions(projects[way], plans[way]) for way in WAYS}
     built = {way: build_gateway(projects[way], plans[way], functions[way], keys={"keyed": "secret"}) for way in WAYS}
-    for way in WAYS[1:]:  # and through the general router, as on AWS and with --isolated
+    for way in WAYS[1:]:  # also through the general router, as on AWS and with --isolated
         built[f"{way}, routed"] = build_gateway(
             projects[way], plans[way], functions[way], keys={"keyed": "secret"}, shortens_shared_routes=False
         )
@@ -142,13 +142,13 @@ def test_callers_see_no_difference(
     seen = {way: seen_by_caller(send(gateway, method, path, body, headers)) for way, gateway in gateways.items()}
     assert seen["shared"] == seen["shared, routed"] == seen["direct"]
     assert seen["packed"] == seen["packed, routed"]
-    if b"more0" in seen["packed"][2]:  # what lists all models lists more of them
+    if b"more0" in seen["packed"][2]:  # a list of all models contains more of them
         assert seen["packed"][0] == seen["direct"][0]
     else:
         assert seen["packed"] == seen["direct"]
 
 
-def test_an_api_takes_few_resources_however_many_models_there_are(plans: dict[str, Plan]) -> None:
+def test_an_api_needs_few_resources_for_any_number_of_models(plans: dict[str, Plan]) -> None:
     counts = {way: plan.resources["proxy"] for way, plan in plans.items()}
     assert counts["shared"] == counts["packed"] < 20 < counts["direct"]
     variables = plans["packed"].apis[0].stages[0].variables
@@ -165,7 +165,7 @@ def test_a_new_model_or_version_changes_nothing_in_the_document(plans: dict[str,
     assert not any("Fp32" in name for name in shared[0]["components"]["schemas"])
 
 
-def test_callers_read_of_every_model_in_the_document(plans: dict[str, Plan]) -> None:
+def test_callers_find_every_model_in_the_document(plans: dict[str, Plan]) -> None:
     direct, shared = (
         publish_document(build_document(plan, plan.as_called(plan.apis[0])))
         for plan in (plans["direct"], plans["shared"])
@@ -175,7 +175,7 @@ def test_callers_read_of_every_model_in_the_document(plans: dict[str, Plan]) -> 
 
 
 @pytest.mark.parametrize("through_router", [False, True])
-def test_calls_count_as_those_of_the_function_behind(
+def test_calls_count_for_the_called_function(
     projects: dict[str, Project], plans: dict[str, Plan], *, through_router: bool
 ) -> None:
     for way in ("shared", "packed"):

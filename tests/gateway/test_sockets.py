@@ -10,7 +10,7 @@ import pytest
 from turnout.gateway.sockets import bind_sockets
 
 
-def test_a_free_port_is_taken_but_not_listened_on() -> None:
+def test_a_free_port_is_bound_without_listening() -> None:
     (bound,) = bind_sockets("127.0.0.1", 0)
     with bound:
         host, port = bound.getsockname()
@@ -25,7 +25,7 @@ def test_a_port_in_use_is_an_error() -> None:
     assert caught.value.errno == errno.EADDRINUSE
 
 
-def test_a_port_that_was_just_left_can_be_taken_again() -> None:
+def test_a_port_that_was_just_released_can_be_bound_again() -> None:
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
     client = socket.create_connection(("127.0.0.1", port))
@@ -38,7 +38,7 @@ def test_a_port_that_was_just_left_can_be_taken_again() -> None:
 
 
 def test_an_unknown_host_is_an_error() -> None:
-    with pytest.raises(OSError):  # noqa: PT011 - the words are the system's
+    with pytest.raises(OSError):  # noqa: PT011 - the message is the system's
         bind_sockets("no.such.host.invalid", 0)
 
 

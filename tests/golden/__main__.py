@@ -1,4 +1,4 @@
-"""Writes the golden files anew, from the sample manifest: `.venv/bin/python -m tests.golden`."""
+"""Rewrites the golden files from the sample manifest: `.venv/bin/python -m tests.golden`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,9 @@ from turnout.project.project import load_project
 
 
 def render_golden(root: Path) -> dict[str, bytes]:
-    """File name -> bytes: the plan, and the document of its last API as AWS gets it (the one that asks for a key)."""
+    """Return file name -> bytes: the plan, and the document of its last API (the one that requires a key) as AWS gets
+    it.
+    """
     project = load_project(root / "models.yaml", cache=False)
     plan = make_plan(project.manifest, project.artifacts, stack="prod")
     examples = project.first_requests

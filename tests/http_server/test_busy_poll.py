@@ -8,7 +8,7 @@ from turnout.http_server.busy_poll import BusyPoll
 
 
 class Loop:
-    """Runs what is called soon, one at a time, when told to."""
+    """Runs callbacks of `call_soon` one at a time, on request."""
 
     def __init__(self) -> None:
         self.soon: list[Callable[[], Any]] = []
@@ -17,7 +17,7 @@ class Loop:
         self.soon.append(callback)
 
     def turn(self) -> int:
-        """One turn; how many callbacks it had."""
+        """Run one iteration; return the number of callbacks in it."""
         due, self.soon = self.soon, []
         for callback in due:
             callback()
@@ -45,7 +45,7 @@ def test_loop_stays_awake_for_a_while_after_a_request_and_then_sleeps() -> None:
     assert [loop.turn(), loop.turn()] == [1, 0]
 
 
-def test_each_request_prolongs_it_and_none_adds_a_second_poll() -> None:
+def test_each_request_extends_the_poll_and_none_adds_a_second_one() -> None:
     poll, loop, now = polled()
     poll.prolong()
     loop.turn()
@@ -61,7 +61,7 @@ def test_each_request_prolongs_it_and_none_adds_a_second_poll() -> None:
     assert loop.turn() == 1
 
 
-def test_real_loop_ends_in_time() -> None:
+def test_real_loop_ends_its_poll() -> None:
     async def stay_awake() -> None:
         BusyPoll(asyncio.get_running_loop(), awake_s=0.001).prolong()
         await asyncio.sleep(0.01)

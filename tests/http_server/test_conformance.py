@@ -1,4 +1,4 @@
-"""HTTP/1.1 over real sockets: what is served, what is refused, and what the connection does next."""
+"""HTTP/1.1 over real sockets: which requests are served or rejected, and what the connection does next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module", params=sorted(NEW_LOOPS))
 def shared(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    """One server for all tests that do not disturb it; an error in its log fails the last of them."""
+    """One server for all tests that leave it unchanged; an error in its log fails the last of them."""
     with collecting_errors() as errors, serving(Gate(), loop=request.param) as server:
         yield server
     assert [record.getMessage() for record in errors] == []
@@ -34,10 +34,10 @@ def seen_last(server: RunningServer) -> Request:
     return gate.seen[-1]
 
 
-# What the handler sees and what the client gets.
+# What the handler sees and what the client receives.
 
 
-def test_request_reaches_the_handler_as_sent(shared: RunningServer) -> None:
+def test_request_reaches_the_handler_unchanged(shared: RunningServer) -> None:
     with shared.connect() as client:
         answer = client.ask(
             b"POST /a%2Fb//c?x=1&x=%20?&y HTTP/1.1\r\nhOsT: h\r\nX-Twice: 1\r\nx-twice: \t2 \t\r\nEmpty:\r\n"
@@ -71,15 +71,13 @@ def test_request_reaches_the_handler_as_sent(shared: RunningServer) -> None:
         (b"http://h?b=1", "/", "b=1"),
     ],
 )
-def test_target_is_split_when_it_is_a_path_or_an_address(
-    shared: RunningServer, target: bytes, path: str, query: str
-) -> None:
+def test_target_is_split_if_it_is_a_path_or_a_url(shared: RunningServer, target: bytes, path: str, query: str) -> None:
     with shared.connect() as client:
         assert client.ask(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n").status == 200
     assert (seen_last(shared).path, seen_last(shared).query) == (path, query)
 
 
-def test_equal_heads_with_changing_targets_and_bodies_are_each_their_own(shared: RunningServer) -> None:
+def test_equal_heads_with_different_targets_and_bodies_are_separate_requests(shared: RunningServer) -> None:
     head = b"Host: h\r\nX-Kept: 1\r\nContent-Length: 2\r\n\r\n"
     requests = [(b"/a?x=1", b"11"), (b"/b", b"22"), (b"/b?y", b"33"), (b"/a?x=1", b"44"), (b"/b", b"55")]
     with shared.connect() as client:
@@ -107,14 +105,14 @@ def test_answer_has_length_and_date_and_no_server(shared: RunningServer) -> None
     assert abs(sent - time.time()) < 5
 
 
-def test_date_goes_on_when_time_does() -> None:
+def test_date_changes_with_the_time() -> None:
     with serving(Gate()) as server, server.connect() as client:
         first = client.ask(GET).header("date")
         wait_until(lambda: client.ask(GET).header("date") != first, "the next second")
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 1000, 70_000])
-def test_chunked_body_is_put_together(shared: RunningServer, chunk_bytes: int) -> None:
+def test_chunked_body_is_joined(shared: RunningServer, chunk_bytes: int) -> None:
     body = bytes(range(256)) * 280 if chunk_bytes > 1000 else bytes(range(256)) * 4
     chunks = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)]
     with shared.connect() as client:
@@ -136,7 +134,7 @@ def test_trailers_are_ignored(shared: RunningServer) -> None:
         assert list(seen_last(shared).headers) == [("Host", "h")]
 
 
-def test_trailers_are_not_taken_for_the_next_head_that_has_them(shared: RunningServer) -> None:
+def test_trailers_are_not_mistaken_for_the_next_head_with_the_same_fields(shared: RunningServer) -> None:
     head = b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
     with shared.connect() as client:
         for _ in range(2):
@@ -148,7 +146,7 @@ def test_trailers_are_not_taken_for_the_next_head_that_has_them(shared: RunningS
         assert client.ask(head + b"Host: h\r\n\r\n0\r\n\r\n").status == 400
 
 
-def test_body_of_a_megabyte_comes_back_the_same(shared: RunningServer) -> None:
+def test_body_of_a_megabyte_is_returned_unchanged(shared: RunningServer) -> None:
     body = bytes(range(256)) * (MIB // 256)
     with shared.connect() as client:
         answer = client.ask(b"PUT /big HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -171,7 +169,7 @@ def test_body_of_a_megabyte_comes_back_the_same(shared: RunningServer) -> None:
         (b"GET /a HTTP/1.0\r\nHost: h\r\nProxy-Connection: keep-alive\r\n", True, "keep-alive"),
     ],
 )
-def test_connection_is_kept_when_both_sides_may(
+def test_connection_is_kept_if_both_sides_allow_it(
     shared: RunningServer, head: bytes, kept: bool, said: str | None
 ) -> None:
     with shared.connect() as client:
@@ -191,7 +189,7 @@ def test_pipelined_requests_are_answered_in_order(shared: RunningServer) -> None
 
 
 @pytest.mark.parametrize("loop", sorted(NEW_LOOPS))
-def test_pipelined_requests_wait_when_the_first_is_slow(loop: str) -> None:
+def test_pipelined_requests_wait_if_the_first_is_slow(loop: str) -> None:
     gate = Gate()
     with serving(gate, loop=loop) as server, server.connect() as client:
         client.send(
@@ -205,7 +203,7 @@ def test_pipelined_requests_wait_when_the_first_is_slow(loop: str) -> None:
     assert paths == ["/slow1", "/b", "/slow2", "/d", "/e"]
 
 
-def test_refusal_waits_for_its_turn_when_an_earlier_answer_is_slow() -> None:
+def test_rejection_waits_for_a_slow_earlier_answer() -> None:
     gate = Gate()
     with serving(gate) as server, server.connect() as client:
         client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\nGET /b HTTP/1.1\r\nHost: h\r\n\r\nnonsense\r\n\r\n")
@@ -215,7 +213,7 @@ def test_refusal_waits_for_its_turn_when_an_earlier_answer_is_slow() -> None:
         assert client.read_to_end() == b""
 
 
-def test_what_comes_after_connection_close_is_not_served(shared: RunningServer) -> None:
+def test_data_after_connection_close_is_not_served(shared: RunningServer) -> None:
     with shared.connect() as client:
         client.send(b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + GET)
         assert client.read().status == 200
@@ -230,14 +228,14 @@ SPLIT = (
 )
 
 
-def test_requests_are_read_when_they_come_byte_by_byte(shared: RunningServer) -> None:
+def test_requests_are_read_byte_by_byte(shared: RunningServer) -> None:
     with shared.connect() as client:
         for position in range(len(SPLIT)):
             client.send(SPLIT[position : position + 1])
         assert [client.read().body for _ in range(3)] == [b"body", b"abcd", b""]
 
 
-def test_requests_are_read_when_split_anywhere(shared: RunningServer) -> None:
+def test_requests_are_read_when_split_at_any_point(shared: RunningServer) -> None:
     with shared.connect() as client:
         for position in range(1, len(SPLIT)):
             client.send(SPLIT[:position])
@@ -257,10 +255,10 @@ def test_half_closed_client_gets_its_answers() -> None:
                 assert client.read_to_end() == b""
 
 
-# Bodies that are not sent.
+# Responses without a body.
 
 
-def test_head_is_answered_without_body() -> None:
+def test_head_is_answered_without_a_body() -> None:
     def handle(request: Request) -> Response:
         return Response(200, (), b"twelve bytes")
 
@@ -271,7 +269,7 @@ def test_head_is_answered_without_body() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_statuses_without_body_are_answered_without(status: int) -> None:
+def test_statuses_without_a_body_are_answered_without_one(status: int) -> None:
     with serving(lambda request: Response(status, (), b"never")) as server, server.connect() as client:
         for _ in range(2):
             answer = client.ask(GET)
@@ -288,14 +286,14 @@ EXPECT = b"POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\n"
     ("framing", "body"),
     [(b"Content-Length: 3\r\n", b"abc"), (b"Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n")],
 )
-def test_continue_is_sent_when_a_body_is_to_come(shared: RunningServer, framing: bytes, body: bytes) -> None:
+def test_continue_is_sent_before_a_body(shared: RunningServer, framing: bytes, body: bytes) -> None:
     with shared.connect() as client:
         for _ in range(2):
             assert client.ask(EXPECT + framing + b"\r\n").status == 100
             assert client.ask(body).body == b"abc"
 
 
-def test_no_continue_when_there_is_no_body_or_it_has_come(shared: RunningServer) -> None:
+def test_no_continue_is_sent_without_a_body_or_after_it_has_arrived(shared: RunningServer) -> None:
     with shared.connect() as client:
         assert client.ask(EXPECT + b"Content-Length: 0\r\n\r\n").status == 200
         assert client.ask(b"GET /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n").status == 200
@@ -304,7 +302,7 @@ def test_no_continue_when_there_is_no_body_or_it_has_come(shared: RunningServer)
         assert client.ask(b"abc").status == 200
 
 
-def test_continue_waits_for_its_turn_when_an_earlier_answer_is_slow() -> None:
+def test_continue_waits_for_a_slow_earlier_answer() -> None:
     gate = Gate()
     with serving(gate) as server, server.connect() as client:
         client.send(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n" + EXPECT + b"Content-Length: 3\r\n\r\n")
@@ -314,13 +312,13 @@ def test_continue_waits_for_its_turn_when_an_earlier_answer_is_slow() -> None:
         assert client.ask(b"abc").body == b"abc"
 
 
-def test_expectation_is_refused_at_once_when_the_body_is_too_long(shared: RunningServer) -> None:
+def test_expectation_is_rejected_immediately_if_the_body_is_too_long(shared: RunningServer) -> None:
     with shared.connect() as client:
         assert client.ask(EXPECT + b"Content-Length: 10485761\r\n\r\n").status == 413
         assert client.read_to_end() == b""
 
 
-def test_unknown_expectation_is_417(shared: RunningServer) -> None:
+def test_unknown_expectation_gets_417(shared: RunningServer) -> None:
     with shared.connect() as client:
         assert client.ask(b"GET / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n").status == 417
 
@@ -345,14 +343,14 @@ def test_upgrade_is_ignored_and_its_request_served(shared: RunningServer, framin
         assert [client.read().body for _ in expected] == expected
 
 
-def test_upgrade_is_ignored_when_the_client_waits_to_go_on(shared: RunningServer) -> None:
+def test_upgrade_is_ignored_if_the_client_waits_for_continue(shared: RunningServer) -> None:
     with shared.connect() as client:
         head = EXPECT + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\n"
         assert client.ask(head).status == 100
         assert client.ask(b"abc").body == b"abc"
 
 
-# Refusals.
+# Rejections.
 
 
 def post(*lines: bytes, body: bytes = b"") -> bytes:
@@ -360,7 +358,7 @@ def post(*lines: bytes, body: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_request_is_refused_when(shared: RunningServer, name: str) -> None:
+def test_invalid_request_is_rejected(shared: RunningServer, name: str) -> None:
     status, data = REFUSED[name]
     gate = shared._handle
     assert isinstance(gate, Gate)
@@ -377,7 +375,7 @@ def test_request_is_refused_when(shared: RunningServer, name: str) -> None:
             else:
                 assert answer.header("content-type") == "application/json"
                 assert re.fullmatch(rb'\{"message":"[\w -]+"\}', answer.body)
-            # What followed the nonsense is never taken for a request.
+            # What follows an invalid request is never interpreted as a request.
             client.send(GET)
             client.socket.shutdown(1)
             assert client.read_to_end() == b""
@@ -395,7 +393,7 @@ TWO_SPACES = b"GET  /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
     post(CHUNKED, body=b"3\r\nabc\r\n0\r\nA:  b\r\n\r\n"),
     post(b"A:  b  c", b"Content-Length: 3", body=b"  \n"),
 ])  # fmt: skip
-def test_two_spaces_are_found_behind_another_request_wherever_it_is_cut(shared: RunningServer, first: bytes) -> None:
+def test_two_spaces_are_found_behind_another_request_in_any_chunks(shared: RunningServer, first: bytes) -> None:
     data = first + TWO_SPACES
     cuts = range(max(1, len(first) - 6), len(first) + 14)
     for pieces in (
@@ -410,7 +408,7 @@ def test_two_spaces_are_found_behind_another_request_wherever_it_is_cut(shared: 
             assert client.read_to_end() == b""
 
 
-def test_two_spaces_in_fields_and_bodies_are_nobodys_business(shared: RunningServer) -> None:
+def test_two_spaces_in_fields_and_bodies_are_allowed(shared: RunningServer) -> None:
     bodies = (b'{\n  "inputs":  [\n' + b"  1,\n" * 5000 + b"]}", b"  ", b"GET  /x HTTP/1.1\r\n\r\n")
     requests = [
         *(post(b"A:  b  c", b"Content-Length: %d" % len(body), body=body) for body in bodies),
@@ -422,12 +420,12 @@ def test_two_spaces_in_fields_and_bodies_are_nobodys_business(shared: RunningSer
         for request in requests:
             for cut in (1, 5, 10, len(request) - 3):
                 client.send(request[:cut])
-                time.sleep(0.001)  # else both halves may come as one
+                time.sleep(0.001)  # otherwise both halves may arrive as one
                 client.send(request[cut:])
                 assert client.read().status == 200
 
 
-def test_refusal_leaves_the_answers_before_it(shared: RunningServer) -> None:
+def test_rejection_does_not_affect_earlier_answers(shared: RunningServer) -> None:
     with shared.connect() as client:
         client.send(GET * 3 + b"nonsense")
         assert [client.read().status for _ in range(4)] == [200, 200, 200, 400]
@@ -441,14 +439,14 @@ def test_tls_hello_gets_a_clean_close(shared: RunningServer) -> None:
             assert client.read_to_end() == b""
 
 
-def test_body_too_long_is_answered_in_api_gateways_words(shared: RunningServer) -> None:
+def test_a_too_long_body_gets_the_error_of_api_gateway(shared: RunningServer) -> None:
     with shared.connect() as client:
         answer = client.ask(post(b"Content-Length: 10485761"))
     assert answer.body == b"HTTP content length exceeded 10485760 bytes."
     assert answer.header("content-type") == "text; charset=utf-8"
 
 
-def test_refusal_is_seen_when_the_client_sends_everything_first(shared: RunningServer) -> None:
+def test_rejection_can_be_read_by_a_client_that_sends_everything_first(shared: RunningServer) -> None:
     body = bytes(12 * MIB)
     for head in (b"Content-Length: %d\r\n" % len(body), b"Transfer-Encoding: chunked\r\n"):
         with shared.connect() as client:
@@ -460,7 +458,7 @@ def test_refusal_is_seen_when_the_client_sends_everything_first(shared: RunningS
             assert client.read_to_end() == b""
 
 
-def test_body_is_served_when_it_has_just_the_limit() -> None:
+def test_body_at_the_limit_is_served() -> None:
     with serving(Gate(), Limits(max_body_bytes=1000)) as server, server.connect() as client:
         for framing, body in (
             (b"Content-Length: 1000", b"x" * 1000),
@@ -471,7 +469,7 @@ def test_body_is_served_when_it_has_just_the_limit() -> None:
         assert client.ask(post(CHUNKED, body=b"1\r\nx\r\n" * 1001 + b"0\r\n\r\n")).status == 413
 
 
-def test_header_is_served_when_it_has_just_the_limit() -> None:
+def test_header_at_the_limit_is_served() -> None:
     with serving(Gate(), Limits(max_header_bytes=200)) as server, server.connect() as client:
         lines = b"Host: h\r\nContent-Length: 0\r\n"
         fits = lines + b"A: " + b"b" * (200 - len(lines) - 5) + b"\r\n"
@@ -489,11 +487,11 @@ def test_header_is_served_when_it_has_just_the_limit() -> None:
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;a=",
     ],
 )
-def test_endless_line_is_refused_while_it_comes(shared: RunningServer, start: bytes) -> None:
+def test_endless_line_is_rejected_while_it_arrives(shared: RunningServer, start: bytes) -> None:
     with shared.connect() as client:
         client.send(start)
         answer = None
-        for _ in range(2000):  # 2 MB at most
+        for _ in range(2000):  # at most 2 MB
             client.send(b"a" * 1000)
             client.socket.settimeout(0.001)
             try:
@@ -507,7 +505,7 @@ def test_endless_line_is_refused_while_it_comes(shared: RunningServer, start: by
         assert answer == b"HTTP/1.1 431"
 
 
-def test_refusals_are_logged_with_what_is_known() -> None:
+def test_rejections_are_logged_with_the_known_fields() -> None:
     with serving(Gate()) as server:
         for data in (GET, b"nonsense", b"GET /x HTTP/2.0\r\n\r\n", post(b"Content-Length: 10485761")):
             with server.connect() as client:

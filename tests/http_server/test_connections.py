@@ -1,4 +1,6 @@
-"""Connections over real sockets: slow clients, clients that leave, many of them, handlers that fail, and the stop."""
+"""Connections over real sockets: slow clients, clients that disconnect, many clients, failing handlers, and the
+stop.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +39,14 @@ LOOPS = pytest.mark.parametrize("loop", sorted(NEW_LOOPS))
 
 @pytest.fixture(autouse=True)
 def _nothing_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No traceback and no warning, except where a test reads them."""
+    """Check that no traceback and no warning is logged, except where a test reads them."""
     with collecting_errors() as errors:
         yield
     if "caplog" not in request.fixturenames:
         assert [record.getMessage() for record in errors] == []
 
 
-# Handlers that fail.
+# Failing handlers.
 
 
 async def fail_later(request: Request) -> Response:
@@ -82,7 +84,7 @@ def fail(request: Request) -> Response | Awaitable[Response]:
     ["value", "value-lf", "value-cr", "value-nul", "value-wide", "value-int", "name", "name-colon", "name-space",
      "name-empty", "status-100", "status-600", "status-text", "body-text", "none", "later", "later-none", "raise"],
 )  # fmt: skip
-def test_failing_handler_is_a_500_and_the_connection_lives(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_handler_gets_a_500_and_the_connection_stays_open(name: str, caplog: pytest.LogCaptureFixture) -> None:
     with serving(fail) as server, server.connect() as client:
         for _ in range(2):
             answer = client.ask(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % name.encode())
@@ -94,7 +96,7 @@ def test_failing_handler_is_a_500_and_the_connection_lives(name: str, caplog: py
     assert f"GET /{name}" in caplog.text
 
 
-def test_failing_log_does_not_disturb_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_log_does_not_affect_the_answer(caplog: pytest.LogCaptureFixture) -> None:
     with serving(Gate()) as server, server.connect() as client:
         server.logged = None  # type: ignore[assignment]
         assert [client.ask(GET).status for _ in range(2)] == [200, 200]
@@ -118,7 +120,7 @@ def test_framing_headers_of_a_handler_are_dropped() -> None:
 
 
 def connect_and_ask(server: RunningServer) -> Client:
-    """A client that has been answered: those that have not yet sent a request have a lower limit."""
+    """Connect a client and answer one request, because clients without a request have a lower limit."""
     client = server.connect()
     assert client.ask(GET).status == 200
     return client
@@ -132,7 +134,7 @@ def is_served(server: RunningServer) -> bool:
 
 
 def send_on(client: Client, data: bytes) -> None:
-    """Send over and over; returns only if nothing stops it."""
+    """Send repeatedly; return only if nothing stops it."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         client.send(data)
@@ -159,7 +161,7 @@ QUICK = Limits(
         (GET + POST, b"200 408"),
     ],
 )
-def test_silent_client_is_closed_after_its_time(loop: str, sent: bytes, answered: bytes) -> None:
+def test_silent_client_is_closed_after_its_time_limit(loop: str, sent: bytes, answered: bytes) -> None:
     with serving(Gate(), QUICK, loop) as server, server.connect() as client:
         client.send(sent)
         got = client.read_to_end()
@@ -168,7 +170,7 @@ def test_silent_client_is_closed_after_its_time(loop: str, sent: bytes, answered
 
 
 @pytest.mark.parametrize("start", [b"", POST])
-def test_dribbling_client_is_closed_after_its_time(start: bytes) -> None:
+def test_slowly_sending_client_is_closed_after_its_time_limit(start: bytes) -> None:
     with serving(Gate(), QUICK) as server, server.connect() as client:
         client.send(start + b"GET /")
         client.socket.settimeout(0.01)
@@ -186,7 +188,7 @@ def test_dribbling_client_is_closed_after_its_time(start: bytes) -> None:
     assert got.startswith(b"HTTP/1.1 408 ")
 
 
-def test_slow_handler_is_not_cut_by_the_clients_limits() -> None:
+def test_slow_handler_is_not_affected_by_client_time_limits() -> None:
     async def wait(request: Request) -> Response:
         await asyncio.sleep(0.5)
         return Response(200)
@@ -196,7 +198,7 @@ def test_slow_handler_is_not_cut_by_the_clients_limits() -> None:
 
 
 @LOOPS
-def test_client_that_does_not_read_is_cut_and_memory_is_bounded(loop: str) -> None:
+def test_client_that_does_not_read_is_closed_and_memory_is_limited(loop: str) -> None:
     made = 0
 
     def handle(request: Request) -> Response:
@@ -206,18 +208,18 @@ def test_client_that_does_not_read_is_cut_and_memory_is_bounded(loop: str) -> No
 
     with serving(handle, QUICK, loop) as server, server.connect(receive_buffer_bytes=4096) as client:
         client.socket.settimeout(0.5)
-        # As many requests as the server takes: it must stop reading, and then give up.
+        # Send as many requests as the server reads: it must stop reading, and then give up.
         with pytest.raises((ConnectionError, TimeoutError)):
             send_on(client, GET * 1000)
         client.socket.settimeout(PATIENCE_S)
         with pytest.raises((ConnectionError, EOFError, AssertionError)):
             [client.read() for _ in range(100)]
-    # What fits into the sockets' buffers, and one answer more: not one per request.
+    # Allow what fits into the sockets' buffers, and one more answer: not one per request.
     assert 1 <= made < 20
 
 
 @LOOPS
-def test_reader_of_small_portions_gets_everything(loop: str) -> None:
+def test_reader_of_small_pieces_gets_everything(loop: str) -> None:
     body = bytes(range(256)) * (8 * MIB // 256)
     with (
         serving(lambda request: Response(200, (), body), loop=loop) as server,
@@ -232,7 +234,7 @@ def test_reader_of_small_portions_gets_everything(loop: str) -> None:
     assert got.count(body) == 3
 
 
-def test_pipelined_answers_follow_when_a_stalled_client_reads_again() -> None:
+def test_pipelined_answers_continue_when_a_stalled_client_reads_again() -> None:
     gate = Gate()
     head = b"PUT /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
     count = 30
@@ -243,7 +245,7 @@ def test_pipelined_answers_follow_when_a_stalled_client_reads_again() -> None:
         got = bytearray()
         selector = selectors.DefaultSelector()
         selector.register(client.socket, selectors.EVENT_WRITE)
-        # Write until the server takes no more, then read.
+        # Write until the server reads no more, then read.
         while view and selector.select(0.2):
             view = view[client.socket.send(view) :]
         assert view, "the server took everything from a client that does not read"
@@ -262,16 +264,16 @@ def test_pipelined_answers_follow_when_a_stalled_client_reads_again() -> None:
     assert paths == [b"/%d" % index for index in range(count)]
 
 
-# Clients that leave.
+# Clients that disconnect.
 
 
 def wait_until_gone(server: RunningServer) -> None:
-    """Until the server holds no connection."""
+    """Wait until the server has no connections."""
     wait_until(lambda: open_connections(server) == 0, "the end of the last connection")
 
 
 def service_of(server: RunningServer) -> Service:
-    """The server's; no other runs at the same time."""
+    """Return the server's service; no other runs at the same time."""
 
     async def find() -> Service:
         results = [each for each in gc.get_objects() if isinstance(each, Service) and each.date]
@@ -295,7 +297,7 @@ def open_connections(server: RunningServer) -> int:
 @LOOPS
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("sent", [b"", b"GET /", POST + b"x", GET, GET * 100, SLOW, SLOW + GET + b"nonsense"])
-def test_client_that_leaves_is_forgotten(loop: str, how: str, sent: bytes) -> None:
+def test_disconnected_client_is_forgotten(loop: str, how: str, sent: bytes) -> None:
     gate = Gate()
     with serving(gate, loop=loop) as server:
         client = server.connect()
@@ -312,8 +314,8 @@ def test_client_that_leaves_is_forgotten(loop: str, how: str, sent: bytes) -> No
 @LOOPS
 @pytest.mark.parametrize("how", ["close", "reset", "half"])
 @pytest.mark.parametrize("sent", [SLOW, SLOW + GET, SLOW + GET * 3 + b"GET /"])
-def test_work_ends_when_its_client_has_gone(loop: str, how: str, sent: bytes) -> None:
-    """Also where the client has sent more, so that nothing is read from it at present."""
+def test_work_ends_when_its_client_disconnects(loop: str, how: str, sent: bytes) -> None:
+    """Also if the client has sent more, so that nothing is read from it at the moment."""
     gate = Gate()
     with serving(gate, loop=loop) as server:
         client = server.connect()
@@ -325,16 +327,16 @@ def test_work_ends_when_its_client_has_gone(loop: str, how: str, sent: bytes) ->
         wait_until_gone(server)
         gate.wait_until_cancelled(["/slow"])
     assert gate.finished == []
-    assert server.logged == []  # the handler's to do
+    assert server.logged == []  # the handler's responsibility
 
 
 @LOOPS
-def test_client_that_only_sends_no_more_gets_a_late_answer(loop: str) -> None:
+def test_client_that_only_closed_its_sending_side_gets_a_late_answer(loop: str) -> None:
     gate = Gate()
     with serving(gate, loop=loop) as server, server.connect() as client:
         client.send(SLOW)
         client.socket.shutdown(socket.SHUT_WR)
-        assert client.read().status == 100  # which every client skips
+        assert client.read().status == 100  # every client skips it
         server.call(gate.opened.set)
         assert client.read().status == 200
         assert client.read_to_end() == b""
@@ -342,7 +344,7 @@ def test_client_that_only_sends_no_more_gets_a_late_answer(loop: str) -> None:
 
 
 @LOOPS
-def test_client_of_http_1_0_that_only_sends_no_more_is_asked_nothing(loop: str) -> None:
+def test_http_1_0_client_that_closed_its_sending_side_gets_no_continue(loop: str) -> None:
     gate = Gate()
     with serving(gate, loop=loop) as server, server.connect() as client:
         client.send(b"GET /slow HTTP/1.0\r\n\r\n")
@@ -352,8 +354,8 @@ def test_client_of_http_1_0_that_only_sends_no_more_is_asked_nothing(loop: str) 
         assert client.read().status == 200
 
 
-def test_thread_of_a_client_that_goes_before_its_task_begins_ends() -> None:
-    """The task is cancelled once it has begun, or its handler would never learn of it."""
+def test_thread_of_a_client_that_disconnects_before_its_task_starts_ends() -> None:
+    """The task is canceled once it has started; otherwise its handler would never see the cancellation."""
     gate = Gate()
     with serving(gate) as server:
         for _ in range(50):
@@ -364,7 +366,7 @@ def test_thread_of_a_client_that_goes_before_its_task_begins_ends() -> None:
         gate.wait_until_cancelled(["/slow"] * len(gate.seen))
 
 
-# What clients hold together.
+# What clients use together.
 
 
 def test_address_with_too_many_connections_without_a_request_gets_503_and_others_are_served() -> None:
@@ -379,7 +381,7 @@ def test_address_with_too_many_connections_without_a_request_gets_503_and_others
             assert late.read_to_end() == b""
         with server.connect("127.0.0.2") as other:
             assert other.ask(GET).status == 200
-        # One that has sent a request does not count any more, until it sends a part of one.
+        # A connection that has sent a request no longer counts, until it sends a part of another one.
         assert slow[3].ask(GET).status == 200
         with server.connect() as late:
             assert late.ask(GET).status == 200
@@ -392,7 +394,7 @@ def test_address_with_too_many_connections_without_a_request_gets_503_and_others
         assert service_of(server)._incomplete == {}
 
 
-def test_connection_that_goes_back_to_sending_parts_is_counted_again() -> None:
+def test_connection_that_sends_partial_requests_again_is_counted_again() -> None:
     with serving(Gate(), Limits(max_connections=100, max_incomplete_loopback=3)) as server:
         clients = []
         for _ in range(3):
@@ -408,7 +410,7 @@ def test_connection_that_goes_back_to_sending_parts_is_counted_again() -> None:
             client.close()
 
 
-def test_idle_connection_makes_room_for_a_new_one() -> None:
+def test_idle_connection_is_closed_for_a_new_one() -> None:
     with serving(Gate(), Limits(max_connections=2, keep_alive_s=60)) as server:
         first, second = connect_and_ask(server), connect_and_ask(server)
         wait_until(lambda: is_served(server), "the first connection to be idle for long enough")
@@ -425,7 +427,7 @@ CHUNKED = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("head", [BIG, CHUNKED + b"61a80\r\n"])
-def test_bodies_have_a_bound_over_all_connections_and_small_ones_pass(head: bytes) -> None:
+def test_bodies_of_all_connections_are_limited_and_small_ones_pass(head: bytes) -> None:
     with serving(Gate(), Limits(max_bodies_bytes=1_000_000)) as server:
         held = [server.connect() for _ in range(2)]
         for client in held:
@@ -448,7 +450,7 @@ def test_bodies_have_a_bound_over_all_connections_and_small_ones_pass(head: byte
             client.close()
 
 
-def test_body_that_is_being_answered_counts_until_its_answer() -> None:
+def test_body_counts_until_its_request_is_answered() -> None:
     gate = Gate()
     with serving(gate, Limits(max_bodies_bytes=1_000_000)) as server, server.connect() as client:
         client.send(BIG.replace(b"/a", b"/slow") + bytes(400_000) + GET)
@@ -458,7 +460,7 @@ def test_body_that_is_being_answered_counts_until_its_answer() -> None:
         wait_for(server, lambda service: service.body_bytes == 0)
 
 
-def test_body_of_a_client_that_goes_counts_no_more() -> None:
+def test_body_of_a_disconnected_client_no_longer_counts() -> None:
     gate = Gate()
     with serving(gate) as server:
         for sent in (BIG + bytes(300_000), BIG.replace(b"/a", b"/slow") + bytes(400_000), GET + BIG + bytes(9)):
@@ -469,7 +471,7 @@ def test_body_of_a_client_that_goes_counts_no_more() -> None:
             wait_for(server, lambda service: service.body_bytes == 0)
 
 
-def test_head_is_judged_before_its_body_is_read() -> None:
+def test_head_is_checked_before_its_body_is_read() -> None:
     def admit(request: Request) -> Response | None:
         asked.append(request.path)
         return Response(403, (), b"no") if request.path == "/secret" else None
@@ -494,13 +496,13 @@ def test_head_is_judged_before_its_body_is_read() -> None:
             wait_for(server, lambda _: asked == ["/a", "/a"])
             client.send(bytes(90))
             assert client.read().status == 200
-            # What comes in one piece is the handler's to judge.
+            # The handler checks what arrives in one piece.
             assert client.ask(GET).status == 200
         assert asked == ["/a", "/a"]
 
 
 @LOOPS
-def test_client_that_leaves_amid_an_answer_is_forgotten(loop: str) -> None:
+def test_client_that_disconnects_during_an_answer_is_forgotten(loop: str) -> None:
     def handle(request: Request) -> Response:
         return Response(200, (), bytes(20 * MIB))
 
@@ -513,7 +515,7 @@ def test_client_that_leaves_amid_an_answer_is_forgotten(loop: str) -> None:
             wait_until_gone(server)
 
 
-def test_refused_client_that_goes_on_sending_is_cut() -> None:
+def test_rejected_client_that_keeps_sending_is_closed() -> None:
     with serving(Gate(), QUICK) as server, server.connect() as client, pytest.raises(ConnectionError):
         send_on(client, b"nonsense" * 100)
 
@@ -521,7 +523,7 @@ def test_refused_client_that_goes_on_sending_is_cut() -> None:
 # Many clients.
 
 
-def test_client_too_many_gets_503_and_the_others_live() -> None:
+def test_client_over_the_limit_gets_503_and_the_others_stay() -> None:
     with serving(Gate(), Limits(max_connections=3)) as server:
         clients = [connect_and_ask(server) for _ in range(3)]
         with server.connect() as client:
@@ -534,7 +536,7 @@ def test_client_too_many_gets_503_and_the_others_live() -> None:
 
 
 @LOOPS
-def test_thousand_clients_at_once_are_all_answered(loop: str) -> None:
+def test_a_thousand_concurrent_clients_are_all_answered(loop: str) -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2500:
         pytest.skip(f"only {soft} open files are allowed here")
@@ -584,7 +586,7 @@ def test_stop_finishes_requests_and_closes_idle_connections(loop: str) -> None:
 
 
 @LOOPS
-def test_stop_gives_up_on_what_takes_too_long(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_gives_up_on_requests_that_take_too_long(loop: str, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     with (
         serving(gate, Limits(shutdown_s=0.1), loop) as server,
@@ -612,7 +614,7 @@ def test_stop_sends_what_a_client_has_not_read_yet() -> None:
         assert client.stream.read().endswith(b"\r\n\r\n" + body)
 
 
-def test_cancelled_server_lets_go_of_everything() -> None:
+def test_canceled_server_releases_everything() -> None:
     async def main() -> None:
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(
@@ -638,7 +640,7 @@ def test_cancelled_server_lets_go_of_everything() -> None:
 
 
 @LOOPS
-def test_taken_port_is_an_oserror(loop: str) -> None:
+def test_port_in_use_is_an_oserror(loop: str) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         asyncio.Runner(loop_factory=NEW_LOOPS[loop]) as runner,
@@ -689,7 +691,7 @@ print("returned", flush=True)
 
 @pytest.mark.parametrize(("before", "loop"), [("", "uvloop"), ("sys.modules['uvloop'] = None", "asyncio.unix_events")])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_stops_cleanly_when_signalled(number: signal.Signals, before: str, loop: str) -> None:
+def test_run_stops_cleanly_on_a_signal(number: signal.Signals, before: str, loop: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT.format(before=before, seconds=0.3)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -711,7 +713,7 @@ def test_run_stops_cleanly_when_signalled(number: signal.Signals, before: str, l
         process.communicate()
 
 
-def test_run_ends_at_once_when_signalled_twice() -> None:
+def test_run_ends_immediately_on_a_second_signal() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT.format(before="", seconds=60)],
         stdout=subprocess.PIPE,
@@ -741,7 +743,7 @@ def test_run_ends_at_once_when_signalled_twice() -> None:
         process.communicate()
 
 
-def test_run_takes_more_clients_than_the_shell_allows_files() -> None:
+def test_run_serves_more_clients_than_the_shell_allows_open_files() -> None:
     before = "import resource; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
     before += "resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))"
     process = subprocess.Popen(
@@ -765,7 +767,7 @@ def test_run_takes_more_clients_than_the_shell_allows_files() -> None:
 TCP_INFO_DATA_SEGS_IN = 152  # the offset of `tcpi_data_segs_in` in Linux's `struct tcp_info`
 
 
-def test_every_answer_leaves_in_one_packet() -> None:
+def test_every_answer_is_sent_in_one_packet() -> None:
     """Two writes would cost a call 40 ms: Nagle's algorithm holds the second one until the first is acknowledged."""
     with serving(Gate()) as server, server.connect() as client:
         for _ in range(50):
@@ -774,8 +776,8 @@ def test_every_answer_leaves_in_one_packet() -> None:
         assert struct.unpack_from("=I", info, TCP_INFO_DATA_SEGS_IN) == (50,)
 
 
-def test_every_loop_answers_a_stream_client() -> None:
-    """Another client than ours agrees with what is written."""
+def test_every_event_loop_answers_the_http_client_of_the_standard_library() -> None:
+    """Another client than the tests' own accepts what is written."""
     import http.client
 
     with serving(Gate()) as server:
@@ -789,7 +791,7 @@ def test_every_loop_answers_a_stream_client() -> None:
         connection.close()
 
 
-def test_requests_with_one_head_share_what_is_kept_and_each_has_its_own_path() -> None:
+def test_requests_with_one_head_share_a_cache_and_each_has_its_own_path() -> None:
     taken: list[Request] = []
     reader = RequestReader(Limits(), "192.0.2.1", lambda request, _: taken.append(request))
     for line in ("GET /a?b", "GET /a?b", "POST /a?c", "GET http://h/d", "OPTIONS http://h/d", "OPTIONS *", "GET /a?b"):

@@ -1,4 +1,6 @@
-"""Any bytes in any splits, in any order of events: the server answers, closes or waits within its limits, in order."""
+"""Arbitrary bytes in arbitrary pieces and any order of events: the server answers, closes or waits within its limits,
+in order.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def exchanging(handle: Handler, limits: Limits | None = None) -> Iterator[Exchan
 
 
 def read_answers(sent: bytes, methods: list[str] | None = None) -> list[Answer]:
-    """Every answer in what was sent; an assertion fails where it is not a sequence of whole answers."""
+    """Return every answer in what was sent; fail if it is not a sequence of complete answers."""
     stream = io.BytesIO(sent)
     answers: list[Answer] = []
     asked = iter(methods or [])
@@ -47,7 +49,7 @@ def read_answers(sent: bytes, methods: list[str] | None = None) -> list[Answer]:
 
 @dataclass
 class Echo:
-    """Answers at once with the request's body."""
+    """Answers immediately with the request's body."""
 
     seen: list[Request] = field(default_factory=list)
 
@@ -59,7 +61,7 @@ class Echo:
         return [(each.method, each.path, each.query, tuple(each.headers), each.body) for each in self.seen]
 
 
-# Any bytes.
+# Arbitrary bytes.
 
 WORDS = [
     b"GET ", b"POST ", b"PUT ", b"OPTIONS ", b"CONNECT ", b"PRI ", b"/", b"/a?b#c", b"*",
@@ -88,7 +90,7 @@ POSITIONS = st.lists(st.integers(0, 1000), max_size=8)
 
 @FUZZ
 @given(STREAMS, POSITIONS)
-def test_any_bytes_are_answered_the_same_however_they_are_split(data: bytes, positions: list[int]) -> None:
+def test_arbitrary_bytes_get_the_same_answers_in_any_pieces(data: bytes, positions: list[int]) -> None:
     results = []
     for pieces in ([data], cut(data, positions), [data[index : index + 1] for index in range(len(data))]):
         echo = Echo()
@@ -100,7 +102,7 @@ def test_any_bytes_are_answered_the_same_however_they_are_split(data: bytes, pos
             refusals = [answer for answer in answers if answer.status not in {100, 200}]
             assert len(refusals) <= 1
             assert not refusals or (answers[-1] is refusals[0] and exchange.transport.wrote_eof)
-            # Time ends whatever is left.
+            # Timeouts end everything that is left.
             for _ in range(4):
                 exchange.wait(100)
             assert exchange.transport.closed
@@ -108,7 +110,7 @@ def test_any_bytes_are_answered_the_same_however_they_are_split(data: bytes, pos
 
 
 WITHOUT_VERSION = re.compile(rb"[\r\n]*[A-Z-]+ [^ \r\n]*\r?\n")
-"""A whole request line that names no version is HTTP/0.9's: test_conformance.py has its 505."""
+"""A complete request line without a version is HTTP/0.9: test_conformance.py tests its 505."""
 
 
 @FUZZ
@@ -127,7 +129,7 @@ def test_random_bytes_end_in_an_answer_or_a_close(data: bytes, positions: list[i
     assert echo.seen == []
 
 
-# Valid requests: what is seen is what was sent.
+# Valid requests: the handler sees what was sent.
 
 TOKEN = st.text(st.sampled_from("abcXYZ019!#$%&'*+-.^_`|~"), min_size=1, max_size=8)
 OWN = {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "proxy-connection"}
@@ -173,7 +175,7 @@ def requests(draw: st.DrawFn, slow: bool = False) -> Sent:
     space = draw(st.sampled_from(["", " ", " \t "]))
     lines = [f"{method} {path}{'?' * bool(query)}{query}{draw(st.sampled_from(['', '#f?g']))} HTTP/1.1"]
     for name, value in headers:
-        # Around the values that frame the body the parser takes no tabs.
+        # The parser accepts no tabs around the values that frame the body.
         around = space.replace("\t", " ") if name in {"Content-Length", "Transfer-Encoding"} else space
         lines.append(f"{name}:{around}{value}{around}")
     data = "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + payload
@@ -197,7 +199,7 @@ def test_handler_sees_what_was_sent(sent: list[Sent], positions: list[int]) -> N
 
 @settings(FUZZ, max_examples=40)
 @given(st.lists(requests(), min_size=1, max_size=2))
-def test_handler_sees_what_was_sent_at_every_split(sent: list[Sent]) -> None:
+def test_handler_sees_what_was_sent_when_split_at_any_point(sent: list[Sent]) -> None:
     echo = Echo()
     data = b"".join(each.data for each in sent)
     with exchanging(echo) as exchange:
@@ -212,7 +214,7 @@ def test_handler_sees_what_was_sent_at_every_split(sent: list[Sent]) -> None:
 
 @dataclass
 class Slow:
-    """Answers `/slow` when `finish` says so, all else at once."""
+    """Answers `/slow` when `finish` says so, everything else immediately."""
 
     loop: asyncio.AbstractEventLoop | None = None
     seen: list[Request] = field(default_factory=list)
@@ -233,7 +235,7 @@ class Slow:
 
 
 def actions_of(exchange: Exchange, slow: Slow) -> dict[str, Callable[[], None]]:
-    """The events that any exchange may have, besides the arrival of bytes."""
+    """The events that may happen in any exchange, besides the arrival of bytes."""
     return {
         "finish": lambda: exchange.within(slow.finish),
         "stall": exchange.stall,
@@ -243,7 +245,7 @@ def actions_of(exchange: Exchange, slow: Slow) -> dict[str, Callable[[], None]]:
 
 
 def play(exchange: Exchange, data: bytes, events: list[int | str], actions: Mapping[str, Callable[[], None]]) -> bytes:
-    """Let the events happen, a number being so many bytes that arrive. Returns the bytes that have not arrived."""
+    """Let the events happen; a number means that this many bytes arrive. Return the bytes that have not arrived."""
     for event in events:
         if isinstance(event, int):
             exchange.feed(data[:event])
@@ -260,7 +262,7 @@ EVENTS = st.lists(
 
 @FUZZ
 @given(st.lists(requests(slow=True), min_size=1, max_size=6), EVENTS)
-def test_answers_come_in_order_in_any_order_of_events(sent: list[Sent], events: list[int | str]) -> None:
+def test_answers_are_in_order_for_any_order_of_events(sent: list[Sent], events: list[int | str]) -> None:
     slow = Slow()
     data = b"".join(each.data for each in sent)
     with exchanging(slow) as exchange:
@@ -288,7 +290,7 @@ def test_answers_come_in_order_in_any_order_of_events(sent: list[Sent], events: 
         max_size=25,
     ),
 )
-def test_anything_at_any_time_ends(data: bytes, events: list[int | str]) -> None:
+def test_any_sequence_of_events_ends(data: bytes, events: list[int | str]) -> None:
     slow = Slow()
     with exchanging(slow) as exchange:
         slow.loop = exchange.loop
@@ -313,7 +315,7 @@ def test_anything_at_any_time_ends(data: bytes, events: list[int | str]) -> None
         assert not exchange.service.tasks
 
 
-# The limits of time, to the second.
+# The time limits, to the second.
 
 
 @pytest.mark.parametrize(
@@ -325,7 +327,7 @@ def test_anything_at_any_time_ends(data: bytes, events: list[int | str]) -> None
         (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 75, b""),
     ],
 )
-def test_time_is_up_when_it_is_up(sent: bytes, limit_s: int, answered: bytes) -> None:
+def test_each_time_limit_is_exact(sent: bytes, limit_s: int, answered: bytes) -> None:
     with exchanging(lambda request: Response(200)) as exchange:
         exchange.feed(sent)
         before = exchange.sent
@@ -337,7 +339,7 @@ def test_time_is_up_when_it_is_up(sent: bytes, limit_s: int, answered: bytes) ->
         assert exchange.transport.closing or exchange.transport.wrote_eof
 
 
-def test_refused_client_has_its_time_to_see_it() -> None:
+def test_rejected_client_has_time_to_read_the_rejection() -> None:
     with exchanging(lambda request: Response(200)) as exchange:
         exchange.feed(b"nonsense")
         exchange.wait(5)
@@ -346,7 +348,7 @@ def test_refused_client_has_its_time_to_see_it() -> None:
         assert exchange.transport.closed
 
 
-def test_unread_answer_is_waited_for_while_bytes_leave() -> None:
+def test_unread_answer_is_kept_while_the_client_reads() -> None:
     with exchanging(lambda request: Response(200, (), bytes(100_000))) as exchange:
         exchange.stall()
         exchange.feed(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -370,7 +372,7 @@ def begin_stop(exchange: Exchange) -> asyncio.Task[None]:
     return stopping
 
 
-def test_request_that_follows_an_answer_while_the_server_stops_is_answered() -> None:
+def test_request_that_follows_an_answer_during_the_stop_is_answered() -> None:
     with exchanging(lambda request: Response(200)) as exchange:
         exchange.feed(PLAIN)
         stopping = begin_stop(exchange)
@@ -381,7 +383,7 @@ def test_request_that_follows_an_answer_while_the_server_stops_is_answered() -> 
         exchange.loop.run_until_complete(asyncio.wait_for(stopping, 60))
 
 
-def test_connection_that_asks_nothing_is_closed_soon_after_the_stop_began() -> None:
+def test_connection_without_a_request_is_closed_soon_after_the_stop_started() -> None:
     with exchanging(lambda request: Response(200)) as exchange:
         exchange.feed(PLAIN)
         exchange.loop.run_until_complete(asyncio.wait_for(begin_stop(exchange), 20))
@@ -389,7 +391,7 @@ def test_connection_that_asks_nothing_is_closed_soon_after_the_stop_began() -> N
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_connection_that_was_idle_for_long_is_closed_when_the_stop_begins(asked: bool) -> None:
+def test_connection_that_was_idle_for_long_is_closed_when_the_stop_starts(asked: bool) -> None:
     with exchanging(lambda request: Response(200)) as exchange:
         if asked:
             exchange.feed(PLAIN)
@@ -399,7 +401,7 @@ def test_connection_that_was_idle_for_long_is_closed_when_the_stop_begins(asked:
 
 
 @pytest.mark.parametrize("idle_s", [0, 10])
-def test_request_that_came_unread_before_the_stop_is_answered(idle_s: int) -> None:
+def test_request_that_arrived_unread_before_the_stop_is_answered(idle_s: int) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, exchanging(lambda request: Response(200)) as exchange:
         exchange.transport.socket = ours
@@ -412,7 +414,7 @@ def test_request_that_came_unread_before_the_stop_is_answered(idle_s: int) -> No
         exchange.loop.run_until_complete(asyncio.wait_for(stopping, 60))
 
 
-def test_connection_that_comes_with_a_request_while_the_server_stops_is_answered() -> None:
+def test_new_connection_with_a_request_during_the_stop_is_answered() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, exchanging(lambda request: Response(200)) as exchange:
         late = Connection(exchange.service)

@@ -27,11 +27,11 @@ def ask(headers: dict[str, str], *, method: str = "GET") -> Request:
         ("application/json, text/html;level=1;q=0.2", True),
     ],
 )
-def test_only_what_names_html_is_a_browser(accepted: str, *, expected: bool) -> None:
+def test_only_clients_that_accept_html_count_as_browsers(accepted: str, *, expected: bool) -> None:
     assert accepts_html(accepted) == expected
 
 
-def test_a_tab_is_led_and_nothing_else() -> None:
+def test_only_a_tab_is_redirected() -> None:
     led = lead_browser(ask(TAB), "/console/")
     assert led is not None
     assert (led.status, dict(led.headers)["Location"]) == (302, "/console/")

@@ -1,4 +1,6 @@
-"""Answers in chunks, on a real server: each arrives as it is made, and whatever ends one ends its generator."""
+"""Chunked answers on a real server: each chunk arrives as it is made, and the end of an answer always ends its
+generator.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from turnout.http_server.server import Limits
 
 @dataclass
 class Source:
-    """Answers `/chunks` with what the test puts, `/flood` without end, `/broken` with one chunk and a failure."""
+    """Answers `/chunks` with what the test puts, `/flood` endlessly, `/broken` with one chunk and a failure."""
 
     queue: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
     made: int = 0
@@ -55,7 +57,7 @@ class Source:
 
 
 def begin(client: Client, path: str = "/chunks", version: str = "1.1") -> bytes:
-    """The head of the answer."""
+    """Send the request and return the answer's head."""
     client.send(f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n".encode())
     head = b""
     while (line := client.stream.readline()) not in (b"\r\n", b""):
@@ -86,7 +88,7 @@ def test_each_chunk_arrives_as_it_is_made(loop: str) -> None:
         assert [entry[0].path for entry in server.logged] == ["/chunks"]
 
 
-def test_http_1_0_has_no_frames() -> None:
+def test_http_1_0_gets_no_chunked_encoding() -> None:
     source = Source()
     with serving(source) as server, server.connect() as client:
         assert b"chunked" not in begin(client, version="1.0")
@@ -97,7 +99,7 @@ def test_http_1_0_has_no_frames() -> None:
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_client_that_goes_ends_the_generator(loop: str) -> None:
+def test_a_client_that_disconnects_ends_the_generator(loop: str) -> None:
     source = Source()
     with serving(source, loop=loop) as server:
         with server.connect() as client:
@@ -110,19 +112,19 @@ def test_a_client_that_goes_ends_the_generator(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_client_that_does_not_read_is_waited_for_and_cut(loop: str) -> None:
+def test_a_client_that_does_not_read_is_waited_for_and_closed(loop: str) -> None:
     source = Source()
     limits = Limits(write_timeout_s=0.6)
     with serving(source, limits, loop) as server, server.connect(receive_buffer_bytes=4096) as client:
         begin(client, "/flood")
         source.await_end()
         made = source.made
-        # What the two sockets hold, and no more: nothing is made for a client that does not read.
+        # At most what the two sockets buffer: nothing is made for a client that does not read.
         assert made * 65_536 < 16 * 1024 * 1024
 
 
 @pytest.mark.parametrize("path", ["/chunks", "/flood"])
-def test_a_stop_ends_a_stream_at_once(path: str) -> None:
+def test_a_stop_ends_a_stream_immediately(path: str) -> None:
     source = Source()
     with serving(source, Limits(shutdown_s=50)) as server, server.connect(receive_buffer_bytes=4096) as client:
         begin(client, path)
@@ -133,12 +135,12 @@ def test_a_stop_ends_a_stream_at_once(path: str) -> None:
         server.join()
 
 
-def test_a_generator_that_fails_cuts_the_answer_and_nothing_else() -> None:
+def test_a_failing_generator_aborts_the_answer_and_nothing_else() -> None:
     with collecting_errors() as errors, serving(Source()) as server:
         with server.connect() as client:
             begin(client, "/broken")
             rest = b""
-            with suppress(ConnectionResetError):  # what was read before it has no last chunk
+            with suppress(ConnectionResetError):  # what was read before has no last chunk
                 rest = client.read_to_end()
             assert not rest.endswith(b"0\r\n\r\n")
         with server.connect() as client:
@@ -146,7 +148,7 @@ def test_a_generator_that_fails_cuts_the_answer_and_nothing_else() -> None:
     assert [record.getMessage() for record in errors] == ["an answer in chunks failed"]
 
 
-def test_so_many_streams_and_no_more() -> None:
+def test_the_number_of_streams_is_limited() -> None:
     source = Source()
     with serving(source, Limits(max_streams=2)) as server, server.connect() as first, server.connect() as second:
         begin(first)
@@ -164,7 +166,7 @@ def test_so_many_streams_and_no_more() -> None:
             wait_until(is_let_in, "room for another stream")
 
 
-def test_what_is_sent_behind_is_not_answered() -> None:
+def test_a_request_pipelined_behind_a_stream_is_not_answered() -> None:
     source = Source()
     request = b"GET /chunks HTTP/1.1\r\nHost: x\r\n\r\nGET /plain HTTP/1.1\r\nHost: x\r\n\r\n"
     with serving(source) as server, server.connect() as client:

@@ -1,4 +1,4 @@
-"""What the program asks of the account: old versions that go, and layers that stay."""
+"""What the program asks of the account: old versions to delete, and layers to keep."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def alias(version: str, *weighted: str) -> dict[str, Any]:
         (["1", "2"], [alias("$LATEST")], 0, ["1"]),
     ],
 )
-def test_versions_that_nothing_needs(
+def test_versions_that_nothing_needs_are_old(
     versions: Sequence[str], aliases: Sequence[Mapping[str, Any]], keep: int, old: list[str]
 ) -> None:
     assert find_old(versions, aliases, keep) == old
@@ -49,7 +49,9 @@ numbers = st.lists(st.integers(1, 50).map(str), unique=True, min_size=1)
 
 
 @given(numbers, st.data(), st.integers(0, 5))
-def test_what_an_alias_names_and_the_newest_are_never_old(versions: list[str], data: st.DataObject, keep: int) -> None:
+def test_versions_named_by_an_alias_and_the_newest_are_never_old(
+    versions: list[str], data: st.DataObject, keep: int
+) -> None:
     named = data.draw(st.lists(st.sampled_from(versions), max_size=3))
     old = find_old(versions, [alias(name) for name in named], keep)
     assert not {*named, max(versions, key=int)} & {*old}
@@ -82,11 +84,13 @@ def deployed_place() -> Any:
         (["a", "b", "c"], None, ["a", "b", "c"]),
     ],
 )
-def test_layers_that_stay_beside_the_present_one(digests: list[str], keep: int | None, expected: list[str]) -> None:
+def test_layers_that_stay_in_addition_to_the_current_one(
+    digests: list[str], keep: int | None, expected: list[str]
+) -> None:
     assert kept({LAYER: digests}, keep) == expected
 
 
-def test_layer_that_no_function_uses_any_more_stays_as_long_as_the_others() -> None:
+def test_unused_layer_stays_as_long_as_the_others() -> None:
     other = "turnout-test_layer_arm64_python3-13_0123"
     rows = find_kept(
         packages_of(make_plan(manifest(), artifacts_of(manifest()))), {other: ["a", "b"]}, deployed_place(), 1
@@ -98,7 +102,7 @@ def layers_of(program: Program) -> set[str]:
     return set(program.of("lambda/layerVersion:LayerVersion"))
 
 
-def test_all_layers_are_declared_while_a_release_is_on_and_nothing_of_the_old_ones_changes() -> None:
+def test_all_layers_are_declared_while_a_release_is_on_and_the_old_ones_do_not_change() -> None:
     there = {LAYER: ["e" * 64, "f" * 64, "9" * 64]}
     released = manifest(stages=(stage(canary=Canary(10, {}, release=True)),))
     present = f"layer_arm64_python3-13-{PRESENT[:16]}"
@@ -111,7 +115,7 @@ def test_all_layers_are_declared_while_a_release_is_on_and_nothing_of_the_old_on
     assert len(layers_of(deployed(manifest(), layers=there))) == 3
 
 
-def test_copies_go_to_shadows_once() -> None:
+def test_copies_are_sent_to_shadows_once() -> None:
     from dataclasses import replace
 
     from tests.builders.manifests import model

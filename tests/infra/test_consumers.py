@@ -1,4 +1,4 @@
-"""Consumers on AWS: usage plans, keys, and the authorizer that API Gateway asks."""
+"""Consumers on AWS: usage plans, keys, and the authorizer that API Gateway calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_each_consumer_has_a_usage_plan_with_its_limits(program: Program) -> Non
     assert "quotaSettings" not in batch
 
 
-def test_each_key_belongs_to_its_consumers_plan_and_is_a_secret_output(program: Program) -> None:
+def test_each_key_belongs_to_the_plan_of_its_consumer_and_is_a_secret_output(program: Program) -> None:
     links = program.of("apigateway/usagePlanKey:UsagePlanKey")
     assert {name: link.inputs["usagePlanId"] for name, link in links.items()} == {
         "turnout-test_api_key_prod_prod": "turnout-test_api_key_prod_prod-id",
@@ -75,7 +75,7 @@ def test_authorizer_has_a_table_of_digests_and_no_key(program: Program) -> None:
     assert "secret-" not in assets[TABLE].text
 
 
-def test_document_names_the_authorizer_beside_the_key(program: Program) -> None:
+def test_document_names_the_authorizer_in_addition_to_the_key(program: Program) -> None:
     documents = {
         resource.inputs["name"]: orjson.loads(resource.inputs["body"])
         for resource in program.of("apigateway/restApi:RestApi").values()
@@ -95,7 +95,7 @@ def test_document_names_the_authorizer_beside_the_key(program: Program) -> None:
     assert (alias["name"], alias["functionName"]) == ("live", "turnout-test_callers")
 
 
-def test_access_log_names_the_caller_where_there_are_consumers(program: Program) -> None:
+def test_access_log_names_the_caller_if_there_are_consumers(program: Program) -> None:
     stages = program.of("apigateway/stage:Stage")
     formats = {name: json.loads(stage.inputs["accessLogSettings"]["format"]) for name, stage in stages.items()}
     assert formats["prod"]["caller"] == "$context.authorizer.caller"
@@ -108,7 +108,7 @@ def test_stack_without_consumers_has_no_authorizer() -> None:
     assert "consumer_keys" not in program.outputs
 
 
-def test_preflights_pass_by_the_authorizer() -> None:
+def test_preflights_bypass_the_authorizer() -> None:
     of = manifest(stages=(stage(auth="api_key", consumers=CONSUMERS, cors=Cors(("https://a.example",))),))
     document = orjson.loads(deployed(of).one("apigateway/restApi:RestApi").inputs["body"])
     assert all(item["options"]["security"] == [] for item in document["paths"].values())

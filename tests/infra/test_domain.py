@@ -1,4 +1,6 @@
-"""The project's domain on AWS: what is mapped where, and what stays when a stage changes its API."""
+"""The project's domain on AWS: which paths are mapped to which stages, and what stays when a stage moves to another
+API.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def mappings(made: Program) -> dict[str, tuple[str, str]]:
     return {entry.inputs.get("basePath", ""): (entry.inputs["restApi"], entry.inputs["stageName"]) for entry in rows}
 
 
-def test_every_stage_and_the_default_one_are_mapped_whatever_their_api() -> None:
+def test_every_stage_and_the_default_stage_are_mapped_in_any_api() -> None:
     made = program(DOMAIN)
     assert mappings(made) == {
         "": ("turnout-test_none-id", "dev"),
@@ -52,7 +54,7 @@ def test_every_stage_and_the_default_one_are_mapped_whatever_their_api() -> None
     [stage(auth="iam"), stage(auth="api_key", cors=Cors(("*",))), stage(auth="none")],
     ids=lambda entry: entry.auth,
 )
-def test_no_change_of_a_stages_api_changes_its_address(changed: Stage) -> None:
+def test_address_of_a_stage_stays_when_its_api_changes(changed: Stage) -> None:
     before, after = program(DOMAIN), program(DOMAIN, stage("dev"), changed)
     for kind in ("apigateway/basePathMapping:BasePathMapping", "apigateway/domainName:DomainName"):
         assert [entry.urn for entry in before.of(kind).values()] == [entry.urn for entry in after.of(kind).values()]
@@ -60,7 +62,7 @@ def test_no_change_of_a_stages_api_changes_its_address(changed: Stage) -> None:
     assert before.outputs["domain"]["addresses"] == after.outputs["domain"]["addresses"]
 
 
-def test_base_path_of_several_segments_is_mapped_by_version_two() -> None:
+def test_base_path_of_several_segments_uses_a_mapping_of_version_two() -> None:
     made = program(replace(DOMAIN, base_path="team/a"))
     rows = made.of("apigatewayv2/apiMapping:ApiMapping").values()
     assert {entry.inputs["apiMappingKey"]: entry.inputs["stage"] for entry in rows} == {
@@ -71,7 +73,7 @@ def test_base_path_of_several_segments_is_mapped_by_version_two() -> None:
     assert made.outputs["domain"]["addresses"]["prod"] == "https://ml.example.com/team/a/prod"
 
 
-def test_domain_that_exists_is_only_mapped() -> None:
+def test_existing_domain_is_only_mapped() -> None:
     made = program(Domain("ml.example.com", create=False, base_path="a"))
     assert made.of("apigateway/domainName:DomainName") == {}
     assert made.of("route53/record:Record") == {}
@@ -79,13 +81,13 @@ def test_domain_that_exists_is_only_mapped() -> None:
 
 
 @pytest.mark.parametrize("disabled", [True, False])
-def test_execute_api_is_disabled_when_asked(disabled: bool) -> None:
+def test_execute_api_is_disabled_on_request(disabled: bool) -> None:
     made = program(replace(DOMAIN, disable_execute_api=disabled))
     apis = made.of("apigateway/restApi:RestApi").values()
     assert [api.inputs.get("disableExecuteApiEndpoint", False) for api in apis] == [disabled, disabled]
 
 
-def test_stacks_configuration_replaces_keys_of_the_manifest() -> None:
+def test_configuration_of_the_stack_overrides_keys_of_the_manifest() -> None:
     config = json.dumps({"name": "test.example.com", "tls_policy": "TLS_1_0"})
     name = program(DOMAIN, config=config).one("apigateway/domainName:DomainName").inputs
     assert (name["domainName"], name["regionalCertificateArn"], name["securityPolicy"]) == (
@@ -107,7 +109,7 @@ def test_stacks_configuration_replaces_keys_of_the_manifest() -> None:
         (None, '{"base_path": "a"}', "`name` is missing"),
     ],
 )
-def test_wrong_domain_is_refused_before_anything_is_made(domain: Domain | None, config: str, message: str) -> None:
+def test_invalid_domain_is_rejected_before_anything_is_made(domain: Domain | None, config: str, message: str) -> None:
     with pytest.raises(pulumi.RunError, match=message):
         program(domain, config=config)
 

@@ -1,4 +1,4 @@
-"""A function as Lambda gets it, with what the manifest asks of it."""
+"""A function as Lambda gets it, with the settings of the manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from turnout.protocol.routing.graph_nodes import build_node
 
 
 def with_version(**fields: object) -> Manifest:
-    """`iris` v1 with something said of it."""
+    """Return a manifest in which `iris` v1 has these settings."""
     only = model(versions=("v1",))
     return manifest((replace(only, versions=(replace(only.versions[0], **fields),)),))
 
@@ -25,7 +25,7 @@ def function_of(program: Program) -> dict[str, object]:
     return dict(program.of("lambda/function:Function")["iris_v1"].inputs)
 
 
-def test_function_is_what_the_manifest_says() -> None:
+def test_function_has_the_settings_of_the_manifest() -> None:
     made = function_of(
         deployed(
             with_version(
@@ -57,7 +57,7 @@ def test_function_is_what_the_manifest_says() -> None:
     }
 
 
-def test_function_runs_its_own_zip_with_the_layer_of_its_architecture() -> None:
+def test_function_uses_its_own_zip_and_the_layer_of_its_architecture() -> None:
     program = deployed(with_version(architecture="x86_64"))
     made = function_of(program)
     assert made["code"].path == "/iris_v1.zip"  # type: ignore[attr-defined]
@@ -68,29 +68,29 @@ def test_function_runs_its_own_zip_with_the_layer_of_its_architecture() -> None:
     assert made["layers"] == [f"arn:aws:made:eu-west-1:123456789012:LayerVersion/{name}"]
 
 
-def test_limit_that_the_manifest_drops_is_taken_away() -> None:
+def test_limit_removed_from_the_manifest_is_removed_from_the_function() -> None:
     assert function_of(deployed(with_version()))["reservedConcurrentExecutions"] == -1
 
 
-def test_router_without_variables_has_no_empty_block_of_them() -> None:
+def test_router_without_variables_has_no_empty_environment_block() -> None:
     program = deployed(with_version())
     assert function_of(program)["environment"] == {"variables": {"ORT_DISABLE_TELEMETRY": "1"}}
     assert "environment" not in program.of("lambda/function:Function")["router"].inputs
 
 
-def test_snap_start_holds_for_published_versions() -> None:
+def test_snap_start_applies_to_published_versions() -> None:
     made = function_of(deployed(with_version(warm=Warm(snap_start=True))))
     assert made["snapStart"] == {"applyOn": "PublishedVersions"}
 
 
-def test_provisioned_concurrency_is_the_live_aliases() -> None:
+def test_provisioned_concurrency_belongs_to_the_alias_live() -> None:
     program = deployed(with_version(warm=Warm(provisioned=2)))
     inputs = program.one("lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig").inputs
     assert (inputs["qualifier"], inputs["provisionedConcurrentExecutions"]) == ("live", 2)
 
 
 @pytest.mark.parametrize("release", [True, False])
-def test_live_stays_where_it_is_while_a_release_canary_is_on(release: bool) -> None:
+def test_live_stays_unchanged_while_a_release_canary_is_on(release: bool) -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"}, release)),)))
     aliases = program.of("lambda/alias:Alias")
     assert aliases["iris_v1_live"].ignored == (("functionVersion",) if release else ())
@@ -139,7 +139,7 @@ def test_next_stays_as_long_as_a_deployed_stage_calls_it(
     assert program.outputs["next_alias"] is has
 
 
-def test_version_that_nothing_uses_takes_four_resources() -> None:
+def test_unused_version_has_four_resources() -> None:
     larger = manifest((model(versions=("v1", "v2", "v3", "v4")),))
     before, after = deployed(manifest()), deployed(larger)
     added = [entry for entry in after.resources if entry.urn not in {known.urn for known in before.resources}]
@@ -147,7 +147,7 @@ def test_version_that_nothing_uses_takes_four_resources() -> None:
     assert sorted(entry.type.rpartition(":")[2] for entry in added) == sorted(2 * kinds)
 
 
-def test_alarms_are_of_versions_with_traffic_and_of_routers() -> None:
+def test_versions_with_traffic_and_routers_have_alarms() -> None:
     versions = ("served", "tested", "shadow", "rescue", "stepped", "idle")
     weighed = model("digits", ("served", "weighed", "idle"))
     shadowed = model("iris", versions, routing=Routing(shadow_version="shadow", shadow_percent=1, fallback="rescue"))
@@ -173,7 +173,7 @@ def test_alarms_are_of_versions_with_traffic_and_of_routers() -> None:
         ("stack", {"functions"}),
     ],
 )
-def test_log_groups_are_shared_as_asked_and_every_function_may_write_to_its_own(
+def test_log_groups_are_shared_as_configured_and_every_function_may_write_to_its_own(
     grouping: str, groups: set[str]
 ) -> None:
     program = deployed(manifest(), log_groups=grouping)
@@ -191,12 +191,12 @@ def test_log_groups_are_shared_as_asked_and_every_function_may_write_to_its_own(
         )
 
 
-def test_unknown_grouping_is_refused_before_anything_is_made() -> None:
+def test_unknown_grouping_is_rejected_before_anything_is_made() -> None:
     with pytest.raises(pulumi.RunError, match="turnout:log_groups: must be one of function, model, stack, got 'all'"):
         deployed(manifest(), log_groups="all")
 
 
-def test_zip_over_50_mb_goes_through_s3_by_its_digest() -> None:
+def test_zip_over_50_mb_is_sent_through_s3_by_its_digest() -> None:
     program = deployed(with_version(), build=lambda _project, plan: packages_of(plan, zip_bytes=60_000_000))
     sent = program.of("s3/bucketObjectv2:BucketObjectv2")["iris_v1"].inputs
     assert sent["key"] == f"packages/iris_v1-{sent['key'][-68:-4]}.zip"

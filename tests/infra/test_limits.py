@@ -1,4 +1,4 @@
-"""What AWS would refuse is told before the first resource, all of it."""
+"""Everything that AWS would reject is reported before the first resource is made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_package_too_large_with_its_layer_is_reported() -> None:
 
 
 @pytest.mark.parametrize(("characters", "fits"), [(34, True), (35, False)])
-def test_name_of_a_guard_rails_rule_has_64_characters_at_most(characters: int, fits: bool) -> None:
+def test_name_of_the_guard_rail_rule_has_at_most_64_characters(characters: int, fits: bool) -> None:
     of = manifest(stages=(stage("production", canary=Canary(10.0, {"iris": "v2"})),), platform="p" * characters)
     if fits:
         rules = deployed(of, stack="a").of("cloudwatch/eventRule:EventRule")
@@ -30,7 +30,7 @@ def test_name_of_a_guard_rails_rule_has_64_characters_at_most(characters: int, f
             deployed(of, stack="a")
 
 
-def test_name_of_the_bucket_counts_where_there_is_one() -> None:
+def test_name_of_the_bucket_is_checked_if_there_is_one() -> None:
     of = manifest(platform="p" * 40)
     assert deployed(of).of("s3/bucket:Bucket") == {}
     with pytest.raises(pulumi.RunError, match=r"`p+-test-123456789012-eu-west-1`: 68 characters, 63 allowed"):
@@ -42,7 +42,7 @@ def account(code_gb: float = 75, used_gb: float = 0, concurrency: int = 1000) ->
 
 
 @pytest.mark.parametrize(("keep", "fits"), [(3, True), (4, False)])
-def test_code_storage_of_the_account_holds_every_kept_version(keep: int, fits: bool) -> None:
+def test_code_storage_of_the_account_includes_every_kept_version(keep: int, fits: bool) -> None:
     def deploy() -> object:
         return deployed(
             manifest(),
@@ -59,7 +59,7 @@ def test_code_storage_of_the_account_holds_every_kept_version(keep: int, fits: b
 
 
 @pytest.mark.parametrize(("concurrency", "refused"), [(1000, False), (400, False), (399, True), (10, True)])
-def test_reserved_concurrency_is_held_to_the_accounts_own_limit(concurrency: int, refused: bool) -> None:
+def test_reserved_concurrency_is_checked_against_the_limit_of_the_account(concurrency: int, refused: bool) -> None:
     versions = tuple(Version("iris", name, "a.onnx", reserved_concurrency=150) for name in ("v1", "v2"))
     of = manifest((Model("iris", versions),))
     if refused:
@@ -67,10 +67,10 @@ def test_reserved_concurrency_is_held_to_the_accounts_own_limit(concurrency: int
             deployed(of, account=account(concurrency=concurrency))
     else:
         deployed(of, account=account(concurrency=concurrency))
-    deployed(of)  # nobody knows
+    deployed(of)  # the limit is unknown
 
 
-def test_provisioned_concurrency_is_held_to_the_accounts_limit_too() -> None:
+def test_provisioned_concurrency_is_checked_against_the_limit_of_the_account() -> None:
     versions = tuple(Version("iris", name, "a.onnx", warm=Warm(provisioned=150)) for name in ("v1", "v2"))
     of = manifest((Model("iris", versions),))
     deployed(of, account=account(concurrency=400))
@@ -78,7 +78,7 @@ def test_provisioned_concurrency_is_held_to_the_accounts_limit_too() -> None:
         deployed(of, account=account(concurrency=399))
 
 
-def test_key_of_another_region_is_refused() -> None:
+def test_key_of_another_region_is_rejected() -> None:
     key = "arn:aws:kms:us-east-1:123456789012:key/1"
     version = Version("iris", "v1", "s3://ours/a.onnx", "a" * 64, kms_key_arn=key)
     with pytest.raises(pulumi.RunError, match="kms_key_arn: the key is in us-east-1, the stack in eu-west-1"):
@@ -98,7 +98,7 @@ def test_number_of_kept_versions_is_checked(value: str) -> None:
         ("Prod", "To move, run `pulumi config set turnout:new_names true`"),
     ],
 )
-def test_stack_of_an_older_version_keeps_its_names_or_moves_knowingly(stack: str, remedy: str) -> None:
+def test_stack_of_an_older_version_keeps_its_names_unless_the_user_asks_for_new_ones(stack: str, remedy: str) -> None:
     before = {"functions": [f"turnout-{stack}_iris_v1"]}
     with pytest.raises(pulumi.RunError) as raised:
         deployed(manifest(), stack=stack, before=before)

@@ -1,4 +1,4 @@
-"""The whole program: what it makes of the sample, and how it tells what is wrong before anything is made."""
+"""The whole program: what it makes of the sample, and how it reports problems before anything is made."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sample(root: Path) -> Program:
     return deployed(root, stack="prod")
 
 
-def test_sample_is_a_function_a_log_and_an_alias_for_each_version(sample: Program) -> None:
+def test_sample_has_a_function_a_log_group_and_an_alias_for_each_version(sample: Program) -> None:
     served = {"iris_v1", "iris_v2", "digits_v1", "digits_v2", "spam_v1", "credit_v1", "router"}
     functions = sample.of("lambda/function:Function")
     assert functions.keys() == served | {"guard-rail"}
@@ -50,7 +50,7 @@ def test_sample_has_an_api_for_each_kind_of_authentication(sample: Program) -> N
     }
 
 
-def test_sample_exports_where_it_is_called_and_with_which_key(sample: Program) -> None:
+def test_sample_exports_its_addresses_and_keys(sample: Program) -> None:
     assert sample.outputs["endpoints"] == {"dev": "https://dev.example", "prod": "https://prod.example"}
     assert sample.outputs["api_keys"] == {"prod": "secret-turnout-prod_api_key_prod"}
     assert sample.outputs["stages"]["prod"]["variables"]["iris"] == "v1"
@@ -64,14 +64,14 @@ def test_sample_exports_where_it_is_called_and_with_which_key(sample: Program) -
     assert sample.outputs["dashboard"] == "turnout-prod"
 
 
-def test_no_resource_stands_outside_of_a_component_but_the_dashboard(sample: Program) -> None:
+def test_every_resource_except_the_dashboard_is_part_of_a_component(sample: Program) -> None:
     rootless = [resource.urn.split("::")[2] for resource in sample.resources if resource.type.startswith("aws:")]
     assert [kinds for kinds in rootless if "turnout:infra:" not in kinds] == [
         "pulumi:pulumi:Stack$aws:cloudwatch/dashboard:Dashboard"
     ]
 
 
-def test_documents_hold_literals_of_the_account_region_and_partition() -> None:
+def test_documents_contain_the_literal_account_region_and_partition() -> None:
     answers = {
         "aws:index/getCallerIdentity:getCallerIdentity": {"accountId": "999999999999"},
         "aws:index/getPartition:getPartition": {"partition": "aws-us-gov"},
@@ -95,7 +95,7 @@ def test_stages_wait_for_the_functions_that_they_call(sample: Program) -> None:
         assert kinds["aws:apigateway/account:Account"] == 1
 
 
-def test_account_wide_setting_is_left_alone_where_asked() -> None:
+def test_account_wide_setting_is_not_changed_if_so_configured() -> None:
     program = deployed(manifest(), account_logging="false")
     assert program.of("apigateway/account:Account") == {}
 
@@ -109,18 +109,19 @@ OTHERS = f"arn:aws:iam::{ACCOUNT}:role/somebody-elses"
     [
         ("", {}, True, "this stack sets"),
         (OTHERS, {}, False, f"as {OTHERS}, which was set elsewhere"),
-        (OWN, {}, False, "which an earlier deployment of this stack set"),  # destroyed since, and made anew
+        (OWN, {}, False, "which an earlier deployment of this stack set"),  # destroyed since then, and created again
         (OWN, {"account_logging": True}, True, ""),
         (OTHERS, {"account_logging": True}, False, "was set elsewhere"),
-        (OWN, {"endpoints": {}}, True, ""),  # of an older version, which did not say so
-        (OTHERS, {"endpoints": {}}, True, ""),  # its removal would reset the setting; from now on it would not
+        (OWN, {"endpoints": {}}, True, ""),  # deployed by an older version, which has no such output
+        # removing it would reset the setting; with this version it no longer does
+        (OTHERS, {"endpoints": {}}, True, ""),
         (None, {}, False, "cannot be read"),
         (None, {"account_logging": True}, True, ""),
         (None, {"account_logging": False}, False, "cannot be read"),
         ("", {"account_logging": True}, True, "this stack sets"),
     ],
 )
-def test_account_wide_setting_is_made_where_none_is_set_and_stays_when_the_stack_goes(
+def test_account_wide_setting_is_made_if_none_is_set_and_stays_when_the_stack_is_destroyed(
     role: str | None, before: dict[str, Any], *, makes: bool, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     program = deployed(manifest(), logs_role=role, before=before)
@@ -137,7 +138,7 @@ def test_account_wide_setting_is_made_where_none_is_set_and_stays_when_the_stack
     assert (says in "".join(results)) if says else results == []
 
 
-def test_open_stage_and_routes_of_the_canary_alone_are_reported_in_the_preview(
+def test_open_stages_and_routes_that_only_the_canary_has_are_reported_in_the_preview(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     of = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
@@ -148,7 +149,7 @@ def test_open_stage_and_routes_of_the_canary_alone_are_reported_in_the_preview(
     assert program.outputs["canary_routes"] == {"prod": ["POST /models/iris/v2/inference"]}
 
 
-def test_deployment_follows_the_document_and_is_kept() -> None:
+def test_deployment_changes_with_the_document_and_old_ones_are_kept() -> None:
     first, other = deployed(manifest()), deployed(manifest((model(versions=("v1", "v2", "v3")),)))
     triggers = [entry.one("apigateway/deployment:Deployment").inputs["triggers"] for entry in (first, other)]
     assert triggers[0] != triggers[1]
@@ -169,7 +170,7 @@ stages:
 """
 
 
-def test_wrong_manifest_is_reported_as_by_validate_before_any_resource(tmp_path: Path) -> None:
+def test_invalid_manifest_is_reported_as_by_validate_before_any_resource(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(MANIFEST)
     with pytest.raises(pulumi.RunError) as raised:
         deployed(tmp_path)
@@ -204,7 +205,7 @@ stages:
 """
 
 
-def test_stage_with_async_is_refused_before_anything_is_built_or_made(tmp_path: Path) -> None:
+def test_stage_with_async_is_rejected_before_anything_is_built_or_made(tmp_path: Path) -> None:
     write_identity(tmp_path / "iris.onnx")
     (tmp_path / "models.yaml").write_text(ASYNC_MANIFEST)
     built: list[Any] = []
@@ -241,12 +242,12 @@ def test_layer_without_wheels_is_reported_before_any_resource() -> None:
         ({"alarm_topic_arn": "alerts"}, "turnout:alarm_topic_arn: expected the ARN of an SNS topic, got 'alerts'"),
     ],
 )
-def test_wrong_configuration_is_reported_by_its_key(configuration: dict[str, str], message: str) -> None:
+def test_invalid_configuration_is_reported_by_its_key(configuration: dict[str, str], message: str) -> None:
     with pytest.raises(pulumi.RunError, match=message):
         deployed(manifest(), **configuration)
 
 
-def test_configuration_reaches_every_log_and_alarm() -> None:
+def test_configuration_applies_to_every_log_and_alarm() -> None:
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:alerts"
     guarded = manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),))
     program = deployed(guarded, log_retention_days="90", alarm_topic_arn=topic)
@@ -266,14 +267,14 @@ def test_routed_model_has_a_router_that_may_be_called() -> None:
     assert "layers" not in router or router["layers"] == []
 
 
-def test_main_deploys_the_manifest_beside_its_folder(root: Path, tmp_path: Path) -> None:
+def test_main_deploys_the_manifest_next_to_its_folder(root: Path, tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(MANIFEST)
     shutil.copytree(root / "infra", tmp_path / "infra")
     with pytest.raises(pulumi.RunError, match=f"{tmp_path}/models.yaml"):
         run_program(lambda: runpy.run_path(str(tmp_path / "infra"), run_name="__main__"))
 
 
-def test_quota_that_can_be_raised_is_refused_until_the_manifest_says_that_it_was() -> None:
+def test_exceeding_a_raisable_quota_is_rejected_until_the_manifest_says_that_it_was_raised() -> None:
     names = [f"model-{number}" for number in range(60)]
     of = manifest(
         tuple(model(name) for name in names), stages=(stage(serve=dict.fromkeys(names, "v1")),), routes="direct"
@@ -283,6 +284,6 @@ def test_quota_that_can_be_raised_is_refused_until_the_manifest_says_that_it_was
     deployed(replace(of, quotas=AccountQuotas(resources=372)))
 
 
-def test_quota_that_only_new_accounts_have_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_exceeding_a_quota_of_new_accounts_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     deployed(manifest((Model("iris", (Version("iris", "v1", "a.onnx", memory_mb=4096),)),)))
     assert "3,008 MB allowed" in caplog.text

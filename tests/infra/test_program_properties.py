@@ -1,4 +1,4 @@
-"""What holds of every deployment, tried with generated manifests."""
+"""Properties of every deployment, tested with generated manifests."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ VARIABLE = re.compile(r"\$\{stageVariables\.([A-Za-z0-9]+)\}")
 
 
 def views(stage: Resource) -> Iterator[dict[str, str]]:
-    """A stage's variables as the baseline sees them, and as the canary does."""
+    """Yield a stage's variables for the baseline and for the canary."""
     yield stage.inputs["variables"]
     if "canarySettings" in stage.inputs:
         yield stage.inputs["variables"] | stage.inputs["canarySettings"]["stageVariableOverrides"]
 
 
 def integrations(program: Program) -> Iterator[tuple[Resource, dict[str, Any]]]:
-    """Each stage with each integration of its API's document."""
+    """Yield each stage with each integration of its API's document."""
     apis = program.of("apigateway/restApi:RestApi").values()
     documents = {f"{api.name}-id": orjson.loads(api.inputs["body"]) for api in apis}
     for stage in program.of("apigateway/stage:Stage").values():
@@ -40,11 +40,11 @@ def integrations(program: Program) -> Iterator[tuple[Resource, dict[str, Any]]]:
 
 
 def called(program: Program) -> set[tuple[str, str]]:
-    """(function, alias) of everything that some stage of some API can call."""
+    """Return (function, alias) of everything that any stage of any API can call."""
     results = set()
     for stage, integration in integrations(program):
         for variables in views(stage):
-            uri = VARIABLE.sub(lambda match: variables[match[1]], integration["uri"])  # noqa: B023 - used at once
+            uri = VARIABLE.sub(lambda match: variables[match[1]], integration["uri"])  # noqa: B023 - used immediately
             match = FUNCTION.search(uri)
             assert match, uri
             results.add((match[1], match[2]))
@@ -77,7 +77,7 @@ def test_everything_that_a_stage_can_call_exists_and_nothing_else_may_be_called(
 
 
 def check_calls(program: Program) -> None:
-    """The integration role reaches what stages call, all of it and nothing else."""
+    """The integration role may call exactly what the stages call."""
     integration = policy_of(program.of("iam/rolePolicy:RolePolicy")["integration"])
     functions = functions_of(program)
     reachable = {
@@ -92,7 +92,7 @@ def check_calls(program: Program) -> None:
 
 
 def check_credentials(program: Program) -> None:
-    """API Gateway calls by the role that may."""
+    """API Gateway uses the role that may call."""
     name = program.of("iam/role:Role")["integration"].inputs["name"]
     assert {integration["credentials"] for _, integration in integrations(program)} == {
         f"arn:aws:iam::{ACCOUNT}:role/{name}"
@@ -100,7 +100,7 @@ def check_credentials(program: Program) -> None:
 
 
 def check_routers(program: Program, of: Manifest) -> None:
-    """A router calls its own model's versions, and no router."""
+    """A router may call its own model's versions, and no router."""
     policies = program.of("iam/rolePolicy:RolePolicy")
     for model in of.models:
         if f"{model.name}_router" in policies and model.graph is None:
@@ -114,7 +114,7 @@ def check_routers(program: Program, of: Manifest) -> None:
 
 
 def check_names(program: Program) -> None:
-    """Every name in AWS is the stack's own, and given once."""
+    """Every name on AWS belongs to the stack and is unique."""
     names: dict[str, list[str]] = {}
     for resource in program.resources:
         for key in ("name", "layerName", "dashboardName"):
@@ -144,7 +144,7 @@ def test_equal_manifests_are_equal_deployments_and_previews_know_what_is_served(
 
 @few
 @given(manifests(), version_names, st.data())
-def test_one_more_version_changes_its_own_resources_and_its_apis_only(
+def test_one_more_version_changes_only_its_own_resources_and_its_api(
     of: Manifest, name: str, data: st.DataObject
 ) -> None:
     model = data.draw(st.sampled_from(of.models))
@@ -167,7 +167,7 @@ def test_one_more_version_changes_its_own_resources_and_its_apis_only(
 
 
 def comparable(program: Program) -> dict[str, Any]:
-    """URN -> what the engine compares: inputs, archives by where they lie."""
+    """Return URN -> what the engine compares: inputs, with archives by their location."""
     return {resource.urn: orjson.dumps(dict(resource.inputs), default=_spell) for resource in program.resources}
 
 

@@ -1,4 +1,4 @@
-"""Python versions deployed: the same handler as every version's, with the layer of their own runtime."""
+"""Deployed Python versions: the same handler as for every version, with the layer of their own runtime."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return deploy_folder(folder, tmp_path_factory)
 
 
-def test_a_python_version_has_the_handler_of_all_and_the_layer_of_its_runtime(program: Program) -> None:
+def test_a_python_version_has_the_common_handler_and_the_layer_of_its_runtime(program: Program) -> None:
     functions = program.of("lambda/function:Function")
     layers = {resource.name: resource for resource in program.of("lambda/layerVersion:LayerVersion").values()}
     assert len(layers) == 2

@@ -1,4 +1,4 @@
-"""What the roles may do, and who may take them."""
+"""What the roles may do, and who may assume them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LOGS = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda"
 
 
 def allowed(program: Program, role: str, functions: list[str]) -> list[str]:
-    """Those of the functions that a role may call."""
+    """Return those of the functions that a role may call."""
     statements = policy_of(program.of("iam/rolePolicy:RolePolicy")[role])
     arns = {name: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test_{name}:live" for name in functions}
     return [name for name, arn in arns.items() if may_invoke(statements, arn)]
 
 
-def test_every_role_is_for_one_service_and_demands_no_key_that_the_service_may_not_send() -> None:
+def test_every_role_is_for_one_service_and_requires_no_key_that_the_service_may_not_send() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     trusted = {}
     for name, resource in program.of("iam/role:Role").items():
@@ -42,7 +42,7 @@ def test_every_role_is_for_one_service_and_demands_no_key_that_the_service_may_n
     }
 
 
-def test_models_may_write_their_logs_and_nothing_else() -> None:
+def test_models_may_only_write_their_logs() -> None:
     statements = policy_of(deployed(manifest()).of("iam/rolePolicy:RolePolicy")["models"])
     assert statements == [
         {
@@ -53,7 +53,7 @@ def test_models_may_write_their_logs_and_nothing_else() -> None:
     ]
 
 
-def test_only_tracing_and_reading_alarms_have_no_resource_to_name() -> None:
+def test_only_tracing_and_reading_alarms_have_no_resource_name() -> None:
     only = model()
     traced = replace(only, versions=(replace(only.versions[0], tracing=True), only.versions[1]))
     program = deployed(manifest((traced,), stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
@@ -74,7 +74,7 @@ def test_no_policy_names_an_action_by_a_pattern() -> None:
 
 
 def graphs() -> Manifest:
-    """`outer` calls `inner`, which calls `scaler` and `iris`; `iris` is routed, `other` stands alone."""
+    """`outer` calls `inner`, which calls `scaler` and `iris`; `iris` is routed, `other` is unrelated."""
     steps = SequenceNode((CallNode("scaler"), CallNode("iris", inputs={"x": "y"})))
     models = (
         model("scaler", ("v1",)),
@@ -86,7 +86,7 @@ def graphs() -> Manifest:
     return manifest(models, (stage(serve={"scaler": "v1", "iris": "v1", "other": "v1"}),))
 
 
-def test_graphs_router_calls_every_version_that_the_graph_reaches_and_no_router() -> None:
+def test_router_of_a_graph_may_call_every_version_that_the_graph_reaches_and_no_router() -> None:
     functions = ["scaler_v1", "iris_v1", "iris_v2", "iris_router", "other_v1", "inner_router", "outer_router", "router"]
     program = deployed(graphs())
     reached = ["scaler_v1", "iris_v1", "iris_v2"]
@@ -97,7 +97,7 @@ def test_graphs_router_calls_every_version_that_the_graph_reaches_and_no_router(
 
 
 def graph_of(models: int) -> Manifest:
-    """`all` calls every one of the models."""
+    """A graph `all` that calls each of the models."""
     names = [f"customer-segment-{number}" for number in range(models)]
     calls = EnsembleNode(tuple(CallNode(name) for name in names), {"y": "mean"})
     rows = (*(model(name, ("v1",)) for name in names), Model("all", (), graph=calls))
@@ -105,7 +105,7 @@ def graph_of(models: int) -> Manifest:
 
 
 @pytest.mark.parametrize("models", [10, 60])
-def test_policy_of_a_graphs_router_fits_into_its_role_however_many_models_it_calls(models: int) -> None:
+def test_policy_of_the_router_of_a_graph_fits_for_any_number_of_models(models: int) -> None:
     program = deployed(graph_of(models))
     for resource in program.of("iam/rolePolicy:RolePolicy").values():
         assert len(resource.inputs["policy"]) <= POLICY_CHARACTERS
@@ -114,7 +114,7 @@ def test_policy_of_a_graphs_router_fits_into_its_role_however_many_models_it_cal
     assert "all_router" not in allowed(program, "all_router", functions)
 
 
-def test_guard_rail_may_change_its_stages_and_is_called_by_its_rules_only() -> None:
+def test_guard_rail_may_change_its_stages_and_is_called_only_by_its_rules() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})), stage("dev"))))
     statements = policy_of(program.of("iam/rolePolicy:RolePolicy")["guard-rail"])
     assert statements[1] == {

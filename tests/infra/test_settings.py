@@ -1,4 +1,4 @@
-"""The stack's configuration: what each key changes, and bad values, refused before anything is made."""
+"""The stack's configuration: the effect of each key, and invalid values, which are rejected before anything is made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def key_of(resource: str) -> str:
 
 @pytest.fixture(scope="module")
 def ruled() -> Program:
-    """A stack with a canary under every rule of a company at once."""
+    """A stack with a canary, with every company rule set."""
     return deployed(
         manifest(stages=(replace(CANARY, auth="api_key"),)),
         subnet_ids=json.dumps(SUBNETS),
@@ -69,7 +69,7 @@ def test_functions_are_in_the_vpc_and_may_join_it(ruled: Program) -> None:
     assert "vpcConfig" not in functions["guard-rail"].inputs  # it calls AWS's control plane
 
 
-def test_apis_are_private_and_open_to_the_endpoint_and_the_addresses_alone(ruled: Program) -> None:
+def test_apis_are_private_and_open_only_to_the_endpoint_and_the_addresses(ruled: Program) -> None:
     api = ruled.one("apigateway/restApi:RestApi").inputs
     assert api["endpointConfiguration"] == {"types": "PRIVATE", "vpcEndpointIds": [ENDPOINT]}
     document = document_of(ruled)
@@ -80,14 +80,14 @@ def test_apis_are_private_and_open_to_the_endpoint_and_the_addresses_alone(ruled
     assert addresses["Condition"] == {"NotIpAddress": {"aws:VpcSourceIp": ["203.0.113.0/24", "2001:db8::/32"]}}
 
 
-def test_public_api_with_a_list_compares_the_callers_address() -> None:
+def test_public_api_with_a_list_checks_the_address_of_the_caller() -> None:
     program = deployed(manifest(), allowed_ips="198.51.100.7/32")
     assert program.one("apigateway/restApi:RestApi").inputs["endpointConfiguration"] == {"types": "REGIONAL"}
     (_, deny) = document_of(program)["x-amazon-apigateway-policy"]["Statement"]
     assert deny["Condition"] == {"NotIpAddress": {"aws:SourceIp": ["198.51.100.7/32"]}}
 
 
-def test_signed_calls_keep_needing_their_callers_own_permission() -> None:
+def test_signed_calls_still_need_the_permission_of_their_caller() -> None:
     program = deployed(manifest(stages=(stage(auth="iam"),)), allowed_ips="198.51.100.7/32")
     account, health, _ = document_of(program)["x-amazon-apigateway-policy"]["Statement"]
     assert account["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
@@ -127,7 +127,7 @@ def test_roles_have_the_boundary_and_the_path_and_the_document_names_them(ruled:
     assert f"arn:aws:iam::{ACCOUNT}:role/ml/models/turnout-test_integration" in json.dumps(document_of(ruled))
 
 
-def test_everything_that_takes_tags_has_them(ruled: Program) -> None:
+def test_every_resource_that_accepts_tags_has_them(ruled: Program) -> None:
     wanted = {"team": "ml", "cost-center": "42"}
     untagged = {
         resource.type.rpartition(":")[2]
@@ -199,20 +199,20 @@ def test_existing_roles_are_used_and_none_are_made() -> None:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_bad_value_is_refused_by_its_key(configuration: dict[str, str], message: str) -> None:
+def test_invalid_value_is_rejected_by_its_key(configuration: dict[str, str], message: str) -> None:
     made: list[object] = []
     with pytest.raises(pulumi.RunError, match=message):
         deployed(manifest(), build=lambda _project, plan: made.append(plan) or packages_of(plan), **configuration)
     assert made == []
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(pulumi.RunError) as raised:
         deployed(manifest(), role_path="x", log_format="y", allowed_ips="z")
     assert str(raised.value).count("turnout:") == 3
 
 
-def test_program_goes_on_with_what_deploy_returns() -> None:
+def test_program_continues_with_the_result_of_deploy() -> None:
     of = manifest(stages=(stage(auth="api_key"), stage("app", auth="jwt", jwt=Jwt("https://i.example", ("a",)))))
     project = project_of(of)
 

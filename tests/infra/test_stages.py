@@ -19,7 +19,7 @@ def deployed_stage(**fields: Any) -> Program:
     return deployed(manifest(stages=(stage(**fields),)))
 
 
-def test_stage_without_a_canary_shows_the_deployment() -> None:
+def test_stage_without_a_canary_uses_the_newest_deployment() -> None:
     made = deployed_stage().one("apigateway/stage:Stage")
     assert made.inputs["variables"] == {"iris": "v1", "alias": "live", "canary": "false"}
     assert made.inputs["deployment"] == "turnout-test_none-id"
@@ -38,19 +38,19 @@ def test_version_canary_overrides_a_variable_of_the_same_deployment() -> None:
     assert made.ignored == ("deployment",), "API Gateway refuses another deployment while the canary is on"
 
 
-def test_release_canary_leaves_the_baselines_deployment() -> None:
+def test_release_canary_keeps_the_deployment_of_the_baseline() -> None:
     made = deployed_stage(canary=Canary(5.0, {}, release=True)).one("apigateway/stage:Stage")
     assert made.inputs["canarySettings"]["stageVariableOverrides"]["alias"] == "next"
     assert made.ignored == ("deployment",)
 
 
-def test_throttle_holds_for_every_method() -> None:
+def test_throttle_applies_to_every_method() -> None:
     made = deployed_stage(throttle=Throttle(100.0, 200)).of("apigateway/methodSettings:MethodSettings")
     (inputs,) = (resource.inputs for resource in made.values() if resource.inputs["methodPath"] == "*/*")
     assert inputs["settings"] == {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}
 
 
-def test_health_has_settings_of_its_own_beside_a_throttle() -> None:
+def test_health_routes_have_separate_settings_next_to_a_throttle() -> None:
     made = deployed_stage(throttle=Throttle(1.0, 1)).of("apigateway/methodSettings:MethodSettings")
     settings = {resource.inputs["methodPath"]: resource.inputs["settings"] for resource in made.values()}
     del settings["*/*"]
@@ -64,7 +64,7 @@ def test_health_has_settings_of_its_own_beside_a_throttle() -> None:
     )
 
 
-def test_only_health_that_the_api_has_gets_settings() -> None:
+def test_only_existing_health_routes_get_settings() -> None:
     of = replace(manifest(stages=(stage(throttle=Throttle(1.0, 1)),)), open_inference="off")
     made = deployed(of).of("apigateway/methodSettings:MethodSettings")
     assert {resource.inputs["methodPath"].partition("/")[0] for resource in made.values()} == {"*", "health"}
@@ -89,12 +89,12 @@ CLIENT_CHOOSES = {
     "path",
     "protocol",
 }
-"""Names below `$context` whose values hold, or may hold, what a client sends."""
+"""Names below `$context` whose values contain, or may contain, what a client sends."""
 
 HOSTILE = 'curl", "status": "200", "x": "\n{"status": "200"}'
 
 
-def test_access_log_holds_no_text_that_a_client_chooses() -> None:
+def test_access_log_contains_no_text_that_a_client_chooses() -> None:
     form = deployed_stage().one("apigateway/stage:Stage").inputs["accessLogSettings"]["format"]
     names = set(re.findall(r"\$context\.([A-Za-z0-9_.]+)", form))
     assert not {name for name in names if name in CLIENT_CHOOSES or name.partition(".")[0] in CLIENT_CHOOSES}
@@ -119,7 +119,7 @@ def test_access_log_is_json_and_reports_the_canary() -> None:
     assert {group, f"{group}/Canary"} <= names
 
 
-def test_api_key_comes_with_a_usage_plan_of_its_stage() -> None:
+def test_api_key_has_a_usage_plan_for_its_stage() -> None:
     program = deployed_stage(auth="api_key")
     plan = program.one("apigateway/usagePlan:UsagePlan").inputs
     assert plan["apiStages"] == [{"apiId": "turnout-test_api_key-id", "stage": "prod"}]
@@ -131,7 +131,7 @@ def test_api_key_comes_with_a_usage_plan_of_its_stage() -> None:
 @pytest.mark.parametrize(
     "asked", [{"auth": "none"}, {"auth": "iam"}, {"auth": "jwt", "jwt": Jwt("https://issuer.example", ("us",))}]
 )
-def test_other_kinds_stand_in_the_document_alone(asked: dict[str, Any]) -> None:
+def test_other_authentication_is_only_in_the_document(asked: dict[str, Any]) -> None:
     program = deployed_stage(**asked)
     assert program.of("apigateway/apiKey:ApiKey") == {}
     assert program.outputs["api_keys"] == {}

@@ -24,7 +24,7 @@ FILES = (
 
 
 def deployed_stored(of: Manifest, files: tuple[StoredFile, ...] = FILES) -> Program:
-    """With `iris` v2's model beside its zip."""
+    """Deploy with `iris` v2's model outside its zip."""
 
     def build(_project: Any, plan: Any) -> Sequence[BuiltPackage]:
         return [replace(entry, stored=files if entry.name == "iris_v2" else ()) for entry in packages_of(plan)]
@@ -37,7 +37,7 @@ def large() -> Program:
     return deployed_stored(manifest())
 
 
-def test_large_model_is_sent_to_the_stacks_own_bucket_by_its_digest(large: Program) -> None:
+def test_large_model_is_sent_to_the_bucket_of_the_stack_by_its_digest(large: Program) -> None:
     sent = large.of("s3/bucketObjectv2:BucketObjectv2")
     folder = sent["iris_v2/model.onnx"].inputs["key"].removesuffix("/model.onnx")
     assert len(folder.removeprefix("models/")) == 64
@@ -49,7 +49,7 @@ def test_large_model_is_sent_to_the_stacks_own_bucket_by_its_digest(large: Progr
     }
 
 
-def test_only_its_own_function_may_read_it_and_nothing_beside_it(large: Program) -> None:
+def test_only_its_own_function_may_read_a_model_and_nothing_else(large: Program) -> None:
     policies = large.of("iam/rolePolicy:RolePolicy")
     logs, read = policy_of(policies["iris_v2"])
     assert read["Action"] == ["s3:GetObject"]
@@ -70,12 +70,12 @@ def test_policy_of_a_model_with_many_files_names_their_folder() -> None:
     assert policy_of(policy)[1]["Resource"] == [f"arn:aws:s3:::{location.removeprefix('s3://')}/*"]
 
 
-def test_function_is_made_when_its_model_and_its_role_are_there(large: Program) -> None:
+def test_function_is_made_after_its_model_and_its_role(large: Program) -> None:
     after = {urn.rpartition("::")[2] for urn in large.of("lambda/function:Function")["iris_v2"].after}
     assert {"iris_v2/model.onnx", "iris_v2/data/weights.bin", "iris_v2"} <= after
 
 
-def test_model_of_another_bucket_is_read_where_it_is() -> None:
+def test_model_in_another_bucket_is_read_there() -> None:
     only = model()
     remote = replace(only.versions[1], artifact="s3://ours/iris/v2.onnx", sha256="c" * 64)
     of = manifest((replace(only, versions=(only.versions[0], remote)),))
@@ -90,7 +90,7 @@ def test_model_of_another_bucket_is_read_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "arn:aws:kms:eu-west-1:123456789012:key/1234"])
-def test_bucket_under_a_key_of_your_own_gives_its_role_that_key_only(key: str) -> None:
+def test_bucket_with_a_customer_key_gives_its_role_only_that_key(key: str) -> None:
     only = model()
     remote = replace(only.versions[1], artifact="s3://ours/iris/v2.onnx", sha256="c" * 64, kms_key_arn=key)
     of = manifest((replace(only, versions=(only.versions[0], remote)),))

@@ -1,4 +1,4 @@
-"""What is wrong between the keys that say who may call a stage, and from where."""
+"""Contradictions between the keys that define who may call a stage, and from where."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_cors_is_read_with_its_defaults() -> None:
         (f"{{origins: [{', '.join(f'https://{n}.a-long-name.example' for n in range(20))}]}}", "at most 512 are"),
     ],
 )
-def test_wrong_cors_is_refused_with_its_place(cors: str, message: str) -> None:
+def test_invalid_cors_is_rejected_with_its_place(cors: str, message: str) -> None:
     assert message in message_of(f"cors: {cors}")
 
 
@@ -97,7 +97,7 @@ def test_consumers_are_read_with_their_defaults() -> None:
         (f"{KEYED}{{a: {{mdoels: [iris]}}}}", "did you mean `models`?"),
     ],
 )
-def test_wrong_consumers_are_refused_with_their_place(stage: str, message: str) -> None:
+def test_invalid_consumers_are_rejected_with_their_place(stage: str, message: str) -> None:
     assert message in message_of(stage)
 
 
@@ -128,7 +128,7 @@ def test_domain_is_read_with_its_defaults() -> None:
         ("{name: ml.example.com, zone: x}", "unknown key `zone`"),
     ],
 )
-def test_wrong_domain_is_refused_with_its_place(fields: str, message: str) -> None:
+def test_invalid_domain_is_rejected_with_its_place(fields: str, message: str) -> None:
     with pytest.raises(ProblemsError) as caught:
         with_domain(fields)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""Cases that no value reaches, against trying every value."""
+"""Unreachable switch cases, compared with trying every value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnout.manifest.graph_references import check_cases
 Row = tuple[str, float]
 
 VALUES = [number / 2 for number in range(-4, 15)]
-"""Between and beyond all that a generated case compares with."""
+"""Values between and beyond everything that a generated case compares with."""
 
 
 def holds(entry: Row, value: float) -> bool:
@@ -19,7 +19,7 @@ def holds(entry: Row, value: float) -> bool:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["equals", "below", "above"]), st.integers(0, 5)), min_size=1, max_size=6))
-def test_case_is_refused_where_every_value_is_taken_before_it(rows: list[Row]) -> None:
+def test_case_is_rejected_if_earlier_cases_take_every_value(rows: list[Row]) -> None:
     chosen = {next((index for index, entry in enumerate(rows) if holds(entry, value)), len(rows)) for value in VALUES}
     cases = [{op: bound, "then": {"model": "a"}} for op, bound in rows]
     result = check_cases((), {"input": "k", "cases": cases, "otherwise": {"model": "a"}})
@@ -28,7 +28,7 @@ def test_case_is_refused_where_every_value_is_taken_before_it(rows: list[Row]) -
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3), st.lists, max_leaves=3))
-def test_whatever_stands_there_is_passed_over(value: object) -> None:
+def test_cases_of_any_type_raise_no_exception(value: object) -> None:
     for op in ("equals", "below", "above"):
         list(check_cases((), {"cases": [{op: value}, {op: value}, value], "otherwise": value}))
     list(check_cases((), {"cases": value}))

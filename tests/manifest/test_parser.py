@@ -1,4 +1,4 @@
-"""What a right manifest becomes."""
+"""The values that a valid manifest becomes."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_smallest_manifest_has_the_defaults() -> None:
     assert manifest.path == Path("models.yaml").absolute()
 
 
-def test_sample_manifest_parses(root: Path) -> None:
+def test_sample_manifest_is_parsed(root: Path) -> None:
     manifest = parse_manifest((root / "models.yaml").read_bytes(), path=root / "models.yaml", source="models.yaml")
     assert [stage.name for stage in manifest.stages] == ["dev", "prod"]
     assert manifest.path == root / "models.yaml"
@@ -225,13 +225,13 @@ def test_version_names_that_look_like_numbers_or_dates_stay_text() -> None:
     assert manifest.stages[0].serve == {"m": "010"}
 
 
-def test_whole_numbers_with_a_point_are_whole_numbers() -> None:
+def test_floats_with_an_integer_value_are_integers() -> None:
     version = parse(WHOLE.replace("memory_mb: 512", "memory_mb: 512.0")).model("iris").version("v2")
     assert version.memory_mb == 512
     assert type(version.memory_mb) is int
 
 
-def test_position_is_the_nearest_key_that_the_file_holds() -> None:
+def test_position_is_that_of_the_nearest_existing_key() -> None:
     manifest = parse(WHOLE)
     v2 = ("models", "iris", "versions", "v2")
     assert manifest.position_of((*v2, "memory_mb")) == Position(21, 9)
@@ -247,7 +247,7 @@ def test_unknown_names_are_key_errors() -> None:
         manifest.model("iris").version("v9")
 
 
-# The schema and the values stay in step: whoever adds a key to one and forgets the other is told here.
+# The schema and the values stay in sync: a key that is added to only one of them fails here.
 
 OTHER: Mapping[str, Any] = {
     "platform": "other",
@@ -338,14 +338,14 @@ OTHER: Mapping[str, Any] = {
 """Another value for every key that is a value and not a mapping."""
 
 INSTEAD = {"query": "header", "api_key": "header", "body": "header", "auth": "jwt"}
-"""Keys that another one cannot stand beside."""
+"""Keys that exclude another key, which is removed."""
 
 BESIDE: Mapping[str, Mapping[str, Any]] = {
     "step_percent": {"strategy": "linear"},
     "percent": {"floor": 0.5},
     "floor": {"percent": 5},
 }
-"""What some keys need beside them."""
+"""Keys that some keys require next to them."""
 
 BASE: Mapping[str, Any] = {
     "models": {
@@ -378,10 +378,10 @@ NAMES = {"models": "m", "versions": "v1", "stages": "dev", "consumers": "app"}
 
 
 def leaves(schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The path of every key that holds a value of its own."""
+    """Return the path of every key with a value that is not a mapping."""
     if "$ref" in schema:
         if schema["$ref"].endswith("/node"):
-            return  # a graph: test_every_key_of_a_graph_is_read
+            return  # a graph: see test_every_key_of_a_graph_is_read
         schema = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
     for key, value in schema.get("properties", {}).items():
         yield from leaves(value, root, (*path, key))
@@ -424,7 +424,7 @@ def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> 
         holder |= {"artifact": "a.py", "signature": {"inputs": tensors, "outputs": tensors}}
     holder[path[-1]] = OTHER[path[-1]]
     if path[-1] == "*":
-        del holder["n"]  # which "*" then stands for
+        del holder["n"]  # "*" then stands for it
         assert parse(flow(tree)).stages == before.stages
         return
     after = parse(flow(tree))
@@ -458,13 +458,13 @@ def test_budget_is_a_number_or_a_mapping(text: str, budget: Budget) -> None:
         ({"week": 1}, "unknown key `week`"),
     ],
 )
-def test_bad_budget_is_refused(budget: Any, message: str) -> None:
+def test_invalid_budget_is_rejected(budget: Any, message: str) -> None:
     with pytest.raises(ProblemsError) as raised:
         parse(flow({**BASE, "budget": budget}))
     assert message in str(raised.value)
 
 
-def test_schema_is_a_schema_with_closed_mappings_described_throughout() -> None:
+def test_schema_is_valid_with_closed_mappings_and_descriptions_everywhere() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"].endswith("2020-12/schema")
     for schema in subschemas(SCHEMA):
@@ -476,7 +476,7 @@ def test_schema_is_a_schema_with_closed_mappings_described_throughout() -> None:
             assert schema["patternErrorMessage"].startswith(("must be", "a "))
 
 
-def test_examples_and_defaults_of_the_schema_keep_the_schema() -> None:
+def test_examples_and_defaults_of_the_schema_are_valid() -> None:
     count = 0
     for schema in subschemas(SCHEMA):
         closed = Draft202012Validator({**schema, "$defs": SCHEMA["$defs"]})
@@ -496,7 +496,9 @@ def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def large_text(count: int) -> str:
-    """So many models of three versions, in a stage that names none and one that names all."""
+    """Return a manifest with this number of models of three versions, with a stage that names none and one that names
+    all.
+    """
     fields = "{{artifact: models/m{0}/v{1}/model.onnx, examples: models/m{0}/v{1}/examples.json, memory_mb: 512}}"
     models = "".join(
         f"  m{number}:\n    versions:\n"
@@ -511,7 +513,7 @@ def test_thousand_models_of_three_versions_are_parsed() -> None:
     assert sum(len(model.versions) for model in parse(large_text(1000)).models) == 3000
 
 
-def test_the_work_of_parsing_grows_with_the_models_and_no_faster() -> None:
+def test_parsing_work_grows_linearly_with_the_models() -> None:
     few, many = (count_calls(partial(parse, large_text(count))) for count in (100, 400))
     assert many < 4.4 * few
     assert many < 400 * 4000

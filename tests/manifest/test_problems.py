@@ -1,4 +1,4 @@
-"""What a wrong manifest is told: every problem at once, each with its place, what would be right, and a remedy."""
+"""The errors of an invalid manifest: all of them together, each with its place, the expected value, and a remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problems_of(text: str) -> tuple[Problem, ...]:
     return ()
 
 
-def test_good_one_has_none() -> None:
+def test_valid_manifest_has_no_problems() -> None:
     assert problems_of(GOOD) == ()
 
 
@@ -50,7 +50,7 @@ def switch(cases: str) -> str:
 
 
 def canary(fields: str) -> str:
-    """The stage `prod` with a canary that is judged so."""
+    """The stage `prod` with a canary with this judgement."""
     return f"{PROD[:-1]}, canary: {{percent: 10, serve: {{iris: v2}}, {fields}}}}}"
 
 
@@ -209,7 +209,7 @@ CASES = [
     (SPAM, switch("{equals: 1, below: 2, then: {model: iris}}"),
      "cases.0: must have one of equals, below and above, got equals, below"),
     (SPAM, switch("{equals: 1}"), "cases.0: `then` is missing"),
-    # what a version asks for
+    # settings of a version
     (V1, "      v1: {artifact: a, environment: {AWS_REGION: x}}",
      "environment.AWS_REGION: a variable's name must be at least two letters, digits and underscores"),
     (V1, "      v1: {artifact: a, environment: {_x: x}}", "environment._x: a variable's name must be"),
@@ -283,7 +283,7 @@ CASES = [
     (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{irs: v3}}}}}}", "canary.serve.irs: unknown model `irs`"),
     (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{'*': newest}}}}}}", "a canary must name each model"),
     (PROD, f"{PROD[:-1]}, canary: {{percent: 10, serve: {{iris: 2}}}}}}", "canary.serve.iris: must be text, got 2"),
-    # the whole
+    # the whole file
     (GOOD, "platform: x\n", "models.yaml:1:1: `models` is missing"),
     (GOOD, "platform: x\n", "models.yaml:1:1: `stages` is missing"),
     (GOOD, "models: {}\nstages: {}\n", "models: must not be empty"),
@@ -304,7 +304,7 @@ def test_problem_is_reported_with_its_place_and_remedy(old: str, new: str, expec
 
 ALONE = [
     *(case for case in CASES if case[0] == V1),
-    *(case for case in CASES if case[0] == PROD and "-1" not in case[1]),  # with its 101 that one has two
+    *(case for case in CASES if case[0] == PROD and "-1" not in case[1]),  # with its 101, this case has two problems
 ]
 
 
@@ -325,16 +325,16 @@ def test_one_mistake_is_one_problem(old: str, new: str) -> None:
         "{weights: {iris: {v1: 100}, spam: {v1: 100}}}",
     ],
 )
-def test_what_can_work_is_let_through(stage: str) -> None:
+def test_valid_stages_are_accepted(stage: str) -> None:
     assert problems_of(GOOD.replace(PROD, f"  prod: {stage}")) == ()
 
 
-def test_shadow_of_what_one_stage_serves_is_fine_while_another_serves_something_else() -> None:
+def test_shadow_served_by_one_stage_is_fine_while_another_serves_something_else() -> None:
     text = GOOD.replace("  iris:\n", "  iris:\n    routing: {shadow: {version: v2, percent: 5}, fallback: v1}\n")
     assert problems_of(text) == ()
 
 
-def test_all_problems_are_reported_at_once_in_the_order_of_the_file() -> None:
+def test_all_problems_are_reported_together_in_the_order_of_the_file() -> None:
     text = """\
 models:
   iris:
@@ -360,12 +360,12 @@ stages:
     assert all(problem.source == "models.yaml" for problem in result)
 
 
-def test_nothing_follows_from_an_alias_that_could_not_be_read() -> None:
+def test_an_unreadable_alias_causes_no_further_problems() -> None:
     result = problems_of(GOOD.replace(PROD, "  prod: {serve: *same}"))
     assert [problem.message for problem in result] == ["anchors and aliases are not supported (`*same`)"]
 
 
-def test_no_word_of_the_schema_language_is_reported() -> None:
+def test_no_term_of_the_schema_language_is_reported() -> None:
     text = "\n".join(str(problem) for old, new, _ in CASES for problem in problems_of(GOOD.replace(old, new, 1)))
     for word in ("additionalProperties", "is not of type", "schema", "regex", "does not match", "instance", "None"):
         assert word not in text

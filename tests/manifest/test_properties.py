@@ -1,4 +1,4 @@
-"""Whatever the file holds, it is a Manifest or a ProblemsError whose problems stand in the file."""
+"""Any file yields a Manifest or a ProblemsError whose problems have places in the file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ stages:
 
 
 def check(data: bytes) -> None:
-    """The one rule: a whole manifest, or problems with a place that the file has."""
+    """Check the rule: a complete manifest, or problems whose places exist in the file."""
     try:
         manifest = parse_manifest(data, path=Path("models.yaml"), source="models.yaml")
     except ProblemsError as error:
@@ -68,7 +68,7 @@ def check(data: bytes) -> None:
 
 
 def check_problems(problems: tuple[Problem, ...], data: bytes) -> None:
-    """Each one has a place that the file has, and fits on a line."""
+    """Check that each problem has a place in the file and fits on a line."""
     lines = re.split(rb"\r\n|\r|\n", data)
     assert problems
     for problem in problems:
@@ -80,7 +80,7 @@ def check_problems(problems: tuple[Problem, ...], data: bytes) -> None:
 
 
 def check_whole(manifest: Manifest) -> None:
-    """Every name in a manifest leads somewhere."""
+    """Check that every name in a manifest refers to something."""
     names = {model.name for model in manifest.models if model.graph is None}
     for stage in manifest.stages:
         assert stage.serve.keys() | stage.weights.keys() == names
@@ -105,14 +105,14 @@ def check_whole(manifest: Manifest) -> None:
 @given(st.binary(max_size=200))
 @example(b"\r\x00")
 @example(b"\r\x80")
-def test_any_bytes(data: bytes) -> None:
+def test_arbitrary_bytes(data: bytes) -> None:
     check(data)
 
 
 @given(st.text(st.sampled_from("ab:{}[]\"'-?*&!|>%@#,\n\t \r01.~<"), max_size=60))
 @settings(max_examples=400)
 @example("!%0a")
-def test_any_text_of_yaml_signs(text: str) -> None:
+def test_arbitrary_text_of_yaml_characters(text: str) -> None:
     check(text.encode())
 
 
@@ -137,7 +137,7 @@ def test_manifest_with_another_value_somewhere(text: str, data: st.DataObject) -
 
 @given(st.sampled_from([SAMPLE, WHOLE]), st.data())
 @settings(max_examples=300)
-def test_manifest_with_characters_cut_out_or_put_in(text: str, data: st.DataObject) -> None:
+def test_manifest_with_characters_removed_or_inserted(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(start + 40, len(text))))
     check((text[:start] + data.draw(st.text(max_size=3)) + text[end:]).encode("utf-8", "surrogatepass"))
@@ -145,7 +145,7 @@ def test_manifest_with_characters_cut_out_or_put_in(text: str, data: st.DataObje
 
 @given(st.sampled_from([SAMPLE, WHOLE]), st.data())
 @settings(max_examples=200)
-def test_manifest_with_lines_left_out_doubled_or_swapped(text: str, data: st.DataObject) -> None:
+def test_manifest_with_lines_removed_duplicated_or_swapped(text: str, data: st.DataObject) -> None:
     lines = text.splitlines(keepends=True)
     number = data.draw(st.integers(0, len(lines) - 1))
     other = data.draw(st.integers(0, len(lines) - 1))
@@ -159,6 +159,6 @@ def test_manifest_with_lines_left_out_doubled_or_swapped(text: str, data: st.Dat
     check("".join(lines).encode())
 
 
-def test_both_are_right_to_begin_with() -> None:
+def test_both_manifests_are_valid_unchanged() -> None:
     for text in (SAMPLE, WHOLE):
         parse_manifest(text.encode(), path=Path("models.yaml"), source="models.yaml")

@@ -1,4 +1,4 @@
-"""docs/manifest.md says what the schema says."""
+"""docs/manifest.md matches the schema."""
 
 from __future__ import annotations
 

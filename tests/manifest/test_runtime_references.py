@@ -1,4 +1,4 @@
-"""What a version's runtime asks of its other keys."""
+"""The effect of a version's runtime on its other keys."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def test_without_a_runtime_a_version_is_onnx() -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_one_problem_with_a_remedy(
-    version: str, place: str, message: str, hint: str
-) -> None:
+def test_contradicting_keys_are_one_problem_with_a_remedy(version: str, place: str, message: str, hint: str) -> None:
     (problem,) = problems_of(version)
     assert f"{place}: {message}" in problem
     assert hint in problem

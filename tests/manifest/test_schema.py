@@ -5,7 +5,7 @@ from __future__ import annotations
 from turnout.manifest.schema import inline_references
 
 
-def test_references_are_replaced_but_those_to_a_definition_around_them() -> None:
+def test_references_are_replaced_except_recursive_ones() -> None:
     tree = {"properties": {"child": {"$ref": "#/$defs/tree"}, "leaf": {"$ref": "#/$defs/leaf"}}}
     leaf = {"type": "string", "description": "A leaf."}
     schema = {"$defs": {"tree": tree, "leaf": leaf}, "items": [{"description": "Any.", "$ref": "#/$defs/tree"}]}

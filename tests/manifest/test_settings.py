@@ -1,4 +1,4 @@
-"""A key of a version stands in the schema, in the values and in what obeys it: nothing else lists them."""
+"""The keys of a version are listed in the schema, the values and their consumer, and nowhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_every_key_has_a_reader_and_a_place_in_the_schema() -> None:
     assert set(manifest_schema()["$defs"]["version"]["properties"]) >= set(READERS)
 
 
-def test_what_a_version_does_not_name_keeps_its_default() -> None:
+def test_keys_that_a_version_does_not_set_keep_their_default() -> None:
     assert Settings(**read_settings({"artifact": "a.onnx"})) == Settings()
 
 
@@ -38,7 +38,7 @@ def test_keys_are_read(fields_: dict[str, object], settings: Settings) -> None:
     assert Settings(**read_settings(fields_)) == settings
 
 
-def test_a_function_carries_the_settings_and_copies_no_key() -> None:
+def test_a_function_contains_the_settings_and_copies_no_key() -> None:
     version = Version("iris", "v1", "a.onnx", memory_mb=512, environment={"A": "b"}, description="unlike")
     assert version.settings == Settings(memory_mb=512, environment={"A": "b"})
     assert not KEYS & {field.name for field in fields(Function)}

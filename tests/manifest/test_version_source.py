@@ -20,7 +20,7 @@ from turnout.manifest.version_source import VersionSource, without_secrets
         ("https://me:secret@[/a", "https://..."),
     ],
 )
-def test_secrets_stay_out_of_addresses(address: str, shown: str) -> None:
+def test_secrets_are_removed_from_addresses(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
     assert VersionSource(address).to_json() == {"address": shown}
     assert VersionSource(address).to_text() == shown

@@ -36,7 +36,7 @@ def test_every_path_has_a_preflight_that_calls_no_function(cors: Cors) -> None:
         assert "uri" not in integration
         parameters = integration["responses"]["default"]["responseParameters"]
         declared = operation["responses"]["204"]["headers"]
-        # API Gateway refuses to map to a header that the method response does not declare.
+        # API Gateway rejects a mapping to a header that the method response does not declare.
         assert {name.removeprefix("method.response.header.") for name in parameters} <= declared.keys()
 
 
@@ -46,7 +46,7 @@ def test_without_cors_nothing_is_added() -> None:
     assert document["x-amazon-apigateway-gateway-responses"].keys() == {"THROTTLED"}
 
 
-def test_own_errors_of_api_gateway_name_one_origin_as_a_constant() -> None:
+def test_errors_of_api_gateway_itself_allow_one_origin_as_a_constant() -> None:
     responses = document_of(ONE)["x-amazon-apigateway-gateway-responses"]
     assert responses.keys() == {"THROTTLED", "DEFAULT_4XX", "DEFAULT_5XX"}
     for response in responses.values():
@@ -57,14 +57,14 @@ def test_own_errors_of_api_gateway_name_one_origin_as_a_constant() -> None:
     assert "responseTemplates" in responses["THROTTLED"]
 
 
-def test_own_errors_of_api_gateway_never_allow_credentials_to_an_origin_that_it_cannot_compare() -> None:
+def test_errors_of_api_gateway_itself_never_allow_credentials_to_an_origin_that_it_cannot_compare() -> None:
     for response in document_of(TWO)["x-amazon-apigateway-gateway-responses"].values():
         parameters = response["responseParameters"]
         assert parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == "method.request.header.Origin"
         assert "gatewayresponse.header.Access-Control-Allow-Credentials" not in parameters
 
 
-def test_stage_with_cors_has_an_api_of_its_own() -> None:
+def test_stage_with_cors_has_its_own_api() -> None:
     of = manifest(stages=(stage("dev"), stage("web", cors=ONE), stage("shop", cors=ONE)))
     plan = make_plan(of, artifacts_of(of))
     assert {api.name: [entry.name for entry in api.stages] for api in plan.apis} == {

@@ -1,4 +1,4 @@
-"""The document: valid OpenAPI 3.0, with what both servers need on every operation."""
+"""The document: valid OpenAPI 3.0, with everything that both servers need on every operation."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_document_of_any_manifest_is_valid_openapi(of: Manifest) -> None:
         OpenAPIV30SpecValidator(build_document(plan, api)).validate()  # type: ignore[no-untyped-call]
 
 
-def test_document_names_every_route() -> None:
+def test_document_contains_every_route() -> None:
     assert list(document_of(manifest())["paths"]) == [
         "/models/iris/inference",
         "/models/iris/v1/inference",
@@ -76,7 +76,7 @@ def test_document_names_every_route() -> None:
     ]
 
 
-def test_integration_is_bound_by_the_argument() -> None:
+def test_integration_uri_comes_from_the_argument() -> None:
     document = document_of(manifest(), uri_of=lambda function: f"<{function}>")
     bound = {path: operation["x-amazon-apigateway-integration"]["uri"] for path, operation in operations(document)}
     general = {path: uri for path, uri in bound.items() if uri == "<turnout-local_router:${stageVariables.alias}>"}
@@ -89,14 +89,14 @@ def test_integration_is_bound_by_the_argument() -> None:
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
-def test_lambda_uri_is_awss_own_spelling(partition: str) -> None:
+def test_lambda_uri_has_the_format_of_aws(partition: str) -> None:
     assert lambda_uri(partition, "eu-central-1", "123456789012")("f:live") == (
         f"arn:{partition}:apigateway:eu-central-1:lambda:path/2015-03-31/functions/"
         f"arn:{partition}:lambda:eu-central-1:123456789012:function:f:live/invocations"
     )
 
 
-def test_integration_is_a_proxy_within_29_seconds() -> None:
+def test_integration_is_a_proxy_with_a_timeout_of_29_seconds() -> None:
     for _, operation in operations(document_of(manifest())):
         assert operation["x-amazon-apigateway-integration"] == {
             "type": "aws_proxy",
@@ -107,14 +107,14 @@ def test_integration_is_a_proxy_within_29_seconds() -> None:
         }
 
 
-def test_credentials_are_written_where_they_are_given() -> None:
+def test_credentials_are_written_if_given() -> None:
     role = "arn:aws:iam::123456789012:role/turnout"
     for _, operation in operations(document_of(manifest(), credentials=role)):
         assert operation["x-amazon-apigateway-integration"]["credentials"] == role
 
 
 @pytest.mark.parametrize("auth", list(AUTH_TYPES))
-def test_security_stands_on_every_operation_and_never_at_the_root(auth: str) -> None:
+def test_security_is_on_every_operation_and_never_at_the_root(auth: str) -> None:
     document = document_of(manifest(stages=(stage(auth=auth),)))
     schemes = document["components"].get("securitySchemes", {})
     assert "security" not in document
@@ -124,7 +124,7 @@ def test_security_stands_on_every_operation_and_never_at_the_root(auth: str) -> 
         assert operation["security"] == ([] if is_open else [{auth: []}])
 
 
-def test_apis_differ_in_their_authentication_only() -> None:
+def test_apis_differ_only_in_their_authentication() -> None:
     of = manifest(stages=(stage("dev"), stage("prod", auth="api_key")))
     plan = make_plan(of, artifacts_of(of))
     one, other = (build_document(plan, api) for api in plan.apis)
@@ -135,14 +135,14 @@ def test_apis_differ_in_their_authentication_only() -> None:
         assert {key for key in left if left[key] != right[key]} == differ
 
 
-def test_head_is_what_get_is() -> None:
+def test_head_is_described_like_get() -> None:
     for item in document_of(manifest())["paths"].values():
         assert ("get" in item) == ("head" in item)
         if "get" in item:
             assert item["head"] == {**item["get"], "operationId": f"{item['get']['operationId']}Head"}
 
 
-def test_parameters_stand_on_operations_not_on_paths() -> None:
+def test_parameters_are_on_operations_not_on_paths() -> None:
     for path, item in document_of(manifest())["paths"].items():
         assert len(item.keys() & {"get", "post", ANY_METHOD}) == 1
         assert item.keys() <= {"get", "head", "post", ANY_METHOD}
@@ -161,7 +161,7 @@ def test_operation_ids_are_unique(of: Manifest) -> None:
     assert all(name.isalnum() for name in ids)
 
 
-def test_error_responses_are_reported_in_full_at_every_operation() -> None:
+def test_error_responses_are_written_out_at_every_operation() -> None:
     statuses = {"400", "403", "413", "415", "422", "429", "500", "502", "504"}
     assert set(ERRORS) == statuses
     for path, operation in operations(document_of(manifest())):
@@ -170,7 +170,7 @@ def test_error_responses_are_reported_in_full_at_every_operation() -> None:
         assert all("$ref" not in response for response in operation["responses"].values())
 
 
-def test_tags_and_descriptions_are_the_manifests() -> None:
+def test_tags_and_descriptions_are_those_of_the_manifest() -> None:
     version = Version("iris", "v1", "a.onnx", description="Logistic regression.")
     document = document_of(manifest((Model("iris", (version,), "Iris species."),)))
     assert document["tags"] == [{"name": "iris", "description": "Iris species."}]
@@ -179,7 +179,7 @@ def test_tags_and_descriptions_are_the_manifests() -> None:
     assert described["/models/iris/v1/inference"] == (["iris"], "Iris species.\n\nLogistic regression.")
 
 
-def test_every_body_is_binary_to_api_gateway() -> None:
+def test_api_gateway_treats_every_body_as_binary() -> None:
     assert document_of(manifest())["x-amazon-apigateway-binary-media-types"] == ["*/*"]
 
 
@@ -195,7 +195,7 @@ def test_body_is_not_validated_by_api_gateway() -> None:
     assert b"request-validator" not in render_document(document)
 
 
-def test_answer_headers_are_described() -> None:
+def test_response_headers_are_described() -> None:
     for _, operation in inferences(document_of(manifest())):
         assert set(operation["responses"]["200"]["headers"]) == {
             "x-turnout-model",
@@ -205,7 +205,7 @@ def test_answer_headers_are_described() -> None:
         }
 
 
-def test_example_is_the_given_one_else_made_from_the_signature() -> None:
+def test_example_is_the_given_one_or_made_from_the_signature() -> None:
     given_request = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
     document = document_of(manifest(), examples={("iris", "v1"): given_request})
     made = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.5] * 4}]}
@@ -225,7 +225,7 @@ def test_example_that_would_fill_the_document_is_left_out() -> None:
     assert len(render_document(document)) < 40_000
 
 
-def test_example_of_a_version_in_s3_is_not_made_up() -> None:
+def test_example_of_a_version_in_s3_is_not_generated() -> None:
     version = Version("iris", "v1", "s3://bucket/key", "a" * 64)
     of = manifest((Model("iris", (version,)),))
     plan = make_plan(of, {})
@@ -239,12 +239,12 @@ def test_bytes_are_json_in_either_form() -> None:
     assert orjson.loads(render_document(document)) == orjson.loads(render_document(document, indent=True)) == document
 
 
-def test_local_uri_names_an_account_that_nobody_has() -> None:
+def test_local_uri_has_an_account_that_does_not_exist() -> None:
     assert ":000000000000:function:f:live/" in local_uri("f:live")
 
 
 def media_types(value: Any, name: str) -> Iterator[Any]:
-    """Every description of a body of that media type, wherever it stands."""
+    """Return every description of a body with that media type, at any place."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == name:
@@ -256,7 +256,7 @@ def media_types(value: Any, name: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("open_inference", ["proxy", "direct", "off"])
-def test_every_binary_body_has_a_schema_that_nothing_is_checked_by(open_inference: str) -> None:
+def test_every_binary_body_has_a_schema_that_accepts_everything(open_inference: str) -> None:
     of = replace(manifest(), open_inference=open_inference)
     plan = make_plan(of, artifacts_of(of), enforce=False)
     document = build_document(plan, plan.apis[0])
@@ -264,6 +264,6 @@ def test_every_binary_body_has_a_schema_that_nothing_is_checked_by(open_inferenc
         result = list(media_types(described["paths"], "application/octet-stream"))
         assert len(result) >= 2
         assert all(entry["schema"] == {"type": "string", "format": "binary"} for entry in result)
-    # With a validator API Gateway would read binary bodies as JSON and refuse them.
+    # With a validator API Gateway would read binary bodies as JSON and reject them.
     assert not [key for key in document if "request-validator" in key]
     assert "request-validator" not in json.dumps(document["paths"])

@@ -1,4 +1,4 @@
-"""Documentation parts of a document, and where a user hears of them."""
+"""Documentation parts of a document, and where they are reported."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_every_described_entity_is_a_part() -> None:
     assert count_documentation_parts(document) == 6
 
 
-def test_an_api_within_its_resources_can_have_too_many_parts() -> None:
+def test_an_api_within_its_resources_can_have_too_many_documentation_parts() -> None:
     assert count_documentation_parts(document_of(1, 1)) < MOST_PARTS
     assert count_documentation_parts(document_of(42, 2)) > MOST_PARTS

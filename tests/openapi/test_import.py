@@ -1,4 +1,4 @@
-"""The document imports: by moto's put_rest_api and import_rest_api, with warnings as failures."""
+"""The document can be imported: by moto's put_rest_api and import_rest_api, with warnings as failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gateway() -> Iterator[Any]:
 
 
 METHOD_OF_MOTO = {"ANY": "X-AMAZON-APIGATEWAY-ANY-METHOD"}
-"""moto takes API Gateway's key for the method's name."""
+"""moto uses API Gateway's key as the name of the method."""
 
 
 def resources_of(gateway: Any, api_id: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def resources_of(gateway: Any, api_id: str) -> dict[str, Any]:
 
 
 def check_imported(gateway: Any, api_id: str, api: Api) -> None:
-    """Every route is there with its integration, and as many resources as the plan counts."""
+    """Check that every route exists with its integration, and as many resources as the plan counts."""
     resources = resources_of(gateway, api_id)
     assert len(resources) == count_resources(api.routes)
     for route in api.routes:
@@ -59,7 +59,7 @@ def import_all(gateway: Any, plan: Plan, examples: dict[tuple[str, str], Any]) -
         assert imported["name"] == api.name
         check_imported(gateway, imported["id"], api)
         put = gateway.create_rest_api(name="put")
-        for _ in range(2):  # the second time over the first
+        for _ in range(2):  # the second import over the first
             gateway.put_rest_api(restApiId=put["id"], mode="overwrite", body=data, failOnWarnings=True)
             check_imported(gateway, put["id"], api)
 
@@ -68,25 +68,25 @@ def plan_of(of: Manifest) -> Plan:
     return make_plan(of, artifacts_of(of), enforce=False)
 
 
-def test_sample_document_imports(gateway: Any, root: Path) -> None:
+def test_sample_document_can_be_imported(gateway: Any, root: Path) -> None:
     project = load_project(root / "models.yaml", cache=False)
     import_all(gateway, make_plan(project.manifest, project.artifacts), project.first_requests)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(manifests())
-def test_generated_documents_import(gateway: Any, of: Manifest) -> None:
+def test_generated_documents_can_be_imported(gateway: Any, of: Manifest) -> None:
     import_all(gateway, plan_of(of), {})
 
 
-def test_document_with_as_many_resources_as_an_api_may_have_imports(gateway: Any) -> None:
+def test_document_with_the_maximum_number_of_resources_can_be_imported(gateway: Any) -> None:
     plan = plan_of(large_manifest(48, 2))
     assert count_resources(plan.apis[0].routes) == 300
     body = render_document(build_document(plan, plan.apis[0]))
     check_imported(gateway, gateway.import_rest_api(body=body, failOnWarnings=True)["id"], plan.apis[0])
 
 
-def test_removed_version_is_gone_after_an_overwrite(gateway: Any) -> None:
+def test_removed_version_is_gone_after_an_overwriting_import(gateway: Any) -> None:
     before, after = plan_of(large_manifest(2, 2)), plan_of(large_manifest(2, 1))
     api = gateway.create_rest_api(name="api")
     for plan in (before, after):

@@ -1,4 +1,4 @@
-"""The document for callers: any tool reads it, and it tells nothing of the account behind it."""
+"""The document for callers: any tool can read it, and it reveals nothing about the AWS account."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_document_of_any_manifest_is_valid_and_without_account(of: Manifest) -> 
     assert ACCOUNT.encode() not in text
     assert b"arn:" not in text
     assert set(re.findall(rb"x-amazon-apigateway-[a-z-]+", text)) <= {b"x-amazon-apigateway-authtype"}
-    assert ACCOUNT.encode() in render_document(document)  # it was not changed
+    assert ACCOUNT.encode() in render_document(document)  # the original was not changed
 
 
-def test_operations_stay_as_they_are_but_for_the_integration() -> None:
+def test_operations_are_unchanged_except_for_the_integration() -> None:
     document, public = published(manifest())
     for path in ("/models/iris/v1/inference", "/models", "/health/ready"):
         [(method, operation), *_] = document["paths"][path].items()
@@ -76,7 +76,7 @@ def test_every_path_of_the_protocol_is_described_and_answered() -> None:
     ("choice", "expected"),
     [("off", set()), ("direct", {"/v2/models/iris/infer", "/v2/models/iris/versions/v1/infer"})],
 )
-def test_paths_of_the_protocol_follow_the_manifests_choice(choice: str, expected: set[str]) -> None:
+def test_paths_of_the_protocol_follow_the_setting_of_the_manifest(choice: str, expected: set[str]) -> None:
     _, public = published(replace(manifest(), open_inference=choice))
     paths: dict[str, Any] = public["paths"]
     assert expected <= paths.keys()

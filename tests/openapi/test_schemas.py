@@ -1,4 +1,4 @@
-"""Schemas that API Gateway imports, and that tell what a version reads and answers."""
+"""Schemas that API Gateway imports, and that describe what a version reads and returns."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from turnout.protocol.naming import schema_name
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 KEYWORDS = {"type", "description", "required", "properties", "items", "enum", "minItems", "maxItems"}
-"""What API Gateway takes of draft 4 and is used here; `format`, `oneOf`, `example` and the like are refused."""
+"""Keywords of draft 4 that API Gateway accepts and that are used here; `format`, `oneOf`, `example` and others are
+rejected.
+"""
 
 
 def walk(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The schema and every schema in it."""
+    """Yield the schema and every schema in it."""
     yield schema
     for child in schema.get("properties", {}).values():
         yield from walk(child)
@@ -54,16 +56,16 @@ def check_dialect(document: Document) -> None:
             assert set(part) <= KEYWORDS, (name, part)
             assert isinstance(part.get("type", ""), str)
         Draft4Validator.check_schema(schema)
-        assert schema["type"] == "object"  # a response's schema may not be a primitive
+        assert schema["type"] == "object"  # a response's schema must not be a primitive
 
 
 @settings(max_examples=25, deadline=None)
 @given(signatures())
-def test_schemas_hold_only_what_api_gateway_takes(tensors: Signature) -> None:
+def test_schemas_contain_only_what_api_gateway_accepts(tensors: Signature) -> None:
     check_dialect(document_of(tensors))
 
 
-def test_sample_schemas_hold_only_what_api_gateway_takes(root: Path) -> None:
+def test_sample_schemas_contain_only_what_api_gateway_accepts(root: Path) -> None:
     document = sample(root)
     check_dialect(document)
     check_document(document)
@@ -83,7 +85,7 @@ def test_sample_schemas_hold_only_what_api_gateway_takes(root: Path) -> None:
         "const",
     ],
 )
-def test_dialect_check_refuses_what_api_gateway_refuses(keyword: str) -> None:
+def test_dialect_check_rejects_what_api_gateway_rejects(keyword: str) -> None:
     document = document_of(Signature((), (TensorSpec("y", "FP32", (1,)),)))
     document["components"]["schemas"]["IrisVv1Request"]["properties"]["inputs"][keyword] = {}
     with pytest.raises(AssertionError):
@@ -92,13 +94,13 @@ def test_dialect_check_refuses_what_api_gateway_refuses(keyword: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(signatures())
-def test_request_made_from_a_signature_fits_its_schema(tensors: Signature) -> None:
+def test_request_made_from_a_signature_matches_its_schema(tensors: Signature) -> None:
     schemas = document_of(tensors)["components"]["schemas"]
     for name in ("IrisVv1Request", "IrisServedRequest"):
         Draft4Validator(schemas[name]).validate(make_request(tensors))
 
 
-def test_sample_examples_fit_their_schemas(root: Path) -> None:
+def test_sample_examples_match_their_schemas(root: Path) -> None:
     document = sample(root)
     checked = 0
     for path, item in document["paths"].items():
@@ -127,7 +129,7 @@ def test_sample_examples_fit_their_schemas(root: Path) -> None:
         ("data", ["a", "b", "c", "d"]),
     ],
 )
-def test_schema_refuses_what_does_not_fit(change: str, wrong: object) -> None:
+def test_schema_rejects_mismatches(change: str, wrong: object) -> None:
     tensors = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1,)),))
     validator = Draft4Validator(document_of(tensors)["components"]["schemas"]["IrisVv1Request"])
     request = make_request(tensors)
@@ -136,7 +138,7 @@ def test_schema_refuses_what_does_not_fit(change: str, wrong: object) -> None:
     assert not validator.is_valid(request)
 
 
-def test_names_are_values_and_words_never_keys() -> None:
+def test_tensor_names_are_values_and_descriptions_never_keys() -> None:
     name = 'a "b": {c} ünï/`0`:1'
     schema = document_of(Signature((TensorSpec(name, "FP32", (2,)),), (TensorSpec("y", "FP32", (1,)),)))["components"][
         "schemas"
@@ -147,14 +149,14 @@ def test_names_are_values_and_words_never_keys() -> None:
     assert keys == {"id", "parameters", "inputs", "outputs", "name", "shape", "datatype", "data"}
 
 
-def test_answers_shape_is_described_not_fixed() -> None:
+def test_shape_of_an_answer_is_described_but_not_fixed() -> None:
     schema = document_of(Signature((), (TensorSpec("y", "FP32", (1, 3)),)))["components"]["schemas"]["IrisVv1Response"]
     shape = schema["properties"]["outputs"]["items"]["properties"]["shape"]
     assert shape == {"type": "array", "items": {"type": "integer"}}
     assert "[1, 3]" in schema["description"]
 
 
-def test_served_schema_knows_the_tensors_of_every_version() -> None:
+def test_served_schema_lists_the_tensors_of_every_version() -> None:
     one = Signature((TensorSpec("x", "FP32", (1,)),), (TensorSpec("y", "FP32", (1,)),))
     other = Signature((TensorSpec("z", "INT64", (1, 2)),), (TensorSpec("y", "FP32", (1,)),))
     of = manifest()
@@ -179,7 +181,7 @@ def test_served_schema_knows_the_tensors_of_every_version() -> None:
         ([], {}),
     ],
 )
-def test_element_type_is_what_the_datatypes_share(datatypes: list[str], schema: dict[str, str]) -> None:
+def test_element_type_is_common_to_the_datatypes(datatypes: list[str], schema: dict[str, str]) -> None:
     assert element_schema(datatypes) == schema
 
 
@@ -204,19 +206,19 @@ def test_tensor_is_described_in_words(tensor: TensorSpec, text: str) -> None:
     assert describe_tensor(tensor) == text
 
 
-def test_hundreds_of_inputs_are_described_shortly_required_ones_first() -> None:
+def test_hundreds_of_inputs_are_described_briefly_required_ones_first() -> None:
     tensors = tuple(TensorSpec(f"w{number}", "FP32", (1,), required=number == 199) for number in range(200))
     text = describe_tensors(tensors)
     assert text.startswith("`w199` FP32 [1]; `w0`")
     assert text.endswith(f"and {200 - DESCRIBED_TENSORS} more")
 
 
-def test_labels_are_described_up_to_a_number() -> None:
+def test_labels_are_described_up_to_a_limit() -> None:
     tensor = TensorSpec("p", "FP32", (-1, 500), labels=tuple(range(500)))
     assert describe_tensor(tensor).endswith(", 29, ...")
 
 
-def test_transform_is_described_beside_the_outputs() -> None:
+def test_transform_is_described_next_to_the_outputs() -> None:
     version = Version("iris", "v1", "a.onnx", transform="transform.py")
     of = manifest((Model("iris", (version,)),))
     plan = make_plan(of, artifacts_of(of))

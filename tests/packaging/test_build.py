@@ -1,4 +1,4 @@
-"""Packages: reproducible, built only when an input changed, and each able to run alone."""
+"""Packages: reproducible, built only if an input has changed, and each able to run alone."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_a_second_build_builds_nothing(project: Project, built: tuple[BuiltPacka
     assert {event for _, event in events} == {"started", "cached"}
 
 
-def test_bytes_are_equal_when_built_elsewhere(
+def test_bytes_are_equal_when_built_in_another_folder(
     project: Project, built: tuple[BuiltPackage, ...], tmp_path: Path
 ) -> None:
     again = build_packages(project, out=tmp_path / "elsewhere", target=HERE, jobs=1)
     assert [package.path.read_bytes() for package in again] == [package.path.read_bytes() for package in built]
 
 
-def test_only_what_changed_is_built_again(project: Project, built: tuple[BuiltPackage, ...], tmp_path: Path) -> None:
+def test_only_changed_packages_are_rebuilt(project: Project, built: tuple[BuiltPackage, ...], tmp_path: Path) -> None:
     folder = project.manifest.path.parent
     changed = tmp_path / "project"
     shutil.copytree(folder, changed, ignore=shutil.ignore_patterns(".turnout"))
@@ -132,21 +132,21 @@ def test_each_zip_runs_alone(project: Project, built: tuple[BuiltPackage, ...], 
             assert matches(example, json.loads(answer["body"])) == []
 
 
-def test_bytecode_is_used_when_it_is_there(built: tuple[BuiltPackage, ...], layer: Path, tmp_path: Path) -> None:
+def test_bytecode_is_used_if_it_exists(built: tuple[BuiltPackage, ...], layer: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(functions(built)[0].path) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path)
     tag = sys.implementation.cache_tag
     assert f"turnout/protocol/codecs/__pycache__/codecs.{tag}.pyc" in names
     handler = tmp_path / "model_lambdas/function/handler.py"
-    handler.write_text("raise SystemExit('the source was compiled')")  # unchecked: the source is not looked at
+    handler.write_text("raise SystemExit('the source was compiled')")  # unchecked: the source is not read
     code = "import sys; sys.path[:0] = sys.argv[1:]; import model_lambdas.function.handler as m; print(m.ModelFunction)"
     run = [sys.executable, "-I", "-S", "-c", code, str(tmp_path), str(layer)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert "ModelFunction" in done.stdout, done.stderr
 
 
-def test_lambda_packages_hold_the_architecture_asked_for(project: Project, tmp_path: Path) -> None:
+def test_lambda_packages_contain_the_configured_architecture(project: Project, tmp_path: Path) -> None:
     built = build_packages(project, out=tmp_path, only=[("iris", "v1")])
     assert [package.name for package in built] == ["layer_arm64_python3.13", "iris_v1"]
     with zipfile.ZipFile(built[0].path) as archive:
@@ -157,7 +157,7 @@ def test_lambda_packages_hold_the_architecture_asked_for(project: Project, tmp_p
     assert built[0].unzipped_bytes + built[1].unzipped_bytes < 250 * 1024 * 1024
 
 
-def test_requirements_are_pinned_with_all_they_need(tmp_path: Path) -> None:
+def test_requirements_are_pinned_with_their_dependencies(tmp_path: Path) -> None:
     pinned = resolve_requirements(LayerSpec("arm64", "3.13", ("jinja2<3.2",)), tmp_path)
     assert [line.partition("==")[0] for line in pinned] == ["jinja2", "markupsafe"]
 
@@ -167,7 +167,7 @@ def test_a_requirement_without_a_wheel_is_an_error_that_names_it(tmp_path: Path)
         resolve_requirements(LayerSpec("arm64", "3.13", ("no-such-package-anywhere",)), tmp_path)
 
 
-def test_what_a_transform_requires_is_in_its_layer(root: Path, tmp_path: Path) -> None:
+def test_requirements_of_a_transform_are_in_its_layer(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "models/iris/v1", tmp_path / "v1")
     (tmp_path / "transform.py").write_text("import markupsafe\n\n\ndef preprocess(inputs):\n    return inputs\n")
     (tmp_path / "models.yaml").write_text(
@@ -183,7 +183,7 @@ def test_what_a_transform_requires_is_in_its_layer(root: Path, tmp_path: Path) -
     assert names[0] < names[1]
 
 
-def test_examples_are_what_graphs_are_compared_on(root: Path) -> None:
+def test_graphs_are_compared_on_the_examples(root: Path) -> None:
     project = load_project(root / "models.yaml")
     for model in project.manifest.models:
         for version in model.versions:
@@ -198,7 +198,7 @@ def test_examples_are_what_graphs_are_compared_on(root: Path) -> None:
             assert all(set(arrays) == names for arrays in inputs.examples())
 
 
-def test_a_transform_stands_between_examples_and_graph(root: Path) -> None:
+def test_a_transform_is_applied_between_examples_and_graph(root: Path) -> None:
     project = load_project(root / "models.yaml")
     version = replace(project.manifest.models[0].versions[0], transform="transform.py")
     assert FunctionInputs(version, project.artifacts["iris", "v1"], root).examples() == []
@@ -206,7 +206,7 @@ def test_a_transform_stands_between_examples_and_graph(root: Path) -> None:
 
 @pytest.mark.parametrize("content", [None, b"", b"[1"])
 @pytest.mark.parametrize("suffix", [".json", ".zip"])
-def test_a_package_that_is_not_whole_is_built_again(
+def test_an_incomplete_package_is_rebuilt(
     project: Project, built: tuple[BuiltPackage, ...], tmp_path: Path, content: bytes | None, suffix: str
 ) -> None:
     only = [(project.manifest.models[0].name, project.manifest.models[0].versions[0].name)]

@@ -1,4 +1,4 @@
-"""A version's `capture` on its way into the function."""
+"""How a version's `capture` reaches the function."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.mark.parametrize(("version", "lines"), [("v1", []), ("v2", [[[0, 0, 0, 0]]])])
-def test_the_function_prints_what_the_manifest_asks_for(
+def test_the_function_logs_requests_as_configured_in_the_manifest(
     version: str, lines: list[object], project: Project, tmp_path: Path, root: Path
 ) -> None:
     artifact = project.artifacts["echo", version]

@@ -29,7 +29,7 @@ def catalogue_of(of: Manifest, stack: str = "local") -> Catalogue:
     return make_catalogue(project, make_plan(of, project.artifacts, stack=stack, enforce=False))
 
 
-def test_versions_are_described_as_they_were_read() -> None:
+def test_versions_are_described_from_their_artifacts() -> None:
     described = model(description="Iris species.")
     v1 = replace(described.versions[0], description="Logistic regression.")
     of = manifest((replace(described, versions=(v1, *described.versions[1:])),))
@@ -44,7 +44,7 @@ def test_versions_are_described_as_they_were_read() -> None:
     assert catalogue.function_of("iris", "v1") == "turnout-local_iris_v1"
 
 
-def test_version_in_s3_has_the_digest_that_models_yaml_pins() -> None:
+def test_version_in_s3_has_the_digest_pinned_in_models_yaml() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", "s3://bucket/key", "a" * 64),)),))
     version = make_catalogue(Project(of, {}), make_plan(of, {})).models["iris"].versions["v1"]
     assert (version.sha256, version.size_bytes) == ("a" * 64, 0)
@@ -91,11 +91,11 @@ def test_graph_is_described_with_its_tensors_and_each_call_once() -> None:
         ),
     ],
 )
-def test_routing_is_spelled_as_in_models_yaml(routing: Routing, spelled: dict[str, Any]) -> None:
+def test_routing_is_written_as_in_models_yaml(routing: Routing, spelled: dict[str, Any]) -> None:
     assert spell_routing(routing) == spelled
 
 
-def test_examples_stand_as_in_their_files_without_the_large_ones(tmp_path: Path, root: Path) -> None:
+def test_examples_are_those_of_their_files_without_the_large_ones(tmp_path: Path, root: Path) -> None:
     project = load_project(root / "models.yaml", cache=False)
     rows = orjson.loads((root / "models/iris/v1/examples.json").read_bytes())
     plan = make_plan(project.manifest, project.artifacts)
@@ -131,8 +131,8 @@ def test_json_is_the_same_in_every_stack() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(manifests())
-def test_what_any_manifest_describes_is_planned(of: Manifest) -> None:
-    """Endpoints are routes, and what `/health/ready` asks are functions, of every stage and its canary."""
+def test_everything_in_the_catalogue_is_planned(of: Manifest) -> None:
+    """Endpoints are routes, and functions checked by `/health/ready` exist, for every stage and its canary."""
     plan = make_plan(of, artifacts_of(of), enforce=False)
     catalogue = make_catalogue(Project(of, artifacts_of(of)), plan)
     assert Catalogue.from_json(orjson.loads(orjson.dumps(catalogue.to_json())), catalogue.prefix) == catalogue
@@ -152,7 +152,7 @@ def test_what_any_manifest_describes_is_planned(of: Manifest) -> None:
             assert {entry["endpoint"] for entry in rows} <= routes
 
 
-def test_large_project_is_listed_with_little_work_and_within_lambdas_limit() -> None:
+def test_large_project_is_listed_with_little_work_and_within_the_limit_of_lambda() -> None:
     of = large_manifest(500, 3)
     catalogue = catalogue_of(of)
     event = route_event(

@@ -19,7 +19,7 @@ def project_of(folder: Path, version: str) -> Project:
     return load_project(folder / "models.yaml")
 
 
-def test_every_part_is_measured_for_every_version(root: Path, tmp_path: Path) -> None:
+def test_every_phase_is_measured_for_every_version(root: Path, tmp_path: Path) -> None:
     write_identity(tmp_path / "model.onnx")
     (start,) = measure_cold_starts(project_of(tmp_path, "{artifact: model.onnx}"))
     assert (start.model, start.version) == ("same", "v1")
@@ -27,7 +27,7 @@ def test_every_part_is_measured_for_every_version(root: Path, tmp_path: Path) ->
     assert start.total_ms == start.import_ms + start.session_ms + start.first_run_ms
 
 
-def test_the_versions_own_example_is_the_first_request(tmp_path: Path) -> None:
+def test_the_first_request_is_an_example_of_the_version(tmp_path: Path) -> None:
     write_identity(tmp_path / "model.onnx", "FP32", [1])
     (tmp_path / "transform.py").write_text(
         "def preprocess(inputs):\n    assert inputs['x'].tolist() == [7.0]\n    return inputs\n"

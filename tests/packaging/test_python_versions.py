@@ -1,4 +1,4 @@
-"""Python versions in zips and layers, and opened with what they get there."""
+"""Python versions in zips and layers, opened with exactly what they get there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from turnout.project.project import load_project
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is installed stays from test to test."""
+    """A folder whose installed packages are kept between tests."""
     return write_python_project(tmp_path_factory.mktemp("python"))
 
 
@@ -33,7 +33,7 @@ def names_of(package: BuiltPackage) -> set[str]:
         return set(archive.namelist())
 
 
-def test_a_zip_holds_the_folder_the_runtime_and_its_bytecode(built: dict[str, BuiltPackage]) -> None:
+def test_a_zip_contains_the_folder_the_runtime_and_its_bytecode(built: dict[str, BuiltPackage]) -> None:
     names = names_of(built["echo_v2"])
     assert {name for name in names if name.startswith("model/") and not name.endswith(".pyc")} == {
         "model/predict.py",
@@ -52,7 +52,7 @@ def test_a_zip_holds_the_folder_the_runtime_and_its_bytecode(built: dict[str, Bu
     assert fields["signature"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
 
 
-def test_each_runtime_has_a_layer_of_its_own(built: dict[str, BuiltPackage]) -> None:
+def test_each_runtime_has_its_own_layer(built: dict[str, BuiltPackage]) -> None:
     assert built["echo_v2"].layer == built["echo_v3"].layer != built["echo_v1"].layer
     layer = names_of(built[built["echo_v2"].layer])
     assert any(name.startswith("python/numpy/") for name in layer)
@@ -61,7 +61,7 @@ def test_each_runtime_has_a_layer_of_its_own(built: dict[str, BuiltPackage]) -> 
     assert built["echo_v2"].notes == ()
 
 
-def test_requirements_go_into_a_layer_of_the_version(folder: Path, built: dict[str, BuiltPackage]) -> None:
+def test_requirements_are_installed_into_a_layer_of_the_version(folder: Path, built: dict[str, BuiltPackage]) -> None:
     text = (folder / "models.yaml").read_text()
     (folder / "more.yaml").write_text(text.replace("v3/predict.py,", "v3/predict.py, requirements: [markupsafe],"))
     project = load_project(folder / "more.yaml")
@@ -86,7 +86,7 @@ def check(folder: Path, source: str = PREDICT, more: str = "") -> ImportsReport:
         path.write_text(PREDICT)
 
 
-def test_good_versions_have_no_problem(folder: Path) -> None:
+def test_valid_versions_have_no_problem(folder: Path) -> None:
     assert check(folder) == ImportsReport((), ())
 
 
@@ -132,7 +132,7 @@ def test_what_would_fail_on_lambda_is_a_problem_with_its_place(
     assert problem.hint.startswith(hint)
 
 
-def test_values_that_are_made_up_may_be_refused(folder: Path) -> None:
+def test_generated_values_may_be_rejected(folder: Path) -> None:
     head = "def load(folder):\n    pass\n"
     for body in ("raise ValueError('no')", "raise OSError('no')"):
         assert check(folder, f"{head}def predict(inputs):\n    {body}\n").problems == ()

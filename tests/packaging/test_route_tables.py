@@ -18,7 +18,7 @@ def table_of(of: Manifest, name: str) -> RouteTable:
     return make_route_table(of, make_plan(of, artifacts_of(of), stack="prod"), name)
 
 
-def test_a_routed_model_knows_its_own_versions_and_what_its_routing_asks_for() -> None:
+def test_a_routed_model_contains_its_versions_and_what_its_routing_needs() -> None:
     routing = Routing(Sticky("header", "x-user-id"), shadow_version="v2", shadow_percent=5.0, fallback="v1")
     stages = (stage("dev", version_override=True), stage("prod"))
     result = table_of(manifest((model(routing=routing),), stages), "iris")
@@ -27,7 +27,7 @@ def test_a_routed_model_knows_its_own_versions_and_what_its_routing_asks_for() -
     assert result == RouteTable("iris", "turnout-prod", {"iris": route}, frozenset({"dev"}))
 
 
-def test_a_graph_knows_all_that_it_reaches_with_their_inputs() -> None:
+def test_a_graph_contains_everything_that_it_reaches_with_their_inputs() -> None:
     tensor = TensorSpec("t", "FP32", (-1, 4))
     echo = Signature((tensor,), (tensor,))
     models = (model("bert-base", ("v1",)), model("other"), graph("outer", "inner"), graph("inner", "bert-base"))
@@ -40,6 +40,6 @@ def test_a_graph_knows_all_that_it_reaches_with_their_inputs() -> None:
     assert result["outer"].graph == GraphRoute(models[2].graph, echo.to_json())
 
 
-def test_each_model_is_reached_once_callers_first() -> None:
+def test_each_model_is_listed_once_callers_first() -> None:
     models = (model("a", ("v1",)), graph("g", "h", "a"), graph("h", "a"))
     assert find_reached(manifest(models, (stage(serve={"a": "v1"}),)), "g") == ("g", "h", "a")

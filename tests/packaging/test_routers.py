@@ -97,7 +97,7 @@ def functions(project: Project) -> dict[str, ModelFunction]:
 
 @pytest.fixture
 def models(functions: dict[str, ModelFunction]) -> Iterator[InvokeApi]:
-    """An Invoke API in front of iris v1 and v2; an asynchronous call is only taken."""
+    """An Invoke API in front of iris v1 and v2; an asynchronous call is only accepted."""
 
     def answer(seen: Seen) -> Reply:
         name, _, alias = seen.path.split("/")[3].partition("%3A")
@@ -131,7 +131,7 @@ def run_alone(
     *events: dict[str, Any],
     credentials: Mapping[str, str] = KEYS,
 ) -> dict[str, Any]:
-    """What the zip's handler answers in a process that sees it, its layer and nothing else."""
+    """Return the answer of the zip's handler in a process that sees only the zip and its layer."""
     paths = [folder / "task"]
     with zipfile.ZipFile(package.path) as archive:
         archive.extractall(paths[0])
@@ -172,7 +172,7 @@ def test_each_router_has_a_zip_and_only_graphs_need_the_layer(built: dict[str, B
     }
 
 
-def test_a_models_router_runs_alone(built: dict[str, BuiltPackage], models: InvokeApi, tmp_path: Path) -> None:
+def test_the_router_of_a_model_runs_alone(built: dict[str, BuiltPackage], models: InvokeApi, tmp_path: Path) -> None:
     report = run_alone(built["iris_router"], built, models, tmp_path, event(), event(irisRoute="v3.100"))
     assert report["loaded"] == []
     chosen, instead = report["answers"]
@@ -184,7 +184,7 @@ def test_a_models_router_runs_alone(built: dict[str, BuiltPackage], models: Invo
     assert {seen.path.split("/")[3] for seen in copies} == {"turnout-local_iris_v2%3Alive"}
 
 
-def test_a_graphs_router_runs_alone(
+def test_the_router_of_a_graph_runs_alone(
     built: dict[str, BuiltPackage], models: InvokeApi, functions: dict[str, ModelFunction], tmp_path: Path
 ) -> None:
     report = run_alone(built["vote_router"], built, models, tmp_path, event())
@@ -211,7 +211,7 @@ def test_zips_are_the_same_in_every_stack(project: Project) -> None:
     assert list(find_routers(project, plan_of(project, "prod"))) == list(find_routers(project, plan_of(project)))
 
 
-def test_only_the_changed_models_router_is_built_again(
+def test_only_the_router_of_a_changed_model_is_rebuilt(
     project: Project, built: dict[str, BuiltPackage], tmp_path: Path
 ) -> None:
     folder = project.manifest.path.parent
@@ -226,7 +226,7 @@ def test_only_the_changed_models_router_is_built_again(
 
 
 @pytest.mark.parametrize("router", ["iris_router", "router"])
-def test_a_router_from_its_zip_needs_no_access_keys_with_snap_start(
+def test_a_packaged_router_needs_no_access_keys_with_snap_start(
     built: dict[str, BuiltPackage], models: InvokeApi, tmp_path: Path, router: str
 ) -> None:
     infer = {**v2_event("models/iris/versions/v2/infer", "POST"), "body": BODY}

@@ -1,4 +1,4 @@
-"""Lambda's runtime, installed beside the layer."""
+"""Lambda's runtime, installed next to the layer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_runtime_that_cannot_be_resolved_is_an_error(tmp_path: Path, monkeypat
     assert list((tmp_path / "runtime").iterdir()) == []
 
 
-def test_a_full_disk_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uv = tmp_path / "uv"
     uv.write_text("#!/bin/sh\necho 'error: failed to copy: No space left on device (os error 28)' >&2\nexit 2\n")
     uv.chmod(0o755)

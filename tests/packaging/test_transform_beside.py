@@ -1,4 +1,4 @@
-"""What lies beside a transform in packages, and how they are run."""
+"""Files next to a transform in packages, and how they are run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build(project: Path, factory: pytest.TempPathFactory) -> dict[str, BuiltPack
     return {package.name: package for package in built}
 
 
-def test_what_lies_beside_is_in_the_zip_and_runs_from_it(
+def test_files_next_to_a_transform_are_in_the_zip_and_run_from_it(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     project = write_helper_project(tmp_path)
@@ -48,7 +48,7 @@ def test_what_lies_beside_is_in_the_zip_and_runs_from_it(
     layer = unpack_zip(next(package.path for package in built.values() if package.kind == "layer"), tmp_path / "at")
     for version, factor in (("v1", 10), ("v2", 100)):
         task = unpack_zip(built[f"echo_{version}"].path, tmp_path / "at")
-        shutil.move(task, tmp_path / "at" / version)  # nothing in it may know where it was built
+        shutil.move(task, tmp_path / "at" / version)  # nothing in it may depend on where it was built
         done = subprocess.run(
             [
                 sys.executable,
@@ -67,7 +67,7 @@ def test_what_lies_beside_is_in_the_zip_and_runs_from_it(
         assert orjson.loads(done.stdout)["outputs"]["y"] == [[factor, 2 * factor, 3 * factor, 4 * factor]]
 
 
-def test_an_edit_of_a_helper_makes_a_new_package_of_its_version_alone(
+def test_an_edited_helper_changes_only_the_package_of_its_version(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     project = write_helper_project(tmp_path)

@@ -1,4 +1,4 @@
-"""Transforms imported with what their versions get, and nothing of this machine's packages."""
+"""Transforms imported with what their versions get, without this machine's packages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEP = "def preprocess(inputs):\n    return inputs\n"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is installed for the transforms stays from test to test."""
+    """A folder whose packages, installed for the transforms, are kept between tests."""
     result = tmp_path_factory.mktemp("imports")
     (result / "v1").mkdir()
     write_identity(result / "v1" / "model.onnx")
@@ -60,7 +60,7 @@ def check(folder: Path) -> ImportsReport:
         "import os\nassert 'HOME' not in os.environ\n",
     ],
 )
-def test_a_transform_that_has_what_it_imports_is_right(folder: Path, source: str) -> None:
+def test_a_transform_with_all_of_its_imports_is_valid(folder: Path, source: str) -> None:
     write(folder, source, helper="x = 1\n")
     assert check(folder) == ImportsReport((), ())
 
@@ -87,7 +87,7 @@ def test_a_missing_module_is_a_problem_with_the_line_to_add(
     assert main(["build", "-m", str(folder)]) == 2
 
 
-def test_what_a_version_requires_is_there(folder: Path) -> None:
+def test_requirements_of_a_version_are_installed(folder: Path) -> None:
     write(folder, "import markupsafe\n", ", requirements: [markupsafe>=3]")
     assert check(folder) == ImportsReport((), ())
 
@@ -115,7 +115,7 @@ def test_a_transform_that_hangs_is_a_problem(folder: Path, monkeypatch: pytest.M
     assert "did not end within 2 s" in check(folder).problems[0].message
 
 
-def test_where_packages_cannot_be_installed_it_is_a_note(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_installable_packages_there_is_a_note(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise LayerError("no index within reach")
 
@@ -129,6 +129,6 @@ def test_where_packages_cannot_be_installed_it_is_a_note(folder: Path, monkeypat
 @pytest.mark.parametrize(
     ("module", "package"), [("cv2", "opencv-python-headless"), ("nowhere_at_all", "nowhere_at_all")]
 )
-def test_packages_are_named_as_the_index_has_them(module: str, package: str) -> None:
+def test_packages_are_named_as_in_the_index(module: str, package: str) -> None:
     assert package_of(module) == package
     assert package_of("numpy.linalg").startswith("numpy==")

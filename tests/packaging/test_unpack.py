@@ -1,4 +1,4 @@
-"""Folders that are written once, whole or not at all."""
+"""Folders that are written once, atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_zip_is_unpacked_once_under_its_own_name(tmp_path: Path) -> None:
     assert unpack_zip(package, tmp_path / "unpacked") == folder
 
 
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def write(folder: Path) -> None:
         (folder / "half").touch()
         raise ValueError("odd")
@@ -42,13 +42,13 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
-def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_an_unwritable_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "whole").write_text("a file")
     with pytest.raises(OSError, match="whole"):
         make_folder(tmp_path / "whole", lambda folder: (folder / "x").touch())
 
 
-def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+def test_a_lock_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     order = []
     taken = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Zips: equal contents, equal bytes."""
+"""Zips: equal contents have equal bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from turnout.packaging.zips import content_digest, unzipped_bytes, write_zip
 
 
-def test_bytes_are_equal_whatever_the_order_times_and_modes(tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_order_times_and_modes(tmp_path: Path) -> None:
     first, second = tmp_path / "a" / "x.py", tmp_path / "b" / "x.py"
     for path, mode, time in ((first, 0o600, 10), (second, 0o777, 2_000_000_000)):
         path.parent.mkdir()

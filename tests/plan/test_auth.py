@@ -8,7 +8,7 @@ from turnout.manifest.parser import Jwt
 from turnout.plan.auth import AUTH_TYPES, build_schemes, find_auth_type
 
 
-def test_known_name_is_its_row() -> None:
+def test_known_name_returns_its_entry() -> None:
     assert find_auth_type("api_key") is AUTH_TYPES["api_key"]
 
 
@@ -19,7 +19,7 @@ def test_unknown_name_lists_the_usable_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", AUTH_TYPES)
-def test_scheme_stands_under_the_name_that_operations_say(name: str) -> None:
+def test_scheme_has_the_name_that_operations_use(name: str) -> None:
     auth = find_auth_type(name)
     schemes = build_schemes(auth, None)
     assert [list(entry) for entry in auth.security] == [[scheme] for scheme in schemes]

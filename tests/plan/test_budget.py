@@ -25,7 +25,7 @@ def costs_of(of: Manifest) -> Costs:
     return estimate_costs(make_plan(of, artifacts_of(of)), of)
 
 
-def test_plan_within_its_budget_is_taken_to_the_cent() -> None:
+def test_plan_within_its_budget_is_accepted_to_the_cent() -> None:
     of = manifest()
     month, million = costs_of(of).rest_dollars, max(cost.dollars for cost in costs_of(of).million)
     fits = replace(of, budget=Budget(round(month, 2), round(million, 2)))
@@ -38,7 +38,7 @@ def test_plan_within_its_budget_is_taken_to_the_cent() -> None:
     ]
 
 
-def test_what_exceeds_a_budget_is_named_with_its_largest_part() -> None:
+def test_exceeded_budget_is_reported_with_its_largest_part() -> None:
     rows = model()
     warm = replace(rows, versions=(replace(rows.versions[0], warm=Warm(provisioned=9)), *rows.versions[1:]))
     of = replace(manifest((warm,)), budget=Budget(month=20))
@@ -51,7 +51,7 @@ def test_what_exceeds_a_budget_is_named_with_its_largest_part() -> None:
     assert problem.hint.startswith("Remove idle versions")
 
 
-def test_call_through_a_router_counts_and_so_does_its_duration() -> None:
+def test_call_through_a_router_counts_with_its_duration() -> None:
     of = replace(manifest((model(routing=Routing(fallback="v1")),)), budget=Budget(million_calls=4.5))
     rows = [cost.message for cost in check_budget(of, costs_of(of))]
     assert [text.partition(" cost ")[0] for text in rows] == [
@@ -63,7 +63,7 @@ def test_call_through_a_router_counts_and_so_does_its_duration() -> None:
         require_budget(plan, of, call_ms=100)
 
 
-def test_difference_is_of_what_changed_and_always_of_the_month() -> None:
+def test_difference_contains_the_changed_costs_and_always_the_month() -> None:
     one, two = manifest((model(versions=("v1",)),)), manifest()
     deployed = {"costs": export_costs(costs_of(one)), "functions": ["turnout-test_iris_v1"]}
     assert compare_costs(costs_of(one), deployed) == (
@@ -79,7 +79,7 @@ def test_difference_is_of_what_changed_and_always_of_the_month() -> None:
     assert (gone[1].name, gone[1].planned) == ("iris v2", None)
 
 
-def test_stack_that_is_not_deployed_costs_nothing_yet_and_an_older_one_does_not_say() -> None:
+def test_new_stack_has_no_deployed_cost_and_that_of_an_older_one_is_unknown() -> None:
     costs = costs_of(manifest())
     new = compare_costs(costs, {})
     assert new is not None

@@ -17,7 +17,7 @@ from turnout.protocol.routing.graph_nodes import build_node
 
 
 def manifest_of(*versions: Version, in_stage: Stage | None = None, routing: Routing | None = None) -> Manifest:
-    """`iris` with these versions, v1 where none are named, on one stage."""
+    """`iris` with these versions, by default v1, on one stage."""
     rows = versions or (Version("iris", "v1", "m.onnx"),)
     return manifest((Model("iris", rows, routing=routing or Routing()),), (in_stage or stage(),))
 
@@ -41,27 +41,27 @@ DEAREST = {
 }
 
 
-def test_alarms_and_the_dashboard_cost_when_nobody_calls() -> None:
+def test_alarms_and_the_dashboard_cost_even_without_calls() -> None:
     costs = costs_of(manifest_of())
-    # Two functions, the version's and the general router's, with six metrics each; two of the stage.
+    # Two functions, the version's and the general router's, with six metrics each; two metrics of the stage.
     assert amounts_of(costs) == {"alarms": 14, "dashboard": 1}
     assert costs.rest_dollars == pytest.approx(1.4 + 3.0)
 
 
-def test_version_that_no_stage_uses_has_no_alarms_to_pay_for() -> None:
+def test_version_that_no_stage_uses_has_no_alarm_costs() -> None:
     versions = tuple(Version("iris", f"v{number}", f"{number}.onnx") for number in range(1, 40))
     costs = costs_of(manifest_of(*versions))
     assert amounts_of(costs)["alarms"] == 14
     assert "Versions that no stage uses have no alarms: 38 of 39." in costs.assumptions
 
 
-def test_each_promise_of_latency_is_a_metric_more() -> None:
+def test_each_latency_objective_adds_a_metric() -> None:
     version = Version("iris", "v1", "m.onnx", slo=Slo(p99_ms=50))
     promised = replace(stage(), slo=Slo(p99_ms=100))
     assert amounts_of(costs_of(manifest_of(version, in_stage=promised)))["alarms"] == 16
 
 
-def test_what_is_kept_warm_costs_all_month() -> None:
+def test_warm_functions_cost_all_month() -> None:
     versions = (
         Version("iris", "v1", "a.onnx", warm=Warm(provisioned=2), memory_mb=2048),
         Version("iris", "v2", "b.onnx", warm=Warm(provisioned=1), architecture="x86_64"),
@@ -78,7 +78,7 @@ def test_what_is_kept_warm_costs_all_month() -> None:
     assert "snapshot is kept" in text
 
 
-def test_a_canary_that_is_guarded_is_checked_every_minute() -> None:
+def test_a_guarded_canary_is_checked_every_minute() -> None:
     versions = (Version("iris", "v1", "a.onnx"), Version("iris", "v2", "b.onnx"))
     guarded = replace(stage(), canary=Canary(10, {"iris": "v2"}))
     costs = costs_of(manifest_of(*versions, in_stage=guarded))
@@ -104,12 +104,14 @@ def test_a_million_calls_cost_requests_calls_seconds_and_logs() -> None:
     ],
     ids=["memory", "architecture", "duration", "nothing"],
 )
-def test_running_follows_memory_architecture_and_duration(version: Version, call_ms: float, dollars: float) -> None:
+def test_running_cost_depends_on_memory_architecture_and_duration(
+    version: Version, call_ms: float, dollars: float
+) -> None:
     (cost,) = costs_of(manifest_of(version), call_ms).million
     assert cost.running == pytest.approx(dollars)
 
 
-def test_a_router_is_a_second_call_and_a_shadow_a_share_of_a_third() -> None:
+def test_a_router_adds_a_call_and_a_shadow_a_share_of_another() -> None:
     versions = (Version("iris", "v1", "a.onnx"), Version("iris", "v2", "b.onnx"))
     routing = Routing(shadow_version="v2", shadow_percent=10)
     rows = {(cost.version, cost.via): cost for cost in costs_of(manifest_of(*versions, routing=routing)).million}
@@ -137,7 +139,7 @@ def test_a_graph_costs_its_steps_and_its_router(graph: dict[str, object], calls:
     assert cost.running == pytest.approx(20_000 * 0.0000133334 * seconds)
 
 
-def test_prices_of_models_yaml_hold_and_are_said_to() -> None:
+def test_prices_of_models_yaml_are_used_and_mentioned() -> None:
     of = replace(manifest_of(), prices=Prices(alarm_month=1, lambda_million=2))
     costs = costs_of(of)
     assert costs.rest_dollars == pytest.approx(14 + 3)
@@ -154,7 +156,7 @@ def test_costs_are_json() -> None:
     assert body["assumptions"]
 
 
-def test_the_page_the_schema_and_the_program_name_the_same_prices(root: Path) -> None:
+def test_the_page_the_schema_and_the_program_have_the_same_prices(root: Path) -> None:
     page = (root / "docs" / "prices.md").read_text()
     listed = {key: float(price) for price, key in re.findall(r"\| ([0-9.]+) \| `([a-z0-9_]+)` \|", page)}
     assert listed == asdict(Prices())

@@ -52,7 +52,7 @@ def test_each_policy_fits_into_iam_and_does_not_grow_with_the_project(
     assert len(set(names)) == len(names)
 
 
-def test_nothing_is_allowed_on_another_stacks_names() -> None:
+def test_nothing_is_allowed_on_names_of_another_stack() -> None:
     policies = build_deployer_policies(plan_of(), DeployerScope(region="eu-west-1", account="123456789012"))
     root = "eu-west-1:123456789012"
     mine = [
@@ -72,14 +72,14 @@ def test_nothing_is_allowed_on_another_stacks_names() -> None:
     assert len(refused_by(policies, theirs)) == len(theirs)
 
 
-def test_roles_are_passed_to_the_two_services_alone() -> None:
+def test_roles_may_be_passed_only_to_the_two_services() -> None:
     rows = statements_of(build_deployer_policies(plan_of(), DeployerScope()))
     assert rows["PassRoles"]["Condition"] == {
         "StringEquals": {"iam:PassedToService": ["apigateway.amazonaws.com", "lambda.amazonaws.com"]}
     }
 
 
-def test_domain_adds_its_own() -> None:
+def test_domain_adds_its_permissions() -> None:
     domain = Domain("ml.example.com", "arn:aws:acm:eu-west-1:1:certificate/a", hosted_zone_id="Z1")
     policies = build_deployer_policies(plan_of(), DeployerScope(domain=domain))
     calls = [
@@ -93,7 +93,7 @@ def test_domain_adds_its_own() -> None:
     assert refused_by(policies, [other]) == [other]
 
 
-def test_settings_add_what_they_need_and_nothing_else_does() -> None:
+def test_only_settings_that_need_permissions_add_them() -> None:
     plain = statements_of(build_deployer_policies(plan_of(), DeployerScope()))
     ruled = statements_of(build_deployer_policies(plan_of(), DeployerScope(settings=EVERYTHING)))
     assert ruled.keys() - plain.keys() == {"Networks", "WebAcl", "WebAclOfStages", "Keys", "PassExistingRoles"}

@@ -1,4 +1,4 @@
-"""What is said before a deployment: open stages, and routes that only a canary's share would see."""
+"""Notes before a deployment: open stages, and routes that only a canary's share would see."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def notes(plan: Plan, outputs: dict[str, Any] | None) -> dict[str, str]:
     return {note.path: note.message for note in find_deployment_notes(plan, outputs)}
 
 
-def test_open_stage_is_named_and_what_to_do() -> None:
+def test_open_stage_is_named_with_the_remedy() -> None:
     plan = plan_of(manifest(stages=(stage("dev"), stage("prod", auth="api_key"), stage("ops", auth="iam"))))
     result = notes(plan, {})
     assert result.keys() == {"stages.dev.auth"}
@@ -39,7 +39,7 @@ def test_open_stage_is_named_and_what_to_do() -> None:
     assert "throttle" not in notes(throttled, {})["stages.dev.auth"]
 
 
-def test_version_that_comes_with_its_canary_is_seen_by_the_canarys_share_only() -> None:
+def test_version_that_is_added_with_its_canary_is_seen_only_by_the_canary_share() -> None:
     outputs = {"functions": [V1], "stages": {"prod": {}}}
     assert find_canary_routes(with_canary(), outputs) == {"prod": [ROUTE]}
     (message,) = notes(with_canary(), outputs).values()
@@ -47,13 +47,13 @@ def test_version_that_comes_with_its_canary_is_seen_by_the_canarys_share_only() 
     assert "Better deploy first" in message
 
 
-def test_version_that_was_deployed_before_its_canary_is_seen_by_everybody() -> None:
+def test_version_that_was_deployed_before_its_canary_is_seen_by_all() -> None:
     outputs = {"functions": [V1, V2], "stages": {"prod": {}}}
     assert find_canary_routes(with_canary(), outputs) == {"prod": []}
     assert notes(with_canary(), outputs) == {}
 
 
-def test_route_stays_the_canarys_alone_until_the_canary_ends() -> None:
+def test_route_belongs_only_to_the_canary_until_the_canary_ends() -> None:
     outputs = {"functions": [V1, V2], "stages": {"prod": {}}, "canary_routes": {"prod": [ROUTE, "POST /gone"]}}
     assert find_canary_routes(with_canary(), outputs) == {"prod": [ROUTE]}
     assert find_canary_routes(with_canary(None), outputs) == {}
@@ -72,12 +72,12 @@ def test_new_model_has_three_new_routes() -> None:
     }  # fmt: skip
 
 
-def test_stage_that_is_new_has_the_newest_deployment() -> None:
+def test_new_stage_has_the_newest_deployment() -> None:
     assert notes(with_canary(), {}) == {}
     assert notes(with_canary(), {"functions": [V1], "stages": {"dev": {}}}) == {}
 
 
-def test_where_nothing_is_known_of_the_last_deployment_the_routes_are_those_of_the_canarys_versions() -> None:
+def test_without_known_outputs_the_routes_are_those_of_the_versions_of_the_canary() -> None:
     (message,) = notes(with_canary(), None).values()
     assert f"routes that are not deployed yet, such as {ROUTE}, are seen by the canary's share only" in message
     (message,) = notes(with_canary(Canary(10.0, {}, release=True)), None).values()
@@ -91,7 +91,7 @@ def many_with(canary: Canary | None, models: int = 100, routes: str = "auto") ->
 
 
 def outputs_of(plan: Plan, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the program exports of a deployment after another one."""
+    """Return the outputs that the program exports after one deployment follows another."""
     variables = {planned.name: {"variables": planned.variables} for api in plan.apis for planned in api.stages}
     return {"stages": variables, "shared_models": find_shared_models(plan, before or {})}
 
@@ -101,14 +101,14 @@ def test_choices_are_not_packed_under_a_canary_that_keeps_direct_routes() -> Non
     few = outputs_of(many_with(None, 40))
     assert find_stranded(many_with(canary), few) == {"prod": sorted(f"m{number}" for number in range(40))}
     assert find_stranded(many_with(None), few) == {}
-    assert find_stranded(many_with(canary), {}) == {}  # a stage that is new
+    assert find_stranded(many_with(canary), {}) == {}  # a new stage
     # Routes that are shared, but only in a deployment that the stage does not have yet.
     later = outputs_of(many_with(canary, 40, "shared"), few)
     assert later["shared_models"] == {"prod": []}
     assert "prod" in find_stranded(many_with(canary), later)
 
 
-def test_choices_of_models_that_share_their_routes_are_packed_at_any_time() -> None:
+def test_choices_of_models_with_shared_routes_may_be_packed_at_any_time() -> None:
     canary = Canary(10.0, {"m0": "v2"})
     shared = outputs_of(many_with(None, 40, "shared"))
     assert find_stranded(many_with(canary), shared) == {}

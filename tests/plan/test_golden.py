@@ -16,12 +16,12 @@ def rendered(root: Path) -> dict[str, bytes]:
     return render_golden(root)
 
 
-def test_golden_files_are_what_the_sample_manifest_gives(root: Path, rendered: dict[str, bytes]) -> None:
+def test_golden_files_match_the_sample_manifest(root: Path, rendered: dict[str, bytes]) -> None:
     kept = {path.name: path.read_bytes() for path in (root / "tests" / "golden").glob("*.json")}
     assert set(kept) == set(rendered), REMEDY
     for name, data in rendered.items():
         assert kept[name] == data, f"{name}: {REMEDY}"
 
 
-def test_golden_files_name_no_machine_path(root: Path, rendered: dict[str, bytes]) -> None:
+def test_golden_files_contain_no_machine_path(root: Path, rendered: dict[str, bytes]) -> None:
     assert [name for name, data in rendered.items() if str(root).encode() in data] == []

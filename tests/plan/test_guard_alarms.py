@@ -37,7 +37,7 @@ MANY = dict.fromkeys([f"model-{letter}" for letter in "abcdefghijklmnopqrstuvwxy
         (Canary(10.0, MANY, judgement=SALES), GuardAlarms(("sales",), "turnout-test_")),
     ],
 )  # fmt: skip
-def test_named_alarms_are_added_to_those_of_what_the_canary_moves(
+def test_named_alarms_are_added_to_those_of_the_moved_versions(
     canary: Canary | None, expected: GuardAlarms | None
 ) -> None:
     assert alarms_of(canary) == expected

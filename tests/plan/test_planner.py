@@ -46,7 +46,7 @@ def problems_of(of: Manifest, artifacts: Artifacts | None = None, **options: obj
     return raised.value.problems
 
 
-def test_every_version_is_a_function_and_a_route() -> None:
+def test_every_version_has_a_function_and_a_route() -> None:
     plan = plan_of(manifest())
     assert [function.name for function in plan.functions if function.kind == "model"] == [
         "turnout-local_iris_v1",
@@ -59,7 +59,7 @@ def test_every_version_is_a_function_and_a_route() -> None:
     ]
 
 
-def test_function_has_what_its_version_says() -> None:
+def test_function_has_the_settings_of_its_version() -> None:
     settings = Settings(
         architecture="x86_64",
         memory_mb=512,
@@ -82,7 +82,7 @@ def test_function_has_what_its_version_says() -> None:
     assert function.package == plan.packages[0].name
 
 
-def test_everything_that_no_model_answers_goes_to_the_general_router() -> None:
+def test_paths_that_belong_to_no_model_use_the_general_router() -> None:
     plan = plan_of(manifest())
     general = plan.functions[-1]
     assert (general.name, general.kind, general.package) == ("turnout-local_router", "general_router", "router")
@@ -101,7 +101,7 @@ def test_everything_that_no_model_answers_goes_to_the_general_router() -> None:
     ]
 
 
-def test_open_inference_may_go_to_each_version_directly_or_not_at_all() -> None:
+def test_open_inference_may_be_direct_or_off() -> None:
     def routes(choice: str) -> set[tuple[str, str]]:
         (api,) = plan_of(replace(manifest(), open_inference=choice)).apis
         return {(route.path, route.function) for route in api.routes if route.kind == "open_inference"}
@@ -122,11 +122,11 @@ def test_stack_and_platform_are_part_of_every_name() -> None:
     assert plan.apis[0].name == "acme-euprod_none"
 
 
-def test_integrations_always_get_the_whole_29_seconds() -> None:
+def test_integrations_always_have_the_full_29_seconds() -> None:
     assert {route.timeout_ms for route in plan_of(manifest()).apis[0].routes} == {29_000}
 
 
-def test_raised_timeout_is_of_every_route_and_router() -> None:
+def test_raised_timeout_applies_to_every_route_and_router() -> None:
     of = replace(manifest((model(routing=Routing(fallback="v1")),)), quotas=AccountQuotas(integration_timeout_s=60))
     plan = plan_of(of)
     assert {route.timeout_ms for api in plan.apis for route in api.routes} == {60_000}
@@ -136,7 +136,7 @@ def test_raised_timeout_is_of_every_route_and_router() -> None:
     assert [entry for entry in plan_of(manifest((slow,))).quotas if entry.exceeded]
 
 
-def test_model_of_several_words_has_a_variable_in_camel_case() -> None:
+def test_model_with_several_words_has_a_variable_in_camel_case() -> None:
     plan = plan_of(manifest((model("bert-base", ("1-2",)),), (stage(serve={"bert-base": "1-2"}),)))
     assert only_stage(plan).variables["bertBase"] == "1-2"
     assert plan.apis[0].routes[0].function == "turnout-local_bert-base_${stageVariables.bertBase}"
@@ -181,7 +181,7 @@ def test_stage_variables_are_the_routing_table(
             stage(canary=Canary(10, {"iris": "v2"})),
             {"irisRoute": "v2.100", "canary": "true"},
         ),
-        # A weighted model without stickiness is one hop away for the canary's share.
+        # The canary's share calls a weighted model without stickiness in one hop.
         (
             Routing(),
             stage(serve={}, weights=WEIGHTS, canary=Canary(10, {"iris": "v2"})),
@@ -209,7 +209,7 @@ def test_stage_keeps_its_slo_its_override_and_its_issuer() -> None:
     assert plan.apis[0].jwt == issuer
 
 
-def test_stage_with_an_issuer_has_an_api_of_its_own() -> None:
+def test_stage_with_an_issuer_has_its_own_api() -> None:
     issuer = Jwt("https://login.example.com", ("me",))
     stages = (stage("dev", auth="jwt", jwt=issuer), stage("prod", auth="jwt", jwt=Jwt("https://b", ("b",))))
     apis = plan_of(manifest(stages=stages)).apis
@@ -227,7 +227,7 @@ def test_stage_with_an_issuer_has_an_api_of_its_own() -> None:
     ],
     ids=["weights", "routing"],
 )
-def test_router_is_made_for_a_model_that_needs_it_only(of: Manifest) -> None:
+def test_only_a_model_that_needs_a_router_gets_one(of: Manifest) -> None:
     other = model("digits", ("v1",))
     stages = tuple(replace(entry, serve={**entry.serve, "digits": "v1"}) for entry in of.stages)
     plan = plan_of(replace(of, models=(*of.models, other), stages=stages))
@@ -248,7 +248,7 @@ def test_stages_with_equal_documents_share_an_api() -> None:
     assert apis[0].routes == apis[1].routes
 
 
-def test_api_keeps_its_name_when_stages_come_before_it() -> None:
+def test_api_keeps_its_name_when_stages_are_added_before_it() -> None:
     def names(*stages: Stage) -> dict[str, str]:
         return {stage.name: api.name for api in plan_of(manifest(stages=stages)).apis for stage in api.stages}
 
@@ -290,31 +290,31 @@ def test_missing_artifact_is_reported_at_its_key() -> None:
     assert "was not read" in problem.message
 
 
-def test_authentication_that_nobody_knows_is_reported_at_its_key() -> None:
+def test_unknown_authentication_is_reported_at_its_key() -> None:
     (problem,) = problems_of(manifest(stages=(stage(auth="oauth"),)))
     assert problem.path == ("stages", "prod", "auth")
     assert "oauth" in problem.message
 
 
 @pytest.mark.parametrize("stack", ["", "a.b", "a_b", "é"])
-def test_stack_that_no_function_can_be_named_after_is_refused(stack: str) -> None:
+def test_stack_with_a_name_that_functions_cannot_have_is_rejected(stack: str) -> None:
     (problem,) = problems_of(manifest(), stack=stack)
     assert f"`{stack}`" in problem.message
 
 
-def test_route_variable_that_is_another_models_variable_is_refused() -> None:
+def test_route_variable_with_the_name_of_another_model_variable_is_rejected() -> None:
     models = (model(routing=Routing(fallback="v1")), model("iris-route"))
     (problem,) = problems_of(manifest(models, (stage(serve={"iris": "v1", "iris-route": "v1"}),)))
     assert problem.path == ("models", "iris-route")
     assert "`irisRoute`" in problem.message
 
 
-def test_all_problems_come_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     of = manifest((model("a" * 60, ("v1",)),), (stage(serve={"a" * 60: "v1"}, auth="oauth"),))
     assert len(problems_of(of, {})) == 3
 
 
-def test_json_holds_every_field_of_the_plan() -> None:
+def test_json_contains_every_field_of_the_plan() -> None:
     canary = Canary(10, {"iris": "v2"})
     plan = plan_of(manifest(stages=(stage(canary=canary, throttle=Throttle(1, 2)), stage("test"))))
     tree = plan_to_json(plan)
@@ -326,7 +326,7 @@ def test_json_holds_every_field_of_the_plan() -> None:
     assert tree["versions"][0]["signature"] == signature().to_json()
 
 
-def test_artifact_of_another_version_is_not_mixed_up() -> None:
+def test_artifacts_of_different_versions_are_not_confused() -> None:
     of = manifest()
     artifacts = artifacts_of(of)
     digests = {
@@ -336,13 +336,13 @@ def test_artifact_of_another_version_is_not_mixed_up() -> None:
     assert len(set(digests.values())) == 2
 
 
-def test_models_share_their_routes_where_an_api_has_no_room_for_all() -> None:
+def test_models_share_their_routes_if_an_api_is_too_small_for_all() -> None:
     few, many = (replace(large_manifest(number, 2), routes="auto") for number in (48, 49))
     assert make_plan(few, artifacts_of(few)).shared == frozenset()
     plan = make_plan(many, artifacts_of(many))
     assert plan.shared == {model.name for model in many.models}
     assert plan.resources["proxy"] < 20
-    # Each still has a variable of its own, until there are too many for a stage.
+    # Each still has its own variable, until there are too many for a stage.
     assert plan.apis[0].stages[0].variables["m0"] == "v2"
     more = replace(large_manifest(97, 1), routes="auto")
     variables = make_plan(more, artifacts_of(more)).apis[0].stages[0].variables
@@ -376,7 +376,7 @@ def test_canary_of_packed_choices_overrides_the_variable_of_its_model() -> None:
     assert name in planned.variables
 
 
-def test_model_that_is_called_as_packed_choices_are_is_refused() -> None:
+def test_model_with_the_name_of_packed_choices_is_rejected() -> None:
     of = manifest((model("choice1"), model("choice")), (stage(serve={"choice1": "v1", "choice": "v1"}),))
     with pytest.raises(
         ProblemsError, match=r"models\.choice1: `choice1` is what a stage variable .* is called"

@@ -1,4 +1,4 @@
-"""What holds of every plan, tried with generated manifests."""
+"""Properties of every plan, tested with generated manifests."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ quick = settings(max_examples=25, deadline=None)
 
 
 def plan_of(of: Manifest) -> Plan:
-    """Every version takes and gives one free dimension: a switch may decide by it."""
+    """Every version has one input and one output with a free dimension, so a switch may decide by it."""
     free = signature(shape=(-1,))
     tensors = {(version.model, version.name): free for model in of.models for version in model.versions}
     return make_plan(of, artifacts_of(of, tensors), enforce=False)
 
 
 def views(stage: StagePlan) -> list[dict[str, str]]:
-    """The variables as the baseline sees them, and as the canary does."""
+    """Yield the variables for the baseline and for the canary."""
     canary = [{**stage.variables, **stage.canary.overrides}] if stage.canary else []
     return [dict(stage.variables), *canary]
 
@@ -49,7 +49,7 @@ def substitute(function: str, variables: dict[str, str]) -> str:
 
 
 def functions_reached(api: Api) -> set[str]:
-    """Every function that some stage of the API can call, by either share of its traffic."""
+    """Return every function that any stage of the API can call, for either share of its traffic."""
     return {
         substitute(route.function, variables)
         for stage in api.stages
@@ -95,7 +95,7 @@ def test_router_has_its_choice_wherever_it_is_called(of: Manifest) -> None:
 
 @quick
 @given(manifests_with_graphs())
-def test_variables_hold_what_api_gateway_takes(of: Manifest) -> None:
+def test_variables_contain_only_what_api_gateway_accepts(of: Manifest) -> None:
     for api in plan_of(of).apis:
         for stage in api.stages:
             for name, value in views(stage)[-1].items():
@@ -105,7 +105,7 @@ def test_variables_hold_what_api_gateway_takes(of: Manifest) -> None:
 
 @quick
 @given(manifests_with_graphs())
-def test_functions_are_named_once_as_lambda_takes_them(of: Manifest) -> None:
+def test_function_names_are_unique_and_valid_for_lambda(of: Manifest) -> None:
     names = [function.name for function in plan_of(of).functions]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9\-_]+", name) for name in names)
@@ -113,7 +113,7 @@ def test_functions_are_named_once_as_lambda_takes_them(of: Manifest) -> None:
 
 @quick
 @given(manifests_with_graphs())
-def test_every_graph_of_what_fits_has_a_signature_and_its_function(of: Manifest) -> None:
+def test_every_matching_graph_has_a_signature_and_its_function(of: Manifest) -> None:
     plan = plan_of(of)
     assert [graph.model for graph in plan.graphs] == [model.name for model in of.models if model.graph is not None]
     for graph in plan.graphs:
@@ -124,7 +124,7 @@ def test_every_graph_of_what_fits_has_a_signature_and_its_function(of: Manifest)
 
 @quick
 @given(manifests_with_graphs())
-def test_resources_are_those_of_the_choice(of: Manifest) -> None:
+def test_resources_follow_the_choice(of: Manifest) -> None:
     plan = plan_of(of)
     for api in plan.apis:
         assert count_resources(api.routes) == plan.resources[of.open_inference]
@@ -150,7 +150,7 @@ def test_equal_manifests_give_equal_plans_and_bytes(of: Manifest) -> None:
 
 @quick
 @given(manifests(), version_names, st.data())
-def test_one_more_version_changes_its_own_rows_only(of: Manifest, name: str, data: st.DataObject) -> None:
+def test_one_more_version_changes_only_its_own_entries(of: Manifest, name: str, data: st.DataObject) -> None:
     model = data.draw(st.sampled_from(of.models))
     assume(name not in {version.name for version in model.versions})
     added = replace(model.versions[0], name=name, artifact=f"models/{model.name}/{name}/model.onnx")
@@ -169,7 +169,9 @@ def test_one_more_version_changes_its_own_rows_only(of: Manifest, name: str, dat
 
 
 def _own_operations(plan: Plan, api: Api, model: str, version: str) -> dict[str, object]:
-    """The document's operations and schemas, but for the version's and the model's own, which names its versions."""
+    """Return the document's operations and schemas without those of the version, and of its model, which names its
+    versions.
+    """
     document = build_document(plan, api)
     own = {f"/models/{model}/inference", f"/models/{model}/{version}/inference"}
     schemas = {served_name(model, kind) for kind in ("Request", "Response")}
@@ -182,7 +184,7 @@ def _own_operations(plan: Plan, api: Api, model: str, version: str) -> dict[str,
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(model_names, version_names), min_size=2, max_size=6, unique=True))
-def test_no_two_names_are_spelled_alike(names: list[tuple[str, str]]) -> None:
+def test_no_two_names_have_the_same_spelling(names: list[tuple[str, str]]) -> None:
     for (model, version), (other, other_version) in combinations(names, 2):
         assert function_name("p", model, version) != function_name("p", other, other_version)
         assert schema_name(model, version, "Request") != schema_name(other, other_version, "Request")
@@ -196,7 +198,7 @@ def test_no_two_names_are_spelled_alike(names: list[tuple[str, str]]) -> None:
     assert not spelled & {ERROR, MESSAGE}
 
 
-def test_names_that_look_alike_are_spelled_apart() -> None:
+def test_similar_names_have_different_spellings() -> None:
     rows = [("iris", "v1"), ("iris-v1", "v1"), ("iris", "1"), ("iris", "1-1"), ("iris", "11"), ("irisv", "1")]
     assert len({schema_name(*entry, "Request") for entry in rows}) == len(rows)
     assert (

@@ -1,4 +1,4 @@
-"""`inputs` and `outputs` of a version, everywhere that a version's tensors are shown or compared."""
+"""`inputs` and `outputs` of a version, wherever a version's tensors are shown or compared."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_one_of_the_two_may_be_declared(tmp_path: Path) -> None:
     assert (signature.inputs[0].name, signature.inputs[0].shape, signature.outputs[0].name) == ("a", (), "y")
 
 
-def test_a_canary_is_held_to_declared_tensors(tmp_path: Path) -> None:
+def test_a_canary_is_compared_by_declared_tensors(tmp_path: Path) -> None:
     canary = ", canary: {percent: 10, serve: {m: v2}}"
     same = load(tmp_path, f"transform: t.py, {TEXT}", f"transform: t.py, {TEXT}", more=canary)
     make_plan(same.manifest, same.artifacts)
@@ -77,7 +77,7 @@ def test_a_canary_is_held_to_declared_tensors(tmp_path: Path) -> None:
         ("transform: t.py, inputs: {}", STEPS, "inputs"),
     ],
 )
-def test_what_cannot_be_declared_is_a_problem_with_its_place(
+def test_invalid_declarations_are_a_problem_with_their_place(
     tmp_path: Path, fields: str, source: str, expected: str
 ) -> None:
     with pytest.raises(ProblemsError) as raised:
@@ -86,7 +86,7 @@ def test_what_cannot_be_declared_is_a_problem_with_its_place(
     assert expected in str(raised.value)
 
 
-def test_examples_are_held_to_declared_tensors(tmp_path: Path) -> None:
+def test_examples_are_checked_against_declared_tensors(tmp_path: Path) -> None:
     label = {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["a"]}
     example = {"name": "a", "request": {"inputs": {"x": [[1, 2, 3, 4]]}}, "response": {"outputs": [label]}}
     (tmp_path / "e.json").write_text(json.dumps([example]))

@@ -10,12 +10,12 @@ from pathlib import Path
 from turnout.project.manifest_file import editing, manifest_path, replace_text
 
 
-def test_a_folder_stands_for_its_manifest(tmp_path: Path) -> None:
+def test_a_folder_means_its_manifest(tmp_path: Path) -> None:
     assert manifest_path(tmp_path) == tmp_path / "models.yaml"
     assert manifest_path(tmp_path / "other.yaml") == tmp_path / "other.yaml"
 
 
-def test_a_replaced_file_keeps_its_mode_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_mode_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     path.write_text("old")
     path.chmod(0o640)
@@ -26,7 +26,7 @@ def test_a_replaced_file_keeps_its_mode_and_leaves_nothing(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == [".models.yaml.mine", "models.yaml"]  # noqa: PTH208
 
 
-def test_edits_of_one_manifest_wait_for_each_other_by_whatever_path(tmp_path: Path) -> None:
+def test_edits_of_one_manifest_wait_for_each_other_by_any_path(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     path.write_text("")
     link = tmp_path / "elsewhere" / "models.yaml"
@@ -49,7 +49,7 @@ def test_edits_of_one_manifest_wait_for_each_other_by_whatever_path(tmp_path: Pa
     assert order == ["first", "second"]
 
 
-def test_a_killed_edit_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_killed_edit_does_not_block_others(tmp_path: Path) -> None:
     program = (
         "import pathlib, sys\nfrom turnout.project.manifest_file import editing\n"
         "with editing(pathlib.Path(sys.argv[1])):\n    print('in', flush=True)\n    sys.stdin.read()\n"
@@ -67,7 +67,7 @@ def test_a_killed_edit_holds_nobody_up(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
-def test_a_manifest_that_is_not_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+def test_a_missing_manifest_needs_no_lock(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     for path in (tmp_path / "no" / "models.yaml", loop / "models.yaml"):

@@ -35,7 +35,7 @@ def write_manifest(folder: Path, versions: str, more: str = "") -> Path:
 
 
 def inspect_bytes(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
-    """Artifacts that are whatever the file holds; one that says so is none."""
+    """Accept any bytes as an artifact, except for bytes that say otherwise."""
     data = source.path.read_bytes()
     if data == b"not onnx":
         raise ArtifactError(f"{source.path.name} is no ONNX model", "Export it.")
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_real_project_is_loaded_and_remembered(tmp_path: Path) -> None:
+def test_real_project_is_loaded_and_cached(tmp_path: Path) -> None:
     write_identity(tmp_path / "m" / "model.onnx")
     path = write_manifest(tmp_path, "      v1: {artifact: m/model.onnx}\n")
     project = load_project(path)
@@ -87,7 +87,7 @@ def test_files_are_found_from_any_working_directory(folder: Path, monkeypatch: p
     assert load_project(Path(".."), runtimes=BYTES).artifacts.keys() == project.artifacts.keys()
 
 
-def test_pinned_digest_that_fits_is_fine_in_either_case(folder: Path) -> None:
+def test_matching_pinned_digest_is_accepted_in_either_case(folder: Path) -> None:
     digest = sha256(b"model").hexdigest().upper()
     load_project(write_manifest(folder, f"      v1: {{artifact: m/model.onnx, sha256: '{digest}'}}\n"), runtimes=BYTES)
 
@@ -101,7 +101,7 @@ def write_link(folder: Path) -> None:
     (folder / "m" / "link.onnx").symlink_to(folder / "m" / "model.onnx")
 
 
-def test_link_is_followed(folder: Path) -> None:
+def test_symlink_is_followed(folder: Path) -> None:
     write_link(folder)
     load_project(write_manifest(folder, "      v1: {artifact: m/link.onnx}\n"), runtimes=BYTES)
 
@@ -127,7 +127,7 @@ def test_link_is_followed(folder: Path) -> None:
         ("artifact: m/model.onnx, examples: m/x.json", "no such file: m/x.json\n    Did you mean m/examples.json?"),
     ],
 )  # fmt: skip
-def test_file_that_cannot_be_used_is_reported(folder: Path, fields: str, expected: str) -> None:
+def test_unusable_file_is_reported(folder: Path, fields: str, expected: str) -> None:
     problems = problems_of(write_manifest(folder, f"      v1: {{{fields}}}\n"))
     assert len(problems) == 1
     assert f"{folder}/models.yaml:4:" in problems[0]
@@ -146,7 +146,7 @@ def test_file_that_cannot_be_used_is_reported(folder: Path, fields: str, expecte
         ("(" * 500 + ")" * 500, "transform.py does not compile"),
     ],
 )
-def test_transform_that_cannot_work_is_reported(folder: Path, text: str, expected: str) -> None:
+def test_unusable_transform_is_reported(folder: Path, text: str, expected: str) -> None:
     (folder / "m" / "transform.py").write_bytes(text.encode("utf-8", "surrogateescape"))
     path = write_manifest(folder, "      v1: {artifact: m/model.onnx, transform: m/transform.py}\n")
     (problem,) = problems_of(path)
@@ -165,7 +165,7 @@ def test_transform_that_cannot_work_is_reported(folder: Path, text: str, expecte
         "import re\npattern = '\\d'\ndef preprocess(inputs): return inputs",
     ],
 )
-def test_transform_is_not_run_and_any_way_to_define_it_counts(tmp_path: Path, text: str) -> None:
+def test_transform_is_not_run_and_may_be_defined_in_any_way(tmp_path: Path, text: str) -> None:
     path = tmp_path / "transform.py"
     path.write_text(text)
     assert not check_transform(path)
@@ -183,7 +183,7 @@ def without_response(rows: list[dict[str, object]]) -> str:
         (without_response, "`response` is missing"),
     ],
 )
-def test_examples_that_are_malformed_are_reported(
+def test_malformed_examples_are_reported(
     folder: Path, make: Callable[[list[dict[str, object]]], str], expected: str
 ) -> None:
     (folder / "m" / "examples.json").write_text(make(EXAMPLES))
@@ -203,20 +203,20 @@ def test_problems_of_manifest_and_files_are_reported_together(folder: Path) -> N
     assert places == ["4:12", "4:35", "5:12", "5:34", "6:36", "7:7", "7:12", "8:3"]
 
 
-def test_manifest_that_is_not_there_is_reported_with_the_remedy(tmp_path: Path) -> None:
+def test_missing_manifest_is_reported_with_the_remedy(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path)
     assert problem.startswith(f"{tmp_path}/models.yaml: there is no such file")
     assert "turnout init" in problem
 
 
-def test_manifest_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+def test_unreadable_manifest_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models.yaml").mkdir()
     (problem,) = problems_of(tmp_path)
     assert "cannot be read: Is a directory" in problem
 
 
-def test_large_manifest_is_not_read_whole(tmp_path: Path) -> None:
+def test_large_manifest_is_not_read_completely(tmp_path: Path) -> None:
     path = tmp_path / "models.yaml"
     with path.open("wb") as file:
-        file.truncate(20 << 30)  # sparse: takes no space
+        file.truncate(20 << 30)  # sparse: uses no space
     assert "is larger than 1 MB" in problems_of(path)[0]

@@ -1,4 +1,4 @@
-"""Artifacts in S3 are read once, checked, and kept."""
+"""Artifacts in S3 are read once, verified, and kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def project(root: Path, folder: Path, digest: str = "") -> Project:
     return load_project(folder)
 
 
-def test_artifact_is_fetched_once_and_known_as_any_other(bucket: Any, root: Path, tmp_path: Path) -> None:
+def test_artifact_is_fetched_once_and_known_like_any_other(bucket: Any, root: Path, tmp_path: Path) -> None:
     source = root / "models/iris/v2/model.onnx"
     bucket.upload_file(str(source), "models", "iris/v2.onnx")
     given = project(root, tmp_path)
@@ -63,14 +63,14 @@ def test_artifact_is_fetched_once_and_known_as_any_other(bucket: Any, root: Path
     assert fetch_remote(given).artifacts["iris", "v2"] == result
 
 
-def test_missing_object_is_reported_where_the_manifest_names_it(bucket: Any, root: Path, tmp_path: Path) -> None:
+def test_missing_object_is_reported_at_its_place_in_the_manifest(bucket: Any, root: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ProblemsError, match=r"models.yaml:6:\d+: .*v2.artifact: s3://models/iris/v2.onnx cannot be read: "
     ):
         fetch_remote(project(root, tmp_path))
 
 
-def test_changed_object_is_refused_and_not_kept(bucket: Any, root: Path, tmp_path: Path) -> None:
+def test_changed_object_is_rejected_and_not_kept(bucket: Any, root: Path, tmp_path: Path) -> None:
     bucket.put_object(Bucket="models", Key="iris/v2.onnx", Body=b"another")
     with pytest.raises(ProblemsError, match="does not match `sha256`: its sha256 is") as raised:
         fetch_remote(project(root, tmp_path))
@@ -78,7 +78,7 @@ def test_changed_object_is_refused_and_not_kept(bucket: Any, root: Path, tmp_pat
     assert list((tmp_path / ".turnout/artifacts").rglob("*.onnx")) == []
 
 
-def test_object_that_is_no_model_is_reported(bucket: Any, root: Path, tmp_path: Path) -> None:
+def test_object_that_is_not_a_model_is_reported(bucket: Any, root: Path, tmp_path: Path) -> None:
     bucket.put_object(Bucket="models", Key="iris/v2.onnx", Body=b"no model")
     with pytest.raises(ProblemsError, match=r"v2.artifact"):
         fetch_remote(project(root, tmp_path, sha256(b"no model").hexdigest()))

@@ -22,7 +22,7 @@ def write(root: Path, files: Mapping[str, str]) -> None:
 
 
 def beside(root: Path, *transforms: str) -> list[list[str]]:
-    """What belongs to each version, whose transforms are these."""
+    """Return the files that belong to each version with these transforms."""
     write_identity(root / "models" / "model.onnx") if (root / "models").exists() else write_identity(
         root / "model.onnx"
     )
@@ -38,7 +38,7 @@ def beside(root: Path, *transforms: str) -> list[list[str]]:
     return [list(files) for files in project.transforms.values()]
 
 
-def test_everything_in_a_transforms_folder_belongs_to_it_but_what_is_not_its_own(tmp_path: Path) -> None:
+def test_all_files_in_the_folder_of_a_transform_belong_to_it_except_those_of_others(tmp_path: Path) -> None:
     own = ["data/words.txt", "helper.py", "pkg/__init__.py", "pkg/deep/x.py", "transform.py", "vocab.json"]
     foreign = [".env", ".git/config", "__pycache__/x.pyc", "helper.py~", "venv/pyvenv.cfg", "venv/lib/y.py", "old.pyc"]
     folder = tmp_path / "models" / "v1"
@@ -54,7 +54,7 @@ def test_artifacts_examples_and_folders_of_other_versions_do_not_belong_to_it(tm
     ]
 
 
-def test_another_versions_transform_belongs_to_it_only_where_it_is_imported(tmp_path: Path) -> None:
+def test_the_transform_of_another_version_belongs_to_it_only_if_imported(tmp_path: Path) -> None:
     write(
         tmp_path / "models",
         {"a.py": STEP, "b.py": f"def late():\n    import a\n{STEP}", "c.py": f"from . import b\n{STEP}"},
@@ -66,7 +66,7 @@ def test_another_versions_transform_belongs_to_it_only_where_it_is_imported(tmp_
     ]
 
 
-def test_beside_models_yaml_only_what_the_code_imports_or_names_belongs_to_it(tmp_path: Path) -> None:
+def test_next_to_models_yaml_only_imported_or_named_files_belong_to_it(tmp_path: Path) -> None:
     source = (
         "import helper, numpy\nfrom pkg import part\nfrom pathlib import Path\nimport importlib\n"
         "HERE = Path(__file__).parent / 'data' / 'words.txt'\nVOCAB = Path(__file__).with_name('vocab.json')\n"
@@ -87,7 +87,7 @@ def test_beside_models_yaml_only_what_the_code_imports_or_names_belongs_to_it(tm
     assert beside(tmp_path, "transform.py") == [sorted([*used, "transform.py"])]
 
 
-def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
+def test_symlinks_are_followed_and_cycles_end(tmp_path: Path) -> None:
     write(tmp_path, {"models/v1/transform.py": STEP, "shared/common.py": "", "shared/pkg/a.py": ""})
     (tmp_path / "models/v1/common.py").symlink_to(tmp_path / "shared/common.py")
     (tmp_path / "models/v1/pkg").symlink_to(tmp_path / "shared/pkg")
@@ -95,7 +95,7 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     assert beside(tmp_path, "models/v1/transform.py") == [["common.py", "pkg/a.py", "transform.py"]]
 
 
-def test_too_much_beside_a_transform_is_a_problem_with_the_remedy(
+def test_too_many_files_next_to_a_transform_are_a_problem_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "models" / "v1", {"transform.py": STEP, "a.txt": "x" * 3000, "b.txt": "x"})
@@ -110,7 +110,7 @@ def test_too_much_beside_a_transform_is_a_problem_with_the_remedy(
         beside(tmp_path, "models/v1/transform.py")
 
 
-def test_a_transform_outside_of_a_project_takes_its_modules_along(tmp_path: Path) -> None:
+def test_a_transform_outside_a_project_includes_its_modules(tmp_path: Path) -> None:
     write(
         tmp_path, {"t.py": f"import helper\n{STEP}", "helper.py": "open('words.txt')", "words.txt": "", "other.py": ""}
     )

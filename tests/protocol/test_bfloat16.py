@@ -12,7 +12,7 @@ from turnout.protocol import bfloat16
 EVERY = np.arange(65536, dtype=np.uint16)
 
 
-def test_every_bfloat16_as_float32_is_what_ml_dtypes_says() -> None:
+def test_every_bfloat16_as_float32_equals_that_of_ml_dtypes() -> None:
     expected = EVERY.view(ml_dtypes.bfloat16).astype(np.float32)
     assert bfloat16.to_float32(EVERY).tobytes() == expected.tobytes()
 
@@ -39,7 +39,7 @@ def test_float32_rounds_to_nearest_even() -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-3e38, max_value=3e38), st.integers(-1, 1))
 def test_float64_rounds_once(number: float, beside: int) -> None:
     tie = bfloat16.to_float32(bfloat16.from_float64(np.array([number])))[0]
-    half_up = np.array([tie], np.float32).view(np.uint32) | 0x8000  # half way to the next
+    half_up = np.array([tie], np.float32).view(np.uint32) | 0x8000  # halfway to the next value
     number = float(np.nextafter(np.float64(half_up.view(np.float32)[0]), beside * np.inf if beside else number))
     result = bfloat16.from_float64(np.array([number]))
     candidates = np.array([result[0] - 1 if result[0] & 0x7FFF else result[0], result[0], result[0] + 1], np.uint16)

@@ -17,7 +17,7 @@ STACK = st.from_regex(re.compile(r"[A-Za-z0-9-]{1,6}", re.ASCII), fullmatch=True
 
 
 @pytest.mark.parametrize("stack", ["prod", "local", "test", "eu1", "7"])
-def test_stack_of_one_lower_case_word_is_named_as_ever(stack: str) -> None:
+def test_stack_of_one_lowercase_word_keeps_its_old_prefix(stack: str) -> None:
     assert function_prefix("shop-eu", stack) == f"shop-eu-{stack}"
 
 
@@ -33,7 +33,7 @@ def test_stack_of_one_lower_case_word_is_named_as_ever(stack: str) -> None:
         (("shop", "-prod"), ("shop", "prod")),
     ],
 )
-def test_pairs_that_shared_their_names_do_no_longer(first: tuple[str, str], second: tuple[str, str]) -> None:
+def test_pairs_that_once_shared_their_names_no_longer_do(first: tuple[str, str], second: tuple[str, str]) -> None:
     assert function_prefix(*first).lower() != function_prefix(*second).lower()
 
 
@@ -42,11 +42,11 @@ def test_different_platforms_and_stacks_have_different_prefixes(
     platform: str, stack: str, other_platform: str, other_stack: str
 ) -> None:
     assume((platform, stack) != (other_platform, other_stack))
-    # Services such as IAM and S3 do not tell upper from lower case.
+    # Services such as IAM and S3 do not distinguish case.
     assert function_prefix(platform, stack).lower() != function_prefix(other_platform, other_stack).lower()
 
 
-def test_every_way_to_part_the_same_text_has_a_prefix_of_its_own() -> None:
+def test_every_way_to_split_the_same_text_has_its_own_prefix() -> None:
     words = ["a", "b", "c", "d"]
     pairs = [("-".join(words[:n]), "-".join(words[n:])) for n in range(1, 4)]
     pairs += [(platform, stack.upper()) for platform, stack in pairs]

@@ -1,4 +1,4 @@
-"""The hand-written schemas of requests, answers and errors, against real ones and against the code's tables."""
+"""The hand-written schemas of requests, answers and errors, compared with real ones and with the code's tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_valid(name: str, value: Any) -> bool:
 
 
 def described(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Every schema of a property."""
+    """Yield every schema of a property."""
     if isinstance(schema, dict):
         yield from schema.get("properties", {}).values()
         for key, value in schema.items():
@@ -35,7 +35,7 @@ def described(schema: Any) -> Iterator[Mapping[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_schema_is_a_schema_described_throughout_whose_examples_are_valid(name: str) -> None:
+def test_schemas_are_valid_and_described_everywhere_and_have_valid_examples(name: str) -> None:
     schema = SCHEMAS[name]
     Draft202012Validator.check_schema(schema)
     assert schema["title"]
@@ -163,7 +163,7 @@ def test_invalid_answer(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("request_body", INVALID)
-def test_what_the_schema_refuses_the_code_refuses_with_a_valid_error(request_body: object) -> None:
+def test_requests_that_the_schema_rejects_are_rejected_by_the_code_with_a_valid_error(request_body: object) -> None:
     with pytest.raises(RequestError) as caught:
         decode_request({"content-type": "application/json"}, json.dumps(request_body).encode(), INTERFACE)
     assert is_valid("error", json.loads(json.dumps(caught.value.body())))

@@ -15,5 +15,5 @@ from turnout.protocol.sentences import shorten_text
         ("x" * 30, 10, f"{'x' * 10} …"),
     ],
 )
-def test_a_long_text_ends_with_a_sentence_or_else_a_word(text: str, most: int, expected: str) -> None:
+def test_a_long_text_ends_with_a_sentence_or_at_least_a_word(text: str, most: int, expected: str) -> None:
     assert shorten_text(text, most) == expected

@@ -1,4 +1,4 @@
-"""When two versions' answers agree."""
+"""When the answers of two versions agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def texts(*values: str) -> np.ndarray[Any, Any]:
         (texts("a"), "equal"),
     ],
 )
-def test_an_output_without_a_rule_has_its_datatypes(values: Any, measure: str) -> None:
+def test_an_output_without_a_rule_uses_the_rule_of_its_datatype(values: Any, measure: str) -> None:
     assert default_rule(np.asarray(values)).measure == measure
     assert compare(values, values).measure == measure
 
@@ -68,7 +68,7 @@ def test_each_measure(rule: OutputRule, left: Any, right: Any, value: float, agr
     assert (result.measure, result.value, result.agrees) == (rule.measure, pytest.approx(value, abs=1e-6), agrees)
 
 
-def test_everything_is_measured_whatever_the_rule() -> None:
+def test_everything_is_measured_with_any_rule() -> None:
     result = compare([[1.0, 2.0]], [[1.0, 4.0]], OutputRule("argmax"))
     assert result.max_absolute == 2.0
     assert result.max_relative == 0.5
@@ -76,8 +76,8 @@ def test_everything_is_measured_whatever_the_rule() -> None:
     assert result.argmax_equal
 
 
-def test_argmax_of_a_number_by_itself_is_no_agreement() -> None:
-    """The highest of one is always the same."""
+def test_argmax_of_a_single_number_is_not_an_agreement() -> None:
+    """The highest of one value is always the same."""
     assert not compare([[0.1]], [[0.9]], OutputRule("argmax")).agrees
     assert not compare([3], [4], OutputRule("argmax")).agrees
     assert not compare(texts("a"), texts("b"), OutputRule("argmax")).agrees
@@ -95,17 +95,17 @@ def test_argmax_of_a_number_by_itself_is_no_agreement() -> None:
         ([[0.0, 0.0]], [[0.0, 0.0]], True),
     ],
 )
-def test_what_is_not_a_number_equals_itself_only(measure: str, left: Any, right: Any, agrees: bool) -> None:
+def test_nan_equals_only_itself(measure: str, left: Any, right: Any, agrees: bool) -> None:
     result = compare(left, right, OutputRule(measure, 0.5))
     assert result.agrees is agrees
     assert not math.isnan(result.value)
 
 
-def test_zeros_are_like_nothing_but_zeros() -> None:
+def test_zeros_are_similar_only_to_zeros() -> None:
     assert compare([[0.0, 0.0]], [[1.0, 0.0]]).cosine == 0.0
 
 
-def test_an_output_that_one_side_lacks_disagrees() -> None:
+def test_an_output_missing_on_one_side_disagrees() -> None:
     result = compare_outputs({"y": np.zeros(1), "z": np.zeros(1)}, {"y": np.zeros(1), "x": np.zeros(1)}, {})
     assert not result.agrees
     assert {name: tensor.agrees for name, tensor in result.outputs.items()} == {"y": True, "z": False, "x": False}
@@ -119,7 +119,7 @@ def test_an_output_that_one_side_lacks_disagrees() -> None:
         ([1.0], texts("a"), "numbers and texts"),
     ],
 )
-def test_what_cannot_be_measured_disagrees_and_says_why(left: Any, right: Any, problem: str) -> None:
+def test_values_that_cannot_be_measured_disagree_with_a_reason(left: Any, right: Any, problem: str) -> None:
     result = compare(left, right)
     assert not result.agrees
     assert result.problem == problem
@@ -137,7 +137,7 @@ def test_answers_without_outputs_agree() -> None:
 
 
 @given(data=st.data(), measure=st.sampled_from(["equal", "argmax", "absolute", "relative", "cosine", ""]))
-def test_no_two_outputs_make_it_raise(data: st.DataObject, measure: str) -> None:
+def test_no_two_outputs_raise_an_exception(data: st.DataObject, measure: str) -> None:
     kinds = st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.int64, np.uint64, np.bool_])
     shape = data.draw(arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
     one, other = (data.draw(arrays.arrays(data.draw(kinds), shape)) for _ in range(2))

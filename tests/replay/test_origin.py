@@ -1,4 +1,4 @@
-"""What a replay was: when, where and with what."""
+"""The origin of a replay: when, where and with what."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def url() -> Iterator[str]:
         (200, b"{}", ""),
     ],
 )
-def test_the_stage_is_what_the_catalogue_says(url: str, status: int, body: bytes, stage: str) -> None:
+def test_the_stage_is_that_of_the_catalogue(url: str, status: int, body: bytes, stage: str) -> None:
     assert fetch_stage(f"{url}/{status}/{body.hex()}", {}) == stage
 
 

@@ -1,4 +1,4 @@
-"""Captured requests sent again, to a real server that answers as it is told."""
+"""Captured requests sent again, to a real server with configured answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Answering = Callable[[str, Any], tuple[int, Any]]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with what `told` makes of a path and a body; remembers what it was asked."""
+    """Answers with the result of `told` for a path and a body; records the requests."""
 
     answering: Answering
     asked: list[tuple[str, dict[str, str]]]
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.do_POST()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def url_of(server: Server) -> str:
 
 
 def differ(path: str, body: Any) -> tuple[int, Any]:
-    """Both versions answer what they are sent, but v2 never answers less than 0."""
+    """Both versions return their input, but v2 never returns less than 0."""
     values = body["instances"]
     return 200, {"predictions": [max(0, value) for value in values] if "/v2/" in path else values}
 
@@ -90,7 +90,7 @@ def replayed(server: Server, samples: list[Sample], baseline: str = "", **more: 
         return list(replay.run(enumerate(samples, 1)))
 
 
-def test_each_sample_of_the_model_goes_to_both_versions(server: Server) -> None:
+def test_each_sample_of_the_model_is_sent_to_both_versions(server: Server) -> None:
     samples = [sample(value) for value in range(-3, 4)]
     pairs = replayed(server, [*samples, sample(9, model="other")], "v1", stage="prod", headers={"x-api-key": "k"})
     assert [pair.number for pair in pairs] == list(range(1, 8))
@@ -102,21 +102,21 @@ def test_each_sample_of_the_model_goes_to_both_versions(server: Server) -> None:
     assert all(pair.canary.duration_ms > 0 for pair in pairs)
 
 
-def test_one_version_is_compared_with_whoever_answered(server: Server) -> None:
+def test_one_version_is_compared_with_the_version_that_answered(server: Server) -> None:
     pairs = replayed(server, [sample(-1, "v1"), sample(-1, "v2"), sample(-1, "v3")])
     assert [pair.agrees for pair in pairs] == [False, None, False]
     assert pairs[1].baseline is None
     assert sorted(path.split("/")[3] for path, _ in server.asked) == ["v1", "v2", "v2", "v2", "v3"]
 
 
-def test_neither_version_is_always_asked_first(server: Server) -> None:
+def test_neither_version_is_always_called_first(server: Server) -> None:
     replayed(server, [sample(1), sample(1)], "v1", concurrency=1)
     assert [path.split("/")[3] for path, _ in server.asked] == ["v1", "v2", "v2", "v1"]
 
 
 @pytest.mark.parametrize("name", ["predictions", "y"])
-def test_the_rules_decide(name: str, server: Server) -> None:
-    """Bare rows do not name their output: the one rule that there is holds for it."""
+def test_the_rules_decide_the_comparison(name: str, server: Server) -> None:
+    """Unnamed rows do not name their output: the only rule applies to them."""
     pairs = replayed(server, [sample(-3), sample(-2)], "v1", rules={name: OutputRule("absolute", 2.0)})
     assert [pair.agrees for pair in pairs] == [False, True]
 
@@ -132,7 +132,7 @@ def test_the_rules_decide(name: str, server: Server) -> None:
         ({"v1": 401, "v2": 200}, None),
     ],
 )
-def test_what_one_version_refuses_and_the_other_answers_is_a_disagreement(
+def test_a_request_rejected_by_only_one_version_is_a_disagreement(
     statuses: dict[str, int], agrees: bool | None, server: Server
 ) -> None:
     server.answering = lambda path, body: (statuses[path.split("/")[3]], {"predictions": [1], "error": "no"})
@@ -140,7 +140,7 @@ def test_what_one_version_refuses_and_the_other_answers_is_a_disagreement(
     assert pair.agrees is agrees
 
 
-def test_an_answer_that_cannot_be_read_is_no_answer(server: Server) -> None:
+def test_an_unreadable_answer_is_not_an_answer(server: Server) -> None:
     server.answering = lambda path, body: (200, b"<html>" if "/v2/" in path else {"predictions": [1]})
     (pair,) = replayed(server, [sample(1)], "v1")
     assert pair.agrees is False
@@ -155,7 +155,7 @@ def test_a_throttled_request_is_sent_again_later(server: Server) -> None:
     assert waited == list(THROTTLED_WAITS_S[:2])
 
 
-def test_who_does_not_answer_is_a_status_of_0() -> None:
+def test_a_missing_answer_has_the_status_0() -> None:
     with closing(Replay("http://127.0.0.1:1", "iris", "v2", "v1")) as replay:
         (pair,) = replay.run([(1, sample(1))])
     assert (pair.canary.status, pair.agrees) == (0, None)
@@ -183,19 +183,19 @@ def test_replay_pair_counts_what_was_compared(server: Server) -> None:
     assert replay_pair(url_of(server), [], "iris", "v1", "v2") == AgreementCounts(0, 0)
 
 
-def test_replay_pair_says_what_came_instead_of_answers(server: Server) -> None:
+def test_replay_pair_reports_what_came_instead_of_answers(server: Server) -> None:
     server.answering = lambda path, body: (403, {"message": "Forbidden"})
     reported = 'HTTP 403: {"message": "Forbidden"}'
     assert replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2") == AgreementCounts(0, 0, reported)
 
 
-def test_replay_pair_says_what_a_refusal_means(server: Server) -> None:
+def test_replay_pair_explains_a_rejection(server: Server) -> None:
     server.answering, server.kind = lambda path, body: (403, {}), "MissingAuthenticationTokenException"
     counts = replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2")
     assert counts.note == f"HTTP 403: {{}}: {OLDER_SERVER}"
 
 
-def test_replay_pair_says_where_nobody_answers() -> None:
+def test_replay_pair_reports_an_unreachable_server() -> None:
     with pytest.raises(UnreachableError, match="no server listens"):
         replay_pair("http://127.0.0.1:1", [sample(1)], "iris", "v1", "v2")
 
@@ -208,13 +208,13 @@ def test_samples_are_fetched_from_a_gateway(server: Server) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[]", b'{"samples": [1]}'])
-def test_a_server_that_hands_out_no_samples_is_reported(answer: bytes, server: Server) -> None:
+def test_a_server_without_samples_is_reported(answer: bytes, server: Server) -> None:
     server.answering = lambda path, body: (404, answer)
     with pytest.raises(UnreachableError, match="returned no samples: HTTP 404"):
         fetch_samples(url_of(server), "prod")
 
 
-def test_what_is_no_address_is_refused() -> None:
+def test_an_invalid_address_is_rejected() -> None:
     with pytest.raises(ValueError, match="not an address"):
         Replay("localhost", "iris", "v2")
 
@@ -229,7 +229,7 @@ def test_what_is_no_address_is_refused() -> None:
         (b'{"model_version"', None, b'{"model_version"', None),
     ],
 )
-def test_a_sample_is_addressed_to_no_version(
+def test_a_sample_is_sent_without_a_version(
     body: bytes, length: int | None, expected: bytes, expected_length: int | None
 ) -> None:
     captured = replace(sample(1), body=body, header_length=length)

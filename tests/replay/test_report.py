@@ -1,4 +1,4 @@
-"""What a replay comes to, as numbers and as a page."""
+"""The result of a replay, as numbers and as a page."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_summary_counts_requests_outputs_and_replies() -> None:
     json.dumps(result, allow_nan=False)
 
 
-def test_an_answer_that_could_not_be_read_is_an_error() -> None:
+def test_an_unreadable_answer_is_an_error() -> None:
     result = summary_of(pair(1, answered(y=[1]), SampleReply(200, 1.0, error="odd")))
     assert (result.canary.errors, result.compared, result.agreed) == (1, 1, 0)
 
@@ -104,7 +104,7 @@ def test_only_the_first_disagreements_are_kept() -> None:
     assert f"The first {MOST_DISAGREEMENTS} outputs" in render_report(result, ORIGIN, floor=None)
 
 
-def test_long_values_and_texts_are_cut() -> None:
+def test_long_values_and_texts_are_truncated() -> None:
     texts = np.array([b"x" * 100], object)
     result = summary_of(pair(1, answered(y=np.arange(20), t=texts), answered(y=np.arange(20) + 1, z=[1.5])))
     rows = {disagreement.output: (disagreement.baseline, disagreement.canary) for disagreement in result.disagreements}
@@ -115,21 +115,21 @@ def test_long_values_and_texts_are_cut() -> None:
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.5, 2.0), (0.75, 3.0), (0.99, 4.0), (1.0, 4.0)])
-def test_a_quantile_is_a_value_that_was_there(share: float, expected: float) -> None:
+def test_a_quantile_is_one_of_the_values(share: float, expected: float) -> None:
     assert quantile([1.0, 2.0, 3.0, 4.0], share) == expected
 
 
-def test_a_quantile_of_nothing_is_none() -> None:
+def test_a_quantile_without_values_is_none() -> None:
     assert quantile([], 0.5) is None
     assert Side("v").quantile_ms(0.5) is None
 
 
-def test_errors_for_people() -> None:
+def test_errors_are_written_for_users() -> None:
     assert [error_text(value) for value in (0.0, 0.123456, math.inf)] == ["0", "0.123", "-"]
 
 
 class Tags(HTMLParser):
-    """Every tag must be closed in its turn."""
+    """Checks that all tags are closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Tags(HTMLParser):
 VERDICT = re.compile(r'<div class="verdict ([a-z]+)"><p class="answer">([A-Za-z]+)</p>')
 
 
-def test_the_page_is_whole_and_needs_nothing_from_elsewhere() -> None:
+def test_the_page_is_complete_and_loads_nothing_from_elsewhere() -> None:
     page = render_report(mixed(), replace(ORIGIN, capture="<capture>.jsonl"), floor=0.9)
     tags = Tags()
     tags.feed(page)
@@ -177,7 +177,7 @@ def test_the_page_says_when_where_and_what_was_compared() -> None:
     }
 
 
-def test_an_artifact_that_changed_meanwhile_is_seen() -> None:
+def test_an_artifact_that_has_changed_is_reported() -> None:
     other = replace(answered(y=[1]), digest="bbb")
     page = render_report(
         summary_of(pair(1, answered(y=[1]), answered(y=[1])), pair(2, answered(y=[1]), other)), ORIGIN, floor=None
@@ -185,7 +185,7 @@ def test_an_artifact_that_changed_meanwhile_is_seen() -> None:
     assert "iris/v2, <code>aaa</code>, <code>bbb</code> (the artifact changed during the replay)" in page
 
 
-def test_answers_without_a_digest_and_a_server_without_a_stage_are_said_to_be() -> None:
+def test_answers_without_a_digest_and_a_server_without_a_stage_are_mentioned() -> None:
     silent = replace(answered(y=[1]), digest="")
     page = render_report(summary_of(pair(1, silent, silent)), replace(ORIGIN, stage=""), floor=None)
     assert "iris/v2, no digest in the answers" in page
@@ -193,7 +193,7 @@ def test_answers_without_a_digest_and_a_server_without_a_stage_are_said_to_be() 
 
 
 @pytest.mark.parametrize("time_s", [1e300, -1e300, math.inf, math.nan])
-def test_a_capture_with_an_impossible_time_is_reported_all_the_same(time_s: float) -> None:
+def test_a_capture_with_an_impossible_time_is_still_reported(time_s: float) -> None:
     summary = summary_of()
     summary.add(replace(pair(1, answered(y=[1]), answered(y=[1])), sample=replace(SAMPLE, time=time_s)))
     assert "an unknown time" in render_report(summary, ORIGIN, floor=None)
@@ -210,7 +210,7 @@ def test_without_a_threshold_there_is_no_verdict() -> None:
 @pytest.mark.parametrize(
     ("floor", "verdict"), [(0.3, ("good", "Passed")), (1 / 3, ("good", "Passed")), (0.34, ("bad", "Failed"))]
 )
-def test_a_threshold_makes_a_verdict(floor: float, verdict: tuple[str, str]) -> None:
+def test_a_threshold_leads_to_a_verdict(floor: float, verdict: tuple[str, str]) -> None:
     page = render_report(mixed(), ORIGIN, floor=floor)
     assert VERDICT.findall(page) == [verdict]
     assert "33.33% agree: 1 of 3 compared requests." in page
@@ -228,7 +228,7 @@ def test_a_threshold_keeps_its_digits() -> None:
     assert [floor_text(floor) for floor in (0.98, 0.99999, 1.0, 0.0)] == ["98%", "99.999%", "100%", "0%"]
 
 
-def test_every_cell_has_its_columns_name_for_narrow_screens() -> None:
+def test_every_cell_has_the_name_of_its_column_for_narrow_screens() -> None:
     page = render_report(mixed(), ORIGIN, floor=None)
     cells = re.findall(r"<td[^>]*>", page)
     assert cells
@@ -300,6 +300,6 @@ def test_without_differences_there_is_no_histogram(values: list[float]) -> None:
     assert plot_differences("p", values) == ""
 
 
-def test_a_share_is_a_bar() -> None:
+def test_a_share_is_shown_as_a_bar() -> None:
     rest, bar = ElementTree.fromstring(plot_share(0.25)).findall("rect")
     assert float(bar.attrib["width"]) == float(rest.attrib["width"]) / 4

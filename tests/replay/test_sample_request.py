@@ -1,4 +1,4 @@
-"""Which version a request without one is made for; the rest is tried through `turnout invoke`."""
+"""Which version a request without data uses; the rest is tested through `turnout invoke`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from turnout.replay.sample_request import UnknownNameError, known, make_sample_r
         (Stage("s", {}, {"m": {"v1": 10.0, "v2": 90.0}}), "v2"),
     ],
 )
-def test_the_version_with_most_of_the_calls_is_meant(stage: Stage, version: str) -> None:
+def test_the_version_with_most_of_the_calls_is_used(stage: Stage, version: str) -> None:
     model = Model("m", (Version("m", "v1", "a"), Version("m", "v2", "b")))
     manifest = Manifest("p", (model,), (stage,), Path("models.yaml"), "models.yaml", {})
     assert served_version(manifest, "s", "m") == version
 
 
-def test_a_request_larger_than_any_server_takes_is_not_made(tmp_path: Path) -> None:
+def test_a_request_larger_than_any_server_accepts_is_not_made(tmp_path: Path) -> None:
     write_identity(tmp_path / "model.onnx", shape=(1 << 62, 1 << 62))
     (tmp_path / "models.yaml").write_text(
         "models: {m: {versions: {v1: {artifact: model.onnx}}}}\nstages: {dev: {serve: {m: v1}}}\n"
@@ -46,7 +46,7 @@ def with_graph(folder: Path) -> Project:
     return load_project(folder)
 
 
-def test_a_graphs_request_is_made_from_its_signature(tmp_path: Path) -> None:
+def test_the_request_of_a_graph_is_made_from_its_signature(tmp_path: Path) -> None:
     sample = make_sample_request(with_graph(tmp_path), "g", "", "")
     assert (sample.model, sample.version, sample.example) == ("g", "graph", None)
     assert [tensor["name"] for tensor in sample.request["inputs"]] == ["given"]
@@ -58,7 +58,7 @@ def test_a_graph_has_neither_versions_nor_examples(tmp_path: Path, version: str,
         make_sample_request(with_graph(tmp_path), "g", version, "", example)
 
 
-def test_an_unknown_name_comes_with_the_likeliest() -> None:
+def test_an_unknown_name_is_reported_with_the_most_similar_one() -> None:
     with pytest.raises(UnknownNameError) as caught:
         known("model", "dgits", ["iris", "digits"])
     assert (str(caught.value), caught.value.hint) == ("unknown model 'dgits'.", "Did you mean 'digits'?")

@@ -24,7 +24,7 @@ class Session:
 
 
 @pytest.mark.parametrize("token", [None, "session"])
-def test_the_signature_is_botocores(token: str | None) -> None:
+def test_the_signature_equals_that_of_botocore(token: str | None) -> None:
     credentials = Credentials("AKID", "secret", token)
     headers = {"Content-Type": "application/octet-stream", "x-turnout-replay": "1"}
     path, body = "/prod/models/iris/v1/inference", b"\x00{}"

@@ -31,18 +31,18 @@ def with_stage(**fields: object) -> Manifest:
     return manifest(stages=(replace(stage(), **fields),))  # type: ignore[arg-type]
 
 
-def test_nothing_changes_where_nothing_does() -> None:
+def test_equal_manifests_have_no_changes() -> None:
     assert changes_of(manifest(), manifest()) == set()
 
 
-def test_version_that_fits_is_compatible_and_moves_traffic() -> None:
+def test_compatible_version_is_reported_as_moving_traffic() -> None:
     assert changes_of(manifest(), with_stage(serve={"iris": "v2"})) == {
         (TRAFFIC, "prod: iris", "v1 becomes v2"),
         (CONTRACT, "prod: iris", "v2 takes and returns what v1 does"),
     }
 
 
-def test_version_with_other_tensors_breaks_callers_and_says_why() -> None:
+def test_version_with_other_tensors_breaks_callers_with_the_reason() -> None:
     allowed = replace(model().versions[1], breaking=True)
     models = (replace(model(), versions=(model().versions[0], allowed)),)
     tensors = {("iris", "v2"): WIDER}
@@ -54,7 +54,7 @@ def test_version_with_other_tensors_breaks_callers_and_says_why() -> None:
     assert "output `y` is missing" in breaking.text
 
 
-def test_new_version_changes_nothing_for_callers_and_a_removed_one_takes_its_path() -> None:
+def test_new_version_changes_nothing_for_callers_and_a_removed_one_removes_its_path() -> None:
     one, two = manifest((model(versions=("v1",)),)), manifest()
     assert {(kind, subject) for kind, subject, _ in changes_of(one, two)} == {(CONTRACT, "iris v2")}
     changes = changes_of(two, one)
@@ -85,19 +85,19 @@ def test_new_version_changes_nothing_for_callers_and_a_removed_one_takes_its_pat
     ],
     ids=["auth", "version_override", "throttle", "canary", "weights"],
 )
-def test_stage_says_what_changes(
+def test_changes_of_a_stage_are_described(
     before: dict[str, object], after: dict[str, object], expected: tuple[str, str, str]
 ) -> None:
     assert expected in changes_of(with_stage(**before), with_stage(**after))
 
 
-def test_stages_come_and_go() -> None:
+def test_added_and_removed_stages_are_reported() -> None:
     both = manifest(stages=(stage(), stage("dev")))
     assert (BREAKING, "dev", "the stage is removed") in changes_of(both, manifest())
     assert (CONTRACT, "dev", "a new stage") in changes_of(manifest(), both)
 
 
-def test_another_api_is_another_address_and_a_domain_says_its_own() -> None:
+def test_another_api_means_another_address_unless_there_is_a_domain() -> None:
     text = "moves to another API: its address at execute-api changes, one at a domain stays"
     assert (BREAKING, "prod", text) in changes_of(manifest(), with_stage(auth="api_key"))
     here, there = (replace(manifest(), domain=Domain(name)) for name in ("a.example.com", "b.example.com"))
@@ -115,7 +115,7 @@ def test_memory_and_warmth_change_cold_starts_and_cost() -> None:
     assert (COST, "a month without calls", "$21.92, $17.52 more") in changes
 
 
-def test_quota_that_fills_up_is_named() -> None:
+def test_quota_that_is_nearly_full_is_named() -> None:
     many = [f"model-{letter}{other}" for letter in "abcdefgh" for other in "abcdefgh"]
     of = manifest(tuple(model(name, ("v1",)) for name in many), (stage(serve=dict.fromkeys(many, "v1")),))
     kinds = {kind for kind, _, _ in changes_of(manifest(), replace(of, routes="direct"))}
@@ -146,7 +146,7 @@ def test_report_counts_sorts_and_escapes() -> None:
     assert render_text((), "main") == "Nothing changes compared with main."
 
 
-def test_tensors_that_are_not_known_are_not_called_compatible() -> None:
+def test_unknown_tensors_are_not_called_compatible() -> None:
     before = reviewed(manifest(), {("iris", "v1"): Signature((), ())})
     after = reviewed(with_stage(serve={"iris": "v2"}), {("iris", "v2"): signature()})
     texts = [change.text for change in find_changes(before, after)]

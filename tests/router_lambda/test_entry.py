@@ -1,4 +1,4 @@
-"""What Lambda imports; the zips that hold it are run in tests/packaging/test_routers.py."""
+"""The entry point that Lambda imports; tests/packaging/test_routers.py runs the zips that contain it."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_prefix_is_that_of_the_routers_own_name(folder: Path) -> None:
+def test_the_prefix_is_that_of_the_router_name(folder: Path) -> None:
     with invoke_api(replying(ANSWER, connection="close")) as api:
         answer = load_handler(folder, environ(api.url))(EVENT, context())
     assert answer == {**ANSWER, "headers": {"x-turnout-route": "weight"}}
     assert api.seen[0].path == "/2015-03-31/functions/shop-prod_bert-base_v1%3Anext/invocations"
 
 
-def test_a_router_with_snap_start_signs_with_the_credentials_that_are_served(folder: Path) -> None:
+def test_a_router_with_snap_start_signs_with_the_served_credentials(folder: Path) -> None:
     with invoke_api(replying(ANSWER, connection="close")) as api, serve_credentials() as credentials:
         variables = {name: value for name, value in environ(api.url).items() if "ACCESS_KEY" not in name}
         handle = load_handler(folder, variables | credentials.environ)
-        assert credentials.requests == 0  # a snapshot holds none that would be stale
+        assert credentials.requests == 0  # a snapshot contains no credentials that could expire
         assert [handle(EVENT, context())["statusCode"] for _ in range(2)] == [200, 200]
         assert credentials.requests == 1
     assert api.seen[0].headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=local/")
     assert api.seen[0].headers["x-amz-security-token"] == "token"
 
 
-def test_a_router_without_credentials_answers_502_and_calls_nobody(folder: Path) -> None:
+def test_a_router_without_credentials_answers_502_and_calls_nothing(folder: Path) -> None:
     with invoke_api(replying(ANSWER)) as api:
         variables = {name: value for name, value in environ(api.url).items() if "ACCESS_KEY" not in name}
         answer = load_handler(folder, variables)(EVENT, context())
@@ -76,7 +76,7 @@ def test_a_call_ends_before_lambda_ends_the_router(folder: Path) -> None:
     assert (answer["statusCode"], api.seen) == (504, [])
 
 
-def test_a_version_that_hangs_leaves_time_for_its_fallback(folder: Path) -> None:
+def test_a_hanging_version_leaves_time_for_its_fallback(folder: Path) -> None:
     route = ModelRoute("bertBase", {"v1": VersionRoute(15), "v2": VersionRoute(15)}, fallback="v2")
     (folder / "routes.json").write_text(json.dumps(RouteTable("bert-base", "", {"bert-base": route}).to_json()))
     gate = threading.Event()
@@ -100,14 +100,14 @@ REGIONS = (
     "eu-west-1", "ap-southeast-2", "cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "us-isof-south-1",
     "eu-isoe-west-1", "eusc-de-east-1",
 )  # fmt: skip
-"""One of each partition, and one more."""
+"""One region of each partition, and one more."""
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_the_endpoint_is_botocores_in_every_partition(region: str) -> None:
+def test_the_endpoint_equals_that_of_botocore_in_every_partition(region: str) -> None:
     client = boto3.client("lambda", region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
     assert find_endpoint(region) == client.meta.endpoint_url
 
 
-def test_without_an_endpoint_of_its_own_it_is_the_regions(folder: Path) -> None:
+def test_without_a_configured_endpoint_that_of_the_region_is_used(folder: Path) -> None:
     assert callable(load_handler(folder, environ()))

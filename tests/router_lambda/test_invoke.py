@@ -1,4 +1,4 @@
-"""Lambda's Invoke API over kept connections: answers, errors, deadlines, limits, and what is sent again."""
+"""Lambda's Invoke API over kept connections: answers, errors, deadlines, limits, and retries."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def call(invoke: LambdaInvoke, event: Mapping[str, Any] | None = None, **fields:
     return run_to_end(invoke("p_iris_v1", "live", event or {"body": "{}"}, deadline_s=deadline_s, **fields))
 
 
-def test_a_call_is_lambdas_own_signed_request() -> None:
+def test_a_call_is_a_signed_request_to_lambda() -> None:
     with invoke_api(replying(ANSWER)) as api, invoking(api, {**KEYS, "_X_AMZN_TRACE_ID": "Root=1"}) as invoke:
         assert call(invoke, {"body": 'é"'}) == Answered(ANSWER)
     (seen,) = api.seen
@@ -58,7 +58,7 @@ def test_a_call_is_lambdas_own_signed_request() -> None:
     assert seen.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=a/")
 
 
-def test_an_event_is_no_larger_than_it_came() -> None:
+def test_an_event_is_no_larger_than_it_arrived() -> None:
     with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
         call(invoke, {"body": "é" * 10, "n": [1, 2]})
         assert api.seen[0].body == '{"body":"éééééééééé","n":[1,2]}'.encode()
@@ -66,7 +66,7 @@ def test_an_event_is_no_larger_than_it_came() -> None:
         assert api.seen[1].body == b'{"body":"\\ud800"}'
 
 
-def test_an_asynchronous_call_is_only_taken() -> None:
+def test_an_asynchronous_call_is_only_accepted() -> None:
     with invoke_api(lambda _seen: Reply(202, b"")) as api, invoking(api) as invoke:
         assert call(invoke, asynchronous=True) == Answered(None)
         assert api.seen[0].headers["x-amz-invocation-type"] == "Event"
@@ -103,19 +103,19 @@ def test_an_error_is_reported_from_an_answer(reply: Any, error: str) -> None:
         assert len(api.seen) == 1  # none of these is sent again
 
 
-def test_what_the_function_said_is_in_the_message() -> None:
+def test_the_error_of_the_function_is_in_the_message() -> None:
     raised = replying({"errorMessage": "boom", "errorType": "ValueError"}, **UNHANDLED)
     with invoke_api(raised) as api, invoking(api) as invoke:
         assert call(invoke).message == "ValueError: boom"
 
 
 @pytest.mark.parametrize(("asynchronous", "limit"), [(False, LARGEST_EVENT_BYTES), (True, LARGEST_ASYNC_EVENT_BYTES)])
-def test_an_event_over_lambdas_limit_is_not_sent(asynchronous: bool, limit: int) -> None:
+def test_an_event_over_the_limit_of_lambda_is_not_sent(asynchronous: bool, limit: int) -> None:
     with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
         body = "x" * (limit - len('{"body":""}'))
         assert call(invoke, {"body": body}, asynchronous=asynchronous).error == ""
         assert call(invoke, {"body": body + "x"}, asynchronous=asynchronous).error == "request_too_large"
-        # A quote takes two bytes on its way, however it came.
+        # A quote takes two bytes when sent, however it arrived.
         assert call(invoke, {"body": body[:-1] + '"'}, asynchronous=asynchronous).error == "request_too_large"
         assert len(api.seen) == 1
 
@@ -126,15 +126,17 @@ def test_a_connection_is_kept() -> None:
         assert {seen.connection for seen in api.seen} == {1}
 
 
-def test_a_connection_that_is_closed_after_an_answer_is_not_kept() -> None:
+def test_a_connection_closed_after_an_answer_is_not_kept() -> None:
     closing = Reply(body=b"{}", headers={"connection": "close"}, closes=True)
     with invoke_api(lambda _seen: closing) as api, invoking(api) as invoke:
         assert [call(invoke).error for _ in range(2)] == [""] * 2
         assert [seen.connection for seen in api.seen] == [1, 2]
 
 
-def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure() -> None:
-    """As after Lambda has frozen the process: the server has closed it, and says so only when it is used."""
+def test_a_kept_connection_closed_in_the_meantime_is_no_failure() -> None:
+    """As after Lambda has frozen the process: the server has closed the connection, which shows only when it is
+    used.
+    """
     with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:
         call(invoke)
         api.answer = lambda seen: Reply(hangs_up=True) if seen.connection == 1 else Reply(body=b'{"statusCode": 201}')
@@ -142,7 +144,7 @@ def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure() -> None:
         assert [seen.connection for seen in api.seen] == [1, 1, 2]
 
 
-def test_an_answer_that_breaks_off_is_not_asked_for_again() -> None:
+def test_a_truncated_answer_is_not_requested_again() -> None:
     def cut(_seen: Seen) -> Reply:
         return Reply(body=b'{"status', headers={"content-length": "99"}, closes=True)
 
@@ -171,7 +173,7 @@ def test_without_time_left_nothing_is_sent() -> None:
         assert api.seen == []
 
 
-def test_a_service_that_cannot_be_reached_is_a_failure() -> None:
+def test_an_unreachable_service_is_a_failure() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         invoke = LambdaInvoke(f"http://127.0.0.1:{bound.getsockname()[1]}", "eu-west-1", environ=KEYS)
@@ -180,7 +182,7 @@ def test_a_service_that_cannot_be_reached_is_a_failure() -> None:
     assert "Lambda cannot be reached: ConnectionRefusedError" in result.message
 
 
-def test_calls_of_several_threads_run_at_the_same_time() -> None:
+def test_calls_of_several_threads_run_concurrently() -> None:
     together = threading.Barrier(4, timeout=PATIENCE_S)
 
     def meet(seen: Seen) -> Reply:
@@ -201,7 +203,7 @@ def test_calls_of_several_threads_run_at_the_same_time() -> None:
     assert {number: answer["body"] for number, answer in results.items()} == {n: str(n) for n in range(4)}
 
 
-def test_no_more_connections_are_kept_than_are_of_use() -> None:
+def test_only_a_useful_number_of_connections_is_kept() -> None:
     with invoke_api(replying(ANSWER)) as api:
         connections = Connections(api.url)
         gate = threading.Barrier(MOST_IDLE + 2, timeout=PATIENCE_S)
@@ -224,7 +226,7 @@ def test_no_more_connections_are_kept_than_are_of_use() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, with its key."""
+    """A self-signed certificate for 127.0.0.1, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
     now = datetime.now(UTC)
@@ -238,7 +240,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_calls_go_over_tls_and_kept_connections_too(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_use_tls_and_kept_connections_too(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with invoke_api(replying(ANSWER), certificate) as api, invoking(api) as invoke:
         assert [call(invoke) for _ in range(2)] == [Answered(ANSWER)] * 2
@@ -247,7 +249,7 @@ def test_calls_go_over_tls_and_kept_connections_too(certificate: Path, monkeypat
         assert call(invoke) == Answered({"statusCode": 201})
 
 
-def test_a_caller_that_is_not_lambda_gets_nothing(certificate: Path) -> None:
+def test_a_server_that_is_not_lambda_gets_nothing(certificate: Path) -> None:
     with invoke_api(replying(ANSWER), certificate) as api, invoking(api) as invoke:
         result = call(invoke)
         assert (result.error, api.seen) == ("failed", [])
@@ -255,13 +257,13 @@ def test_a_caller_that_is_not_lambda_gets_nothing(certificate: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["lambda.eu-west-1.amazonaws.com", "ftp://host", "https://"])
-def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_rejected(endpoint: str) -> None:
     with pytest.raises(ValueError, match="is no endpoint"):
         Connections(endpoint)
 
 
 def test_boto3_reads_the_same_request_the_same_way() -> None:
-    """The small Invoke API of these tests is one to boto3, too."""
+    """The small Invoke API of these tests also works with boto3."""
     import boto3
 
     with invoke_api(replying(ANSWER)) as api, invoking(api) as invoke:

@@ -1,4 +1,4 @@
-"""A routed model's router: versions, keys, overrides, copies, fallbacks and what goes wrong."""
+"""A routed model's router: versions, keys, overrides, copies, fallbacks and failures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def answer(
 ) -> dict[str, Any]:
     async def run() -> dict[str, Any]:
         response = await Router(table(**route), callees, random=random, clock=clock).answer(sent, DEADLINE_S)
-        await asyncio.sleep(0)  # copies begin when the loop is next free
+        await asyncio.sleep(0)  # copies start when the loop is next free
         return response
 
     return asyncio.run(run())
@@ -66,7 +66,7 @@ def three(one: Behaviour | None = None, two: Behaviour | None = None, three_: Be
     return Callees(behaviours)
 
 
-def test_the_answer_of_the_chosen_version_comes_back_with_how_it_was_chosen() -> None:
+def test_the_answer_of_the_chosen_version_says_how_it_was_chosen() -> None:
     given = {"statusCode": 201, "headers": {"x-turnout-version": "v1"}, "body": "AAE=", "isBase64Encoded": True}
     callees = three(lambda _event: Answered(given))
     assert answer(callees, event()) == {
@@ -78,13 +78,13 @@ def test_the_answer_of_the_chosen_version_comes_back_with_how_it_was_chosen() ->
 
 
 @pytest.mark.parametrize(("draw", "function"), [(0.0, V1), (0.89, V1), (0.91, V2), (0.999, V2)])
-def test_without_a_key_each_request_is_drawn_for(draw: float, function: str) -> None:
+def test_without_a_key_each_request_gets_a_random_version(draw: float, function: str) -> None:
     callees = three()
     answer(callees, event("v1.90,v2.10,v3.0"), random=lambda: draw)
     assert callees.called() == [function]
 
 
-def test_the_alias_is_that_of_the_stage_and_the_event_is_handed_on_whole() -> None:
+def test_the_alias_is_that_of_the_stage_and_the_event_is_passed_on_completely() -> None:
     callees = three()
     sent = event(headers={"X-Amzn-Trace-Id": "Root=1-2-3"})
     sent["stageVariables"]["alias"] = "next"
@@ -95,7 +95,7 @@ def test_the_alias_is_that_of_the_stage_and_the_event_is_handed_on_whole() -> No
     assert call.deadline_s == DEADLINE_S
 
 
-def test_a_canary_that_sends_the_model_to_a_version_is_obeyed() -> None:
+def test_a_canary_that_sends_the_model_to_a_version_is_followed() -> None:
     callees = three()
     sent = event()
     sent["stageVariables"] |= {"iris": "v2", "canary": "true"}
@@ -103,7 +103,7 @@ def test_a_canary_that_sends_the_model_to_a_version_is_obeyed() -> None:
     assert callees.called() == [V2]
 
 
-def test_a_caller_with_a_key_comes_back_to_its_version() -> None:
+def test_a_caller_with_a_key_always_gets_the_same_version() -> None:
     seen: dict[str, set[str]] = {}
     for number in range(60):
         user = f"user-{number % 20}"
@@ -121,19 +121,19 @@ def test_a_caller_with_a_key_comes_back_to_its_version() -> None:
 
 
 @pytest.mark.parametrize("named", ["v9", "router", "v1:next"])
-def test_what_is_no_version_is_not_called_and_has_the_fallback(named: str) -> None:
+def test_an_unknown_version_is_not_called_and_its_fallback_is(named: str) -> None:
     callees = three()
     bare, safe = answer(callees, event(f"{named}.100")), answer(callees, event(f"{named}.100"), fallback="v1")
     assert (bare["statusCode"], safe["headers"]["x-turnout-fallback-from"]) == (500, named)
     assert callees.called() == [V1]
 
 
-def test_without_its_key_a_caller_is_drawn_for() -> None:
+def test_a_caller_without_its_key_gets_a_random_version() -> None:
     response = answer(three(), event("v1.50,v2.50"), sticky=Sticky("header", "x-user-id"))
     assert response["headers"]["x-turnout-route"] == "weight"
 
 
-def test_a_header_chooses_the_version_where_the_stage_lets_it() -> None:
+def test_a_header_chooses_the_version_if_the_stage_allows_it() -> None:
     callees = three()
     response = answer(callees, event(stage="beta", headers={"X-Turnout-Version": "v3"}))
     assert (callees.called(), response["headers"]["x-turnout-route"]) == ([V3], "override")
@@ -143,7 +143,9 @@ def test_a_header_chooses_the_version_where_the_stage_lets_it() -> None:
     ("stage", "wanted", "status", "code"),
     [("prod", "v2", 400, "VERSION_NOT_ALLOWED"), ("beta", "v9", 404, "UNKNOWN_VERSION")],
 )
-def test_a_header_that_may_not_or_cannot_choose_is_refused(stage: str, wanted: str, status: int, code: str) -> None:
+def test_a_forbidden_or_impossible_choice_by_header_is_rejected(
+    stage: str, wanted: str, status: int, code: str
+) -> None:
     callees = three()
     response = answer(callees, event(stage=stage, headers={"x-turnout-version": wanted}))
     assert (response["statusCode"], json.loads(response["body"])["code"]) == (status, code)
@@ -160,7 +162,7 @@ def test_an_empty_header_chooses_nothing(is_allowed: bool) -> None:
 # Copies
 
 
-def test_a_share_of_the_calls_is_copied_and_no_copy_is_answered() -> None:
+def test_a_share_of_the_calls_is_copied_and_copies_are_not_answered() -> None:
     counts: Counter[str] = Counter()
     draws = [number / 100 for number in range(100)]
     for draw in draws:
@@ -171,7 +173,7 @@ def test_a_share_of_the_calls_is_copied_and_no_copy_is_answered() -> None:
     assert counts == {V2: 5}
 
 
-def test_a_copy_says_that_it_is_one_and_is_never_copied_again() -> None:
+def test_a_copy_is_marked_as_one_and_never_copied_again() -> None:
     callees = three()
     answer(callees, event(), shadow="v2", shadow_percent=100.0)
     (copy,) = [call for call in callees.calls if call.asynchronous]
@@ -188,20 +190,20 @@ def test_a_replay_is_not_copied_and_stays_one() -> None:
     assert callees.calls[0].event["turnout"] == {"hop": 1, "shadow": False, "replay": True}
 
 
-def test_a_caller_that_says_replay_is_copied_all_the_same() -> None:
+def test_a_caller_that_claims_to_be_a_replay_is_still_copied() -> None:
     callees = three()
     answer(callees, event(headers={"x-turnout-replay": "1"}), shadow="v2", shadow_percent=100.0)
     assert len(callees.copied()) == 1
 
 
-def test_a_version_that_answers_gets_no_copy() -> None:
+def test_the_version_that_answers_gets_no_copy() -> None:
     callees = three()
     answer(callees, event("v2.100"), shadow="v2", shadow_percent=100.0)
     assert callees.copied() == []
 
 
 @pytest.mark.parametrize(("more", "copies"), [(0, [V2]), (1, [])])
-def test_a_body_over_lambdas_limit_for_copies_is_not_copied(more: int, copies: list[str]) -> None:
+def test_a_body_over_the_limit_of_lambda_for_copies_is_not_copied(more: int, copies: list[str]) -> None:
     callees = three()
     sent = event(body="x" * (LARGEST_ASYNC_EVENT_BYTES + more))
     assert answer(callees, sent, shadow="v2", shadow_percent=100.0)["statusCode"] == 200
@@ -209,14 +211,14 @@ def test_a_body_over_lambdas_limit_for_copies_is_not_copied(more: int, copies: l
 
 
 @pytest.mark.parametrize("error", ["throttled", "request_too_large", "failed"])
-def test_a_copy_that_is_not_taken_costs_the_caller_nothing(error: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rejected_copy_does_not_affect_the_caller(error: str, caplog: pytest.LogCaptureFixture) -> None:
     callees = three()
     callees.accept = failing(error)
     assert answer(callees, event(), shadow="v2", shadow_percent=100.0)["statusCode"] == 200
     assert f"the copy was not taken: {error}" in caplog.text
 
 
-def test_a_copy_that_raises_costs_the_caller_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_copy_that_raises_does_not_affect_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     def throw(_event: Any) -> Answered:
         raise ConnectionError("as told")
 
@@ -226,7 +228,7 @@ def test_a_copy_that_raises_costs_the_caller_nothing(caplog: pytest.LogCaptureFi
     assert "the copy could not be sent" in caplog.text
 
 
-def test_a_copy_that_hangs_does_not_delay_the_caller() -> None:
+def test_a_hanging_copy_does_not_delay_the_caller() -> None:
     async def run() -> str:
         gate = asyncio.Event()
         callees = three()
@@ -259,7 +261,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_another_version_answers_where_the_chosen_one_fails(fault: Behaviour, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_version_answers_if_the_chosen_one_fails(fault: Behaviour, caplog: pytest.LogCaptureFixture) -> None:
     callees = three(two=fault)
     response = answer(callees, event("v2.100"), fallback="v1")
     assert (response["statusCode"], response["body"]) == (200, "1")
@@ -269,7 +271,7 @@ def test_another_version_answers_where_the_chosen_one_fails(fault: Behaviour, ca
 
 
 @pytest.mark.parametrize("status", [200, 400, 404, 422, 429])
-def test_what_is_no_fault_of_the_version_is_handed_through(status: int) -> None:
+def test_errors_that_are_not_the_fault_of_the_version_are_passed_on(status: int) -> None:
     callees = three(two=answering(status, body="2"))
     response = answer(callees, event("v2.100"), fallback="v1")
     assert (response["statusCode"], response["body"]) == (status, "2")
@@ -277,13 +279,13 @@ def test_what_is_no_fault_of_the_version_is_handed_through(status: int) -> None:
 
 
 @pytest.mark.parametrize("error", ["too_large", "request_too_large"])
-def test_what_another_version_would_do_no_better_is_not_tried_again(error: str) -> None:
+def test_errors_that_another_version_would_repeat_are_not_retried(error: str) -> None:
     callees = three(two=failing(error))
     assert answer(callees, event("v2.100"), fallback="v1")["statusCode"] == FAILURES[error].status
     assert callees.called() == [V2]
 
 
-def test_a_fallback_is_tried_once_and_its_failure_is_not_the_callers() -> None:
+def test_a_fallback_is_tried_once_and_its_failure_is_not_returned() -> None:
     callees = three(one=failing("timed_out"), two=answering(500, body="2"))
     response = answer(callees, event("v2.100"), fallback="v1")
     assert (response["statusCode"], response["body"], response["headers"]["x-turnout-route"]) == (500, "2", "weight")
@@ -322,11 +324,11 @@ def test_a_failure_is_reported_as_by_api_gateway(error: str) -> None:
     assert response["headers"]["x-turnout-version"] == "v1"
 
 
-def test_a_failure_that_nobody_knows_is_a_bad_gateway() -> None:
+def test_an_unknown_failure_is_a_bad_gateway() -> None:
     assert answer(three(one=failing("eaten")), event())["statusCode"] == 502
 
 
-def test_what_a_failed_call_said_stays_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_message_of_a_failed_call_is_only_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     response = answer(three(one=failing("failed")), event())
     assert "as told" not in response["body"]
     assert f"{V1}: failed: as told" in caplog.text
@@ -344,7 +346,7 @@ def test_what_a_failed_call_said_stays_in_the_log(caplog: pytest.LogCaptureFixtu
         ({"iris": "router", "irisRoute": "v9.100"}, "iris has no version v9"),
     ],
 )
-def test_variables_that_lead_nowhere_are_a_misconfigured_api(
+def test_variables_without_a_version_are_a_misconfigured_api(
     variables: Any, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     response = answer(three(), event(stageVariables=variables), fallback="")
@@ -352,7 +354,7 @@ def test_variables_that_lead_nowhere_are_a_misconfigured_api(
     assert reason in caplog.text
 
 
-def test_a_request_that_goes_in_circles_is_refused() -> None:
+def test_a_request_that_loops_is_rejected() -> None:
     callees = three()
     sent = event(turnout={"hop": MOST_HOPS, "shadow": False})
     response = answer(callees, sent)
@@ -360,7 +362,7 @@ def test_a_request_that_goes_in_circles_is_refused() -> None:
     assert answer(callees, event(turnout={"hop": MOST_HOPS - 1, "shadow": False}))["statusCode"] == 200
 
 
-def test_an_error_of_our_own_is_a_bad_gateway_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_is_a_bad_gateway_and_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     def throw(_event: Any) -> Answered:
         raise ZeroDivisionError
 
@@ -385,7 +387,7 @@ optional_version = st.sampled_from(["", *VERSIONS])
     key=st.none() | st.text(min_size=1, max_size=5),
     seed=st.integers(),
 )
-def test_whatever_fails_a_caller_hears_the_chosen_version_or_its_fallback_and_never_a_copy(
+def test_for_any_failures_a_caller_gets_the_chosen_version_or_its_fallback_and_never_a_copy(
     broken: dict[str, Behaviour],
     weights: dict[str, int],
     fallback: str,

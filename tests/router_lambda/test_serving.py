@@ -1,4 +1,4 @@
-"""Where a stage's paths begin for its callers, by the events that API Gateway was recorded to send."""
+"""Where a stage's paths start for its callers, from recorded events of API Gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Way:
 API = "abc123.execute-api.eu-west-1.amazonaws.com"
 DOMAIN = "api.example.com"
 
-# Source: localstack/localstack#12296 (recorded on AWS), CodeGenieApp/serverless-express#216. The last two are ours.
+# Source: localstack/localstack#12296 (recorded on AWS), CodeGenieApp/serverless-express#216. The last two are our own.
 WAYS = {
     "direct": Way(API, "/x", "/prod/x", "/prod"),
     "domain, mapping with stage": Way(DOMAIN, "/x", "/x", ""),
@@ -65,14 +65,14 @@ def event_of(way: Way, resource: str, parameters: dict[str, str], slash: str = "
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize(("resource", "parameters"), RESOURCES)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_base_is_the_callers_path_less_the_resource(
+def test_base_is_the_path_of_the_caller_without_the_resource(
     way: Way, resource: str, parameters: dict[str, str], slash: str
 ) -> None:
     assert ServedStage.of(event_of(way, resource, parameters, slash)).base == way.base
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_links_and_servers_lead_where_the_caller_came_from(way: Way) -> None:
+def test_links_and_servers_use_the_address_of_the_caller(way: Way) -> None:
     pages = [ask(event_of(way, resource, parameters)).json for resource, parameters in RESOURCES]
     listed, model, version, document = pages
     assert {entry["endpoint"] for entry in listed["models"]} >= {f"{way.base}/models/iris/inference"}
@@ -96,12 +96,12 @@ def test_links_and_servers_lead_where_the_caller_came_from(way: Way) -> None:
         ("/v2/%6Dodels", "/v2/{proxy+}", {"proxy": "models"}, None),
     ],
 )
-def test_base_of_paths_that_are_escaped_or_misleading(
+def test_base_of_escaped_or_misleading_paths(
     path: str, resource: str, parameters: dict[str, str], base: str | None
 ) -> None:
     assert find_base(path, resource, parameters) == base
 
 
-def test_event_without_a_host_names_the_domain_of_its_context() -> None:
+def test_event_without_a_host_uses_the_domain_of_its_context() -> None:
     event = {**event_of(WAYS["direct"], "/openapi.json", {}), "headers": None}
     assert ServedStage.of(event).origin == f"https://{API}"

@@ -21,12 +21,12 @@ async def gathered(tasks: Tasks) -> list[int]:
     return await tasks.gather(give(number) for number in range(5))
 
 
-def test_results_come_in_order() -> None:
+def test_results_are_in_order() -> None:
     assert run_to_end(gathered(ThreadTasks())) == asyncio.run(gathered(AsyncioTasks())) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_what_one_raises_is_raised(position: int) -> None:
+def test_an_exception_of_one_coroutine_is_raised(position: int) -> None:
     async def work(tasks: Tasks) -> list[int]:
         return await tasks.gather(throw() if number == position else give(number) for number in range(3))
 
@@ -36,7 +36,7 @@ def test_what_one_raises_is_raised(position: int) -> None:
         asyncio.run(work(AsyncioTasks()))
 
 
-def test_threads_run_at_the_same_time_and_the_last_one_is_this_one() -> None:
+def test_threads_run_concurrently_and_the_last_coroutine_runs_in_this_thread() -> None:
     together = threading.Barrier(3, timeout=PATIENCE_S)
 
     async def meet() -> str:
@@ -51,7 +51,7 @@ def test_threads_run_at_the_same_time_and_the_last_one_is_this_one() -> None:
     assert names[-1] == threading.current_thread().name
 
 
-def test_a_thread_beside_does_not_hold_up_the_caller() -> None:
+def test_a_background_thread_does_not_delay_the_caller() -> None:
     begun, gate, ended = threading.Event(), threading.Event(), threading.Event()
 
     async def wait() -> None:
@@ -66,7 +66,7 @@ def test_a_thread_beside_does_not_hold_up_the_caller() -> None:
     assert ended.wait(PATIENCE_S)
 
 
-def test_so_many_tasks_run_beside_and_one_more_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_background_tasks_beyond_the_limit_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async def work() -> tuple[int, int]:
         tasks, gate, done = AsyncioTasks(), asyncio.Event(), []
 

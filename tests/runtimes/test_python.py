@@ -19,7 +19,7 @@ from turnout.runtimes.runtime import VersionFiles
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 4)),))
 
 
-def test_a_version_is_its_folder(tmp_path: Path) -> None:
+def test_a_version_consists_of_its_folder(tmp_path: Path) -> None:
     project = load_project(write_python_project(tmp_path))
     artifact = project.artifacts["echo", "v2"]
     folder = tmp_path / "models/echo/v2"
@@ -38,7 +38,7 @@ def test_the_digest_is_what_sha256sum_prints(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "rename", "delete"])
-def test_every_change_of_a_file_is_another_digest(tmp_path: Path, change: str) -> None:
+def test_every_change_of_a_file_changes_the_digest(tmp_path: Path, change: str) -> None:
     write_python_project(tmp_path)
     folder = tmp_path / "models/echo/v2"
     before = load_project(tmp_path).artifacts
@@ -89,7 +89,7 @@ def test_two_versions_may_share_a_folder(tmp_path: Path) -> None:
     assert {file.name for file in artifacts["echo", "v3"].external_files} == {"factor.json", "helper.py", "about.txt"}
 
 
-def test_beside_models_yaml_only_what_is_imported_or_named_belongs_to_it(tmp_path: Path) -> None:
+def test_next_to_models_yaml_only_imported_or_named_files_belong_to_it(tmp_path: Path) -> None:
     write_python_project(tmp_path)
     write_version(tmp_path / "x", 1)
     for file in (tmp_path / "x").iterdir():
@@ -109,7 +109,9 @@ def test_beside_models_yaml_only_what_is_imported_or_named_belongs_to_it(tmp_pat
         ("return 3", "predict.py does not compile: line 1: 'return' outside function", ""),
     ],
 )
-def test_a_file_that_cannot_be_served_says_why(tmp_path: Path, source: str, message: str, hint: str) -> None:
+def test_a_file_that_cannot_be_served_is_reported_with_the_reason(
+    tmp_path: Path, source: str, message: str, hint: str
+) -> None:
     path = tmp_path / "predict.py"
     path.write_text(source)
     with pytest.raises(ArtifactError) as raised:
@@ -124,7 +126,7 @@ def test_functions_may_come_from_another_module(tmp_path: Path) -> None:
         assert inspect(VersionFiles(tmp_path / "predict.py"), None, reading=unremarked).sha256
 
 
-def test_a_missing_file_suggests_one_of_its_kind(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_a_similar_one(tmp_path: Path) -> None:
     write_python_project(tmp_path)
     text = (tmp_path / "models.yaml").read_text()
     (tmp_path / "models.yaml").write_text(text.replace("v2/predict.py", "v2/predcit.py"))
@@ -132,7 +134,7 @@ def test_a_missing_file_suggests_one_of_its_kind(tmp_path: Path) -> None:
         load_project(tmp_path)
 
 
-def test_a_digest_is_remembered_until_a_file_changes_or_comes(tmp_path: Path) -> None:
+def test_a_digest_is_cached_until_a_file_changes_or_is_added(tmp_path: Path) -> None:
     path = write_version(tmp_path / "v1", 1)
     files = (path.parent / "helper.py", path.parent / "factor.json")
     for file in (path, *files):

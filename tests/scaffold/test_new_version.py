@@ -1,4 +1,4 @@
-"""Edits of models.yaml: what is added stands there, and nothing else has changed."""
+"""Edits of models.yaml: the addition is there, and nothing else has changed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def parse(text: str) -> Manifest:
 
 
 def changed(before: str, after: str) -> list[str]:
-    """The lines that are gone and those that are new."""
+    """Return the removed and the added lines."""
     lines = difflib.ndiff(before.splitlines(), after.splitlines())
     return [line for line in lines if line[0] in "+-"]
 
 
-def test_version_is_one_line_in_a_file_of_one_line_versions(root: Path) -> None:
+def test_version_is_one_line_in_a_file_with_one_line_versions(root: Path) -> None:
     before = (root / "models.yaml").read_text()
     after = add_version(before, "iris", "v9", FIELDS)
     assert changed(before, after) == [f"+       v9: {FLOW_FIELDS}"]
@@ -62,7 +62,7 @@ stages:
 """
 
 
-def test_version_is_a_block_in_a_file_of_blocks() -> None:
+def test_version_is_a_block_in_a_file_with_blocks() -> None:
     after = add_version(BLOCKS, "spam", "v2", FIELDS)
     assert changed(BLOCKS, after) == [
         "+             v2:",
@@ -72,7 +72,7 @@ def test_version_is_a_block_in_a_file_of_blocks() -> None:
     assert [version.name for version in parse(after).model("spam").versions] == ["v1", "v2"]
 
 
-def test_version_after_a_block_of_text_leaves_the_text_alone() -> None:
+def test_version_after_a_block_scalar_does_not_change_it() -> None:
     after = add_version(BLOCKS, "iris", "v2", FIELDS)
     assert parse(after).model("iris").version("v1").description == "Two\nlines.\n"
     assert [line[0] for line in changed(BLOCKS, after)] == ["+"] * 3
@@ -117,7 +117,7 @@ def test_stage_serves_the_new_model_in_its_own_style(stage: str, expected: str, 
     assert parse(after).stages[0].serve["n"] == "v9"
 
 
-def test_windows_line_ends_stay() -> None:
+def test_windows_line_endings_are_kept() -> None:
     text = BLOCKS.replace("\n", "\r\n")
     after = add_version(text, "digits", "v1", FIELDS)
     assert "\n" not in after.replace("\r\n", "")
@@ -136,24 +136,24 @@ def test_graph_gets_no_version(root: Path) -> None:
         add_version(before, "twice", "v1", FIELDS)
 
 
-def test_existing_version_is_refused() -> None:
+def test_existing_version_is_rejected() -> None:
     with pytest.raises(EditError, match="iris already has a version v1") as caught:
         add_version(BLOCKS, "iris", "v1", FIELDS)
     assert "immutable" in caught.value.hint
 
 
 @pytest.mark.parametrize(("model", "version"), [("Iris", "v1"), ("iris", "V 1"), ("alias", "v1"), ("iris", "router")])
-def test_name_that_the_manifest_cannot_hold_is_refused(model: str, version: str) -> None:
+def test_invalid_name_is_rejected(model: str, version: str) -> None:
     with pytest.raises(ProblemsError):
         add_version(BLOCKS, model, version, FIELDS)
 
 
-def test_manifest_that_is_not_right_is_refused() -> None:
+def test_invalid_manifest_is_rejected() -> None:
     with pytest.raises(ProblemsError, match="must be newest, got"):
         add_version(BLOCKS.replace('"*": newest', '"*": newst'), "iris", "v2", FIELDS)
 
 
-def test_what_is_served_anew_is_reported() -> None:
+def test_newly_served_versions_are_reported() -> None:
     before = parse(BLOCKS)
     assert serving_changes(before, parse(add_version(BLOCKS, "spam", "v2", FIELDS))) == (
         "dev serves spam v2 instead of v1",

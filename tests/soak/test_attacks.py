@@ -21,7 +21,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 def answering(body: bytes, status: bytes = b"200 OK") -> Handler:
-    """A server that answers the same to everything."""
+    """A server that gives the same answer to everything."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -42,7 +42,7 @@ async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def against(handler: Handler, talk: Callable[[int], Awaitable[None]]) -> None:
-    """Talk to a server that handles each connection so; afterwards none is open."""
+    """Connect to a server that handles each connection in this way; check that none stays open."""
     open_ones: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +72,7 @@ def against(handler: Handler, talk: Callable[[int], Awaitable[None]]) -> None:
         (closing, "a lost request"),
     ],
 )
-def test_fuzz_finds(handler: Handler, what: str) -> None:
+def test_fuzz_finds_wrong_answers(handler: Handler, what: str) -> None:
     fuzz = Fuzz(0, "key", Settings(0, 1, (), Path()), patience_s=2.0)
 
     async def talk(port: int) -> None:
@@ -85,7 +85,7 @@ def test_fuzz_finds(handler: Handler, what: str) -> None:
 
 
 @pytest.mark.slow
-def test_raw_cases_find_a_server_that_takes_everything() -> None:
+def test_raw_cases_find_a_server_that_accepts_everything() -> None:
     findings = Findings()
 
     async def talk(port: int) -> None:
@@ -104,7 +104,7 @@ def test_raw_cases_find_a_server_that_takes_everything() -> None:
         (answering(b'{"outputs":{"y":[[9,9,9,9]]}}'), "a swapped answer"),
     ],
 )
-def test_load_finds(handler: Handler, what: str) -> None:
+def test_load_finds_failures(handler: Handler, what: str) -> None:
     findings = Findings()
 
     async def talk(port: int) -> None:

@@ -1,4 +1,4 @@
-"""What the fuzzer sends, and that a wrong answer does not pass for a right one."""
+"""The fuzzer's requests, and that a wrong answer is not mistaken for a right one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw(count: int, seed: int = 1) -> list[Case]:
     return [cases.draw() for _ in range(count)]
 
 
-def test_tags_are_all_different_and_a_changed_one_is_none() -> None:
+def test_tags_are_all_different_and_a_changed_one_is_invalid() -> None:
     tags = [make_tag(client, number) for client in range(4) for number in range(200)]
     assert len(set(tags)) == len(tags)
     text = " ".join(tags).encode()
@@ -44,7 +44,7 @@ def test_cases_have_every_route_and_form() -> None:
     assert len({case.tag for case in cases}) == len(cases)
 
 
-def test_answer_to_another_request_is_known_as_such() -> None:
+def test_answer_to_another_request_is_recognized() -> None:
     case = Case("soak1", "POST", "/x", values=(1.0, 2.5), shows_tag=True)
     right = {"id": "soak1", "outputs": [{"name": "y", "shape": [1, 2], "datatype": "FP32", "data": [1, 2.5]}]}
     assert case.check(answer(right)) == ""
@@ -82,13 +82,13 @@ def test_mutations_are_repeatable_change_requests_and_expect_nothing() -> None:
             assert (after.method, after.body) == (before.method, before.body)
 
 
-def test_changed_bytes_are_others() -> None:
+def test_changed_bytes_differ() -> None:
     source = random.Random(3)
     data = bytes(range(100))
     assert sum(change_bytes(data, source) != data for _ in range(100)) > 95
     assert isinstance(change_bytes(b"", source), bytes)
 
 
-def test_raw_cases_are_more_than_ninety_and_refusals_end_the_connection() -> None:
+def test_there_are_more_than_ninety_raw_cases_and_rejections_end_the_connection() -> None:
     assert len(CASES) > 90
     assert all(len(CASES[name].statuses) == 1 and CASES[name].statuses[0] >= 400 for name in REFUSED)

@@ -1,4 +1,6 @@
-"""Each run against a real server, for a moment. Bounds in seconds are left to `make soak`: test machines are busy."""
+"""Each run against a real server, for a moment. Bounds in seconds are left to `make soak`, because test machines are
+busy.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ TIMED = frozenset({"overload", "abandoned"})
 """Runs whose promises are about seconds."""
 
 
-def test_shares_are_all_of_the_time() -> None:
+def test_shares_add_up_to_the_total_time() -> None:
     assert sum(share for _, share in RUNS.values()) == pytest.approx(1)
 
 
@@ -59,7 +61,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         (["--seed", "x"], "invalid int"),
     ],
 )
-def test_bad_arguments_are_refused(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_rejected(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2

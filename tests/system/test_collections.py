@@ -1,4 +1,4 @@
-"""The collector of unreachable objects, held back."""
+"""Garbage collection, paused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are complete or do not exist."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_file_is_replaced_with_its_mode(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_symlink_stays_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     write_whole(tmp_path / "link", b"content")
     assert (tmp_path / "link").is_symlink()
@@ -40,7 +40,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_where_there_is_no_room_the_old_file_stays_alone(tmp_path: Path) -> None:
+def test_without_space_only_the_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(OSError, match="File too large"):
@@ -50,7 +50,7 @@ def test_where_there_is_no_room_the_old_file_stays_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_room_is_checked_and_nothing_left(tmp_path: Path) -> None:
+def test_space_is_checked_and_nothing_is_left_behind(tmp_path: Path) -> None:
     check_room(tmp_path, 900)
     check_room(tmp_path, 0)
     with pytest.raises(OSError, match="File too large"):
@@ -58,7 +58,7 @@ def test_room_is_checked_and_nothing_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_digest_is_the_one_that_sha256sum_prints(tmp_path: Path) -> None:
+def test_digest_equals_that_of_sha256sum(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert file_digest(tmp_path / "abc") == digest

@@ -17,13 +17,13 @@ from turnout.system.job_process import LineReader, close_pipes, exit_text
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[IO[bytes], int]]:
-    """A pipe's end to read, and the descriptor of its end to write."""
+    """Return the reading end of a pipe, and the descriptor of its writing end."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as end:
         yield end, writing
 
 
-def test_lines_come_whole_however_they_are_cut(pipe: tuple[IO[bytes], int]) -> None:
+def test_lines_are_complete_in_any_chunks(pipe: tuple[IO[bytes], int]) -> None:
     end, writing = pipe
     lines = LineReader(end)
     for part in (b"one\ntw", b"o\n\nunfinished"):
@@ -33,7 +33,7 @@ def test_lines_come_whole_however_they_are_cut(pipe: tuple[IO[bytes], int]) -> N
     assert [lines.read_line(deadline) for _ in range(4)] == [b"one", b"two", b"", None]
 
 
-def test_a_line_that_does_not_come_is_a_timeout(pipe: tuple[IO[bytes], int]) -> None:
+def test_a_missing_line_is_a_timeout(pipe: tuple[IO[bytes], int]) -> None:
     end, writing = pipe
     lines = LineReader(end)
     os.write(writing, b"begun")
@@ -45,7 +45,7 @@ def test_a_line_that_does_not_come_is_a_timeout(pipe: tuple[IO[bytes], int]) -> 
 
 
 @pytest.mark.parametrize(("code", "text"), [(-9, "SIGKILL"), (-6, "SIGABRT"), (1, "exit code 1"), (0, "exit code 0")])
-def test_an_exit_code_as_text(code: int, text: str) -> None:
+def test_an_exit_code_in_words(code: int, text: str) -> None:
     assert exit_text(code) == text
 
 

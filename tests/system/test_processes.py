@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Processes that end with the process that started them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def await_pid(path: Path) -> int:
     return int(path.read_text())
 
 
-def test_a_child_gets_its_input_and_its_output_and_exit_code_come_back(tmp_path: Path) -> None:
+def test_a_child_gets_its_input_and_its_output_and_exit_code_are_returned(tmp_path: Path) -> None:
     code = "import os, sys; print(sys.stdin.read() + os.environ['NAME'], os.getcwd()); sys.exit(3)"
     done = run_child([sys.executable, "-c", code], stdin="said ", cwd=tmp_path, env={"NAME": "here"})
     assert (done.returncode, done.stdout.strip(), done.stderr) == (3, f"said here {tmp_path}", "")
 
 
-def test_children_end_at_once_and_none_is_started_after(tmp_path: Path) -> None:
+def test_children_end_immediately_and_none_is_started_afterwards(tmp_path: Path) -> None:
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -60,7 +60,7 @@ def test_children_end_at_once_and_none_is_started_after(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_child_ends_with_its_parent_however_that_ends(tmp_path: Path, number: signal.Signals, root: Path) -> None:
+def test_a_child_ends_with_its_parent_in_any_case(tmp_path: Path, number: signal.Signals, root: Path) -> None:
     program = f"""
     import sys
     from turnout.gateway.interrupt import remembered_interrupt

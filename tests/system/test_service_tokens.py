@@ -29,7 +29,7 @@ def test_a_server_is_found_while_it_runs_and_its_token_is_private(tmp_path: Path
 @pytest.mark.parametrize(
     "url", ["http://10.0.0.7:8080", "http://evil.example:8080", "http://127.0.0.1:9", "", "nonsense"]
 )
-def test_no_other_address_is_the_projects(tmp_path: Path, url: str) -> None:
+def test_no_other_address_belongs_to_the_project(tmp_path: Path, url: str) -> None:
     with announced_services(tmp_path / ".turnout", "0.0.0.0", 8080, "TOKEN"):
         assert find_services(tmp_path, url) is None
 
@@ -52,7 +52,7 @@ def test_a_damaged_file_names_no_server(tmp_path: Path, text: str) -> None:
         assert find_services(tmp_path, "http://127.0.0.1:8080") is not None
 
 
-def test_a_project_that_was_deleted_while_its_server_ran_stays_deleted(tmp_path: Path) -> None:
+def test_a_project_deleted_while_its_server_ran_stays_deleted(tmp_path: Path) -> None:
     project = tmp_path / "project"
     with announced_services(project / ".turnout", "127.0.0.1", 8080, "t"):
         assert find_token(project, "http://127.0.0.1:8080") == "t"

@@ -1,4 +1,4 @@
-"""What the owner of a project reads of the trials of its versions."""
+"""How the owner of a project sees the results of trials."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["validate", "plan", "build"])
 @pytest.mark.parametrize(("how", "reason", "remedy"), CANNOT_BE_OPENED[2:3])
-def test_every_command_that_needs_the_models_refuses_one_that_cannot_be_opened(
+def test_every_command_that_needs_the_models_rejects_one_that_cannot_be_opened(
     project: Path, capsys: pytest.CaptureFixture[str], command: str, how: dict[str, object], reason: str, remedy: str
 ) -> None:
     write(project / "bad.onnx", **how)  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def test_every_command_that_needs_the_models_refuses_one_that_cannot_be_opened(
 
 
 @pytest.mark.parametrize(("how", "reason", "remedy"), CANNOT_BE_OPENED)
-def test_the_reason_is_whole_and_the_remedy_names_the_operator(
+def test_the_reason_is_complete_and_the_remedy_names_the_operator(
     project: Path, capsys: pytest.CaptureFixture[str], how: dict[str, object], reason: str, remedy: str
 ) -> None:
     write(project / "bad.onnx", **how)  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ def test_a_text_model_that_needs_no_locale_is_not_noted(
     assert "locale" not in capsys.readouterr().err
 
 
-def test_skl2onnx_takes_the_option_that_the_remedy_names() -> None:
+def test_skl2onnx_accepts_the_option_that_the_remedy_names() -> None:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import StringTensorType
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -128,7 +128,7 @@ def test_skl2onnx_takes_the_option_that_the_remedy_names() -> None:
         assert locales == [b"C"]
 
 
-def test_a_reason_without_a_known_remedy_is_handed_on() -> None:
+def test_a_reason_without_a_known_remedy_is_passed_on() -> None:
     message, hint = explain("onnxruntime cannot open m.onnx: something new")
     assert message.endswith(" cannot open m.onnx: something new")
     assert hint == ""

@@ -1,4 +1,4 @@
-"""Every operator that is taken for sound is tried with the requests that end processes elsewhere."""
+"""Every operator that is considered safe is tested with the requests that end processes for other operators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Use:
 
 
 def of_all(datatypes: tuple[str, ...], count: int = 1, output: str = "", **how: Any) -> list[Use]:
-    """One use for each datatype, all inputs alike."""
+    """Return one use for each datatype, all inputs alike."""
     names = "abc"[:count]
     return [Use(dict.fromkeys(names, (datatype, MATRIX)), output or datatype, **how) for datatype in datatypes]
 
@@ -111,7 +111,7 @@ def process() -> Iterator[TrialProcess]:
     process.close()
 
 
-def test_every_sound_operator_is_tried_here() -> None:
+def test_every_safe_operator_is_tested_here() -> None:
     assert USES.keys() == SOUND_OPERATORS
 
 

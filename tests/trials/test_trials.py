@@ -1,4 +1,4 @@
-"""Versions tried in a process of their own: whether they open, and which requests end the process."""
+"""Versions tried in a separate process: whether they open, and which requests end the process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def trials(tmp_path: Path, process: CountingProcess) -> Trials:
 
 
 def write_vectorizer(path: Path) -> Artifact:
-    """What skl2onnx writes for mixed columns; onnxruntime 1.32 aborts where it gets no rows."""
+    """Write what skl2onnx makes for mixed columns; onnxruntime 1.32 aborts if it gets no rows."""
     nodes = [
         helper.make_node("Abs", ["a"], ["c"]),
         helper.make_node("FeatureVectorizer", ["c", "b"], ["d"], domain="ai.onnx.ml", inputdimensions=[2, 1]),
@@ -65,7 +65,7 @@ def write_division(path: Path, datatype: str = "INT64") -> Artifact:
     return load_artifact(write_graph(path, nodes, inputs, [value("y", datatype, ["n"])]), None)
 
 
-def test_no_rows_are_fatal_and_the_operator_is_named(tmp_path: Path, trials: Trials) -> None:
+def test_a_request_without_rows_is_fatal_and_the_operator_is_named(tmp_path: Path, trials: Trials) -> None:
     trial = trials.of(write_vectorizer(tmp_path / "m.onnx"), "m v1")
     assert trial.reason == ""
     assert trial.fatal == (FatalRequest(empty=(("a", 0), ("b", 0)), operator="FeatureVectorizer", ending="SIGABRT"),)
@@ -73,7 +73,7 @@ def test_no_rows_are_fatal_and_the_operator_is_named(tmp_path: Path, trials: Tri
 
 
 @pytest.mark.parametrize(("datatype", "least"), [("INT64", -(2**63)), ("INT32", -(2**31))])
-def test_the_least_integer_divided_by_minus_one_is_fatal(
+def test_the_smallest_integer_divided_by_minus_one_is_fatal(
     tmp_path: Path, trials: Trials, datatype: str, least: int
 ) -> None:
     trial = trials.of(write_division(tmp_path / "m.onnx", datatype), "m v1")
@@ -109,7 +109,7 @@ def test_a_division_by_a_constant_and_one_within_a_tensor_are_found(tmp_path: Pa
     assert [kind.values for kind in trial.fatal] == [(("a", LEAST), ("a", -1))]
 
 
-def test_what_was_found_is_remembered_by_digest(tmp_path: Path, trials: Trials, process: CountingProcess) -> None:
+def test_results_are_cached_by_digest(tmp_path: Path, trials: Trials, process: CountingProcess) -> None:
     artifact = write_vectorizer(tmp_path / "m.onnx")
     first = trials.of(artifact, "m v1")
     jobs = process.jobs
@@ -118,7 +118,7 @@ def test_what_was_found_is_remembered_by_digest(tmp_path: Path, trials: Trials, 
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"format": "0"}'])
-def test_an_entry_that_cannot_be_read_or_of_another_release_is_made_again(
+def test_an_unreadable_or_outdated_entry_is_made_again(
     tmp_path: Path, trials: Trials, process: CountingProcess, damage: bytes
 ) -> None:
     artifact = write_vectorizer(tmp_path / "m.onnx")
@@ -131,9 +131,7 @@ def test_an_entry_that_cannot_be_read_or_of_another_release_is_made_again(
     assert json.loads(entry.read_bytes())["fatal"]
 
 
-def test_sound_operators_are_opened_where_that_is_asked_and_nothing_else(
-    tmp_path: Path, trials: Trials, process: CountingProcess
-) -> None:
+def test_safe_operators_are_only_opened_on_request(tmp_path: Path, trials: Trials, process: CountingProcess) -> None:
     artifact = load_artifact(write_identity(tmp_path / "m.onnx"), None)
     assert trials.of(artifact, "m v1", whether_it_opens=False).fatal == ()
     assert process.jobs == 0
@@ -152,7 +150,7 @@ def test_a_model_that_cannot_be_opened_is_tried_again_each_time(
         assert process.jobs == count
 
 
-def test_a_loop_without_end_and_a_tensor_larger_than_memory_end_nothing(tmp_path: Path, trials: Trials) -> None:
+def test_an_endless_loop_and_a_tensor_larger_than_memory_end_nothing(tmp_path: Path, trials: Trials) -> None:
     nodes = [helper.make_node("ConstantOfShape", ["s"], ["a"]), helper.make_node("ReduceSum", ["a"], ["y"], keepdims=0)]
     path = write_graph(tmp_path / "m.onnx", nodes, [value("s", "INT64", ["n"])], [value("y", "FP32", [])])
     assert trials.of(load_artifact(path, None), "m v1") == trials.of(load_artifact(path, None), "m v1")
@@ -165,9 +163,7 @@ def test_the_folder_need_not_be_writable(tmp_path: Path, process: CountingProces
     assert len(trials.of(write_vectorizer(tmp_path / "m.onnx"), "m v1").fatal) == 1
 
 
-def test_the_process_does_one_job_after_the_other_and_is_started_again(
-    tmp_path: Path, process: CountingProcess
-) -> None:
+def test_the_process_does_one_job_after_another_and_is_restarted(tmp_path: Path, process: CountingProcess) -> None:
     trials = Trials(tmp_path / "trials", process)
     trials.of(load_artifact(write_identity(tmp_path / "a.onnx"), None), "m v1")
     assert process._popen is not None
@@ -180,7 +176,7 @@ def test_the_process_does_one_job_after_the_other_and_is_started_again(
     assert process._popen.pid != first
 
 
-def test_a_process_that_says_nothing_is_killed(process: CountingProcess, tmp_path: Path) -> None:
+def test_a_silent_process_is_killed(process: CountingProcess, tmp_path: Path) -> None:
     artifact = write_division(tmp_path / "m.onnx")
     trials = Trials(tmp_path / "trials", process)
     trials.of(artifact, "m v1")
@@ -190,7 +186,7 @@ def test_a_process_that_says_nothing_is_killed(process: CountingProcess, tmp_pat
         list(process.do({"no": "job"}, 60.0, 60.0))
 
 
-def test_requests_that_match_are_refused_and_others_are_not(tmp_path: Path, trials: Trials) -> None:
+def test_matching_requests_are_rejected_and_others_are_not(tmp_path: Path, trials: Trials) -> None:
     artifact = write_vectorizer(tmp_path / "m.onnx")
     fatal = trials.of(artifact, "m v1").fatal
     model = Model(FunctionSpec("m", "v1", artifact.sha256, artifact.signature, artifact.path, fatal=fatal))
@@ -202,7 +198,7 @@ def test_requests_that_match_are_refused_and_others_are_not(tmp_path: Path, tria
     assert result["y"].tolist() == [[-1, -1, -1]]
 
 
-def test_every_request_matches_a_kind_that_says_nothing_and_none_an_input_that_is_not_there() -> None:
+def test_a_kind_without_conditions_matches_every_request_and_one_with_a_missing_input_none() -> None:
     assert FatalRequest().matches({})
     assert not FatalRequest(empty=(("x", 0),)).matches({})
     assert not FatalRequest(empty=(("x", 1),)).matches({"x": np.empty(0)})

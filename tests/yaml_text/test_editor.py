@@ -1,4 +1,4 @@
-"""Edits of YAML text: what is changed stands there, and no other character has changed."""
+"""Edits of YAML text: the change is there, and no other character has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from turnout.yaml_text.quoting import flow
 from turnout.yaml_text.reader import read_yaml
 
 
-def test_layout_that_cannot_be_edited_is_refused_with_what_to_write() -> None:
+def test_layout_that_cannot_be_edited_is_rejected_with_the_text_to_write() -> None:
     text = "a: {b: }\n"
     with pytest.raises(EditError) as caught:
         insert_entry(text, ("a",), "d", {"e": 1})
@@ -32,7 +32,7 @@ def test_layout_that_cannot_be_edited_is_refused_with_what_to_write() -> None:
         ("s:\n  a: 1\n", "s:\n  a: 1\n  b: 3\n"),
     ],
 )
-def test_value_is_set_in_its_place_or_added(before: str, after: str) -> None:
+def test_value_is_set_in_place_or_added(before: str, after: str) -> None:
     assert set_entry(before, ("s",), "b", 3) == after
 
 
@@ -63,7 +63,7 @@ def test_entry_is_removed_and_nothing_else(before: str, after: str) -> None:
     assert remove_entry(before, ("s",), "b") == after
 
 
-def test_only_entry_of_a_mapping_of_lines_is_not_removed() -> None:
+def test_only_entry_of_a_block_mapping_is_not_removed() -> None:
     with pytest.raises(EditError) as caught:
         remove_entry("s:\n  b: 2\n", ("s",), "b")
     assert caught.value.hint == "Delete this by hand: s.b"
@@ -78,7 +78,7 @@ trees = st.recursive(
 
 
 def render(tree: dict[str, object], draw: st.DrawFn, indent: int = 0) -> str:
-    """A tree as YAML, laid out as the draws say."""
+    """Return a tree as YAML in a random layout."""
     step = draw(st.integers(1, 4))
     lines = []
     for key, value in tree.items():
@@ -93,7 +93,7 @@ def render(tree: dict[str, object], draw: st.DrawFn, indent: int = 0) -> str:
 
 
 def flow_of(value: object, draw: st.DrawFn, indent: int) -> str:
-    """A value in braces, on one line or several."""
+    """Return a value in flow style, on one line or several."""
     if not isinstance(value, dict):
         return flow(value)
     gap = draw(st.sampled_from(["", " ", f"\n{' ' * indent}", f" # c, d}}\n{' ' * indent}"]))
@@ -149,7 +149,7 @@ def test_any_plain_value_is_set_and_every_other_character_stays(
         assert before + behind >= len(text) - len(flow(old))
 
 
-def test_brace_behind_a_removed_entry_does_not_go_into_the_comment_before_it() -> None:
+def test_brace_behind_a_removed_entry_does_not_become_part_of_a_comment() -> None:
     text = "a: { # c, d}\n b: x, # c, d}\n a: x}\nb: x\n"
 
     assert remove_entry(text, ("a",), "a") == "a: { # c, d}\n b: x # c, d}\n}\nb: x\n"
@@ -179,12 +179,12 @@ def inside_of(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def shared(first: str, second: str) -> int:
-    """How many characters the two begin with in common."""
+    """Return the length of the common prefix of the two."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 @pytest.mark.parametrize("entry", [("a\x1b[31m", 1), ("v2", {"artifact": "m\x1b[31m.onnx"}), ("v2", ["\x07"])])
-def test_a_control_character_is_named_and_not_taken_for_the_files_layout(entry: tuple[str, Any]) -> None:
+def test_a_control_character_is_named_and_not_mistaken_for_layout(entry: tuple[str, Any]) -> None:
     for edit in (insert_entry, set_entry):
         with pytest.raises(EditError) as caught:
             edit("models:\n  a: {v2: 1}\n", ("models", "a"), *entry)

@@ -1,4 +1,4 @@
-"""The strict YAML reader: what it reads, what it refuses, and where."""
+"""The strict YAML reader: what it reads, what it rejects, and the places that it reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read(text: str) -> YamlSource:
 
 
 def reported(data: str | bytes) -> str:
-    """The problems as they are printed, whether or not the rest could be read."""
+    """Return the problems as they are printed, whether or not the rest could be read."""
     try:
         result = read_yaml(data.encode() if isinstance(data, str) else data, source="m.yaml")
     except ProblemsError as error:
@@ -52,7 +52,7 @@ def test_key_is_the_text_as_written(key: str) -> None:
         ("models/iris", "models/iris"), ("truely", "truely"), ("2024-01-01 we began", "2024-01-01 we began"),
     ],
 )  # fmt: skip
-def test_value_is_what_every_yaml_reader_takes_it_for(text: str, value: object) -> None:
+def test_value_that_all_yaml_readers_parse_equally_is_read(text: str, value: object) -> None:
     result = resolve(text)
     assert result == value
     assert type(result) is type(value)
@@ -65,12 +65,12 @@ def test_value_is_what_every_yaml_reader_takes_it_for(text: str, value: object) 
         ".nan", "2024-01-01", "2024-01-01T10:00:00Z", "9" * 40, "1" * 30 + "e5", "0" + "1" * 63,
     ],
 )  # fmt: skip
-def test_value_that_yaml_readers_take_for_different_things_is_ambiguous(text: str) -> None:
+def test_value_that_yaml_readers_parse_differently_is_ambiguous(text: str) -> None:
     assert resolve(text) == Ambiguous(text)
     assert read(f"a: '{text}'").tree == {"a": text}, "quotes make it text"
 
 
-def test_numbers_keep_their_spelling_where_it_is_not_ours() -> None:
+def test_numbers_that_are_not_our_own_keep_their_spelling() -> None:
     assert read("a: 1.50\nb: 1.5\nc: +7\n").numbers == {("a",): "1.50", ("c",): "+7"}
 
 
@@ -126,7 +126,7 @@ def test_numbers_keep_their_spelling_where_it_is_not_ours() -> None:
         ("{a: " * 30, "m.yaml:1:82: is nested more than 20 levels deep"),
     ],
 )
-def test_refused_with_its_place(text: str, expected: str) -> None:
+def test_invalid_text_is_rejected_with_its_place(text: str, expected: str) -> None:
     assert reported(text).startswith(expected)
 
 
@@ -139,11 +139,11 @@ def test_refused_with_its_place(text: str, expected: str) -> None:
         (b"\xfe\xff\x00a", "m.yaml:1:1: starts with a byte order mark"),
     ],
 )
-def test_bytes_that_are_not_plain_utf8_are_refused(data: bytes, expected: str) -> None:
+def test_bytes_that_are_not_plain_utf8_are_rejected(data: bytes, expected: str) -> None:
     assert reported(data).startswith(expected)
 
 
-def test_several_problems_are_reported_at_once_and_the_first_of_two_keys_counts() -> None:
+def test_several_problems_are_reported_together_and_the_first_of_two_keys_counts() -> None:
     result = read("a: 1\na: {b: 2}\nc: &x 3\n<<: {d: 4}\n")
     assert result.tree == {"a": 1, "c": 3}
     assert [problem.line for problem in result.problems] == [2, 3, 4]
@@ -164,14 +164,14 @@ def test_several_problems_are_reported_at_once_and_the_first_of_two_keys_counts(
     ],
     ids=["10 MB", "10 MB of brackets", "brackets", "braces", "dashes", "one key", "aliases", "many keys"],
 )
-def test_bomb_is_refused_fast(data: bytes) -> None:
+def test_bomb_is_rejected_quickly(data: bytes) -> None:
     def refuse() -> None:
         with pytest.raises(ProblemsError):
             read_yaml(data, source="m.yaml")
 
-    # 110,000 keys take 16 calls each; everything else is refused after a few thousand.
+    # 110,000 keys take 16 calls each; everything else is rejected after a few thousand.
     assert count_calls(refuse) < 2_500_000
 
 
-def test_windows_line_ends_keep_their_lines() -> None:
+def test_windows_line_endings_keep_their_line_numbers() -> None:
     assert read("a: 1\r\nb:\r\n  c: 2\r\n").positions["b", "c"] == Position(3, 3)

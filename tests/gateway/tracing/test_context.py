@@ -16,7 +16,7 @@ def parent_of(*headers: tuple[str, str]) -> SpanContext:
 
 
 @pytest.mark.parametrize("name", ["traceparent", "Traceparent", "TRACEPARENT"])
-def test_a_callers_span_is_the_parent(name: str) -> None:
+def test_the_span_of_the_caller_is_the_parent(name: str) -> None:
     result = parent_of((name, f" {PARENT} "), ("TraceState", "a=1"), ("tracestate", "b=2"))
     assert (f"{result.trace_id:032x}", f"{result.span_id:016x}", result.trace_flags) == (TRACE, SPAN, 1)
     assert result.trace_state.to_header() == "a=1,b=2"
@@ -36,17 +36,17 @@ def test_a_callers_span_is_the_parent(name: str) -> None:
         (("tracestate", "a=1"),),
     ],
 )
-def test_what_is_no_parent_begins_a_trace(headers: tuple[tuple[str, str], ...]) -> None:
+def test_an_invalid_parent_starts_a_new_trace(headers: tuple[tuple[str, str], ...]) -> None:
     assert not parent_of(*headers).is_valid
 
 
-def test_unsampled_traces_are_known() -> None:
+def test_unsampled_traces_are_recognized() -> None:
     assert is_unsampled(read_context([("traceparent", f"00-{TRACE}-{SPAN}-00")]))
     assert not is_unsampled(read_context([("traceparent", PARENT)]))
     assert not is_unsampled(read_context([]))
 
 
-def test_an_event_goes_on_with_another_parent_and_is_not_changed() -> None:
+def test_an_event_is_copied_with_another_parent_and_not_changed() -> None:
     event: dict[str, Any] = {
         "headers": {"TraceParent": PARENT, "tracestate": "a=1", "accept": "x"},
         "multiValueHeaders": {"TraceParent": [PARENT], "accept": ["x", "y"]},
@@ -65,10 +65,10 @@ def test_an_event_goes_on_with_another_parent_and_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize("event", [{}, {"headers": None}, {"headers": []}, {"headers": {"traceparent": 5}}])
-def test_events_of_the_invoke_api_may_be_anything(event: dict[str, Any]) -> None:
+def test_events_of_the_invoke_api_may_be_any_json(event: dict[str, Any]) -> None:
     assert not get_current_span(read_event_context(event)).get_span_context().is_valid
 
 
-def test_an_event_without_headers_gets_some() -> None:
+def test_an_event_without_headers_gets_headers() -> None:
     span = SpanContext(1, 2, is_remote=False)
     assert with_context({"headers": None}, span)["headers"] == {"traceparent": f"00-{1:032x}-{2:016x}-00"}

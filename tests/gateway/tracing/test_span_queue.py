@@ -13,7 +13,7 @@ from turnout.gateway.tracing.span_queue import MOST_IN_BATCH, SpanQueue
 
 
 class Exporter(SpanExporter):
-    """Keeps the spans it is given, and can be made to wait."""
+    """Stores the exported spans, and can be made to wait."""
 
     def __init__(self, result: SpanExportResult | Exception = SpanExportResult.SUCCESS) -> None:
         self.result = result
@@ -52,7 +52,7 @@ class Counts:
 SPAN = ReadableSpan("a")
 
 
-def test_what_waits_is_sent_at_the_end() -> None:
+def test_queued_spans_are_sent_at_the_end() -> None:
     exporter, counts = Exporter(), Counts()
     queue = counts.queue(exporter, delay_s=PATIENCE_S)
     for _ in range(MOST_IN_BATCH - 1):
@@ -62,7 +62,7 @@ def test_what_waits_is_sent_at_the_end() -> None:
     assert (exporter.batches, counts.exported, counts.dropped) == ([MOST_IN_BATCH - 1], MOST_IN_BATCH - 1, 0)
 
 
-def test_a_full_batch_does_not_wait() -> None:
+def test_a_full_batch_is_sent_immediately() -> None:
     exporter, counts = Exporter(), Counts()
     queue = counts.queue(exporter, delay_s=PATIENCE_S)
     for _ in range(MOST_IN_BATCH):
@@ -72,7 +72,7 @@ def test_a_full_batch_does_not_wait() -> None:
     assert exporter.batches == [MOST_IN_BATCH]
 
 
-def test_a_collector_that_hangs_fills_the_queue_and_no_more() -> None:
+def test_a_hanging_collector_fills_the_queue_and_no_more() -> None:
     exporter, counts = Exporter(), Counts()
     exporter.release.clear()
     queue = counts.queue(exporter, most_waiting=10, delay_s=0.0)
@@ -89,7 +89,7 @@ def test_a_collector_that_hangs_fills_the_queue_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("no")])
-def test_what_the_collector_does_not_take_is_counted(result: SpanExportResult | Exception) -> None:
+def test_spans_that_the_collector_rejects_are_counted(result: SpanExportResult | Exception) -> None:
     exporter, counts = Exporter(result), Counts()
     queue = counts.queue(exporter)
     queue.on_end(SPAN)

@@ -21,24 +21,24 @@ from turnout.gateway.tracing.tracing import check_endpoint, find_url, make_resou
         ("http://[::1]:4318/v1/traces", "http://[::1]:4318/v1/traces"),
     ],
 )
-def test_spans_are_sent_to_the_signals_path(endpoint: str, url: str) -> None:
+def test_spans_are_sent_to_the_path_for_traces(endpoint: str, url: str) -> None:
     assert check_endpoint(endpoint) == ""
     assert find_url(endpoint) == url
 
 
 @pytest.mark.parametrize("endpoint", ["h:4318", "ftp://h", "http:///", "http://h:99999", "http://u:p@h", "http://h b"])
-def test_other_addresses_are_none(endpoint: str) -> None:
+def test_other_addresses_are_invalid(endpoint: str) -> None:
     assert "expected http://HOST:PORT" in check_endpoint(endpoint)
 
 
-def test_the_command_line_refuses_them() -> None:
+def test_the_command_line_rejects_invalid_addresses() -> None:
     with pytest.raises(CommandError, match="--otlp-endpoint: expected http://HOST:PORT or https://HOST:PORT") as caught:
         check_otlp("collector:4318")
     assert caught.value.code == 2
     check_otlp("")
 
 
-def test_the_environments_name_comes_before_the_platforms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_in_the_environment_overrides_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_resource({"service.name": "shop"}).attributes["service.name"] == "shop"
     monkeypatch.setenv("OTEL_SERVICE_NAME", "checkout")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=prod")
@@ -46,7 +46,7 @@ def test_the_environments_name_comes_before_the_platforms(monkeypatch: pytest.Mo
     assert (result["service.name"], result["deployment.environment.name"]) == ("checkout", "prod")
 
 
-def test_clients_cannot_make_names_of_methods() -> None:
+def test_unknown_methods_are_recorded_as_other() -> None:
     assert (method_of("POST"), method_of("post"), method_of("X" * 5000)) == ("POST", "_OTHER", "_OTHER")
 
 

@@ -1,4 +1,4 @@
-"""Which functions are blamed for a worker's end."""
+"""Which functions are blamed for the end of a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIGESTS = {"a": "digest of a", "b": "digest of b"}
 
 
 class Scene:
-    """Two workers, and who counts their ends."""
+    """Two workers, and the record of their ends."""
 
     def __init__(self) -> None:
         self.state = SharedState(2)
@@ -37,14 +37,14 @@ class Scene:
 
 
 @pytest.mark.parametrize("code", [-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGBUS, 1, 0, 137], ids=str)
-def test_a_function_that_ends_two_workers_is_not_served_any_more(code: int) -> None:
+def test_a_function_that_ends_two_workers_is_no_longer_served(code: int) -> None:
     scene = Scene()
     assert scene.die(code, "a") == ["a may have crashed a worker; after a second crash it is no longer served"]
     assert scene.die(code, "a", worker=0)[0].startswith("a crashed 2 workers and is no longer served")
     assert scene.counts() == {"a": 2}
 
 
-def test_of_several_the_next_end_reports_which_one_it_was() -> None:
+def test_of_several_suspects_the_next_end_shows_which_one_it_was() -> None:
     scene = Scene()
     scene.die(-signal.SIGABRT, "a", "b")
     assert scene.counts() == {"a": 1, "b": 1}
@@ -52,7 +52,7 @@ def test_of_several_the_next_end_reports_which_one_it_was() -> None:
     assert scene.counts() == {"a": 2, "b": 1}
 
 
-def test_a_suspect_is_blamed_rather_than_one_that_runs_beside_it() -> None:
+def test_a_suspect_is_blamed_rather_than_one_running_at_the_same_time() -> None:
     scene = Scene()
     scene.die(-signal.SIGABRT, "a")
     scene.die(-signal.SIGABRT, "a", "b")
@@ -62,13 +62,13 @@ def test_a_suspect_is_blamed_rather_than_one_that_runs_beside_it() -> None:
 @pytest.mark.parametrize(
     "code", [-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, UNPREPARED, WORN], ids=str
 )
-def test_ends_from_outside_or_on_purpose_blame_nobody(code: int) -> None:
+def test_ends_by_others_or_on_purpose_blame_no_function(code: int) -> None:
     scene = Scene()
     assert scene.die(code, "a") == []
     assert scene.counts() == {}
 
 
-def test_a_kill_for_want_of_memory_or_because_the_loop_stood_still_counts() -> None:
+def test_kills_for_lack_of_memory_or_a_blocked_loop_count() -> None:
     scene = Scene()
     scene.oom_kills = 1
     assert scene.die(-signal.SIGKILL, "a")
@@ -77,7 +77,7 @@ def test_a_kill_for_want_of_memory_or_because_the_loop_stood_still_counts() -> N
     assert scene.counts() == {"a": 2}
 
 
-def test_nothing_runs_and_nobody_is_blamed_nor_what_is_gone_or_changed() -> None:
+def test_no_function_is_blamed_if_none_runs_or_it_was_removed_or_changed() -> None:
     scene = Scene()
     assert scene.die(-signal.SIGABRT) == []
     assert scene.die(-signal.SIGABRT, "gone") == []
@@ -87,7 +87,7 @@ def test_nothing_runs_and_nobody_is_blamed_nor_what_is_gone_or_changed() -> None
     assert scene.state.read()[1].deaths == {"a": ("another digest", 1)}
 
 
-def test_places_are_used_again_and_no_more_than_there_are() -> None:
+def test_slots_are_reused_and_limited() -> None:
     running = SharedState(2).running
     running.worker = 1
     places = [running.begin(key_of(str(number))) for number in range(PLACES + 2)]
@@ -102,7 +102,7 @@ def test_places_are_used_again_and_no_more_than_there_are() -> None:
     assert running.of(1) == frozenset()
 
 
-def test_kills_for_want_of_memory_are_read_from_the_control_group(tmp_path: Path) -> None:
+def test_kills_for_lack_of_memory_are_read_from_the_control_group(tmp_path: Path) -> None:
     file = tmp_path / "memory.events"
     assert count_oom_kills(file) == 0
     file.write_text("low 0\noom 3\noom_kill 2\n")

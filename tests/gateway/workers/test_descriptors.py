@@ -1,4 +1,4 @@
-"""The limit of open files: what it leaves room for, and connections that find none."""
+"""The limit of open files: how many connections it allows, and connections beyond it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from turnout.gateway.workers.workers import MOST_TRIES, Workers
     ("limit", "open_now", "allowed"),
     [(1 << 20, 20, 4096), (8192, 20, 4096), (4096, 20, 3036), (1024, 20, 732), (64, 12, 20), (40, 20, 0), (3, 20, 0)],
 )
-def test_connections_leave_room_for_other_files(limit: int, open_now: int, allowed: int) -> None:
+def test_connections_leave_descriptors_for_other_files(limit: int, open_now: int, allowed: int) -> None:
     assert connections_allowed(4096, limit, open_now) == allowed
 
 
@@ -33,7 +33,7 @@ def test_open_files_are_counted() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"])
-def test_a_refused_client_reads_its_answer(sent: bytes) -> None:
+def test_a_rejected_client_can_read_its_answer(sent: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.connect(listener.getsockname())
         client.sendall(sent)
@@ -47,7 +47,7 @@ def test_a_refused_client_reads_its_answer(sent: bytes) -> None:
 
 
 class FakeChannel:
-    """A channel that fails with some errors, then takes everything."""
+    """A channel that fails with some errors, then accepts everything."""
 
     def __init__(self, *errors: int) -> None:
         self.errors = list(errors)
@@ -79,7 +79,7 @@ def test_a_worker_stays_ready_while_no_descriptor_can_be_sent(number: int) -> No
         assert one.fileno() == -1, "it is handed out"
 
 
-def test_a_connection_that_cannot_be_sent_for_long_is_refused_and_not_counted() -> None:
+def test_a_connection_that_cannot_be_sent_for_long_is_rejected_and_not_counted() -> None:
     channel = FakeChannel(*[errno.ETOOMANYREFS] * 1000)
     workers, state = handing_out(channel)
     one, other = socket.socketpair()
@@ -91,7 +91,7 @@ def test_a_connection_that_cannot_be_sent_for_long_is_refused_and_not_counted() 
     assert state.open_connections(0) == 0
 
 
-def test_a_worker_whose_end_is_gone_is_not_ready() -> None:
+def test_a_worker_with_a_closed_channel_is_not_ready() -> None:
     workers, state = handing_out(FakeChannel(errno.EPIPE))
     one, other = socket.socketpair()
     with one, other:
@@ -101,7 +101,7 @@ def test_a_worker_whose_end_is_gone_is_not_ready() -> None:
         assert one.fileno() >= 0, "it waits for a worker"
 
 
-def test_a_connection_beyond_what_all_workers_may_have_is_refused_until_one_closes() -> None:
+def test_a_connection_beyond_the_limit_of_all_workers_is_rejected_until_one_closes() -> None:
     workers, state = handing_out(FakeChannel(), capacity=2)
     pairs = [socket.socketpair() for _ in range(4)]
     workers.give([pair[0] for pair in pairs[:3]])
@@ -115,8 +115,8 @@ def test_a_connection_beyond_what_all_workers_may_have_is_refused_until_one_clos
             end.close()
 
 
-def test_a_receiver_without_descriptors_learns_how_many_were_meant() -> None:
-    """What the kernel could not hand over it has closed: only the message's number tells."""
+def test_a_receiver_without_descriptors_learns_how_many_were_sent() -> None:
+    """The kernel closes what it cannot pass on: only the number in the message shows it."""
     one, other = Channel.pair()
     assert one.try_send("connections", 1, files=())
     message = other.receive()

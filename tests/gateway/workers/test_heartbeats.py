@@ -5,7 +5,7 @@ from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
 
 
 class Looking:
-    """A supervisor that looks every `LOOK_S` seconds."""
+    """A supervisor that checks every `LOOK_S` seconds."""
 
     def __init__(self, *counts: int) -> None:
         self.counts = list(counts)
@@ -17,7 +17,7 @@ class Looking:
         return self.heartbeats.find_stalled(range(len(self.counts)), self.now_s)
 
 
-def test_a_worker_that_stands_still_is_found_once_and_the_others_are_not() -> None:
+def test_a_blocked_worker_is_reported_once_and_the_others_are_not() -> None:
     looking = Looking(1, 1)
     results = []
     for turn in range(15):
@@ -26,7 +26,7 @@ def test_a_worker_that_stands_still_is_found_once_and_the_others_are_not() -> No
     assert [result for result in results if result[1]] == [(10, [1])]
 
 
-def test_a_worker_that_has_not_begun_to_count_is_left_alone() -> None:
+def test_a_worker_that_has_not_started_to_count_is_not_reported() -> None:
     looking = Looking(0)
     assert not any(looking.look() for _ in range(50))
 
@@ -38,7 +38,7 @@ def test_time_in_which_the_supervisor_did_not_run_either_does_not_count() -> Non
     assert looking.look() == []
 
 
-def test_workers_count_in_memory_that_all_share_and_begin_anew() -> None:
+def test_workers_count_in_shared_memory_and_restart_from_zero() -> None:
     state = SharedState(3)
     state.beat(1)
     state.beat(1)

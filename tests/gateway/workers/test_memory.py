@@ -48,17 +48,17 @@ OLD_GROUP = {"proc/self/cgroup": "9:cpu:/x\n4:memory:/docker/1\n0::/\n"}
         ({**MEMINFO, **OWN_GROUP, "sys/fs/cgroup/app/web/memory.max": "max\n"}, 16_000 * 1024),
         ({**MEMINFO, **OWN_GROUP, "sys/fs/cgroup/app/web/memory.max": "1000000\n"}, 1_000_000),
         ({**MEMINFO, **OWN_GROUP, "sys/fs/cgroup/app/memory.max": "2000000\n"}, 2_000_000),
-        ({**MEMINFO, **OWN_GROUP, "sys/fs/cgroup/memory.max": "3000000\n"}, 3_000_000),  # seen from within
+        ({**MEMINFO, **OWN_GROUP, "sys/fs/cgroup/memory.max": "3000000\n"}, 3_000_000),  # as seen from within
         ({**MEMINFO, **OLD_GROUP, "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": "4000000\n"}, 4_000_000),
         ({**MEMINFO, **OLD_GROUP, "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**63 - 4096}\n"}, 16_000 * 1024),
     ],
 )
-def test_the_least_limit_counts(tmp_path: Path, files: Mapping[str, str], limit: int) -> None:
+def test_the_lowest_limit_applies(tmp_path: Path, files: Mapping[str, str], limit: int) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert find_memory_limit(tmp_path) == limit
 
 
-def test_this_machine_has_a_limit_and_this_process_memory() -> None:
+def test_this_machine_has_a_memory_limit_and_this_process_uses_memory() -> None:
     assert 0 < proportional_bytes() <= resident_bytes() < find_memory_limit()

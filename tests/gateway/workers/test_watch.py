@@ -1,4 +1,4 @@
-"""When a change of files counts as one."""
+"""When a change of files is reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
 
 
 class Looking:
-    """A watch whose time the test makes; `turns` polls a tenth of a second apart."""
+    """A watch with a fake clock; `turns` polls every tenth of a second."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self.clock = Clock()
@@ -29,7 +29,7 @@ class Looking:
         self.watch = Watch(dict(stamps_of(files)), clock=self.clock, is_written=lambda file: file in self.written)
 
     def turns(self, number: int) -> list[int]:
-        """The turns that told a change."""
+        """Return the polls that reported a change."""
         turns = []
         for turn in range(number):
             self.clock.now += 0.1
@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_change_is_reported_once_when_nothing_moves_any_more(file: Path) -> None:
+def test_a_change_is_reported_once_when_nothing_changes_any_more(file: Path) -> None:
     looking = Looking([file])
     assert looking.turns(20) == []
     file.write_bytes(b"other")
@@ -53,7 +53,7 @@ def test_a_change_is_reported_once_when_nothing_moves_any_more(file: Path) -> No
     assert looking.turns(20) == []
 
 
-def test_a_file_that_still_grows_is_not_reported(file: Path) -> None:
+def test_a_growing_file_is_not_reported(file: Path) -> None:
     looking = Looking([file])
     looking.turns(5)
     for size in range(30):
@@ -62,7 +62,7 @@ def test_a_file_that_still_grows_is_not_reported(file: Path) -> None:
     assert len(looking.turns(10)) == 1
 
 
-def test_a_file_that_is_open_for_writing_is_waited_for_but_not_for_ever(file: Path) -> None:
+def test_a_file_open_for_writing_delays_the_report_for_a_limited_time(file: Path) -> None:
     looking = Looking([file])
     looking.written = {file}
     file.write_bytes(b"half")
@@ -76,13 +76,13 @@ def test_a_file_that_is_open_for_writing_is_waited_for_but_not_for_ever(file: Pa
     assert len(looking.turns(10)) == 1
 
 
-def test_a_replaced_file_a_new_one_and_one_that_goes_are_changes(file: Path, tmp_path: Path) -> None:
+def test_a_replaced_a_new_and_a_deleted_file_are_changes(file: Path, tmp_path: Path) -> None:
     missing = tmp_path / "folder" / "later.onnx"
     looking = Looking([file, missing])
     beside = tmp_path / "beside"
     beside.write_bytes(b"one")
     os.utime(beside, ns=(0, file.stat().st_mtime_ns))
-    beside.replace(file)  # same size, same time: another file all the same
+    beside.replace(file)  # same size, same time: still another file
     assert len(looking.turns(10)) == 1
     missing.parent.mkdir()
     assert looking.turns(10) == []
@@ -92,7 +92,7 @@ def test_a_replaced_file_a_new_one_and_one_that_goes_are_changes(file: Path, tmp
     assert len(looking.turns(10)) == 1
 
 
-def test_what_changed_before_the_watch_began_is_reported(file: Path) -> None:
+def test_changes_before_the_start_of_the_watch_are_reported(file: Path) -> None:
     stamps = dict(stamps_of([file]))
     file.write_bytes(b"changed since it was read")
     clock = Clock()
@@ -101,7 +101,7 @@ def test_what_changed_before_the_watch_began_is_reported(file: Path) -> None:
     assert watch.poll()
 
 
-def test_other_files_are_watched_and_nothing_is_forgotten(file: Path, tmp_path: Path) -> None:
+def test_watching_other_files_loses_no_change(file: Path, tmp_path: Path) -> None:
     looking = Looking([file])
     other = tmp_path / "other"
     stamps = dict(stamps_of([file, other]))
@@ -115,7 +115,7 @@ def test_other_files_are_watched_and_nothing_is_forgotten(file: Path, tmp_path: 
     assert looking.turns(10) == []
 
 
-def test_looking_takes_a_small_share_of_the_time(file: Path) -> None:
+def test_polling_takes_a_small_share_of_the_time(file: Path) -> None:
     looking = Looking([file])
     slow = looking.clock
     slow.now += 1
@@ -130,7 +130,7 @@ def test_looking_takes_a_small_share_of_the_time(file: Path) -> None:
     assert looking.watch.wait_s() >= 9
 
 
-def test_linux_knows_who_has_a_file_open_for_writing(file: Path, tmp_path: Path) -> None:
+def test_linux_reports_files_open_for_writing(file: Path, tmp_path: Path) -> None:
     assert not is_open_for_writing(file)
     with file.open("ab"):
         assert is_open_for_writing(file)

@@ -1,4 +1,4 @@
-"""The parts of a gateway of several processes, each by itself."""
+"""The parts of a gateway with several processes, each tested alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def channels() -> Iterator[tuple[Channel, Channel]]:
         end.close()
 
 
-def test_messages_come_whole_in_order_with_their_files(channels: tuple[Channel, Channel], tmp_path: Path) -> None:
+def test_messages_arrive_complete_in_order_with_their_files(channels: tuple[Channel, Channel], tmp_path: Path) -> None:
     one, other = channels
     assert other.receive() is None
     (tmp_path / "file").write_text("content")
@@ -103,14 +103,14 @@ def test_messages_come_whole_in_order_with_their_files(channels: tuple[Channel, 
         other.receive()
 
 
-def test_what_there_is_no_room_for_is_sent_later(channels: tuple[Channel, Channel]) -> None:
+def test_a_message_without_space_is_sent_later(channels: tuple[Channel, Channel]) -> None:
     one, other = channels
     sent = 0
     while one.try_send("number", sent):
         sent += 1
     one.send("number", sent)
     assert one.is_waiting
-    assert not one.try_send("number", -1)  # it may not overtake
+    assert not one.try_send("number", -1)  # it must not overtake
     one.flush()
     seen = []
     while (message := other.receive()) is not None:
@@ -128,7 +128,7 @@ def test_what_there_is_no_room_for_is_sent_later(channels: tuple[Channel, Channe
         one.try_send("number", 2)
 
 
-def test_a_channel_that_moves_up_is_still_the_channel(channels: tuple[Channel, Channel]) -> None:
+def test_a_channel_with_a_new_descriptor_still_works(channels: tuple[Channel, Channel]) -> None:
     one, other = channels
     before = one.fileno()
     one.move_up()
@@ -142,31 +142,31 @@ def test_a_channel_that_moves_up_is_still_the_channel(channels: tuple[Channel, C
 # --- restarts, processors
 
 
-def test_a_worker_is_started_again_at_once_and_then_more_and_more_slowly() -> None:
+def test_a_worker_is_restarted_immediately_and_then_with_growing_delays() -> None:
     restarts = Restarts()
     assert [restarts.delay_s(1) for _ in range(5)] == [0, 0.25, 0.5, 1, 2]
     assert [restarts.delay_s(1) for _ in range(50)][-1] == 30
-    assert [restarts.delay_s(60), restarts.delay_s(1)] == [0, 0.25]  # it was sound meanwhile
+    assert [restarts.delay_s(60), restarts.delay_s(1)] == [0, 0.25]  # it was healthy in the meantime
 
 
 @pytest.mark.parametrize(
     ("quota", "most"), [("100000 100000\n", 1), ("50000 100000", 1), ("max 100000", None), ("nonsense", None)]
 )
-def test_a_containers_share_of_the_processors_is_obeyed(tmp_path: Path, quota: str, most: int | None) -> None:
+def test_the_processor_share_of_a_container_is_respected(tmp_path: Path, quota: str, most: int | None) -> None:
     allowed = len(os.sched_getaffinity(0))
     (tmp_path / "cpu.max").write_text(quota)
     assert processors(tmp_path / "cpu.max") == (most or allowed)
     assert processors(tmp_path / "missing") == allowed
 
 
-def test_an_exit_is_reported_in_words() -> None:
+def test_an_exit_is_described_in_words() -> None:
     assert [describe_exit(code) for code in (-9, 1)] == ["killed by SIGKILL", "exit code 1"]
 
 
 # --- editions
 
 
-def test_files_that_are_not_what_they_were_are_not_opened(project: Path) -> None:
+def test_changed_files_are_not_opened(project: Path) -> None:
     edition = read(project)
     function = edition.plan.functions[0]
     check_files(edition.fingerprints, function)
@@ -179,7 +179,7 @@ def test_files_that_are_not_what_they_were_are_not_opened(project: Path) -> None
         make_model_functions(edition.project)(function).load()
 
 
-def test_files_that_were_touched_are_opened(project: Path) -> None:
+def test_touched_files_are_opened(project: Path) -> None:
     edition = read(project)
     function = edition.plan.functions[0]
     content = (project / "echo.onnx").read_bytes()
@@ -220,7 +220,7 @@ def test_many_changes_are_counted(project: Path) -> None:
     assert describe_changes(before, after).endswith("echo w7 is new, 13 more changes")
 
 
-def test_a_stage_that_was_set_by_hand_outlives_what_does_not_concern_it(project: Path) -> None:
+def test_a_manually_changed_stage_survives_unrelated_edits(project: Path) -> None:
     before = read(project)
     dev, keyed = planned(before).values()
     canary = CanarySettings(10, {"echo": "v2"}, dev.deployment_id)
@@ -238,10 +238,10 @@ def test_a_stage_that_was_set_by_hand_outlives_what_does_not_concern_it(project:
     assert carry_over(kept, described, moved).stages[0] == planned(moved)["dev"]
 
 
-# --- reading again
+# --- reloading
 
 
-def test_problems_are_those_of_validate_and_files_that_are_missing_are_watched(project: Path) -> None:
+def test_problems_are_those_of_validate_and_missing_files_are_watched(project: Path) -> None:
     before = read(project)
     (project / "models.yaml").write_text(
         MANIFEST.replace("other:", "other: {versions: {v1: {artifact: no.onnx}}}\n  x:")
@@ -253,7 +253,7 @@ def test_problems_are_those_of_validate_and_files_that_are_missing_are_watched(p
     assert project in rebuilt.files
 
 
-def test_a_manifest_that_cannot_be_read_leaves_the_files_known(project: Path) -> None:
+def test_an_unreadable_manifest_keeps_the_known_files(project: Path) -> None:
     before = read(project)
     (project / "models.yaml").write_text("a: [")
     rebuilt = rebuild(project / "models.yaml", before, functions_of=edition_functions, gateway_of=gateway_of)
@@ -273,7 +273,7 @@ def test_a_gateway_that_cannot_be_made_is_a_problem(project: Path) -> None:
     assert rebuilt.problems == f"{project}/models.yaml: ValueError: no stage 'prod'"
 
 
-def test_an_edition_passes_through_a_file(project: Path) -> None:
+def test_an_edition_is_passed_through_a_file(project: Path) -> None:
     before = read(project)
     rebuilt = rebuild(project / "models.yaml", before, functions_of=edition_functions, gateway_of=gateway_of)
     assert rebuilt.edition == before
@@ -288,7 +288,7 @@ def test_an_edition_passes_through_a_file(project: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def log_stays_on() -> Iterator[None]:
-    """`rebuild` silences the log of its process."""
+    """Restore logging: `rebuild` silences the log of its process."""
     yield
     logging.disable(logging.NOTSET)
 
@@ -306,7 +306,7 @@ def digest_of(response: Response) -> str:
     return dict(response.headers)["x-turnout-digest"]
 
 
-def test_a_worker_goes_over_between_two_requests_and_keeps_what_is_the_same(project: Path) -> None:
+def test_a_worker_switches_between_two_requests_and_keeps_what_is_unchanged(project: Path) -> None:
     async def scene() -> None:
         state = SharedState(1)
         first = read(project)
@@ -334,7 +334,7 @@ def test_a_worker_goes_over_between_two_requests_and_keeps_what_is_the_same(proj
         )
         assert await switch.prepare(2, second) == ""
         assert "turnout-local_echo_v1" in opened[1:]
-        assert "turnout-local_other_v1" not in opened  # nobody has called it
+        assert "turnout-local_other_v1" not in opened  # it was never called
         assert digest_of(await post(switch, "/models/echo/v1/inference")) == old
         state.update(lambda now: replace(now, edition=2) if now else ControlState(2, (), {}))
         new = digest_of(await post(switch, "/models/echo/v1/inference"))
@@ -353,7 +353,8 @@ def test_a_worker_goes_over_between_two_requests_and_keeps_what_is_the_same(proj
         assert unprepared == []
 
         state.update(lambda now: replace(now, edition=5) if now else ControlState(5, (), {}))
-        assert digest_of(await post(switch, "/models/echo/v1/inference")) == new  # what there is, until it is replaced
+        # the current edition, until it is replaced
+        assert digest_of(await post(switch, "/models/echo/v1/inference")) == new
         assert unprepared == [True]
         switch.functions.open("turnout-local_other_v1")
         switch.functions.open("no such function")

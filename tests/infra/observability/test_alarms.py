@@ -25,7 +25,7 @@ def test_version_without_slo_has_alarms_for_errors_and_throttles() -> None:
     assert alarms["stage-prod_errors"].inputs["threshold"] == 0.05
 
 
-def test_slo_decides_the_thresholds() -> None:
+def test_slo_determines_the_thresholds() -> None:
     only = model(versions=("v1",))
     promised = replace(only, versions=(replace(only.versions[0], slo=Slo(200.0, 1.0)),))
     alarms = deployed(manifest((promised,), (stage(slo=Slo(500.0, 2.0)),))).of("cloudwatch/metricAlarm:MetricAlarm")
@@ -39,7 +39,9 @@ def test_slo_decides_the_thresholds() -> None:
 
 
 def compute(queries: list[dict[str, Any]], returned: str, **sums: float) -> float:
-    """What an alarm compares with its threshold, computed as CloudWatch does; a metric without data is left out."""
+    """Return what an alarm compares with its threshold, computed as CloudWatch does; a metric without data is left
+    out.
+    """
     values: dict[str, Any] = {}
     for query in queries:
         if "metric" in query:
@@ -55,7 +57,7 @@ def compute(queries: list[dict[str, Any]], returned: str, **sums: float) -> floa
         try:
             values[query["id"]] = eval(text, {"sum": sum, **functions}, values)
         except ZeroDivisionError:
-            values[query["id"]] = 0.0  # elementwise, and not chosen
+            values[query["id"]] = 0.0  # computed elementwise and not selected
     result: float = values[returned]
     return result
 
@@ -94,7 +96,7 @@ def test_failing_share_counts_crashes_answers_of_500_and_throttles_but_no_single
     assert compute(failure_queries("f"), "percent", **sums) == pytest.approx(percent)
 
 
-def test_metrics_of_failures_are_those_of_both_aliases_and_one_result_is_returned() -> None:
+def test_failure_metrics_cover_both_aliases_and_yield_one_result() -> None:
     queries = failure_queries("f")
     resources = {query["id"]: query["metric"]["dimensions"].get("Resource") for query in queries if "metric" in query}
     assert resources == {
@@ -103,14 +105,14 @@ def test_metrics_of_failures_are_those_of_both_aliases_and_one_result_is_returne
     assert [query["id"] for query in queries if query.get("return_data")] == ["percent"]
 
 
-def test_stage_that_is_called_as_a_function_is_has_alarms_of_its_own() -> None:
+def test_stage_and_function_of_the_same_name_have_separate_alarms() -> None:
     named = manifest((model("none", ("prod",)),), (stage("router", {"none": "prod"}), stage("prod", {"none": "prod"})))
     alarms = deployed(named).of("cloudwatch/metricAlarm:MetricAlarm").values()
     names = [alarm.inputs["name"] for alarm in alarms]
     assert len(set(names)) == len(names) == 6
 
 
-def test_metric_math_fills_every_metric_that_may_never_be_written() -> None:
+def test_metric_math_fills_every_metric_that_may_have_no_data() -> None:
     for entry in deployed(manifest(stages=(stage(auth="api_key"),))).of("cloudwatch/metricAlarm:MetricAlarm").values():
         queries = entry.inputs.get("metricQueries", [])
         metrics = {query["id"] for query in queries if "metric" in query}

@@ -26,7 +26,7 @@ def labels(widget: dict[str, Any]) -> list[str]:
     return [metric[-1]["label"] for metric in widget["properties"]["metrics"]]
 
 
-def test_canary_stands_beside_its_baseline_in_each_graph() -> None:
+def test_canary_is_next_to_its_baseline_in_each_graph() -> None:
     widgets = widgets_of(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     for graph in ("calls", "errors", "p99 ms"):
         assert labels(widgets[f"prod: iris, canary 10%, {graph}"]) == [
@@ -35,7 +35,7 @@ def test_canary_stands_beside_its_baseline_in_each_graph() -> None:
         ]
 
 
-def test_release_canary_is_the_other_alias() -> None:
+def test_release_canary_is_shown_by_its_alias() -> None:
     widgets = widgets_of(manifest(stages=(stage(canary=Canary(10.0, {}, release=True)),)))
     assert labels(widgets["prod: iris, canary 10%, calls"]) == [
         "baseline turnout-test_iris_v1:live",
@@ -63,7 +63,7 @@ def test_widgets_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize(("models", "stages"), [(45, 5), (90, 2), (60, 10)])
-def test_dashboard_of_many_models_and_stages_keeps_cloudwatchs_quotas(models: int, stages: int) -> None:
+def test_dashboard_of_many_models_and_stages_stays_within_the_quotas_of_cloudwatch(models: int, stages: int) -> None:
     rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(models))
     serve, moved = ({entry.name: version for entry in rows} for version in ("v1", "v2"))
     auths = ("none", "api_key", "iam")

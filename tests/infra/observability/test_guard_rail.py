@@ -1,4 +1,4 @@
-"""When the guard rail is there, and which alarms it hears."""
+"""When the guard rail exists, and which alarms it receives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
 
 
 def heard(canary: Canary, **fields: Any) -> Any:
-    """What the rule compares an alarm's ARN with."""
+    """Return the pattern with which the rule matches an alarm's ARN."""
     program = deployed(manifest(stages=(stage(canary=canary, **fields),)))
     pattern = json.loads(program.of("cloudwatch/eventRule:EventRule")["prod"].inputs["eventPattern"])
     assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
@@ -25,25 +25,25 @@ def heard(canary: Canary, **fields: Any) -> Any:
     return pattern["resources"]
 
 
-def test_canary_targets_error_alarm_is_heard_where_none_is_named() -> None:
+def test_error_alarm_of_the_canary_target_is_used_if_none_is_named() -> None:
     assert heard(Canary(10.0, {"iris": "v2"})) == [f"{ALARM}:turnout-test_iris_v2_errors"]
 
 
-def test_alarms_that_the_canary_names_are_heard_beside_its_own() -> None:
+def test_alarms_named_by_the_canary_are_used_in_addition_to_its_own() -> None:
     canary = Canary(10.0, {"iris": "v2"}, judgement=Judgement(alarms=("sales", "latency")))
     assert heard(canary) == [f"{ALARM}:turnout-test_iris_v2_errors", f"{ALARM}:sales", f"{ALARM}:latency"]
 
 
-def test_alarms_that_a_release_names_are_heard_beside_every_functions() -> None:
+def test_alarms_named_by_a_release_are_used_in_addition_to_those_of_every_function() -> None:
     canary = Canary(10.0, {}, release=True, judgement=Judgement(alarms=("sales",)))
     assert heard(canary) == [f"{ALARM}:sales", {"wildcard": f"{ALARM}:turnout-test_*_errors"}]
 
 
-def test_release_hears_the_errors_of_every_function() -> None:
+def test_release_uses_the_error_alarms_of_every_function() -> None:
     assert heard(Canary(10.0, {}, release=True)) == [{"wildcard": f"{ALARM}:turnout-test_*_errors"}]
 
 
-def test_canary_of_more_models_than_a_pattern_can_name_hears_the_errors_of_every_function() -> None:
+def test_canary_of_more_models_than_a_pattern_can_name_uses_the_error_alarms_of_every_function() -> None:
     names = [f"model-{number}" for number in range(40)]
     canary = Canary(10.0, dict.fromkeys(names, "v2"))
     of = manifest(
@@ -54,7 +54,7 @@ def test_canary_of_more_models_than_a_pattern_can_name_hears_the_errors_of_every
     assert len(pattern) < 2048
 
 
-def test_canary_of_a_weighted_models_share_hears_its_new_version_only() -> None:
+def test_canary_of_a_weighted_model_uses_only_the_alarms_of_its_new_version() -> None:
     canary = Canary(10.0, {"iris": "v2"})
     assert heard(canary, serve={}, weights={"iris": {"v1": 100.0}}) == [f"{ALARM}:turnout-test_iris_v2_errors"]
 
@@ -62,13 +62,13 @@ def test_canary_of_a_weighted_models_share_hears_its_new_version_only() -> None:
 @pytest.mark.parametrize(
     "canary", [None, Canary(10.0, {"iris": "v2"}, judgement=Judgement(auto_rollback=False)), Canary(10.0, {})]
 )
-def test_no_guard_rail_where_nothing_is_to_be_taken_away(canary: Canary | None) -> None:
+def test_no_guard_rail_if_there_is_no_canary_to_end(canary: Canary | None) -> None:
     program = deployed(manifest(stages=(stage(canary=canary),)))
     assert program.of("turnout:infra:GuardRail") == {}
     assert program.of("cloudwatch/eventRule:EventRule") == {}
 
 
-def test_target_passes_the_function_its_stage_and_alarm() -> None:
+def test_target_passes_stage_and_alarm_to_the_function() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     transformed = program.of("cloudwatch/eventTarget:EventTarget")["prod"].inputs["inputTransformer"]
     assert transformed["inputPaths"] == {"alarm": "$.detail.alarmName"}
@@ -94,7 +94,7 @@ def test_states_are_checked_every_minute_and_once_the_stage_has_its_canary() -> 
     assert {"prod", "guard-rail"} <= {urn.rpartition("::")[2] for urn in checked.after}
 
 
-def test_another_share_is_checked_anew() -> None:
+def test_another_share_is_checked_again() -> None:
     triggers = [
         deployed(manifest(stages=(stage(canary=Canary(percent, {"iris": "v2"})),)))
         .one("lambda/invocation:Invocation")
@@ -104,7 +104,7 @@ def test_another_share_is_checked_anew() -> None:
     assert triggers[0] != triggers[1]
 
 
-def test_function_is_one_file_that_lambda_finds() -> None:
+def test_function_is_one_file_that_lambda_can_import() -> None:
     program = deployed(manifest(stages=(stage(canary=Canary(10.0, {"iris": "v2"})),)))
     made = program.of("lambda/function:Function")["guard-rail"].inputs
     module, name = made["handler"].split(".")

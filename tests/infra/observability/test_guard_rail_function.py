@@ -1,4 +1,4 @@
-"""The guard rail's function, with boto3's own client."""
+"""The guard rail's function, with a real boto3 client."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def client() -> Any:
     return boto3.client("apigateway", region_name="eu-west-1", aws_access_key_id="local", aws_secret_access_key="local")
 
 
-def test_canary_gets_no_requests_any_more_and_keeps_its_overrides(
-    client: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_canary_gets_no_more_requests_and_keeps_its_overrides(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with Stubber(client) as stub:
         stub.add_response("get_stage", {"canarySettings": {"percentTraffic": 10.0}}, WHERE)
         operations = [{"op": "replace", "path": "/canarySettings/percentTraffic", "value": "0.0"}]
@@ -38,13 +36,13 @@ def test_canary_gets_no_requests_any_more_and_keeps_its_overrides(
 
 
 @pytest.mark.parametrize("settings", [{}, {"canarySettings": {"percentTraffic": 0.0}}])
-def test_stage_whose_canary_gets_no_requests_is_left_alone(client: Any, settings: dict[str, Any]) -> None:
+def test_stage_whose_canary_gets_no_requests_is_not_changed(client: Any, settings: dict[str, Any]) -> None:
     with Stubber(client) as stub:
         stub.add_response("get_stage", {"stageName": "prod", **settings}, WHERE)
         assert end_canary(client, EVENT, "a")["ended"] is False
 
 
-def test_lambda_calls_it_with_boto3s_own_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_calls_it_with_a_boto3_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     with mock_aws():
         aws = boto3.client("apigateway")
@@ -58,7 +56,7 @@ def test_lambda_calls_it_with_boto3s_own_client(monkeypatch: pytest.MonkeyPatch)
         assert handler({"rest_api_id": api, "stage": "prod", "alarms": NAMED}, None)["ended"] is False
 
 
-def test_refusal_is_raised_so_that_lambda_tries_again(client: Any) -> None:
+def test_an_error_of_aws_is_raised_so_that_lambda_retries(client: Any) -> None:
     with Stubber(client) as stub:
         stub.add_client_error("get_stage", "TooManyRequestsException", http_status_code=429)
         with pytest.raises(client.exceptions.TooManyRequestsException):
@@ -87,7 +85,7 @@ class FakeGateway:
         (EVERY, ["turnout-prod-eu_iris_v2_errors"], False),
     ],
 )
-def test_alarm_that_is_in_alarm_already_ends_the_canary(
+def test_alarm_that_is_already_in_alarm_ends_the_canary(
     alarms: dict[str, Any], ringing: list[str], *, is_ended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -112,7 +110,7 @@ def test_alarm_that_is_in_alarm_already_ends_the_canary(
     assert gateway.percent == (0.0 if is_ended else 10.0)
 
 
-def test_role_that_is_new_is_tried_again(client: Any) -> None:
+def test_denied_calls_of_a_new_role_are_retried(client: Any) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetStage")
     answers: list[Any] = [denied, denied, {"ended": False}]
     slept: list[float] = []

@@ -1,4 +1,4 @@
-"""Every client fault is a 4xx with a code and a sentence, and none reaches the session."""
+"""Every client error is a 4xx with a code and a sentence, and none reaches the session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from turnout.protocol.tensors.datatypes import TensorSpec
 
 @pytest.fixture(scope="module")
 def function(tmp_path_factory: pytest.TempPathFactory) -> ModelFunction:
-    """Inputs a FP32 [-1,2], b INT64 [-1], c BYTES [1]; outputs the same."""
+    """A function with inputs a FP32 [-1,2], b INT64 [-1], c BYTES [1], and the same outputs."""
     inputs = [value("a", "FP32", ["n", 2]), value("b", "INT64", ["n"]), value("c", "BYTES", [1])]
     outputs = [value("pa", "FP32", ["n", 2]), value("pb", "INT64", ["n"]), value("pc", "BYTES", [1])]
     nodes = [helper.make_node("Identity", [name], [f"p{name}"]) for name in "abc"]
@@ -46,7 +46,7 @@ GOOD = {"inputs": [A, B, C]}
 NAMED = {"a": [[1, 2]], "b": [3], "c": ["x"]}
 
 
-def test_the_good_request_is_good(function: ModelFunction) -> None:
+def test_the_valid_request_is_answered(function: ModelFunction) -> None:
     reply = call(function, GOOD)
     assert reply.status == 200
     assert [output["data"] for output in reply.json["outputs"]] == [[1.0, 2.0], [3], ["x"]]
@@ -56,7 +56,7 @@ def test_the_good_request_is_good(function: ModelFunction) -> None:
     }
 
 
-def test_what_may_stand_in_a_request_may(function: ModelFunction) -> None:
+def test_optional_parts_of_a_request_are_accepted(function: ModelFunction) -> None:
     extras = {"id": "q", "parameters": {"anything": [1], "priority": 3}, "model_name": "test", "model_version": "v1"}
     reply = call(function, {**GOOD, **extras, "outputs": [{"name": "pb"}, {"name": "pa", "parameters": {"x": 1}}]})
     assert [output["name"] for output in reply.json["outputs"]] == ["pb", "pa"]
@@ -91,7 +91,7 @@ BAD: list[tuple[Any, str]] = [
     (b'{"inputs": {"a": [[1e999, 1]]}}', "INVALID_JSON"),
     (b"[" * 100_000, "INVALID_JSON"),
     (b'{"inputs": {"a": ' + b"[" * 5000 + b"]" * 5000 + b"}}", "INVALID_JSON"),
-    # JSON, but no request
+    # JSON, but not a request
     (b"null", "INVALID_REQUEST"),
     (b"[]", "INVALID_REQUEST"),
     (b"7", "INVALID_REQUEST"),
@@ -192,7 +192,7 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize(("body", "got"), NOT_JSON)
-def test_what_is_no_json_is_reported_with_its_place(function: ModelFunction, body: bytes, got: str) -> None:
+def test_invalid_json_is_reported_with_its_place(function: ModelFunction, body: bytes, got: str) -> None:
     reply = call(function, body)
     assert (reply.status, reply.json["code"]) == (400, "INVALID_JSON")
     assert reply.json["error"].startswith("the body: expected JSON in UTF-8, got ")
@@ -200,7 +200,7 @@ def test_what_is_no_json_is_reported_with_its_place(function: ModelFunction, bod
 
 
 @pytest.mark.parametrize(("body", "code"), BAD, ids=[f"{index}-{code}" for index, (_, code) in enumerate(BAD)])
-def test_a_bad_request_is_a_400_with_its_code(function: ModelFunction, body: Any, code: str) -> None:
+def test_an_invalid_request_is_a_400_with_its_code(function: ModelFunction, body: Any, code: str) -> None:
     reply = call(function, body)
     assert (reply.status, reply.json["code"]) == (400, code), reply.json
     assert set(reply.json) == {"error", "code", "details"}
@@ -223,7 +223,7 @@ BINARY: list[tuple[bytes, list[int], str, dict[str, str], int, str]] = [
 
 
 @pytest.mark.parametrize(("raw", "shape", "datatype", "changes", "status", "code"), BINARY)
-def test_a_bad_binary_request_is_refused(
+def test_an_invalid_binary_request_is_rejected(
     function: ModelFunction,
     raw: bytes,
     shape: list[int],
@@ -237,7 +237,7 @@ def test_a_bad_binary_request_is_refused(
     assert (reply.status, reply.json["code"]) == (status, code), reply.json
 
 
-def test_bytes_that_no_input_claims_are_refused(function: ModelFunction) -> None:
+def test_bytes_that_belong_to_no_input_are_rejected(function: ModelFunction) -> None:
     for document in (GOOD, {"inputs": NAMED}):
         head = orjson.dumps(document)
         headers = {"Inference-Header-Content-Length": str(len(head))}
@@ -245,7 +245,7 @@ def test_bytes_that_no_input_claims_are_refused(function: ModelFunction) -> None
         assert call(function, head + b"\0", headers).json["code"] == "INVALID_BINARY"
 
 
-def test_binary_text_that_is_not_utf8_is_refused_for_a_session(function: ModelFunction) -> None:
+def test_binary_text_that_is_not_utf8_is_rejected(function: ModelFunction) -> None:
     text = {"name": "c", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}
     head = orjson.dumps({"inputs": [A, B, text]})
     headers = {"Inference-Header-Content-Length": str(len(head))}
@@ -254,14 +254,14 @@ def test_binary_text_that_is_not_utf8_is_refused_for_a_session(function: ModelFu
     assert call(function, head + b"\1\0\0\0a", headers).json["outputs"][2]["data"] == ["a"]
 
 
-def test_a_compressed_request_is_read_and_a_bomb_is_not(function: ModelFunction) -> None:
+def test_a_compressed_request_is_read_and_a_decompression_bomb_is_rejected(function: ModelFunction) -> None:
     headers = {"content-encoding": "gzip", "CONTENT-TYPE": "application/json; charset=utf-8"}
     assert call(function, gzip.compress(orjson.dumps(GOOD)), headers).status == 200
     reply = call(function, gzip.compress(b" " * 50_000_000), headers)
     assert (reply.status, reply.json["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
-def test_rows_that_an_output_lacks_are_refused(function: ModelFunction, tmp_path: Path) -> None:
+def test_missing_rows_of_an_output_are_rejected(function: ModelFunction, tmp_path: Path) -> None:
     nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
     artifact = write_graph(tmp_path / "sum.onnx", nodes, [value("x", "FP32", ["n"])], [value("y", "FP32", [])])
     total = make_function(artifact, [TensorSpec("x", "FP32", (-1,))], [TensorSpec("y", "FP32", ())])
@@ -270,7 +270,7 @@ def test_rows_that_an_output_lacks_are_refused(function: ModelFunction, tmp_path
     assert (reply.status, reply.json["code"]) == (400, "OUTPUT_WITHOUT_ROWS")
 
 
-def test_an_open_request_answers_the_default_headers(function: ModelFunction) -> None:
+def test_an_open_inference_request_is_answered_with_the_default_headers(function: ModelFunction) -> None:
     reply = call(function, open_request([1, 2], [1, 2], name="a"))
     assert reply.status == 400
     assert reply.headers["x-turnout-model"] == "test"

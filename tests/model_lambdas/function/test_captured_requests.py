@@ -1,4 +1,4 @@
-"""Requests that a function logs to be replayed."""
+"""Requests that a function logs for replays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def api_event(body: bytes | str | None = BODY, **fields: Any) -> dict[str, Any]:
 def lines_of(
     event: dict[str, Any], *, drawn: float = 0.0, percent: float = 1.0, redact: tuple[str, ...] = (), status: int = 200
 ) -> list[str]:
-    """What is written for one call."""
+    """Return what is written for one call."""
     lines: list[str] = []
     answer = {**ANSWER, "statusCode": status}
     ticks = iter([10.0, 10.0025])
@@ -61,20 +61,20 @@ def test_a_request_is_one_line_that_replay_reads() -> None:
     ("resource", "lines"),
     [
         ("/models/iris/v1/inference", 0),
-        ("/models/iris/inference", 1),  # here a canary decides: nobody may hide
+        ("/models/iris/inference", 1),  # a canary decides here, so no request may be hidden
         ("/v2/models/iris/infer", 1),
         ("/models/iris/v2/inference", 1),
     ],
 )
 @pytest.mark.parametrize("name", ["x-turnout-replay", "X-Turnout-Replay"])
-def test_a_replay_is_captured_only_where_a_canary_decides(resource: str, lines: int, name: str) -> None:
+def test_a_replay_is_captured_only_if_a_canary_decides(resource: str, lines: int, name: str) -> None:
     event = api_event(resource=resource)
     event["headers"] = {**event["headers"], name: "1"}
     assert len(lines_of(event, percent=100)) == lines
 
 
 @pytest.mark.parametrize(("drawn", "lines"), [(0.0, 1), (0.0099, 1), (0.01, 0), (0.5, 0)])
-def test_a_share_is_captured(drawn: float, lines: int) -> None:
+def test_a_percentage_of_requests_is_captured(drawn: float, lines: int) -> None:
     assert len(lines_of(api_event(), drawn=drawn)) == lines
 
 
@@ -88,7 +88,7 @@ def test_redacted_values_are_not_in_the_line() -> None:
     assert orjson.loads(parse_sample(orjson.loads(line)).body) == {"inputs": {"x": [[0]], "kept": [7]}}
 
 
-def test_a_refused_request_is_captured_unless_something_is_to_be_redacted() -> None:
+def test_a_rejected_request_is_captured_unless_values_must_be_redacted() -> None:
     assert len(lines_of(api_event(b"{secret"), status=400)) == 1
     assert lines_of(api_event(b"{secret"), status=400, redact=("x",)) == []
 
@@ -101,12 +101,12 @@ def test_a_refused_request_is_captured_unless_something_is_to_be_redacted() -> N
         {**api_event(), "requestContext": None},
     ],
 )
-def test_what_no_caller_sent_is_not_captured(event: dict[str, Any]) -> None:
+def test_requests_that_no_caller_sent_are_not_captured(event: dict[str, Any]) -> None:
     assert lines_of(event) == []
 
 
 @pytest.mark.parametrize("size", [LARGEST_LOG_LINE_BYTES, 2_000_000])
-def test_a_line_that_cloudwatch_would_cut_is_left_out_with_a_note(size: int) -> None:
+def test_a_line_that_cloudwatch_would_truncate_is_replaced_by_a_note(size: int) -> None:
     (line,) = lines_of(api_event(b'"' + b"a" * size + b'"'))
     fields = orjson.loads(line)["turnout_capture_left_out"]
     assert fields["bytes"] >= size
@@ -115,14 +115,12 @@ def test_a_line_that_cloudwatch_would_cut_is_left_out_with_a_note(size: int) -> 
 
 
 @pytest.mark.parametrize("event", [api_event("no base64", isBase64Encoded=True), {**api_event(), "headers": [1]}])
-def test_what_cannot_be_captured_costs_nobody_the_answer(
-    event: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_capture_does_not_affect_the_answer(event: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     assert lines_of(event) == []
     assert "could not be captured" in caplog.text
 
 
-def test_what_the_handler_raises_is_lambdas_own() -> None:
+def test_an_exception_of_the_handler_reaches_lambda() -> None:
     def fail(event: Any, context: Any) -> dict[str, Any]:
         raise MemoryError
 
@@ -132,7 +130,7 @@ def test_what_the_handler_raises_is_lambdas_own() -> None:
     assert lines == []
 
 
-def test_a_body_of_text_is_captured_too() -> None:
+def test_a_text_body_is_captured_too() -> None:
     event = api_event(BODY.decode())
     assert base64.b64decode(api_event()["body"]) == BODY
     assert lines_of(event) == lines_of(api_event())

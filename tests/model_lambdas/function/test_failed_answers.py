@@ -12,7 +12,7 @@ ARN = "arn:aws:lambda:eu-west-1:123456789012:function:turnout-prod_iris_v1"
 
 
 def lines_of(status: int, arn: str = ARN) -> list[str]:
-    """What is written for one answer."""
+    """Return what is written for one answer."""
     lines: list[str] = []
     answer = {"statusCode": status, "headers": {}, "body": ""}
     handler = counting_failures(lambda event, context: answer, lines.append, lambda: 12.3456)
@@ -21,7 +21,7 @@ def lines_of(status: int, arn: str = ARN) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [200, 400, 422, 499])
-def test_nothing_is_written_for_answers_that_are_no_failures(status: int) -> None:
+def test_nothing_is_written_for_successful_answers(status: int) -> None:
     assert lines_of(status) == []
 
 
@@ -39,7 +39,7 @@ def test_a_failure_is_one_line_that_cloudwatch_counts(status: int, arn: str, res
 
 
 def embedded_metrics(event: dict[str, Any]) -> list[tuple[str, str, dict[str, str], float]]:
-    """What CloudWatch makes of an event, by the embedded metric format's rules."""
+    """Return the metrics that CloudWatch extracts from an event by the rules of the embedded metric format."""
     return [
         (directive["Namespace"], metric["Name"], {name: event[name] for name in dimensions}, event[metric["Name"]])
         for directive in event["_aws"]["CloudWatchMetrics"]
@@ -48,7 +48,7 @@ def embedded_metrics(event: dict[str, Any]) -> list[tuple[str, str, dict[str, st
     ]
 
 
-def test_a_failure_inside_the_handler_stays_lambdas_own() -> None:
+def test_an_exception_of_the_handler_reaches_lambda() -> None:
     def fail(event: Any, context: Any) -> dict[str, Any]:
         raise MemoryError
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the function answers, and never with a 5xx."""
+"""For any client input, the function answers, and never with a 5xx."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def dumps(value: Any) -> bytes:
     st.sampled_from(["content-type", "Content-Encoding", "Inference-Header-Content-Length", "x"]),
     st.sampled_from(["application/json", "application/octet-stream", "gzip", "deflate", "0", "5", "-1", "é", ""]),
 ))  # fmt: skip
-def test_any_bytes_are_answered(function: ModelFunction, body: bytes, headers: dict[str, str]) -> None:
+def test_arbitrary_bytes_are_answered(function: ModelFunction, body: bytes, headers: dict[str, str]) -> None:
     assert check(function, body, headers) != 200
 
 
 @SETTINGS
 @given(JSON)
-def test_any_json_is_answered(function: ModelFunction, value: Any) -> None:
+def test_arbitrary_json_is_answered(function: ModelFunction, value: Any) -> None:
     check(function, dumps(value))
 
 
 @SETTINGS
 @given(JSON)
-def test_any_input_is_answered(function: ModelFunction, value: Any) -> None:
+def test_arbitrary_inputs_are_answered(function: ModelFunction, value: Any) -> None:
     check(function, dumps({"inputs": {"x": value}}))
     check(function, dumps({"instances": value}))
     check(function, dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": value}]}))
@@ -77,7 +77,7 @@ def test_any_input_is_answered(function: ModelFunction, value: Any) -> None:
 
 @SETTINGS
 @given(st.text(max_size=100), st.booleans())
-def test_any_event_is_answered(function: ModelFunction, body: str, encoded: bool) -> None:
+def test_arbitrary_events_are_answered(function: ModelFunction, body: str, encoded: bool) -> None:
     reply = read_reply(function(proxy_event(body, isBase64Encoded=encoded), None))
     assert 400 <= reply.status < 500
 
@@ -100,7 +100,7 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @SETTINGS
 @given(st.sampled_from(paths(WHOLE)), JSON, st.booleans())
-def test_a_good_request_with_one_thing_changed_is_answered(
+def test_a_valid_request_with_one_change_is_answered(
     function: ModelFunction, path: tuple[Any, ...], value: Any, gone: bool
 ) -> None:
     datatype = next(iter(function.spec.signature.inputs)).datatype
@@ -126,7 +126,7 @@ def test_a_good_request_with_one_thing_changed_is_answered(
     length=st.integers(-2, 5),
     tail=st.binary(max_size=4),
 )
-def test_any_binary_request_is_answered(
+def test_arbitrary_binary_requests_are_answered(
     function: ModelFunction, raw: bytes, shape: list[int], size: int, length: int, tail: bytes
 ) -> None:
     datatype = next(iter(function.spec.signature.inputs)).datatype
@@ -139,7 +139,7 @@ def test_any_binary_request_is_answered(
 
 @SETTINGS
 @given(st.data())
-def test_a_good_body_with_bytes_changed_is_answered(function: ModelFunction, data: st.DataObject) -> None:
+def test_a_valid_body_with_changed_bytes_is_answered(function: ModelFunction, data: st.DataObject) -> None:
     body = bytearray(orjson.dumps({"inputs": {"x": [[1.5, 2], [3, 4]]}, "id": "a", "outputs": ["y"]}))
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))

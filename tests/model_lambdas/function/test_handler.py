@@ -20,7 +20,7 @@ from turnout.protocol.tensors.datatypes import TensorSpec
 ROW = [[1.0, 2.0, 3.0, 4.0]]
 
 
-def test_every_answer_says_who_gave_it(tmp_path: Path) -> None:
+def test_every_answer_names_its_version(tmp_path: Path) -> None:
     function = identity(tmp_path)
     for body in ({"inputs": {"x": ROW}}, {"inputs": {"x": 1}}, b"{"):
         headers = call(function, body).headers
@@ -59,12 +59,12 @@ def test_the_canary_is_read_from_the_stage_variables(tmp_path: Path, variables: 
     assert function(event, None)["headers"]["x-turnout-canary"] == "false"
 
 
-def test_an_event_may_carry_text(tmp_path: Path) -> None:
+def test_an_event_may_contain_text(tmp_path: Path) -> None:
     reply = read_reply(identity(tmp_path)(proxy_event('{"inputs": {"x": [[1, 2, 3, 4]]}}'), None))
     assert reply.json == {"outputs": {"y": ROW}}
 
 
-def test_an_event_without_a_body_is_a_400(tmp_path: Path) -> None:
+def test_an_event_without_a_body_gets_a_400(tmp_path: Path) -> None:
     reply = read_reply(identity(tmp_path)(proxy_event(None, {}), None))
     assert (reply.status, reply.json["code"]) == (400, "INVALID_JSON")
 
@@ -75,7 +75,7 @@ def test_answers_do_not_share_their_headers(tmp_path: Path) -> None:
     assert call(function, b"{").headers["x-turnout-model"] == "test"
 
 
-def test_names_are_answered_in_the_protocols_form(tmp_path: Path) -> None:
+def test_named_inputs_are_answered_in_the_form_of_the_protocol(tmp_path: Path) -> None:
     reply = call(identity(tmp_path), open_request(ROW, [1, 4], id="é"))
     assert reply.json == {
         "model_name": "test",
@@ -85,7 +85,7 @@ def test_names_are_answered_in_the_protocols_form(tmp_path: Path) -> None:
     }
 
 
-def test_loading_happens_once_whoever_asks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_loading_happens_once_for_all_threads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     transform = tmp_path / "transform.py"
     transform.write_text(
         "import logging\nlogging.getLogger('loads').warning('loaded')\ndef preprocess(inputs): return inputs\n"
@@ -116,7 +116,7 @@ def test_many_threads_get_their_own_answers(tmp_path: Path) -> None:
     assert answers == [{"outputs": {"y": [[float(index), 0.0, 0.0, 0.0]]}} for index in range(400)]
 
 
-def test_a_model_that_cannot_be_opened_is_a_500_that_reports_nothing(
+def test_a_model_that_cannot_be_opened_gets_a_500_without_details(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"garbage")
@@ -130,7 +130,7 @@ def test_a_model_that_cannot_be_opened_is_a_500_that_reports_nothing(
     assert "onnxruntime cannot open bad.onnx" in caplog.text
 
 
-def test_values_that_the_model_refuses_are_a_422(tmp_path: Path) -> None:
+def test_values_that_the_model_rejects_get_a_422(tmp_path: Path) -> None:
     nodes = [helper.make_node("Reshape", ["x", "s"], ["y"])]
     inputs = [value("x", "FP32", ["n"]), value("s", "INT64", ["k"])]
     artifact = write_graph(tmp_path / "r.onnx", nodes, inputs, [value("y", "FP32", None)])
@@ -143,7 +143,7 @@ def test_values_that_the_model_refuses_are_a_422(tmp_path: Path) -> None:
     assert call(function, {"inputs": {"x": [1, 2, 3, 4], "s": [2, 2]}}).json == {"outputs": {"y": [[1, 2], [3, 4]]}}
 
 
-def test_an_empty_output_whose_shape_is_too_large_for_numpy_is_refused(tmp_path: Path) -> None:
+def test_an_empty_output_whose_shape_is_too_large_for_numpy_is_rejected(tmp_path: Path) -> None:
     nodes = [helper.make_node("Reshape", ["x", "s"], ["y"], allowzero=1)]
     inputs = [value("x", "FP32", ["n"]), value("s", "INT64", ["k"])]
     artifact = write_graph(tmp_path / "r.onnx", nodes, inputs, [value("y", "FP32", None)])
@@ -154,7 +154,7 @@ def test_an_empty_output_whose_shape_is_too_large_for_numpy_is_refused(tmp_path:
     assert (reply.status, reply.json["code"]) == (422, "REFUSED_BY_MODEL")
 
 
-def test_a_cancelled_call_raises(tmp_path: Path) -> None:
+def test_a_canceled_call_raises(tmp_path: Path) -> None:
     cancellation = Cancellation()
     context = SimpleNamespace(cancellation=cancellation)
     function = identity(tmp_path)
@@ -164,7 +164,7 @@ def test_a_cancelled_call_raises(tmp_path: Path) -> None:
         call(function, {"inputs": {"x": ROW}}, context=context)
 
 
-def test_a_call_whose_inputs_may_not_run_raises_before_it_runs(tmp_path: Path) -> None:
+def test_a_call_that_may_not_run_raises_before_it_runs(tmp_path: Path) -> None:
     seen: list[Any] = []
 
     def may_run(inputs: Any) -> bool:
@@ -192,7 +192,7 @@ def test_64_bit_integers_are_written_in_every_form(tmp_path: Path) -> None:
         assert call(double, {"instances": [number]}).json == {"predictions": [{"y": number, "z": number}]}
 
 
-def test_an_output_whose_shape_was_declared_wrongly_comes_as_it_is(tmp_path: Path) -> None:
+def test_an_output_with_a_wrongly_declared_shape_is_returned_as_it_is(tmp_path: Path) -> None:
     nodes = [helper.make_node("Expand", ["x", "s"], ["y"])]
     inputs = [value("x", "FP32", ["n"]), value("s", "INT64", ["k"])]
     artifact = write_graph(tmp_path / "e.onnx", nodes, inputs, [value("y", "FP32", None)])
@@ -202,7 +202,7 @@ def test_an_output_whose_shape_was_declared_wrongly_comes_as_it_is(tmp_path: Pat
     assert np.array(result["outputs"]["y"]).shape == (2, 1, 2)
 
 
-def test_an_answer_that_lambda_would_not_hand_on_is_refused_before_the_run(
+def test_an_answer_over_the_limit_of_lambda_is_rejected_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = [
@@ -229,6 +229,6 @@ def test_an_answer_that_lambda_would_not_hand_on_is_refused_before_the_run(
     large = open_request([1.5] * 1_600_000, [1000, 1600])
     reply = call(function, large)
     assert (reply.status, reply.json["code"], runs) == (413, "ANSWER_TOO_LARGE", [])
-    # Asked for something small, or in a form in which it fits, it runs.
+    # If a small output or a form that fits is requested, it runs.
     assert call(function, {**large, "outputs": [{"name": "s"}]}).status == 200
     assert len(runs) == 1

@@ -57,7 +57,7 @@ def test_versions_with_a_helper_of_the_same_name_each_use_their_own(tmp_path: Pa
     assert [value(transform) for transform in (*loaded, *reversed(loaded))] == [1, 2, 3, 3, 2, 1]
 
 
-def test_the_same_owner_loaded_again_is_another_namespace(tmp_path: Path) -> None:
+def test_loading_the_same_owner_again_makes_another_namespace(tmp_path: Path) -> None:
     old = load(tmp_path / "old", USES_HELPER, {"helper.py": "VALUE = 1"})
     new = load(tmp_path / "new", USES_HELPER, {"helper.py": "VALUE = 2"})
     assert (value(old), value(new)) == (1, 2)
@@ -99,7 +99,7 @@ def helpers(number: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("lazily", [False, True])
-def test_every_way_to_import_reaches_what_lies_beside(tmp_path: Path, way: str, lazily: bool) -> None:
+def test_every_kind_of_import_finds_modules_next_to_the_file(tmp_path: Path, way: str, lazily: bool) -> None:
     statement, expression = WAYS[way]
     if lazily and way in {"star", "exec"}:
         pytest.skip("not within a function")
@@ -123,7 +123,7 @@ SHADOWING = (
 
 
 @pytest.mark.parametrize("name", SHADOWING)
-def test_a_helper_may_be_called_as_any_other_module(tmp_path: Path, name: str) -> None:
+def test_a_helper_may_have_the_name_of_another_module(tmp_path: Path, name: str) -> None:
     known = sys.modules.get(name)
     source = f"""
         import {name}
@@ -138,7 +138,7 @@ def test_a_helper_may_be_called_as_any_other_module(tmp_path: Path, name: str) -
     assert sys.modules.get(name) is known
 
 
-def test_python_and_packages_never_see_a_module_beside(tmp_path: Path) -> None:
+def test_python_and_packages_never_see_a_module_next_to_the_file(tmp_path: Path) -> None:
     source = """
         import json, sys, random
         def preprocess(inputs):
@@ -150,7 +150,7 @@ def test_python_and_packages_never_see_a_module_beside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["json", "numpy", "tokenize"])
-def test_a_transform_may_itself_be_called_as_another_module(tmp_path: Path, name: str) -> None:
+def test_a_transform_may_have_the_name_of_another_module(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.py"
     path.write_text(f"import {name}\nimport numpy as np\ndef preprocess(inputs):\n    return {{'x': np.ones(1)}}\n")
     assert value(Transform(path, "iris v1")) == 1
@@ -162,12 +162,12 @@ def test_a_helper_may_import_the_transform(tmp_path: Path) -> None:
     assert value(load(tmp_path, source, files)) == 14
 
 
-def test_a_folder_of_data_hides_no_package(tmp_path: Path) -> None:
+def test_a_data_folder_hides_no_package(tmp_path: Path) -> None:
     source = "import email.message, encodings\ndef preprocess(inputs): return {'x': np.ones(1)}"
     assert value(load(tmp_path, source, {"email/a.txt": "", "encodings/mine.py": ""})) == 1
 
 
-def test_files_beside_are_found_by_dunder_file_and_as_package_data(tmp_path: Path) -> None:
+def test_files_next_to_a_module_are_found_by_dunder_file_and_as_package_data(tmp_path: Path) -> None:
     source = """
         import pkgutil
         from importlib import resources
@@ -181,7 +181,7 @@ def test_files_beside_are_found_by_dunder_file_and_as_package_data(tmp_path: Pat
     assert value(load(tmp_path, source, {"vocab.txt": "5"})) == 5
 
 
-def test_classes_of_a_module_beside_survive_dataclasses_and_pickle(tmp_path: Path) -> None:
+def test_classes_of_a_helper_work_with_dataclasses_and_pickle(tmp_path: Path) -> None:
     source = """
         import copy, pickle, typing
         from dataclasses import dataclass
@@ -213,7 +213,9 @@ def test_only_listed_files_can_be_imported(tmp_path: Path) -> None:
         ("import broken", "no such weights"),
     ],
 )
-def test_what_cannot_be_imported_is_named_as_the_user_names_it(tmp_path: Path, statement: str, message: str) -> None:
+def test_failed_imports_are_reported_with_the_names_that_the_user_knows(
+    tmp_path: Path, statement: str, message: str
+) -> None:
     files = {"pkg/__init__.py": "", "helper.py": "", "broken.py": "raise ValueError('no such weights')"}
     with pytest.raises(ModelError) as raised:
         load(tmp_path, f"{statement}\ndef preprocess(inputs): return inputs", files)
@@ -221,7 +223,7 @@ def test_what_cannot_be_imported_is_named_as_the_user_names_it(tmp_path: Path, s
     assert "_turnout_" not in str(raised.value)
 
 
-def test_a_helper_edited_after_loading_is_as_it_was(tmp_path: Path) -> None:
+def test_a_helper_edited_after_loading_is_not_reloaded(tmp_path: Path) -> None:
     transform = load(
         tmp_path, USES_HELPER.replace("import helper\n", "").replace(":\n", ":\n    import helper\n"), helpers(1)
     )
@@ -254,12 +256,12 @@ def test_many_threads_import_lazily_at_once(tmp_path: Path) -> None:
     assert all(asked == answered for asked, answered in results)
 
 
-def test_a_package_beside_that_is_the_folder_itself(tmp_path: Path) -> None:
+def test_a_package_that_is_the_folder_itself_can_be_imported(tmp_path: Path) -> None:
     source = "from . import VALUE\ndef preprocess(inputs): return {'x': np.full(1, VALUE)}"
     assert value(load(tmp_path, source, {"__init__.py": "VALUE = 4"})) == 4
 
 
-def test_bytecode_of_a_package_is_used_and_other_bytecode_is_not(tmp_path: Path) -> None:
+def test_only_bytecode_of_a_package_is_used(tmp_path: Path) -> None:
     write(tmp_path, {"transform.py": "import numpy as np" + USES_HELPER, "helper.py": "VALUE = 1"})
     for mode, expected in (
         (py_compile.PycInvalidationMode.TIMESTAMP, 2),
@@ -283,7 +285,7 @@ def test_unloading_removes_every_module(tmp_path: Path) -> None:
     assert not any(name.startswith(modules.name) for name in sys.modules)
 
 
-def test_arrays_pass_through(tmp_path: Path) -> None:
+def test_arrays_are_passed_unchanged(tmp_path: Path) -> None:
     transform = load(
         tmp_path, "import helper\npreprocess = helper.same", {"helper.py": "def same(inputs): return inputs"}
     )

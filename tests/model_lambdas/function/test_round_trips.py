@@ -1,4 +1,4 @@
-"""What an identity model is sent comes back, in every form and datatype, through a real session."""
+"""An identity model returns what it is sent, in every form and datatype, through a real session."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_identity(tmp_path_factory: pytest.TempPathFactory) -> MakeIdentity:
 
 
 def sample(datatype: str, shape: tuple[int, ...]) -> Any:
-    """Values of that datatype: limits, specials, and random bits."""
+    """Values of that datatype: limits, special values, and random bits."""
     entry, size = DATATYPES[datatype], math.prod(shape)
     generator = np.random.default_rng(size)
     if entry.kind == "bytes":
@@ -57,7 +57,7 @@ def sample(datatype: str, shape: tuple[int, ...]) -> Any:
 
 
 def same(datatype: str, left: Any, right: Any) -> bool:
-    """Equal to the bit, but that one NaN is as good as another."""
+    """Bitwise equal, except that all NaNs count as equal."""
     if left.shape != right.shape:
         return False
     if datatype == "BF16":
@@ -73,7 +73,7 @@ def same(datatype: str, left: Any, right: Any) -> bool:
 
 
 def read_json(datatype: str, data: Any, shape: list[int]) -> Any:
-    """An answer's data as a client would read them: by numpy alone, which has no bfloat16."""
+    """Read an answer's data as a client would: with numpy alone, which has no bfloat16."""
     entry = DATATYPES[datatype]
     if entry.kind == "bytes":
         values = np.empty(len(data), object)
@@ -97,7 +97,7 @@ def tensor_of(reply: Reply) -> Any:
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("nested", [False, True])
-def test_json_comes_back_as_it_went(
+def test_json_is_returned_unchanged(
     make_identity: MakeIdentity, datatype: str, shape: tuple[int, ...], nested: bool
 ) -> None:
     values = sample(datatype, shape)
@@ -110,7 +110,7 @@ def test_json_comes_back_as_it_went(
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("asked", ["default", "output"])
-def test_binary_comes_back_to_the_bit(
+def test_binary_is_returned_bit_for_bit(
     make_identity: MakeIdentity, datatype: str, shape: tuple[int, ...], asked: str
 ) -> None:
     raw = write_binary(datatype, sample(datatype, shape))
@@ -131,7 +131,7 @@ def test_binary_comes_back_to_the_bit(
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
-def test_the_forms_may_differ_between_request_and_answer(make_identity: MakeIdentity, datatype: str) -> None:
+def test_request_and_answer_may_have_different_forms(make_identity: MakeIdentity, datatype: str) -> None:
     values = sample(datatype, (2, 3))
     raw = write_binary(datatype, values)
     data = write_values("x", datatype, values, spelled=True)
@@ -149,7 +149,9 @@ def test_the_forms_may_differ_between_request_and_answer(make_identity: MakeIden
 
 @pytest.mark.parametrize("datatype", DATATYPES)
 @pytest.mark.parametrize("shape", [(3,), (1, 4), (2, 3, 1), (2, 0), (0,)], ids=str)
-def test_the_short_forms_come_back_nested(make_identity: MakeIdentity, datatype: str, shape: tuple[int, ...]) -> None:
+def test_short_forms_are_answered_with_nested_lists(
+    make_identity: MakeIdentity, datatype: str, shape: tuple[int, ...]
+) -> None:
     values = sample(datatype, shape)
     text = orjson.dumps(write_values("x", datatype, values, spelled=True), option=orjson.OPT_SERIALIZE_NUMPY)
     nested = json.loads(text)
@@ -163,7 +165,7 @@ def test_the_short_forms_come_back_nested(make_identity: MakeIdentity, datatype:
 
 
 @pytest.mark.parametrize("shape", [(-1, 4), (-1, 2, 3), (0, 4)], ids=str)
-def test_an_empty_batch_of_the_short_forms_has_the_signatures_rank(
+def test_an_empty_batch_of_the_short_forms_has_the_rank_of_the_signature(
     make_identity: MakeIdentity, shape: tuple[int, ...]
 ) -> None:
     function = make_identity("FP32", shape)
@@ -172,14 +174,14 @@ def test_an_empty_batch_of_the_short_forms_has_the_signatures_rank(
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "BF16", "BOOL", "BYTES"])
-def test_tensors_without_elements_need_no_length_of_the_json(make_identity: MakeIdentity, datatype: str) -> None:
+def test_tensors_without_elements_need_no_json_length_header(make_identity: MakeIdentity, datatype: str) -> None:
     body, headers = binary_request(b"", [2, 0], datatype)
     reply = call(make_identity(datatype, None), body, {"Content-Type": "application/json"})
     assert (reply.status, reply.json["outputs"][0]["shape"]) == (200, [2, 0])
     assert call(make_identity(datatype, None), body, headers).json == reply.json
 
 
-def test_a_scalar_of_the_short_form_is_bare(make_identity: MakeIdentity) -> None:
+def test_a_scalar_of_the_short_form_is_not_in_a_list(make_identity: MakeIdentity) -> None:
     assert call(make_identity("FP16", ()), {"inputs": {"x": 0.5}}).json == {"outputs": {"y": 0.5}}
     assert call(make_identity("BYTES", ()), {"inputs": {"x": "a"}}).json == {"outputs": {"y": "a"}}
     assert call(make_identity("FP32", ()), {"inputs": {"x": "NaN"}}).json == {"outputs": {"y": "NaN"}}
@@ -187,7 +189,7 @@ def test_a_scalar_of_the_short_form_is_bare(make_identity: MakeIdentity) -> None
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(width=32), max_size=40))
-def test_any_float_comes_back_through_json(make_identity: MakeIdentity, numbers: list[float]) -> None:
+def test_any_float_is_returned_unchanged_through_json(make_identity: MakeIdentity, numbers: list[float]) -> None:
     values = np.array(numbers, np.float32)
     data = write_values("x", "FP32", values, spelled=True)
     tensor = tensor_of(call(make_identity("FP32"), open_request(data, [len(numbers)])))
@@ -195,7 +197,7 @@ def test_any_float_comes_back_through_json(make_identity: MakeIdentity, numbers:
 
 
 @given(st.lists(st.text(), max_size=10))
-def test_any_text_comes_back_through_json_and_binary(make_identity: MakeIdentity, texts: list[str]) -> None:
+def test_any_text_is_returned_unchanged_through_json_and_binary(make_identity: MakeIdentity, texts: list[str]) -> None:
     function = make_identity("BYTES")
     assert tensor_of(call(function, open_request(texts, [len(texts)], "BYTES")))["data"] == texts
     values = np.empty(len(texts), object)
@@ -207,7 +209,9 @@ def test_any_text_comes_back_through_json_and_binary(make_identity: MakeIdentity
 
 @pytest.mark.parametrize("datatype", NUMBERS)
 @given(raw=st.binary(min_size=16, max_size=16), front=st.text("ab", max_size=4))
-def test_any_bits_come_back_through_binary(make_identity: MakeIdentity, datatype: str, raw: bytes, front: str) -> None:
+def test_any_bits_are_returned_unchanged_through_binary(
+    make_identity: MakeIdentity, datatype: str, raw: bytes, front: str
+) -> None:
     count = 16 // DATATYPES[datatype].size
     body, headers = binary_request(raw, [count], datatype, id=front, parameters={"binary_data_output": True})
     assert call(make_identity(datatype), body, headers).tail == raw

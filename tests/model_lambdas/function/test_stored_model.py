@@ -1,4 +1,4 @@
-"""A model fetched from S3 in ranges and checked, or refused."""
+"""A model fetched from S3 in ranges and verified, or rejected."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def environ(objects: Objects, location: str = "s3://bucket/models/a") -> dict[st
     return {**objects.environ, "TURNOUT_MODEL": location}
 
 
-def test_files_come_whole_in_ranges_wherever_they_lie_below_the_folder(objects: Objects, tmp_path: Path) -> None:
+def test_files_are_fetched_completely_in_ranges_at_any_depth_of_the_folder(objects: Objects, tmp_path: Path) -> None:
     objects.rows = {"/bucket/models/a/model.onnx": SMALL, "/bucket/models/a/data/large%20weights.bin": LARGE}
     fetch_model([stored("model.onnx", SMALL), stored("data/large weights.bin", LARGE)], tmp_path, environ(objects))
     assert (tmp_path / "model.onnx").read_bytes() == SMALL
@@ -68,20 +68,20 @@ def test_files_come_whole_in_ranges_wherever_they_lie_below_the_folder(objects: 
     )
 
 
-def test_bucket_itself_may_be_the_folder(objects: Objects, tmp_path: Path) -> None:
+def test_the_bucket_itself_may_be_the_folder(objects: Objects, tmp_path: Path) -> None:
     objects.rows = {"/bucket/model.onnx": SMALL}
     fetch_model([stored("model.onnx", SMALL)], tmp_path, environ(objects, "s3://bucket"))
     assert (tmp_path / "model.onnx").read_bytes() == SMALL
 
 
-def test_another_model_than_the_one_deployed_is_refused_and_removed(objects: Objects, tmp_path: Path) -> None:
+def test_another_model_than_the_deployed_one_is_rejected_and_removed(objects: Objects, tmp_path: Path) -> None:
     objects.rows = {"/bucket/models/a/model.onnx": b"x" * len(SMALL)}
     with pytest.raises(ModelError, match=r"s3://bucket/models/a/model.onnx is not the file that was deployed"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, environ(objects))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failure_of_s3_is_tried_again(objects: Objects, tmp_path: Path) -> None:
+def test_failure_of_s3_is_retried(objects: Objects, tmp_path: Path) -> None:
     objects.rows = {"/bucket/models/a/model.onnx": SMALL}
     objects.failures = [503, 500]
     fetch_model([stored("model.onnx", SMALL)], tmp_path, environ(objects))
@@ -97,7 +97,7 @@ def test_failure_of_s3_is_tried_again(objects: Objects, tmp_path: Path) -> None:
         ([301], 1, "S3 answered 301"),
     ],
 )
-def test_refusal_is_reported_with_the_objects_address(
+def test_rejection_is_reported_with_the_address_of_the_object(
     objects: Objects, tmp_path: Path, failures: list[int], requests: int, message: str
 ) -> None:
     objects.failures = failures
@@ -106,19 +106,19 @@ def test_refusal_is_reported_with_the_objects_address(
     assert len(objects.ranges) == requests
 
 
-def test_cut_off_object_is_refused(objects: Objects, tmp_path: Path) -> None:
+def test_truncated_object_is_rejected(objects: Objects, tmp_path: Path) -> None:
     objects.rows = {"/bucket/models/a/model.onnx": SMALL[:-1]}
     with pytest.raises(ModelError, match="S3 answered 206 with 699 bytes"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, environ(objects))
 
 
-def test_wrong_keys_are_refused(objects: Objects, tmp_path: Path) -> None:
+def test_wrong_keys_are_rejected(objects: Objects, tmp_path: Path) -> None:
     objects.rows = {"/bucket/models/a/model.onnx": SMALL}
     with pytest.raises(ModelError, match="S3 answered 403"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, environ(objects) | {"AWS_SECRET_ACCESS_KEY": "another"})
 
 
-def test_nobody_there_is_reported(objects: Objects, tmp_path: Path) -> None:
+def test_unreachable_server_is_reported(objects: Objects, tmp_path: Path) -> None:
     nowhere = environ(objects) | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
     with pytest.raises(ModelError, match="cannot be read: ConnectionRefusedError"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, nowhere)
@@ -129,7 +129,7 @@ def test_missing_location_is_reported(objects: Objects, tmp_path: Path) -> None:
         fetch_model([stored("model.onnx", SMALL)], tmp_path, objects.environ)
 
 
-def test_function_answers_with_a_model_that_it_fetched(
+def test_function_answers_with_a_fetched_model(
     objects: Objects, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = load_artifact(root / "models/iris/v1/model.onnx", None)
@@ -181,12 +181,12 @@ def test_function_with_snap_start_fetches_its_model_without_access_keys(
     assert answer["statusCode"] == 200
 
 
-def test_missing_credentials_are_reported_with_the_objects_address(objects: Objects, tmp_path: Path) -> None:
+def test_missing_credentials_are_reported_with_the_address_of_the_object(objects: Objects, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"s3://bucket/models/a/model.onnx cannot be read: no credentials: neither"):
         fetch_model([stored("model.onnx", SMALL)], tmp_path, without_keys(environ(objects)))
 
 
-def test_credentials_that_are_refused_are_reported(objects: Objects, tmp_path: Path) -> None:
+def test_rejected_credentials_are_reported(objects: Objects, tmp_path: Path) -> None:
     with serve_credentials() as credentials:
         credentials.statuses = [403]
         given = without_keys(environ(objects)) | credentials.environ
@@ -203,15 +203,13 @@ def test_credentials_that_are_refused_are_reported(objects: Objects, tmp_path: P
         ("a.b", "cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn"),
     ],
 )
-def test_bucket_that_s3s_certificate_does_not_cover_is_named_in_the_path(
-    bucket: str, region: str, endpoint: str
-) -> None:
+def test_bucket_outside_the_certificate_of_s3_is_named_in_the_path(bucket: str, region: str, endpoint: str) -> None:
     result = BucketFolder(f"s3://{bucket}/models/a", {"AWS_REGION": region})
     assert find_endpoint(bucket, region) == endpoint
     assert result.url_of("model.onnx") == (
         f"{endpoint}/models/a/model.onnx" if "." not in bucket else f"{endpoint}/{bucket}/models/a/model.onnx"
     )
-    # botocore decides alike.
+    # botocore decides the same.
     sent: list[str] = []
 
     def stop(request: AWSPreparedRequest, **_: object) -> None:

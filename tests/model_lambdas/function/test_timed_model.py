@@ -17,7 +17,7 @@ class Failing:
         raise ValueError("no")
 
 
-def test_a_run_that_fails_is_noted_too() -> None:
+def test_a_failing_run_is_recorded_too() -> None:
     times: list[tuple[int, int]] = []
     with pytest.raises(ValueError, match="no"):
         TimedModel(Failing(), times).run({})
@@ -25,7 +25,7 @@ def test_a_run_that_fails_is_noted_too() -> None:
     assert 0 < started <= ended
 
 
-def test_a_function_says_when_its_model_ran_to_whom_asks(tmp_path: Path) -> None:
+def test_a_function_returns_the_run_times_on_request(tmp_path: Path) -> None:
     function = identity(tmp_path)
     event = proxy_event(orjson.dumps(open_request([1.0] * 4, [1, 4])))
     plain = function(event, None)
@@ -37,7 +37,7 @@ def test_a_function_says_when_its_model_ran_to_whom_asks(tmp_path: Path) -> None
     assert before <= started <= ended <= time.time_ns()
 
 
-def test_a_refused_request_has_no_run(tmp_path: Path) -> None:
+def test_a_rejected_request_has_no_run(tmp_path: Path) -> None:
     answer = identity(tmp_path)(asking_for_run_times(proxy_event("{}")), None)
     assert answer["statusCode"] == 400
     assert "turnout" not in answer

@@ -27,7 +27,7 @@ def transformed(folder: Path, source: str, datatype: str = "FP32", shape: tuple[
     return identity(folder, datatype, shape, path)
 
 
-def test_preprocess_and_postprocess_stand_around_the_session(tmp_path: Path) -> None:
+def test_preprocess_and_postprocess_run_around_the_session(tmp_path: Path) -> None:
     function = transformed(
         tmp_path,
         """
@@ -47,7 +47,7 @@ def test_preprocess_and_postprocess_stand_around_the_session(tmp_path: Path) -> 
     assert (reply.status, reply.json["code"]) == (400, "UNKNOWN_OUTPUT")
 
 
-def test_one_of_the_two_is_enough(tmp_path: Path) -> None:
+def test_one_of_the_two_functions_is_enough(tmp_path: Path) -> None:
     only_before = transformed(tmp_path, "def preprocess(inputs): return {'x': inputs['x'] + np.float32(1)}")
     assert call(only_before, {"inputs": {"x": ROW}}).json == {"outputs": {"y": [[2.0, 3.0, 4.0, 5.0]]}}
     assert call(only_before, {"inputs": {"x": ROW}, "outputs": ["z"]}).json["code"] == "UNKNOWN_OUTPUT"
@@ -56,7 +56,7 @@ def test_one_of_the_two_is_enough(tmp_path: Path) -> None:
     assert call(only_after, {"inputs": {"x": [1]}}).json["code"] == "SHAPE_MISMATCH"
 
 
-def test_preprocess_gets_tensors_that_the_signature_lacks(tmp_path: Path) -> None:
+def test_preprocess_gets_tensors_that_are_not_in_the_signature(tmp_path: Path) -> None:
     function = transformed(
         tmp_path,
         """
@@ -91,7 +91,7 @@ def test_preprocess_gets_only_datatypes_of_the_protocol(tmp_path: Path) -> None:
         ([[1], [2]], "int64"),
     ],
 )
-def test_tensors_that_the_signature_lacks_have_the_datatype_of_their_values(
+def test_tensors_outside_the_signature_have_the_datatype_of_their_values(
     tmp_path: Path, values: Any, dtype: str
 ) -> None:
     function = transformed(
@@ -116,7 +116,7 @@ def test_tensors_that_the_signature_lacks_have_the_datatype_of_their_values(
         ("return {}", "MISSING_INPUT"),
     ],
 )
-def test_what_preprocess_returns_is_checked_against_the_signature(tmp_path: Path, source: str, code: str) -> None:
+def test_the_result_of_preprocess_is_checked_against_the_signature(tmp_path: Path, source: str, code: str) -> None:
     reply = call(transformed(tmp_path, f"def preprocess(inputs): {source}"), {"inputs": {"x": ROW}})
     assert (reply.status, reply.json["code"]) == (400, code)
 
@@ -141,7 +141,7 @@ SECRET = "s3cret-detail"
         "return {'x': [[1], [2, 3]]}",
     ],
 )
-def test_a_transform_that_fails_is_a_500_with_the_traceback_in_the_log_alone(
+def test_a_failing_transform_gets_a_500_with_the_traceback_only_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, step: str, source: str
 ) -> None:
     function = transformed(tmp_path, f"from turnout.protocol.errors import RequestError\ndef {step}(tensors): {source}")
@@ -167,12 +167,12 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize("kind", BAD_VALUES)
-def test_values_that_preprocess_cannot_use_are_the_clients_fault(
+def test_values_that_preprocess_cannot_use_are_a_client_error(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     bad = f"if float(tensors['x'][0][0]) < 0:\n        {BAD_VALUES[kind]}\n    return tensors"
     function = transformed(tmp_path, f"def preprocess(tensors):\n    {bad}\n")
-    for _ in range(3 * DOUBT):  # however many there are: it works for others
+    for _ in range(3 * DOUBT):  # for any number of failures: it works for others
         reply = call(function, {"inputs": {"x": [[-1.0, 2.0, 3.0, 4.0]]}})
         assert (reply.status, reply.json["code"]) == (422, "REFUSED_BY_TRANSFORM")
         assert kind in reply.json["error"]
@@ -181,20 +181,20 @@ def test_values_that_preprocess_cannot_use_are_the_clients_fault(
     assert "Traceback" in caplog.text
 
 
-def test_preprocess_that_never_works_is_the_versions_failure(tmp_path: Path) -> None:
+def test_preprocess_that_never_works_is_a_failure_of_the_version(tmp_path: Path) -> None:
     function = transformed(tmp_path, "def preprocess(tensors): return {'x': tensors['text']}")
     statuses = [call(function, {"inputs": {"x": ROW}}).status for _ in range(DOUBT + 2)]
     assert statuses == [422] * DOUBT + [500] * 2
 
 
 @pytest.mark.parametrize("kind", BAD_VALUES)
-def test_values_that_postprocess_cannot_use_are_the_versions_failure(tmp_path: Path, kind: str) -> None:
+def test_values_that_postprocess_cannot_use_are_a_failure_of_the_version(tmp_path: Path, kind: str) -> None:
     function = transformed(tmp_path, f"def postprocess(tensors):\n    {BAD_VALUES[kind]}\n")
     assert call(function, {"inputs": {"x": ROW}}).status == 500
 
 
 def declared(folder: Path, source: str, inputs: Sequence[TensorSpec] = (), outputs: Sequence[TensorSpec] = ()) -> Any:
-    """A version whose transform's tensors are declared."""
+    """A version with declared tensors for its transform."""
     spec = transformed(folder, source).spec
     public = Signature(tuple(inputs) or spec.signature.inputs, tuple(outputs) or spec.signature.outputs)
     return ModelFunction(replace(spec, public=public), Model)
@@ -203,7 +203,7 @@ def declared(folder: Path, source: str, inputs: Sequence[TensorSpec] = (), outpu
 CSV = "return {'x': np.array([row.split(b',') for row in inputs['csv'].tolist()], np.float32)}"
 
 
-def test_declared_inputs_are_checked_and_then_what_preprocess_makes_of_them(tmp_path: Path) -> None:
+def test_declared_inputs_and_the_result_of_preprocess_are_checked(tmp_path: Path) -> None:
     function = declared(tmp_path, f"def preprocess(inputs): {CSV}", inputs=[TensorSpec("csv", "BYTES", (-1,))])
     assert call(function, {"inputs": {"csv": ["1,2,3,4"]}}).json == {"outputs": {"y": ROW}}
     assert call(function, {"instances": [{"csv": "1,2,3,4"}]}).json == {"predictions": ROW}
@@ -228,7 +228,7 @@ def test_declared_inputs_are_checked_and_then_what_preprocess_makes_of_them(tmp_
         pytest.param("{'x': np.zeros((1, 5), np.float32)}", 400, "SHAPE_MISMATCH", id="shape-may-follow-from-values"),
     ],
 )
-def test_what_preprocess_makes_of_declared_inputs_is_the_versions_to_answer_for(
+def test_a_wrong_result_of_preprocess_for_declared_inputs_is_a_failure_of_the_version(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, returned: str, status: int, code: str
 ) -> None:
     source = f"def preprocess(inputs): return {returned}"
@@ -238,7 +238,7 @@ def test_what_preprocess_makes_of_declared_inputs_is_the_versions_to_answer_for(
     assert ("preprocess returned a wrong tensor" in caplog.text) is (status == 500)
 
 
-def test_declared_outputs_are_held_to_names_and_datatypes(tmp_path: Path) -> None:
+def test_outputs_must_have_the_declared_names_and_datatypes(tmp_path: Path) -> None:
     outputs = [TensorSpec("label", "BYTES", (-1,)), TensorSpec("score", "FP32", (-1,))]
     good = "return {'score': outputs['y'][:, 0], 'label': np.array(['a']), 'more': outputs['y']}"
     function = declared(tmp_path, f"def postprocess(outputs): {good}", outputs=outputs)
@@ -252,7 +252,7 @@ def test_declared_outputs_are_held_to_names_and_datatypes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("step", ["preprocess", "postprocess"])
-def test_a_transform_may_refuse_what_a_client_sent(tmp_path: Path, caplog: pytest.LogCaptureFixture, step: str) -> None:
+def test_a_transform_may_reject_a_request(tmp_path: Path, caplog: pytest.LogCaptureFixture, step: str) -> None:
     source = f"""
     from turnout.protocol.errors import Refused
     def {step}(tensors):
@@ -268,7 +268,7 @@ def test_a_transform_may_refuse_what_a_client_sent(tmp_path: Path, caplog: pytes
     assert not caplog.records
 
 
-def test_postprocess_gets_bytes_and_may_answer_what_only_binary_carries(tmp_path: Path) -> None:
+def test_postprocess_gets_bytes_and_may_return_what_only_binary_can_carry(tmp_path: Path) -> None:
     source = """
     def postprocess(outputs):
         assert all(type(text) is bytes for text in outputs["y"])
@@ -287,7 +287,7 @@ def test_preprocess_may_return_any_memory_layout(tmp_path: Path) -> None:
         function = transformed(tmp_path, source)
         reply = call(function, {"inputs": {"x": [*ROW, [5, 6, 7, 8]]}})
         if "tolist" in expression:
-            assert reply.json["code"] == "DATATYPE_MISMATCH"  # lists of floats are FP64 to numpy
+            assert reply.json["code"] == "DATATYPE_MISMATCH"  # numpy makes FP64 of lists of floats
         else:
             assert reply.json == {"outputs": {"y": [*ROW, [5.0, 6.0, 7.0, 8.0]]}}, expression
 
@@ -302,7 +302,7 @@ def test_preprocess_may_return_any_memory_layout(tmp_path: Path) -> None:
         ("def (", "test v1: transform.py cannot be run: SyntaxError: "),
     ],
 )
-def test_a_file_that_is_no_transform_is_an_error_when_loaded(tmp_path: Path, source: str, message: str) -> None:
+def test_a_file_that_is_not_a_transform_is_an_error_when_loaded(tmp_path: Path, source: str, message: str) -> None:
     with pytest.raises(ModelError) as caught:
         transformed(tmp_path, source).load()
     assert str(caught.value).startswith(message)
@@ -315,7 +315,7 @@ def test_a_file_that_is_not_python_is_an_error_when_loaded(tmp_path: Path) -> No
         identity(tmp_path, transform=path).load()
 
 
-def test_a_transform_may_hold_dataclasses(tmp_path: Path) -> None:
+def test_a_transform_may_define_dataclasses(tmp_path: Path) -> None:
     source = """
     from __future__ import annotations
     from dataclasses import dataclass

@@ -22,7 +22,7 @@ SIZE = 256
 
 
 def write_scale(folder: Path, factor: float, name: str = "model.onnx") -> Path:
-    """`y = x * w`, its weight in external data: it is mapped into memory, since no kernel packs it."""
+    """Write `y = x * w` with its weight in external data, which is mapped into memory, because no kernel packs it."""
     folder.mkdir(parents=True, exist_ok=True)
     weight = numpy_helper.from_array(np.full((SIZE, 1024), factor, np.float32), "w")
     graph = helper.make_graph(
@@ -78,7 +78,7 @@ def flip_link(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [overwrite, overwrite_in_place, truncate, replace, delete, flip_link])
-def test_an_open_session_answers_the_same_whatever_happens_to_its_files(
+def test_an_open_session_is_not_affected_by_changes_to_its_files(
     tmp_path: Path, change: Callable[[Path, Path], None]
 ) -> None:
     path = write_scale(tmp_path / "v1", 2)
@@ -108,12 +108,12 @@ def test_touched_files_are_opened(tmp_path: Path) -> None:
     Model(spec)
 
 
-def test_the_copies_are_gone_once_the_session_is_open(tmp_path: Path) -> None:
+def test_the_copies_are_deleted_once_the_session_is_open(tmp_path: Path) -> None:
     Model(spec_of(write_scale(tmp_path / "v1", 2), tmp_path / "copies"))
     assert list((tmp_path / "copies").iterdir()) == []
 
 
-def test_a_small_model_without_external_data_is_handed_over_in_memory(tmp_path: Path) -> None:
+def test_a_small_model_without_external_data_is_passed_in_memory(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "m.onnx")
     with private_files(path, (), load_artifact(path, None).sha256, tmp_path / "copies") as given:
         assert given == path.read_bytes()
@@ -131,13 +131,13 @@ def test_a_large_model_without_external_data_is_copied(tmp_path: Path) -> None:
     assert not given.exists()
 
 
-def test_copies_go_elsewhere_where_the_folder_cannot_be_written_to(tmp_path: Path) -> None:
+def test_copies_are_made_elsewhere_if_the_folder_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     model = Model(spec_of(write_scale(tmp_path / "v1", 2), tmp_path / "file" / "copies"))
     assert model.run({"x": np.array([3], np.float32)})["y"][0, 0] == 6
 
 
-def test_what_a_killed_process_left_is_deleted_and_what_another_one_opens_is_not(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_deleted_and_files_of_another_process_are_not(tmp_path: Path) -> None:
     copies = tmp_path / "copies"
     for name in ("opening-left", "opening-used"):
         (copies / name / "model").mkdir(parents=True)
@@ -148,14 +148,14 @@ def test_what_a_killed_process_left_is_deleted_and_what_another_one_opens_is_not
     assert [path.name for path in copies.iterdir()] == ["opening-used"]
 
 
-def test_a_file_that_is_gone_is_reported_with_the_models_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_name_of_the_model(tmp_path: Path) -> None:
     spec = spec_of(write_scale(tmp_path / "v1", 2), tmp_path / "copies")
     (tmp_path / "v1" / "data-weights.bin").unlink()
     with pytest.raises(ModelError, match=r"^scale v1: model\.onnx cannot be copied to be opened: No such file"):
         Model(spec)
 
 
-def test_the_digest_of_several_files_follows_the_names_and_not_the_order_given(tmp_path: Path) -> None:
+def test_the_digest_of_several_files_depends_on_names_and_not_on_their_order(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "m.onnx")
     files = [tmp_path / name for name in ("b.bin", "a.bin")]
     for file in files:

@@ -21,7 +21,7 @@ def spec(artifact: Path, inputs: list[TensorSpec], outputs: list[TensorSpec], me
 
 @pytest.fixture(scope="module")
 def gather(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """Rows 0-4 of a table of 5, by id; its declared output shape is wrong."""
+    """A model that returns rows 0-4 of a table of 5, by id; its declared output shape is wrong."""
     table = numpy_helper.from_array(np.arange(10, dtype=np.float32).reshape(5, 2), "table")
     nodes = [helper.make_node("Gather", ["table", "ids"], ["rows"], name="/model/emb/Gather")]
     folder = tmp_path_factory.mktemp("gather")
@@ -31,7 +31,7 @@ def gather(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model(spec(artifact, [TensorSpec("ids", "INT64", (-1,))], [TensorSpec("rows", "FP32", (-1, 7))]))
 
 
-def test_values_that_onnxruntime_refuses_are_a_422_and_the_session_lives_on(gather: Model) -> None:
+def test_values_that_onnxruntime_rejects_get_a_422_and_the_session_stays_usable(gather: Model) -> None:
     for _ in range(3):
         with pytest.raises(RequestError) as caught:
             gather.run({"ids": np.array([99])})
@@ -41,7 +41,7 @@ def test_values_that_onnxruntime_refuses_are_a_422_and_the_session_lives_on(gath
         assert gather.run({"ids": np.array([1])})["rows"].tolist() == [[2.0, 3.0]]
 
 
-def test_a_refusal_writes_nothing_to_the_log_nor_does_a_wrong_output_shape(
+def test_rejections_and_wrong_output_shapes_write_nothing_to_the_log(
     gather: Model, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gather.run({"ids": np.array([0])})
@@ -60,7 +60,7 @@ def test_a_size_that_overflows_writes_nothing_to_the_log(tmp_path: Path, capfd: 
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_memory_of_a_large_run_is_given_back(tmp_path: Path) -> None:
+def test_the_memory_of_a_large_run_is_freed(tmp_path: Path) -> None:
     nodes = [helper.make_node("ConstantOfShape", ["s"], ["y"]), helper.make_node("ReduceSum", ["y"], ["z"], keepdims=0)]
     artifact = write_graph(tmp_path / "fill.onnx", nodes, [value("s", "INT64", ["n"])], [value("z", "FP32", None)])
     model = Model(spec(artifact, [TensorSpec("s", "INT64", (-1,))], [TensorSpec("z", "FP32", None)]))
@@ -77,7 +77,7 @@ def resident_bytes() -> int:
 @pytest.mark.parametrize(
     ("memory_mb", "threads"), [(128, 1), (1024, 1), (1769, 1), (2654, 2), (3538, 2), (5307, 3), (10240, 6)]
 )
-def test_threads_follow_the_memory_size(tmp_path: Path, memory_mb: int, threads: int) -> None:
+def test_the_number_of_threads_follows_the_memory_size(tmp_path: Path, memory_mb: int, threads: int) -> None:
     assert threads_for(memory_mb) == threads
     options = open_session(write_identity(tmp_path / "m.onnx"), memory_mb).get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
@@ -107,9 +107,7 @@ def test_a_sequence_of_maps_becomes_a_tensor_in_the_order_of_its_labels(tmp_path
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (), (0, 3)])
-def test_bfloat16_goes_in_and_comes_out_as_bits_whatever_the_memory_order(
-    tmp_path: Path, shape: tuple[int, ...]
-) -> None:
+def test_bfloat16_is_passed_and_returned_as_bits_in_any_memory_order(tmp_path: Path, shape: tuple[int, ...]) -> None:
     inputs = [value("x", "BF16", None), value("k", "INT64", None)]
     outputs = [value("y", "BF16", None), value("l", "INT64", None)]
     nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["k"], ["l"])]
@@ -129,7 +127,7 @@ def test_bfloat16_goes_in_and_comes_out_as_bits_whatever_the_memory_order(
     assert list(model.run({"x": bits, "k": np.array([1])}, ["l"])) == ["l"]
 
 
-def test_bfloat16_beside_bytes_is_refused_when_opened(tmp_path: Path) -> None:
+def test_bfloat16_together_with_bytes_is_rejected_when_opened(tmp_path: Path) -> None:
     nodes = [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["t"], ["u"])]
     artifact = write_graph(
         tmp_path / "b.onnx",
@@ -158,7 +156,7 @@ def test_an_input_with_an_initializer_may_be_sent_or_left_out(tmp_path: Path) ->
 
 
 def write_endless(path: Path) -> Path:
-    """A loop that adds one to `x`, `n` times."""
+    """Write a loop that adds one to `x`, `n` times."""
     body = helper.make_graph(
         [helper.make_node("Add", ["acc", "one"], ["next"]), helper.make_node("Identity", ["go"], ["still"])],
         "body",
@@ -181,7 +179,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model(spec(artifact, inputs, [TensorSpec("y", "FP32", ())]))
 
 
-def test_a_run_is_cancelled_from_another_thread_and_the_session_lives_on(endless: Model) -> None:
+def test_a_run_is_canceled_from_another_thread_and_the_session_stays_usable(endless: Model) -> None:
     cancellation = Cancellation()
     started, outcome = threading.Event(), []
 
@@ -203,14 +201,14 @@ def test_a_run_is_cancelled_from_another_thread_and_the_session_lives_on(endless
     assert endless.run({"n": np.array(3), "x": np.array(0, np.float32)})["y"] == 3
 
 
-def test_a_run_that_was_cancelled_before_it_began_does_not_begin(endless: Model) -> None:
+def test_a_run_canceled_in_advance_does_not_start(endless: Model) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with pytest.raises(RunCancelled):
         endless.run({"n": np.array(2**62), "x": np.array(0, np.float32)}, (), cancellation)
 
 
-def test_a_finished_run_may_still_be_cancelled(endless: Model) -> None:
+def test_a_finished_run_may_still_be_canceled(endless: Model) -> None:
     cancellation = Cancellation()
     assert endless.run({"n": np.array(3), "x": np.array(0, np.float32)}, (), cancellation)["y"] == 3
     cancellation.cancel()
@@ -241,5 +239,5 @@ EXPAND = (
         ("One sentence. " * 100, f"{('One sentence. ' * 71).strip()} …"),
     ],
 )
-def test_a_reason_holds_no_path_and_no_signature(message: str, reason: str) -> None:
+def test_a_reason_contains_no_path_and_no_signature(message: str, reason: str) -> None:
     assert reason_of(message) == reason

@@ -26,7 +26,7 @@ def spec_of(path: Path, signature: Signature = FP32, **fields: Any) -> FunctionS
 
 
 def write(folder: Path, predict: str, load: str = "pass", head: str = "import numpy as np") -> Path:
-    """A file whose two functions have these bodies."""
+    """Write a file whose two functions have these bodies."""
     path = folder / "predict.py"
     path.write_text(f"{head}\ndef load(folder):\n    {load}\ndef predict(inputs):\n    {predict}\n")
     return path
@@ -65,7 +65,7 @@ def test_load_gets_the_folder_once_and_before_the_first_call(tmp_path: Path) -> 
         (-4, 500, "MODEL_FAILED", "test v1 failed"),
     ],
 )
-def test_the_clients_fault_is_422_and_the_versions_500(
+def test_a_client_error_is_422_and_a_failure_of_the_version_is_500(
     tmp_path: Path, value: float, status: int, code: str, words: str
 ) -> None:
     function = function_of(write_version(tmp_path / "v1", 10))
@@ -75,12 +75,12 @@ def test_the_clients_fault_is_422_and_the_versions_500(
     assert "secret" not in str(reply.json)
 
 
-def test_details_of_a_refusal_reach_the_client(tmp_path: Path) -> None:
+def test_details_of_a_rejection_reach_the_client(tmp_path: Path) -> None:
     reply = call(function_of(write_version(tmp_path / "v1", 10)), {"instances": [[-1, 0, 0, 0]]})
     assert reply.json["details"] == {"value": -1}
 
 
-def test_a_request_that_does_not_fit_the_signature_never_reaches_predict(tmp_path: Path) -> None:
+def test_a_request_that_does_not_match_the_signature_never_reaches_predict(tmp_path: Path) -> None:
     function = function_of(write(tmp_path, "raise SystemExit"))
     for body, code in (
         ({"inputs": {"x": [[1, 2, 3]]}}, "SHAPE_MISMATCH"),
@@ -106,7 +106,7 @@ def test_a_request_that_does_not_fit_the_signature_never_reaches_predict(tmp_pat
         ("exec('raise SystemExit(3)')", "predict raised SystemExit: 3"),
     ],
 )
-def test_what_is_not_as_declared_is_the_versions_fault(
+def test_outputs_that_do_not_match_their_declaration_are_a_failure_of_the_version(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, returned: str, words: str
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -115,7 +115,7 @@ def test_what_is_not_as_declared_is_the_versions_fault(
     assert words in caplog.text
 
 
-def test_only_the_outputs_that_are_asked_for_are_returned(tmp_path: Path) -> None:
+def test_only_the_requested_outputs_are_returned(tmp_path: Path) -> None:
     signature = Signature(FP32.inputs, (*FP32.outputs, TensorSpec("n", "INT64", ())))
     function = function_of(write(tmp_path, "return {'y': inputs['x'], 'n': np.int64(7), 'more': 1}"), signature)
     reply = call(function, {"inputs": {"x": [ROW]}, "outputs": [{"name": "n"}]})
@@ -123,22 +123,22 @@ def test_only_the_outputs_that_are_asked_for_are_returned(tmp_path: Path) -> Non
     assert set(call(function, {"inputs": {"x": [ROW]}}).json["outputs"]) == {"y", "n"}
 
 
-def test_texts_come_in_as_bytes_and_go_out_as_any_text(tmp_path: Path) -> None:
+def test_texts_are_passed_as_bytes_and_may_be_returned_as_any_text(tmp_path: Path) -> None:
     signature = Signature((TensorSpec("t", "BYTES", (-1,)),), (TensorSpec("u", "BYTES", (-1,)),))
     body = "return {'u': np.array([text.decode().upper() for text in inputs['t'].tolist()])}"
     function = function_of(write(tmp_path, body), signature)
     assert call(function, {"inputs": {"t": ["a", "é"]}}).json == {"outputs": {"u": ["A", "É"]}}
     model = Model(spec_of(tmp_path / "predict.py", signature))
-    assert model.run({"t": np.array(["a"], object)})["u"].tolist() == [b"A"]  # a graph's step may hand on `str`
+    assert model.run({"t": np.array(["a"], object)})["u"].tolist() == [b"A"]  # a graph's step may pass `str`
 
 
-def test_a_predict_that_never_worked_is_doubted(tmp_path: Path) -> None:
+def test_a_predict_that_never_worked_is_blamed(tmp_path: Path) -> None:
     function = function_of(write(tmp_path, "return {}['missing']"))
     statuses = [call(function, {"instances": [ROW]}).status for _ in range(DOUBT + 2)]
     assert statuses == [422] * DOUBT + [500] * 2
 
 
-def test_one_that_has_worked_is_not(tmp_path: Path) -> None:
+def test_a_predict_that_has_worked_is_not_blamed(tmp_path: Path) -> None:
     function = function_of(write_version(tmp_path / "v1", 10))
     assert call(function, {"instances": [ROW]}).status == 200
     assert {call(function, {"instances": [[-2, 0, 0, 0]]}).status for _ in range(3 * DOUBT)} == {422}
@@ -162,7 +162,7 @@ def test_one_that_has_worked_is_not(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_version_that_cannot_be_opened_says_why(tmp_path: Path, source: str, words: str) -> None:
+def test_a_version_that_cannot_be_opened_reports_the_reason(tmp_path: Path, source: str, words: str) -> None:
     (tmp_path / "predict.py").write_text(source)
     with pytest.raises(ModelError) as raised:
         Model(spec_of(tmp_path / "predict.py"))
@@ -177,7 +177,7 @@ def test_modules_of_two_versions_are_not_shared(tmp_path: Path) -> None:
     assert "helper" not in set(sys.modules) - before
 
 
-def test_only_the_versions_own_files_are_imported_where_others_lie_beside(tmp_path: Path) -> None:
+def test_only_files_of_the_version_are_imported_from_a_shared_folder(tmp_path: Path) -> None:
     path = write_version(tmp_path / "v1", 1)
     (path.parent / "stranger.py").write_text("")
     path.write_text("import stranger\n" + path.read_text())
@@ -186,7 +186,7 @@ def test_only_the_versions_own_files_are_imported_where_others_lie_beside(tmp_pa
         Model(FunctionSpec("test", "v1", digest_of(path, files), FP32, path, external_files=files, copies=tmp_path))
 
 
-def test_files_that_changed_are_not_served_under_the_old_digest(tmp_path: Path) -> None:
+def test_changed_files_are_not_served_under_the_old_digest(tmp_path: Path) -> None:
     path = write_version(tmp_path / "v1", 1)
     files = (path.parent / "helper.py", path.parent / "factor.json")
     spec = FunctionSpec("test", "v1", digest_of(path, files), FP32, path, external_files=files, copies=tmp_path)
@@ -199,7 +199,7 @@ def test_files_that_changed_are_not_served_under_the_old_digest(tmp_path: Path) 
         Model(spec)
 
 
-def test_a_run_that_was_cancelled_before_it_began_does_not_begin(tmp_path: Path) -> None:
+def test_a_run_canceled_in_advance_does_not_start(tmp_path: Path) -> None:
     model = Model(spec_of(write(tmp_path, "raise RuntimeError")))
     cancellation = Cancellation()
     cancellation.cancel()

@@ -1,4 +1,4 @@
-"""Quotas of the account: code storage, concurrency, memory; and remedies that no other rule refuses."""
+"""Quotas of the account: code storage, concurrency, memory; and remedies that no other rule rejects."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def quota(plan: Plan, name: str) -> Any:
     return result
 
 
-def test_code_storage_counts_every_zip_as_often_as_it_is_there_in_an_update() -> None:
+def test_code_storage_counts_every_zip_as_often_as_it_exists_during_an_update() -> None:
     of = versions(2)
     used = quota(make_plan(of, sized(of, 10 * MB)), "code storage, estimated")
     code, layer = 300_000, 68_000_000
@@ -52,7 +52,7 @@ def test_code_storage_counts_every_zip_as_often_as_it_is_there_in_an_update() ->
     assert used.allowed == 75 * GB
 
 
-def test_code_storage_that_an_update_would_run_out_of_is_an_error_with_its_line_and_remedy() -> None:
+def test_an_update_over_the_code_storage_is_an_error_with_its_line_and_remedy() -> None:
     of = replace(versions(150), quotas=AccountQuotas(resources=1000))
     (problem,) = problems_of(of, sized(of, 150 * MB))
     assert "code storage, estimated: 88." in problem.message
@@ -62,7 +62,7 @@ def test_code_storage_that_an_update_would_run_out_of_is_an_error_with_its_line_
     assert problems_of(raised, sized(of, 150 * MB)) == ()
 
 
-def test_models_in_s3_take_no_code_storage() -> None:
+def test_models_in_s3_use_no_code_storage() -> None:
     of = replace(versions(150, sha256="a" * 64), quotas=AccountQuotas(resources=1000))
     remote = replace(of, models=(replace(of.models[0], versions=tuple(
         replace(version, artifact=S3, ephemeral_storage_mb=1024) for version in of.models[0].versions)),))  # fmt: skip
@@ -80,7 +80,7 @@ def test_models_in_s3_take_no_code_storage() -> None:
         (2000, 950, False, False),
     ],
 )
-def test_sum_of_reserved_concurrency_is_held_to_what_the_account_has(
+def test_sum_of_reserved_concurrency_is_checked_against_the_account(
     concurrency: int | None, reserved: int, noted: bool, refused: bool
 ) -> None:
     of = replace(versions(2, reserved_concurrency=reserved), quotas=AccountQuotas(concurrency=concurrency))
@@ -104,7 +104,7 @@ def test_sum_of_reserved_concurrency_is_held_to_what_the_account_has(
         ({"warm": Warm(provisioned=10), "reserved_concurrency": 451}, 902, ("reserved_concurrency",)),
     ],
 )
-def test_provisioned_concurrency_counts_where_it_is_not_within_a_reservation(
+def test_provisioned_concurrency_counts_unless_it_is_part_of_a_reservation(
     fields: dict[str, Any], used: int, key: tuple[str, ...]
 ) -> None:
     of = replace(versions(2, **fields), quotas=AccountQuotas(concurrency=1000))
@@ -114,26 +114,26 @@ def test_provisioned_concurrency_counts_where_it_is_not_within_a_reservation(
     assert problems_of(replace(of, quotas=AccountQuotas(concurrency=used + 100))) == ()
 
 
-def test_nothing_is_said_of_concurrency_where_no_version_reserves_any() -> None:
+def test_concurrency_is_not_reported_if_no_version_reserves_any() -> None:
     plan = make_plan(versions(2), artifacts_of(versions(2)))
     assert not [quota for quota in plan.quotas if quota.name == "reserved concurrency, sum"]
 
 
 @pytest.mark.parametrize(("memory_mb", "noted"), [(3008, False), (3009, True), (10240, True)])
-def test_memory_that_a_new_account_has_not_is_noted_once(memory_mb: int, noted: bool) -> None:
+def test_memory_that_new_accounts_lack_is_noted_once(memory_mb: int, noted: bool) -> None:
     of = versions(3, memory_mb=memory_mb)
     notes = [note for note in make_plan(of, artifacts_of(of)).notes if "memory" in note.message]
     assert len(notes) == noted
     assert all("3,008 MB allowed" in note.message and note.path.endswith("memory_mb") for note in notes)
 
 
-def test_memory_over_what_the_account_is_said_to_have_is_an_error_of_each_version() -> None:
+def test_memory_over_the_configured_quota_is_an_error_of_each_version() -> None:
     of = replace(versions(2, memory_mb=4096), quotas=AccountQuotas(memory_mb=3008))
     assert [problem.path[3] for problem in problems_of(of)] == ["v1", "v2"]
     assert problems_of(replace(of, quotas=AccountQuotas(memory_mb=4096))) == ()
 
 
-def test_quotas_that_aws_raised_are_what_is_allowed() -> None:
+def test_raised_quotas_apply() -> None:
     rows = tuple(model(f"m{number}", ("v1", "v2")) for number in range(60))
     of = manifest(rows, (stage(serve={entry.name: "v1" for entry in rows}),), routes="direct")
     (problem,) = problems_of(of)
@@ -146,7 +146,7 @@ def test_quotas_that_aws_raised_are_what_is_allowed() -> None:
     assert problems_of(replace(manifest(stages=stages), quotas=AccountQuotas(stages=11))) == ()
 
 
-# Every quota is exceeded once, and what its remedy says is done: no rule refuses that, and the quota is kept.
+# Every quota is exceeded once, and its remedy is followed: no rule rejects the result, and the quota is met.
 
 
 def many(models: int, extra: str = "", **version: Any) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def counts_of(tree: Mapping[str, Any], size_bytes: int) -> list[Count]:
 
 
 def follow(tree: Mapping[str, Any], count: Count) -> list[dict[str, Any]]:
-    """The manifests that come of a remedy: each way that it names, done at the place that it is about."""
+    """Yield the manifests that result from a remedy: each alternative that it names, applied at its place."""
     results = []
 
     def edited(edit: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
@@ -216,7 +216,7 @@ def follow(tree: Mapping[str, Any], count: Count) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", EXCEEDED)
-def test_no_remedy_recommends_what_another_rule_refuses(name: str) -> None:
+def test_no_remedy_recommends_what_another_rule_rejects(name: str) -> None:
     tree, size_bytes = EXCEEDED[name]
     quota_name = name.split(", with", maxsplit=1)[0].split(", over", maxsplit=1)[0]
     exceeded = [
@@ -226,9 +226,9 @@ def test_no_remedy_recommends_what_another_rule_refuses(name: str) -> None:
     for count in exceeded:
         assert count.remedy
         for changed in follow(tree, count):
-            after = counts_of(changed, size_bytes)  # raises where the manifest's own rules refuse it
+            after = counts_of(changed, size_bytes)  # raises if the manifest's own rules reject it
             if "open_inference" in changed and changed["open_inference"] == "proxy":
-                continue  # fewer, and perhaps still too many
+                continue  # fewer, and possibly still too many
             assert not [
                 entry
                 for entry in after
@@ -251,13 +251,13 @@ def test_each_remedy_with_a_number_was_followed() -> None:
     assert all(followed[name] for name in ("stages", "code storage, estimated", "reserved concurrency, sum", "memory"))
 
 
-def test_snap_start_is_never_advised_to_take_more_disk() -> None:
+def test_snap_start_is_never_advised_to_use_more_disk() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", S3, "a" * 64, warm=Warm(snap_start=True)),)),))
     (problem,) = problems_of(of, {("iris", "v1"): artifact("a", size_bytes=600 * MB)})
     assert "Delete `snap_start` and set `ephemeral_storage_mb` to 600 or more" in problem.hint
 
 
-def test_model_larger_than_any_tmp_is_not_advised_to_set_what_the_schema_refuses() -> None:
+def test_model_larger_than_any_tmp_is_not_advised_to_set_an_invalid_value() -> None:
     of = manifest((Model("iris", (Version("iris", "v1", S3, "a" * 64),)),))
     (problem,) = problems_of(of, {("iris", "v1"): artifact("a", size_bytes=11_000 * MB)})
     assert "at most 10,240 MB" in problem.hint

@@ -1,4 +1,4 @@
-"""Whose requests a canary's agreement on AWS is told from, and what is said where there are none."""
+"""Whose requests measure a canary's agreement on AWS, and what is reported if there are none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING_LOGGED = "no request is logged: `capture: {percent: 5}` of models.iris.v
 
 
 def capturing(**captures: Capture | None) -> Manifest:
-    """`iris` with three versions, some of which capture."""
+    """`iris` with three versions, some of which capture requests."""
     versions = (Version("iris", name, "a.onnx", capture=captures.get(name)) for name in ("v1", "v2", "v3"))
     return manifest((Model("iris", tuple(versions)),))
 
@@ -35,7 +35,9 @@ def capturing(**captures: Capture | None) -> Manifest:
         ({"v1": SOME}, {"canary": Canary(10, {"iris": "v2"}, release=True)}, [], "a release's share or the baseline"),
     ],
 )
-def test_gap(captures: dict[str, Capture], fields: dict[str, Any], logging: list[str], gap: str) -> None:
+def test_gap_in_the_captures_is_reported(
+    captures: dict[str, Capture], fields: dict[str, Any], logging: list[str], gap: str
+) -> None:
     of = capturing(**captures)
     canaried = stage(**{"canary": Canary(10, {"iris": "v2"}), **fields})
     assert sorted(entry.name for entry in find_logging(of, canaried, "iris")) == logging

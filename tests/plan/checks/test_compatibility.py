@@ -38,7 +38,7 @@ def with_output(**changes: object) -> Signature:
         replace(BASE, metadata={"producer": "another"}),
     ],
 )
-def test_version_that_asks_no_more_and_promises_no_less_is_a_drop_in(other: Signature) -> None:
+def test_version_that_requires_no_more_and_returns_no_less_is_a_drop_in(other: Signature) -> None:
     assert check_drop_in(BASE, other) == ()
 
 
@@ -104,18 +104,18 @@ def test_reason_names_the_tensor_and_the_difference(other: Signature, reason: st
         ),
     ],
 )
-def test_reason_when_the_baseline_is_the_odd_one(baseline: Signature, other: Signature, reason: str) -> None:
+def test_reason_if_the_baseline_is_the_unusual_one(baseline: Signature, other: Signature, reason: str) -> None:
     assert check_drop_in(baseline, other) == (reason,)
 
 
-def test_output_may_fix_what_the_baseline_leaves_free() -> None:
+def test_output_may_fix_a_dimension_that_is_free_in_the_baseline() -> None:
     assert check_drop_in(with_output(shape=(-1, -1)), BASE) == ()
     assert check_drop_in(with_output(shape=None), BASE) == ()
     scalar = with_output(shape=())
     assert check_drop_in(scalar, scalar) == ()
 
 
-def test_all_reasons_are_reported_at_once() -> None:
+def test_all_reasons_are_reported_together() -> None:
     other = Signature((replace(X, datatype="FP64", shape=(-1, 5)),), (replace(Z, name="other"),))
     assert check_drop_in(BASE, other) == (
         "input `x` is FP64, the baseline's is FP32",
@@ -148,7 +148,7 @@ def test_drop_in_is_reflexive(signature: Signature) -> None:
 
 @st.composite
 def loosened(draw: st.DrawFn, signature: Signature) -> Signature:
-    """A signature near another one, often a drop-in for it."""
+    """A signature similar to another one, often a drop-in for it."""
     inputs = tuple(
         replace(
             tensor, required=tensor.required and draw(st.booleans()), shape=draw(st.sampled_from([tensor.shape, None]))

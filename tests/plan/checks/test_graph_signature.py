@@ -1,4 +1,4 @@
-"""What a graph takes and gives, and what does not fit in it."""
+"""The inputs and outputs of a graph, and mismatches in it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ PICKED = {"model": "picky"}
     ("graph", "inputs", "outputs"),
     [
         (CALL, {"X": X}, {"label": LABEL, "probabilities": PROBABILITIES}),
-        # Of two versions that may be met: what both have.
+        # If either of two versions may answer: what both have.
         ({"model": "iris"}, {"X": X}, {"label": LABEL, "probabilities": PROBABILITIES}),
         (
             {**CALL, "inputs": {"X": "x"}, "outputs": {"label": "species"}},
@@ -77,7 +77,7 @@ PICKED = {"model": "picky"}
             {"raw": X},
             {"label": LABEL, "probabilities": PROBABILITIES},
         ),
-        # An output that has no word is left out.
+        # An output without a combination is left out.
         (
             {"ensemble": [CALL, {"model": "iris", "version": "v2"}], "combine": {"label": "vote"}},
             {"X": X},
@@ -88,13 +88,13 @@ PICKED = {"model": "picky"}
             {"X": X},
             {"label": LABEL, "probabilities": PROBABILITIES},
         ),
-        # Members with inputs of their own: the graph takes all of them.
+        # Members with inputs of their own: the graph has all of them.
         (
             {"ensemble": [CALL, {"model": "iris", "version": "v1", "inputs": {"X": "Y"}}], "combine": "concatenate"},
             {"X": X, "Y": X},
             {"label": LABEL, "probabilities": PROBABILITIES},
         ),
-        # What decides need not be an input of any model.
+        # The deciding input need not be an input of any model.
         (
             {"switch": {"input": "kind", "cases": [{"equals": "a", "then": CALL}], "otherwise": {"model": "wide"}}},
             {"kind": ("BYTES", None, True), "X": ("FP32", (-1, -1), True)},
@@ -105,7 +105,7 @@ PICKED = {"model": "picky"}
             {"X": X, "kind": ("INT32", (1,), True)},
             {"label": LABEL},
         ),
-        # An input that one case takes and another does not may be left out.
+        # An input that only some cases use is optional.
         (
             {
                 "switch": {
@@ -117,7 +117,7 @@ PICKED = {"model": "picky"}
             {"kind": ("BOOL", None, True), "X": (*X[:2], False), "Y": (*X[:2], False)},
             {"label": LABEL, "probabilities": PROBABILITIES},
         ),
-        # The label that a step gives decides about the next one.
+        # A step's label decides which step is next.
         (
             {
                 "sequence": [
@@ -136,7 +136,7 @@ PICKED = {"model": "picky"}
         ),
     ],
 )
-def test_graph_takes_and_gives(
+def test_inputs_and_outputs_of_a_graph(
     graph: dict[str, object], inputs: dict[str, object] | None, outputs: dict[str, object] | str
 ) -> None:
     result, findings = read(graph)
@@ -240,22 +240,22 @@ def switch(name: str, value: object, then: object, otherwise: object) -> dict[st
         ),
     ],
 )
-def test_what_does_not_fit_is_reported_at_its_place(graph: dict[str, object], expected: str) -> None:
+def test_mismatches_are_reported_at_their_place(graph: dict[str, object], expected: str) -> None:
     _, findings = read(graph)
     assert expected in [f"{'.'.join(map(str, finding.path))}: {finding.message}" for finding in findings]
 
 
 @pytest.mark.parametrize(("op", "value"), [("equals", 1.0), ("below", 0.5), ("above", 2**31 - 2)])
-def test_a_case_that_some_value_of_the_datatype_reaches_is_taken(op: str, value: float) -> None:
+def test_a_case_that_some_value_of_the_datatype_reaches_is_accepted(op: str, value: float) -> None:
     _, findings = read({"switch": {"input": "kind", "cases": [{op: value, "then": PICKED}], "otherwise": PICKED}})
     assert findings == ()
 
 
-def test_nothing_is_said_of_what_is_not_known() -> None:
+def test_nothing_is_reported_about_unknown_tensors() -> None:
     assert read(sequence({"model": "scaler"}, {"model": "unread"})) == (None, ())
 
 
-def test_names_that_would_do_are_reported() -> None:
+def test_available_names_are_reported() -> None:
     _, (finding,) = read(sequence({"model": "scaler"}, CALL))
     assert finding.hint == "It returns `scaled`; map one of them with `inputs: {X: ...}`."
 

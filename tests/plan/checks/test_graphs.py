@@ -1,4 +1,4 @@
-"""Models that are graphs, planned: functions, routes, variables, signatures, and what is told where they do not fit."""
+"""Models that are graphs, planned: functions, routes, variables, signatures, and how mismatches are reported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def problems_of(of: Manifest, artifacts: Artifacts) -> tuple[Problem, ...]:
     return raised.value.problems
 
 
-def test_graph_has_a_router_of_its_own_with_the_layer() -> None:
+def test_graph_has_its_own_router_with_the_layer() -> None:
     plan = plan_of(with_graph())
     (router,) = (function for function in plan.functions if function.model == "triage")
     assert (router.name, router.kind, router.version) == ("turnout-local_triage_router", "router", "")
@@ -51,7 +51,7 @@ def test_graph_has_a_router_of_its_own_with_the_layer() -> None:
     assert package.layer_bytes > 0
 
 
-def test_every_stage_serves_the_graph_by_its_router() -> None:
+def test_every_stage_serves_the_graph_through_its_router() -> None:
     plan = plan_of(with_graph(of=manifest(stages=(stage("dev"), stage("prod", canary=Canary(10, {"iris": "v2"}))))))
     (api,) = plan.apis
     for planned in api.stages:
@@ -77,7 +77,7 @@ def test_graph_is_described_in_json_as_it_was_written() -> None:
     assert [tensor["name"] for tensor in graph["signature"]["inputs"]] == ["x"]
 
 
-def test_graph_of_a_graph_has_the_signature_of_what_it_calls() -> None:
+def test_nested_graph_has_the_signature_of_what_it_calls() -> None:
     inner = with_graph(CallNode("iris", "v1", {"x": "raw"}))
     outer, other = plan_of(with_graph(CallNode("triage", "", {}, {"y": "z"}), inner, "outer")).graphs[::-1]
     assert outer.signature.inputs == other.signature.inputs
@@ -100,7 +100,7 @@ def test_graph_may_be_listed_before_what_it_calls() -> None:
     ],
     ids=["stages", "canary", "weights"],
 )
-def test_call_without_a_version_fits_whatever_a_stage_serves(stages: tuple[object, ...]) -> None:
+def test_call_without_a_version_must_match_every_served_version(stages: tuple[object, ...]) -> None:
     of = replace(manifest(stages=stages), models=(model(),))  # type: ignore[arg-type]
     breaking = tuple(replace(version, breaking=True) for version in of.models[0].versions)
     of = with_graph(CallNode("iris"), replace(of, models=(replace(of.models[0], versions=breaking),)))
@@ -109,7 +109,7 @@ def test_call_without_a_version_fits_whatever_a_stage_serves(stages: tuple[objec
     assert "the datatypes differ: FP32 and INT64" in problems[0].message
 
 
-def test_what_does_not_fit_is_reported_at_its_line() -> None:
+def test_mismatch_is_reported_at_its_line() -> None:
     path = ("models", "triage", "graph", "sequence", 1)
     of = replace(with_graph(), positions={path: Position(9, 11)})
     (problem,) = problems_of(of, artifacts_of(of, {("iris", "v2"): signature("INT64")}))
@@ -117,14 +117,14 @@ def test_what_does_not_fit_is_reported_at_its_line() -> None:
     assert problem.message == "`x` must be INT64 [-1,4], but the step before returns FP32 [-1,4]"
 
 
-def test_what_does_not_fit_is_reported_once_however_often_it_is_called() -> None:
+def test_mismatch_is_reported_once_for_any_number_of_calls() -> None:
     bad = with_graph(EnsembleNode((CallNode("iris", "v1"), CallNode("iris", "v1")), {"nothing": "mean"}))
     of = with_graph(SequenceNode((CallNode("triage"), CallNode("triage"))), bad, "outer")
     paths = [problem.path for problem in problems_of(of, artifacts_of(of))]
     assert paths.count(("models", "triage", "graph", "combine", "nothing")) == 1
 
 
-def test_graph_that_calls_what_lies_in_s3_is_refused() -> None:
+def test_graph_that_calls_a_model_in_s3_is_rejected() -> None:
     version = Version("iris", "v1", "s3://bucket/key", "a" * 64)
     of = with_graph(CallNode("iris"), manifest((Model("iris", (version,)),)))
     (problem,) = problems_of(of, {})
@@ -132,7 +132,7 @@ def test_graph_that_calls_what_lies_in_s3_is_refused() -> None:
     assert "iris v1 is in S3" in problem.message
 
 
-def test_missing_artifact_is_reported_once_and_nothing_of_the_graph() -> None:
+def test_missing_artifact_is_reported_once_without_problems_of_the_graph() -> None:
     of = with_graph()
     artifacts = artifacts_of(of)
     del artifacts["iris", "v2"]

@@ -1,4 +1,4 @@
-"""Tensors that captures and agreements name must be there."""
+"""Tensors that captures and agreements name must exist."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def with_canary(judgement: Judgement) -> Manifest:
     return manifest(stages=(stage(canary=Canary(10, {"iris": "v2"}, judgement=judgement)),))
 
 
-def test_tensors_that_are_there_are_fine() -> None:
+def test_existing_tensors_are_accepted() -> None:
     versions = (Version("iris", "v1", "a.onnx", capture=Capture(1, ("x",))),)
     assert problems_of(manifest((Model("iris", versions),))) == []
     assert problems_of(with_canary(judged("y"))) == []
     assert problems_of(replace(with_canary(judged("y")), judgement=judged("y"))) == []
 
 
-def test_unknown_input_is_reported_with_those_that_there_are() -> None:
+def test_unknown_input_is_reported_with_the_existing_ones() -> None:
     versions = (Version("iris", "v1", "a.onnx", capture=Capture(1, ("x", "age"))),)
     (problem,) = problems_of(manifest((Model("iris", versions),)))
     assert "models.iris.versions.v1.capture.redact.1: unknown input `age`" in problem
@@ -53,12 +53,12 @@ def test_unknown_output_of_the_defaults_is_reported_there_once() -> None:
     assert "defaults.canary.agreement.rules.label: unknown output `label`" in problem
 
 
-def test_nothing_is_reported_where_a_version_was_not_read() -> None:
+def test_nothing_is_reported_if_a_version_was_not_read() -> None:
     of = replace(with_canary(judged("label")), judgement=judged("other"))
     assert list(check_named_tensors(of, {})) == []
 
 
-def test_plan_is_refused() -> None:
+def test_plan_is_rejected() -> None:
     of = replace(manifest((model(),)), judgement=judged("label"))
     with pytest.raises(ProblemsError, match="unknown output `label`"):
         make_plan(of, artifacts_of(of))

@@ -1,4 +1,4 @@
-"""No key is silently ignored: what nothing obeys yet is a note with its path."""
+"""No key is silently ignored: a key without an effect yet is a note with its path."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_version(**fields: object) -> Manifest:
         (manifest(stages=(stage(canary=Canary(10, {}, release=True)),)), "stages.prod.canary.release"),
     ],
 )
-def test_key_that_does_nothing_here_is_noted(of: Manifest, path: str) -> None:
+def test_key_without_a_local_effect_is_noted(of: Manifest, path: str) -> None:
     assert paths_of(of) == [path]
 
 
@@ -56,12 +56,12 @@ def test_key_that_does_nothing_here_is_noted(of: Manifest, path: str) -> None:
         with_version(timeout_s=29, memory_mb=128, transform="t.py", examples="e.json", sha256="a" * 64),
     ],
 )
-def test_key_that_is_obeyed_is_not_noted(of: Manifest) -> None:
+def test_key_with_an_effect_is_not_noted(of: Manifest) -> None:
     assert paths_of(of) == []
 
 
 @pytest.mark.parametrize(("capture", "notes"), [(None, ["stages.prod.canary"]), (Capture(5), [])])
-def test_agreement_that_aws_could_not_measure_is_noted(capture: Capture | None, notes: list[str]) -> None:
+def test_agreement_that_cannot_be_measured_on_aws_is_noted(capture: Capture | None, notes: list[str]) -> None:
     versions = tuple(Version("iris", name, "a.onnx", capture=capture) for name in ("v1", "v2"))
     canary = Canary(10, {"iris": "v2"}, judgement=Judgement(agreement=Agreement(5, 0.98)))
     of = manifest((Model("iris", versions),), (stage(canary=canary),))

@@ -1,4 +1,4 @@
-"""Quotas: counted as AWS counts them, refused or noted with both numbers and the remedy."""
+"""Quotas: counted as AWS counts them, rejected or noted with both numbers and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plan_of(of: Manifest, **options: object) -> Plan:
 
 
 def raised(of: Manifest) -> Manifest:
-    """In an account whose APIs may have more resources."""
+    """Return the plan for an account whose APIs may have more resources."""
     return replace(of, quotas=AccountQuotas(resources=1000))
 
 
@@ -38,7 +38,7 @@ def problem_of(of: Manifest, **options: object) -> Problem:
     return problem
 
 
-# `/`, `/models` and its two parameters, three of health, the document, four of the Open Inference Protocol; two per
+# `/`, `/models` and its two parameters, three for health, the document, four for the Open Inference Protocol; two per
 # model, two per version.
 @pytest.mark.parametrize(("models", "versions", "resources"), [(1, 1, 16), (1, 2, 18), (42, 2, 264), (50, 1, 212)])
 def test_resources_are_counted_with_their_parents(models: int, versions: int, resources: int) -> None:
@@ -55,7 +55,7 @@ def test_resources_of_every_way_to_serve_open_inference_are_reported(choice: str
     assert quota_of(plan, "resources").used == plan.resources[choice]
 
 
-def test_cheaper_way_to_serve_open_inference_is_reported_where_there_are_too_many_resources() -> None:
+def test_cheaper_way_to_serve_open_inference_is_suggested_if_there_are_too_many_resources() -> None:
     problem = problem_of(replace(large_manifest(30, 2), open_inference="direct"))
     assert "403 used, 300 allowed" in problem.message
     assert "`open_inference: proxy` takes 192." in problem.hint
@@ -65,7 +65,7 @@ def test_300_resources_are_allowed() -> None:
     assert plan_of(large_manifest(48, 2)).notes == ()
 
 
-def test_more_than_300_resources_are_an_error_with_how_to_shard() -> None:
+def test_more_than_300_resources_are_an_error_that_explains_sharding() -> None:
     problem = problem_of(large_manifest(49, 2))
     assert problem.path == ("models",)
     assert "306 used, 300 allowed" in problem.message
@@ -73,7 +73,7 @@ def test_more_than_300_resources_are_an_error_with_how_to_shard() -> None:
 
 
 @pytest.mark.parametrize(("characters", "refused"), [(4096 - 10 - 22, False), (4097 - 10 - 22, True)])
-def test_environment_is_held_to_its_4_kb(characters: int, refused: bool) -> None:
+def test_environment_is_limited_to_4_kb(characters: int, refused: bool) -> None:
     version = Version("iris", "v1", "a.onnx", environment={"VOCABULARY": "x" * characters})
     of = manifest((Model("iris", (version,)),))
     if refused:
@@ -84,7 +84,7 @@ def test_environment_is_held_to_its_4_kb(characters: int, refused: bool) -> None
         assert quota_of(plan_of(of), "environment").used == 4096
 
 
-def test_routers_take_all_the_time_that_there_is_and_that_is_no_warning() -> None:
+def test_routers_with_the_longest_timeout_cause_no_warning() -> None:
     of = manifest(stages=(stage(serve={}, weights={"iris": {"v1": 50, "v2": 50}}),))
     assert {quota.subject for quota in plan_of(of).quotas if quota.name == "timeout"} == {
         "turnout-local_iris_v1",
@@ -96,7 +96,7 @@ def test_stage_may_have_100_variables() -> None:
     assert quota_of(plan_of(raised(large_manifest(98, 1))), "stage variables").used == 100
 
 
-def test_stage_with_more_variables_is_refused_at_its_place() -> None:
+def test_stage_with_more_variables_is_rejected_at_its_place() -> None:
     rows = tuple(model(f"m{number}", ("v1",)) for number in range(99))
     serve = {entry.name: "v1" for entry in rows}
     positions = {("stages", "prod"): Position(120, 3)}
@@ -107,13 +107,13 @@ def test_stage_with_more_variables_is_refused_at_its_place() -> None:
     assert "models.yaml" in problem.hint
 
 
-def test_variables_that_only_the_canary_has_count_too() -> None:
+def test_variables_of_only_the_canary_count_too() -> None:
     rows = tuple(model(f"m{number}", ("v1",)) for number in range(98))
     plain = stage(serve={entry.name: "v1" for entry in rows}, canary=Canary(10, {"m0": "v1"}))
     assert quota_of(plan_of(raised(manifest(rows, (plain,), routes="direct"))), "stage variables").used == 100
 
 
-def test_route_longer_than_a_variable_may_be_is_refused() -> None:
+def test_route_longer_than_a_variable_is_rejected() -> None:
     names = tuple(f"version-number-{number}" for number in range(30))
     weights = {"iris": dict.fromkeys(names, 100 / 30)}
     problem = problem_of(manifest((model(versions=names),), (stage(serve={}, weights=weights),)))
@@ -123,7 +123,7 @@ def test_route_longer_than_a_variable_may_be_is_refused() -> None:
 
 @pytest.mark.parametrize(("length", "refused"), [(47, False), (48, True)])
 def test_function_name_may_have_64_characters(length: int, refused: bool) -> None:
-    name = "m" * length  # turnout-local_ and _v1 are 17
+    name = "m" * length  # turnout-local_ and _v1 are 17 characters
     of = manifest((model(name, ("v1",)),), (stage(serve={name: "v1"}),))
     if refused:
         assert "65 characters used, 64 characters allowed" in problem_of(of).message
@@ -142,27 +142,27 @@ def sized(size_bytes: int) -> tuple[Manifest, Plan]:
     return of, make_plan(of, {("iris", "v1"): artifact("a", size_bytes=size_bytes)})
 
 
-def test_model_that_makes_a_package_over_250_mb_is_fetched_from_s3() -> None:
+def test_model_with_a_package_over_250_mb_is_fetched_from_s3() -> None:
     _, plan = sized(200 * MB)
     assert plan.packages[0].artifact_bytes == 0
     assert quota_of(plan, "model fetched to /tmp").used == 200 * MB
 
 
-def test_model_that_does_not_fit_into_tmp_is_refused_with_what_to_set() -> None:
+def test_model_that_does_not_fit_into_tmp_is_rejected_with_the_setting_to_change() -> None:
     with pytest.raises(
         ProblemsError, match=r"600.0 MB used, 512.0 MB allowed\n.*`ephemeral_storage_mb` to 600 or more"
     ):
         sized(600 * MB)
 
 
-def test_package_over_50_mb_goes_through_s3_and_is_noted() -> None:
+def test_package_over_50_mb_is_sent_through_s3_and_noted() -> None:
     _, plan = sized(51 * MB)
     (note,) = plan.notes
     assert note.path == "models.iris.versions.v1.artifact"
     assert "S3" in note.message
 
 
-def test_exceeded_quotas_are_notes_where_they_are_not_enforced() -> None:
+def test_exceeded_quotas_are_notes_if_not_enforced() -> None:
     of = large_manifest(200, 1, stages=1)
     plan = plan_of(of, enforce=False)
     assert {note.path for note in plan.notes} == {"models", "stages.s0"}
@@ -173,7 +173,8 @@ def request(datatype: str, *shape: int, **fields: object) -> Signature:
     return Signature((TensorSpec("x", datatype, shape, **fields),), ())  # type: ignore[arg-type]
 
 
-# A model whose only valid request is 12.5 MB of JSON and 5.8 MB of floats does not fit either way: 7.7 MB in base64.
+# A model whose only valid request is 12.5 MB of JSON or 5.8 MB of floats fits in neither form: the floats are 7.7 MB in
+# base64.
 @pytest.mark.parametrize(
     ("tensors", "noted"),
     [
@@ -195,16 +196,16 @@ def test_version_whose_smallest_request_is_too_large_is_noted(tensors: Signature
         assert "6.0 MB allowed" in note.message
 
 
-def test_payload_counts_base64_of_the_tensors_bytes() -> None:
+def test_payload_counts_base64_of_the_tensor_bytes() -> None:
     million = estimate_payload(request("FP32", 1, 1_000_000)).binary_bytes
     assert million - estimate_payload(request("FP32", 1, 0)).binary_bytes == pytest.approx(4_000_000 * 4 / 3, abs=4)
 
 
-def test_payload_knows_every_datatype() -> None:
+def test_payload_size_is_known_for_every_datatype() -> None:
     assert set(JSON_BYTES) == set(DATATYPES)
 
 
-def test_estimated_document_is_within_a_quarter_of_the_truth() -> None:
+def test_estimated_document_size_is_within_a_quarter_of_the_real_one() -> None:
     wide = Signature(
         tuple(TensorSpec(f"a/rather:long.name_{number}", "FP32", (-1, 3)) for number in range(60)),
         (TensorSpec("y", "INT64", (-1,)),),
@@ -226,7 +227,7 @@ def test_estimated_document_is_within_a_quarter_of_the_truth() -> None:
             assert quota_of(plan, "document, estimated").used == pytest.approx(truth, rel=0.25)
 
 
-def test_document_over_6_mb_is_refused_with_both_numbers() -> None:
+def test_document_over_6_mb_is_rejected_with_both_numbers() -> None:
     plan = plan_of(large_manifest(500, 2), enforce=False)
     assert quota_of(plan, "document, estimated").exceeded
     with pytest.raises(ProblemsError, match=r"document: .* MB used, 6.0 MB allowed"):
@@ -241,7 +242,7 @@ def test_document_within_its_quotas_is_measured() -> None:
     assert schema.subject in document["components"]["schemas"]
 
 
-def test_schema_over_400_kb_is_refused() -> None:
+def test_schema_over_400_kb_is_rejected() -> None:
     tensors = tuple(TensorSpec(f"weight_{number:090}", "FP32", (1,)) for number in range(5000))
     of = manifest((model(versions=("v1",)),))
     plan = make_plan(of, artifacts_of(of, {("iris", "v1"): Signature(tensors, tensors[:1])}))
@@ -250,7 +251,7 @@ def test_schema_over_400_kb_is_refused() -> None:
         check_document(build_document(plan, plan.apis[0]))
 
 
-def test_tightest_is_the_nearest_to_its_limit_of_each_name() -> None:
+def test_tightest_is_the_fullest_quota_of_each_name() -> None:
     rows = [Quota("a", "x", 1, 10), Quota("b", "x", 5, 10), Quota("a", "y", 3, 10)]
     assert [(quota.name, quota.subject) for quota in find_tightest(rows)] == [("a", "y"), ("b", "x")]
 

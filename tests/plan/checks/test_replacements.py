@@ -16,7 +16,7 @@ OTHER = signature("FP64")
 
 
 def plan_with_other_v2(of: Manifest, other: Signature = OTHER) -> tuple[str, ...]:
-    """The notes of a plan in which v2's signature is another than v1's."""
+    """Return the notes of a plan in which v2's signature differs from v1's."""
     plan = make_plan(of, artifacts_of(of, {("iris", "v2"): other}))
     return tuple(f"{note.path}: {note.message}" for note in plan.notes if "compatible" in note.message)
 
@@ -30,7 +30,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "of_model", "of_stage"), CASES)
-def test_incompatible_target_is_refused_with_tensor_and_place(path: str, of_model: Model, of_stage: Stage) -> None:
+def test_incompatible_target_is_rejected_with_tensor_and_place(path: str, of_model: Model, of_stage: Stage) -> None:
     keys = tuple(path.split("."))
     with pytest.raises(ProblemsError) as raised:
         plan_with_other_v2(manifest((of_model,), (of_stage,), positions={keys: Position(9, 5)}))
@@ -43,7 +43,7 @@ def test_incompatible_target_is_refused_with_tensor_and_place(path: str, of_mode
 
 
 @pytest.mark.parametrize(("path", "of_model", "of_stage"), CASES)
-def test_target_that_says_breaking_is_noted(path: str, of_model: Model, of_stage: Stage) -> None:
+def test_target_with_breaking_is_noted(path: str, of_model: Model, of_stage: Stage) -> None:
     v1, v2 = of_model.versions
     notes = plan_with_other_v2(manifest((replace(of_model, versions=(v1, replace(v2, breaking=True))),), (of_stage,)))
     assert notes
@@ -62,11 +62,11 @@ def test_equal_signatures_may_take_traffic(path: str, of_model: Model, of_stage:
     assert plan_with_other_v2(manifest((of_model,), (of_stage,)), signature()) == ()
 
 
-def test_stages_that_serve_different_versions_are_no_replacement() -> None:
+def test_stages_that_serve_different_versions_are_not_replacements() -> None:
     assert plan_with_other_v2(manifest(stages=(stage("dev", {"iris": "v2"}), stage("prod")))) == ()
 
 
-def test_canary_is_held_against_every_weighted_version() -> None:
+def test_canary_is_compared_with_every_weighted_version() -> None:
     of_stage = stage(serve={}, weights={"iris": {"v1": 50, "v3": 50}}, canary=Canary(10, {"iris": "v2"}))
     with pytest.raises(ProblemsError) as raised:
         plan_with_other_v2(manifest((model(versions=("v1", "v2", "v3")),), (of_stage,)))
@@ -74,7 +74,7 @@ def test_canary_is_held_against_every_weighted_version() -> None:
     assert reasons == {"`v2` is incompatible with `v1`", "`v2` is incompatible with `v3`"}
 
 
-def test_fallback_is_held_against_what_a_canary_serves() -> None:
+def test_fallback_is_compared_with_what_a_canary_serves() -> None:
     of = manifest(
         (model(versions=("v1", "v2", "v3"), routing=Routing(fallback="v1")),),
         (stage(canary=Canary(10, {"iris": "v3"})),),
@@ -84,7 +84,7 @@ def test_fallback_is_held_against_what_a_canary_serves() -> None:
     assert ("models", "iris", "routing", "fallback") in {problem.path for problem in raised.value.problems}
 
 
-def test_fallback_is_held_against_a_version_that_a_graph_lets_it_answer_for() -> None:
+def test_fallback_is_compared_with_a_version_for_which_a_graph_lets_it_answer() -> None:
     changed = model(routing=Routing(fallback="v1"))
     of_stage = stage(serve={"iris": "v1"})
     pinned = Model("triage", (), graph=CallNode("iris", "v2"))
@@ -103,7 +103,7 @@ def moving(*names: str) -> tuple[Stage, ...]:
     return (*(stage(name, serve={"iris": "v2"}, newest=newest) for name in names), stage("fixed", serve={"iris": "v1"}))
 
 
-def test_newest_that_cannot_stand_in_is_refused_with_the_stages_that_move() -> None:
+def test_incompatible_newest_is_rejected_with_the_stages_that_move() -> None:
     with pytest.raises(ProblemsError) as raised:
         plan_with_other_v2(manifest((model(),), moving("dev", "prod")))
     for problem in raised.value.problems:
@@ -113,7 +113,7 @@ def test_newest_that_cannot_stand_in_is_refused_with_the_stages_that_move() -> N
         assert "serve `iris: v1` in stages.dev, stages.prod" in problem.hint
 
 
-def test_newest_that_says_breaking_is_noted_with_the_stages_that_move() -> None:
+def test_newest_with_breaking_is_noted_with_the_stages_that_move() -> None:
     v1, v2 = model().versions
     entry = Model("iris", (v1, replace(v2, breaking=True)))
     notes = plan_with_other_v2(manifest((entry,), moving("dev")))
@@ -122,7 +122,7 @@ def test_newest_that_says_breaking_is_noted_with_the_stages_that_move() -> None:
         assert note.endswith('`"*": newest` moves dev from iris v1 to v2; allowed by `breaking: true`')
 
 
-def test_newest_is_held_against_the_version_before_it_alone() -> None:
+def test_newest_is_compared_only_with_the_version_before_it() -> None:
     v1, v2 = model().versions
     entry = Model("iris", (v1, replace(v2, breaking=True), replace(v2, name="v3")))
     of = manifest((entry,), moving("dev")[:1])
@@ -130,7 +130,7 @@ def test_newest_is_held_against_the_version_before_it_alone() -> None:
     make_plan(of, artifacts_of(of, {("iris", "v2"): OTHER, ("iris", "v3"): OTHER}))
 
 
-def test_newest_that_is_not_read_is_noted() -> None:
+def test_newest_that_was_not_read_is_noted() -> None:
     v1, v2 = model().versions
     entry = Model("iris", (v1, replace(v2, artifact="s3://bucket/v2.onnx", sha256="0" * 64)))
     of = manifest((entry,), moving("dev"))
@@ -140,7 +140,7 @@ def test_newest_that_is_not_read_is_noted() -> None:
     assert note.message.startswith('`"*": newest` moves dev from iris v1 to v2: ')
 
 
-def test_version_without_a_signature_is_passed_over() -> None:
+def test_version_without_a_signature_is_skipped() -> None:
     v1, v2 = model().versions
     of = manifest(
         (Model("iris", (v1, replace(v2, artifact="s3://bucket/key", sha256="a" * 64))),),

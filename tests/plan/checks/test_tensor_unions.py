@@ -1,4 +1,4 @@
-"""Tensors of one name made into one."""
+"""Tensors with the same name, merged into one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tensor(shape: Shape, datatype: str = "FP32", **fields: object) -> TensorSpec
         ((2,), (2, 1), "the shapes differ: FP32 [2] and FP32 [2,1]", None),
     ],
 )
-def test_shapes_meet_or_loosen(one: Shape, other: Shape, both: Shape | str, either: Shape) -> None:
+def test_shapes_are_merged_or_loosened(one: Shape, other: Shape, both: Shape | str, either: Shape) -> None:
     rows = [tensor(one), tensor(other)]
     assert any_of(rows).shape == either
     if isinstance(both, str):
@@ -43,14 +43,14 @@ def test_shapes_meet_or_loosen(one: Shape, other: Shape, both: Shape | str, eith
         assert all_of(rows).shape == both
 
 
-def test_datatypes_must_be_one() -> None:
+def test_datatypes_must_be_equal() -> None:
     rows = [tensor((1,)), tensor((1,), "INT64")]
     for make in (any_of, all_of, lambda given: combine_tensors("vote", given)):
         with pytest.raises(ClashError, match=r"^the datatypes differ: FP32 and INT64$"):
             make(rows)
 
 
-def test_what_one_requires_goes_to_all_and_what_all_require_goes_to_one() -> None:
+def test_requirements_are_combined_for_all_or_any_of_the_tensors() -> None:
     rows = [tensor((1,)), tensor((1,), required=False)]
     assert all_of(rows).required
     assert not any_of(rows).required
@@ -73,7 +73,7 @@ def test_what_one_requires_goes_to_all_and_what_all_require_goes_to_one() -> Non
         ("concatenate", [(2, 3), (2, 4)], "FP32", "the shapes differ: FP32 [3] and FP32 [4]"),
     ],
 )
-def test_members_outputs_become_one(word: str, shapes: list[Shape], datatype: str, expected: Shape | str) -> None:
+def test_outputs_of_members_become_one(word: str, shapes: list[Shape], datatype: str, expected: Shape | str) -> None:
     rows = [tensor(shape, datatype) for shape in shapes]
     if isinstance(expected, str):
         with pytest.raises(ClashError) as raised:
@@ -83,7 +83,7 @@ def test_members_outputs_become_one(word: str, shapes: list[Shape], datatype: st
         assert combine_tensors(word, rows).shape == expected
 
 
-def test_columns_must_mean_the_same() -> None:
+def test_columns_must_have_the_same_labels() -> None:
     rows = [tensor((-1, 2), labels=("a", "b")), tensor((-1, 2), labels=("b", "a"))]
     with pytest.raises(ClashError, match=r"^the columns are a, b and b, a$"):
         combine_tensors("mean", rows)
@@ -103,6 +103,6 @@ def test_merged_tensor_has_a_datatype_and_a_rank_of_one_of_them(rows: list[Tenso
         }
 
 
-def test_combinations_are_those_of_the_manifests_schema() -> None:
+def test_combinations_are_those_of_the_manifest_schema() -> None:
     schema = json.loads(Path(str(schema_path("models"))).read_bytes())
     assert schema["$defs"]["combination"]["enum"] == list(COMBINATIONS)

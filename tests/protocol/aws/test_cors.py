@@ -1,4 +1,4 @@
-"""What a function's answer says to browsers, and the template that answers preflights."""
+"""The CORS headers of a function's answer, and the template that answers preflights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def event(origin: str | None = None, name: str = "Origin", **variables: str) -> 
     return {"headers": None if origin is None else {name: origin}, "stageVariables": variables or None}
 
 
-def test_nothing_is_said_without_cors() -> None:
+def test_without_cors_there_are_no_headers() -> None:
     assert cors_headers(event("https://a.example")) == {}
     assert cors_headers(event("https://a.example", iris="v1")) == {}
     assert cors_headers({}) == {}
 
 
 @pytest.mark.parametrize("name", ["Origin", "origin", "ORIGIN"])
-def test_a_named_origin_is_answered_with_itself(name: str) -> None:
+def test_a_named_origin_is_returned(name: str) -> None:
     result = cors_headers(event("https://b.example", name, CorsOrigins="https://a.example,https://b.example"))
     assert (result["Access-Control-Allow-Origin"], result["Vary"]) == ("https://b.example", "Origin")
     assert "x-turnout-version" in result["Access-Control-Expose-Headers"]
@@ -45,12 +45,12 @@ def test_a_named_origin_is_answered_with_itself(name: str) -> None:
         "https://b.exampl",
     ],
 )
-def test_any_other_origin_gets_nothing_but_vary(origin: str | None) -> None:
+def test_any_other_origin_gets_only_vary(origin: str | None) -> None:
     said = event(origin, CorsOrigins="https://a.example,https://b.example", CorsCredentials="true")
     assert cors_headers(said) == {"Vary": "Origin"}
 
 
-def test_credentials_are_allowed_to_named_origins_only() -> None:
+def test_credentials_are_allowed_only_to_named_origins() -> None:
     allowed = cors_headers(event("https://a.example", CorsOrigins="https://a.example", CorsCredentials="true"))
     assert allowed["Access-Control-Allow-Credentials"] == "true"
     every = cors_headers(event("https://a.example", CorsOrigins="any", CorsCredentials="true"))
@@ -60,12 +60,12 @@ def test_credentials_are_allowed_to_named_origins_only() -> None:
 
 
 @given(st.lists(ORIGINS, min_size=1, max_size=5, unique=True))
-def test_template_says_which_origins_it_allows(origins: list[str]) -> None:
+def test_template_contains_the_allowed_origins(origins: list[str]) -> None:
     assert read_origin_template(render_origin_template(origins)) == tuple(origins)
     assert spell_origins(origins).split(",") == origins
 
 
-def test_other_templates_are_not_understood() -> None:
+def test_other_templates_are_not_parsed() -> None:
     template = render_origin_template(["https://a.example"])
     assert read_origin_template(f"{template}\n#set($context.responseOverride.status = 500)") is None
     assert read_origin_template('{"statusCode": 204}') is None

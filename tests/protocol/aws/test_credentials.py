@@ -32,7 +32,7 @@ def iso(seconds: float) -> str:
 
 
 class Scene:
-    """A source whose clock a test turns; its pauses take no time."""
+    """A source with a fake clock; its pauses take no time."""
 
     def __init__(self, server: CredentialsServer, **environ: str) -> None:
         self.now_s = START_S
@@ -49,7 +49,7 @@ def server() -> Iterator[CredentialsServer]:
         yield served
 
 
-def test_access_keys_of_the_environment_come_first(server: CredentialsServer) -> None:
+def test_access_keys_of_the_environment_are_used_first(server: CredentialsServer) -> None:
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
     scene = Scene(server, **keys)
     assert scene.source.current() == Credentials("a", "b", "c")
@@ -59,13 +59,13 @@ def test_access_keys_of_the_environment_come_first(server: CredentialsServer) ->
 
 
 @pytest.mark.parametrize("keys", [{}, {"AWS_ACCESS_KEY_ID": ""}, {"AWS_ACCESS_KEY_ID": "a"}])
-def test_the_server_is_asked_once_where_keys_are_missing(server: CredentialsServer, keys: dict[str, str]) -> None:
+def test_the_server_is_asked_once_if_keys_are_missing(server: CredentialsServer, keys: dict[str, str]) -> None:
     scene = Scene(server, **keys)
     assert [scene.source.current() for _ in range(3)] == [SERVED] * 3
     assert server.requests == 1
 
 
-def test_a_source_without_keys_and_server_says_which_variables_are_missing() -> None:
+def test_a_source_without_keys_and_server_reports_the_missing_variables() -> None:
     with pytest.raises(CredentialsError, match=f"neither AWS_ACCESS_KEY_ID nor {URI} is set"):
         CredentialSource({}).current()
 
@@ -107,7 +107,7 @@ def test_usable_credentials_are_kept_while_the_server_fails(server: CredentialsS
         scene.source.current()
 
 
-def test_credentials_of_a_short_life_are_not_fetched_for_each_call(server: CredentialsServer) -> None:
+def test_short_lived_credentials_are_not_fetched_for_each_call(server: CredentialsServer) -> None:
     server.expiration = iso(START_S + 120)
     scene = Scene(server)
     for _ in range(5):
@@ -133,14 +133,14 @@ def test_a_failing_server_is_asked_again(server: CredentialsServer, statuses: li
 
 
 @pytest.mark.parametrize(("status", "requests"), [(403, 1), (404, 1), (302, 1), (500, ATTEMPTS)])
-def test_a_refusal_names_the_variable_and_the_status(server: CredentialsServer, status: int, requests: int) -> None:
+def test_a_rejection_names_the_variable_and_the_status(server: CredentialsServer, status: int, requests: int) -> None:
     server.statuses = [status] * 9
     with pytest.raises(CredentialsError, match=f"{URI}: the server answered {status}"):
         Scene(server).source.current()
     assert server.requests == requests
 
 
-def test_nobody_there_is_an_error(server: CredentialsServer) -> None:
+def test_an_unreachable_server_is_an_error(server: CredentialsServer) -> None:
     scene = Scene(server, **{URI: "http://127.0.0.1:1/"})
     with pytest.raises(CredentialsError, match="ConnectionRefusedError"):
         scene.source.current()
@@ -160,20 +160,20 @@ def test_an_answer_without_credentials_is_an_error(server: CredentialsServer, bo
         Scene(server).source.current()
 
 
-def test_expired_credentials_are_refused(server: CredentialsServer) -> None:
+def test_expired_credentials_are_rejected(server: CredentialsServer) -> None:
     server.expiration = iso(START_S)
     with pytest.raises(CredentialsError, match="have expired"):
         Scene(server).source.current()
 
 
-def test_no_message_holds_a_secret(server: CredentialsServer) -> None:
+def test_no_message_contains_a_secret(server: CredentialsServer) -> None:
     server.statuses = [403]
     with pytest.raises(CredentialsError) as raised:
         Scene(server).source.current()
     assert server.token not in str(raised.value)
 
 
-def test_the_tokens_file_outweighs_the_token_and_is_read_each_time(server: CredentialsServer, tmp_path: Path) -> None:
+def test_the_token_file_overrides_the_token_and_is_read_each_time(server: CredentialsServer, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{server.token}\n")
     scene = Scene(server, **{TOKEN: "wrong", TOKEN_FILE: str(file)})
@@ -186,7 +186,7 @@ def test_the_tokens_file_outweighs_the_token_and_is_read_each_time(server: Crede
     assert scene.source.current().access_key == "new"
 
 
-def test_a_token_file_that_is_missing_is_an_error(server: CredentialsServer, tmp_path: Path) -> None:
+def test_a_missing_token_file_is_an_error(server: CredentialsServer, tmp_path: Path) -> None:
     scene = Scene(server, **{TOKEN_FILE: str(tmp_path / "none")})
     with pytest.raises(CredentialsError, match=f"{TOKEN_FILE}: .*none cannot be read: FileNotFoundError"):
         scene.source.current()
@@ -194,7 +194,7 @@ def test_a_token_file_that_is_missing_is_an_error(server: CredentialsServer, tmp
 
 
 @pytest.mark.parametrize("token", ["two\nlines", "a\r\nx: y", "é"])
-def test_a_token_that_would_forge_a_header_is_refused(server: CredentialsServer, token: str) -> None:
+def test_a_token_that_would_forge_a_header_is_rejected(server: CredentialsServer, token: str) -> None:
     with pytest.raises(CredentialsError, match="no legal header value"):
         Scene(server, **{TOKEN: token}).source.current()
     assert server.requests == 0
@@ -208,7 +208,7 @@ def test_a_token_that_would_forge_a_header_is_refused(server: CredentialsServer,
         "https://credentials.example.com/x",
     ],
 )  # fmt: skip
-def test_addresses_that_credentials_are_read_from(uri: str) -> None:
+def test_allowed_addresses_of_credential_servers(uri: str) -> None:
     assert check_uri(uri).hostname
 
 
@@ -220,7 +220,7 @@ def test_addresses_that_credentials_are_read_from(uri: str) -> None:
         "/credentials", "http://", "http://127.0.0.1:port/", "http://user@127.0.0.1/", "http://[::1/", "",
     ],
 )  # fmt: skip
-def test_addresses_that_credentials_are_not_read_from(uri: str) -> None:
+def test_rejected_addresses_of_credential_servers(uri: str) -> None:
     with pytest.raises(CredentialsError, match=URI):
         check_uri(uri)
 

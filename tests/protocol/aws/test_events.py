@@ -29,13 +29,13 @@ def test_an_event_is_read(event: dict[str, Any], headers: dict[str, str], body: 
 
 
 @pytest.mark.parametrize("body", ["YWJ", "Y W J j", "ü", "YWJj!", 7, {"a": 1}, b"abc"])
-def test_a_body_that_is_not_base64_is_refused(body: Any) -> None:
+def test_invalid_base64_in_a_body_is_rejected(body: Any) -> None:
     with pytest.raises(RequestError) as caught:
         read_event({"headers": {}, "body": body, "isBase64Encoded": True})
     assert caught.value.code == "INVALID_REQUEST"
 
 
-def test_answers_carry_text_as_text_and_bytes_in_base64() -> None:
+def test_answers_contain_text_as_text_and_bytes_in_base64() -> None:
     text = make_answer(200, {"A": "b"}, "é".encode())
     assert text == {"statusCode": 200, "headers": {"A": "b"}, "body": "é", "isBase64Encoded": False}
     binary = make_answer(200, {}, b"\xff", binary=True)
@@ -60,5 +60,5 @@ def test_an_error_has_one_shape() -> None:
         ("é" * 99, '"' + "é" * 50 + '..."'),
     ],
 )
-def test_a_clients_value_is_shown_briefly(value: Any, text: str) -> None:
+def test_the_value_of_a_client_is_shown_briefly(value: Any, text: str) -> None:
     assert shown(value) == text

@@ -1,4 +1,4 @@
-"""Every payload limit stands in one module."""
+"""All payload limits are defined in one module."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ REPOSITORY = Path(limits.__file__).resolve().parents[2]
 SOURCES = ("turnout", "infra", "router_lambda", "model_lambdas")
 
 UNMISTAKABLE = {limits.LARGEST_REQUEST_BYTES, limits.LARGEST_EVENT_BYTES, limits.LARGEST_ANSWER_BYTES}
-"""1 MB and 10,240 are other things, too: a unit, and Lambda's largest memory."""
+"""Values that only mean a limit: 1 MB and 10,240 are other things, too: a unit, and Lambda's largest memory."""
 
 ELSEWHERE = {("turnout/plan/checks/quotas.py", "DOCUMENT_BYTES")}
-"""The largest OpenAPI document is 6 MB as well, and no payload."""
+"""The largest OpenAPI document is also 6 MB, but not a payload."""
 
 
 def fold(node: ast.expr, units: dict[str, int]) -> int | None:
-    """The value of an expression of whole numbers, sums and products; None for any other."""
+    """Return the value of an expression of integers, sums and products; None for any other expression."""
     match node:
         case ast.Constant(int(value)):
             return value
@@ -39,7 +39,7 @@ def fold(node: ast.expr, units: dict[str, int]) -> int | None:
 
 
 def respelled(tree: ast.AST, name: str) -> Iterator[str]:
-    """Where a module spells a limit itself."""
+    """Yield the places where a module writes a limit itself."""
     units = {"MB": 1024 * 1024, "KB": 1024, "MIB": 1024 * 1024}
     assigned = {
         id(node.value): getattr(target, "id", "")
@@ -53,7 +53,7 @@ def respelled(tree: ast.AST, name: str) -> Iterator[str]:
             yield f"{name}:{node.lineno}"
 
 
-def test_no_other_module_spells_a_limit() -> None:
+def test_no_other_module_writes_a_limit() -> None:
     results = [
         where
         for folder in SOURCES
@@ -65,11 +65,11 @@ def test_no_other_module_spells_a_limit() -> None:
 
 
 @pytest.mark.parametrize("text", ["6 * 1024 * 1024", "6 * MB + 100", "6_291_556", "f(most=10 << 20)", "[10485760]"])
-def test_a_limit_is_recognized_however_it_is_spelled(text: str) -> None:
+def test_a_limit_is_recognized_in_any_spelling(text: str) -> None:
     assert set(respelled(ast.parse(f"x = {text}"), "m.py")) == {"m.py:1"}
 
 
-def test_limits_are_the_numbers_of_awss_own_messages() -> None:
+def test_limits_are_the_numbers_in_messages_of_aws() -> None:
     assert (limits.LARGEST_EVENT_BYTES, limits.LARGEST_ANSWER_BYTES) == (6_291_456, 6_291_556)
     assert limits.LARGEST_REQUEST_BYTES == 10_485_760
     assert limits.LARGEST_ASYNC_EVENT_BYTES == 1_048_576

@@ -1,4 +1,4 @@
-"""Signatures are botocore's, to the letter."""
+"""Signatures are identical to botocore's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = calendar.timegm((2026, 11, 23, 2, 3, 4))
 
 
 class FixedTime(SigV4Auth):  # type: ignore[misc]
-    """Signs as of `NOW`: botocore's own steps, with the clock's place taken."""
+    """Signs at the time `NOW`: botocore's own steps, with a fixed clock."""
 
     def add_auth(self, request: AWSRequest) -> None:
         request.context["timestamp"] = datetime.fromtimestamp(NOW, UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -40,7 +40,7 @@ words = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGH0123456789-_", min_size=1, ma
 
 @settings(deadline=None, max_examples=60)
 @given(words, words, st.text("ab/+=1", max_size=30), words, st.binary(max_size=200))
-def test_a_signature_is_botocores(access: str, secret: str, token: str, name: str, body: bytes) -> None:
+def test_a_signature_equals_that_of_botocore(access: str, secret: str, token: str, name: str, body: bytes) -> None:
     credentials = Credentials(access, secret, token)
     path = f"/2015-03-31/functions/{name}%3Alive/invocations"
     headers = {
@@ -77,7 +77,7 @@ def test_a_path_in_s3_is_signed_as_it_is_sent() -> None:
     assert result["authorization"] == request.headers["Authorization"]
 
 
-def test_spaces_in_a_header_are_folded_as_the_signature_has_it() -> None:
+def test_spaces_in_a_header_are_folded_as_in_the_signature() -> None:
     headers = {"host": "localhost:9001", "x-custom": "  a   b "}
     credentials = Credentials("a", "b")
     result = sign_request(
@@ -86,7 +86,7 @@ def test_spaces_in_a_header_are_folded_as_the_signature_has_it() -> None:
     assert result["authorization"] == botocores(credentials, "local", "/", headers, b"")["authorization"]
 
 
-def test_the_moment_is_utc_whatever_the_machine_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_is_utc_in_any_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:

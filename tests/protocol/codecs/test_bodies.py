@@ -33,7 +33,7 @@ def test_a_missing_media_type_is_json() -> None:
      "multipart/form-data; boundary=x", "application/json, application/json"],
 )  # fmt: skip
 @pytest.mark.parametrize("binary", [False, True])
-def test_other_media_types_are_415(content_type: str, binary: bool) -> None:
+def test_other_media_types_get_415(content_type: str, binary: bool) -> None:
     length = {"inference-header-content-length": "2"} if binary else {}
     with pytest.raises(RequestError) as caught:
         read_body({"content-type": content_type, **length}, b"{}")
@@ -41,7 +41,7 @@ def test_other_media_types_are_415(content_type: str, binary: bool) -> None:
 
 
 @pytest.mark.parametrize("content_type", [*JSON_TYPES, "application/octet-stream", None])
-def test_the_length_header_parts_json_and_tensors(content_type: str | None) -> None:
+def test_the_length_header_separates_json_and_tensors(content_type: str | None) -> None:
     headers = {"inference-header-content-length": "2"}
     if content_type is not None:
         headers["content-type"] = content_type
@@ -53,13 +53,13 @@ def test_the_length_header_parts_json_and_tensors(content_type: str | None) -> N
 @pytest.mark.parametrize(
     "length", ["", "0", "-1", "+2", "2.0", " 2", "0x2", "1_0", "²", "٢", "99999999999999999999999", "7", "a"]
 )
-def test_a_length_that_lies_is_refused(length: str) -> None:
+def test_a_wrong_length_is_rejected(length: str) -> None:
     with pytest.raises(RequestError) as caught:
         read_body({"inference-header-content-length": length}, b"{}rest")
     assert caught.value.code == "INVALID_BINARY"
 
 
-def test_octet_stream_without_the_length_is_refused() -> None:
+def test_octet_stream_without_the_length_is_rejected() -> None:
     with pytest.raises(RequestError) as caught:
         read_body({"content-type": "application/octet-stream"}, b"{}")
     assert caught.value.code == "INVALID_BINARY"

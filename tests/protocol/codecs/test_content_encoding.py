@@ -19,7 +19,7 @@ def bare_deflate(body: bytes) -> bytes:
 
 
 @given(st.binary(max_size=500))
-def test_every_content_encoding_is_undone(body: bytes) -> None:
+def test_every_content_encoding_is_decoded(body: bytes) -> None:
     assert inflate("gzip", gzip.compress(body, mtime=0)) == body
     assert inflate("X-GZip", gzip.compress(body, mtime=0) + gzip.compress(body, mtime=0)) == body + body
     assert inflate("deflate", zlib.compress(body)) == body
@@ -49,13 +49,13 @@ def test_every_content_encoding_is_undone(body: bytes) -> None:
         ("deflate", zlib.compress(b"0" * (LARGEST_REQUEST_BYTES * 5)), "PAYLOAD_TOO_LARGE"),
     ],
 )
-def test_what_cannot_be_inflated_is_refused(encoding: str, body: bytes, code: str) -> None:
+def test_invalid_compressed_data_is_rejected(encoding: str, body: bytes, code: str) -> None:
     with pytest.raises(RequestError) as caught:
         inflate(encoding, body)
     assert caught.value.code == code
 
 
-def test_a_body_as_large_as_allowed_is_inflated() -> None:
+def test_a_body_at_the_limit_is_decompressed() -> None:
     assert len(inflate("gzip", gzip.compress(b"0" * LARGEST_REQUEST_BYTES, mtime=0))) == LARGEST_REQUEST_BYTES
 
 
@@ -68,7 +68,7 @@ def test_members_of_any_sizes_are_joined(sizes: list[int], random: Random) -> No
     assert inflate("gzip", b"".join(gzip.compress(part, mtime=0) for part in parts)) == b"".join(parts)
 
 
-def test_members_are_counted() -> None:
+def test_the_number_of_members_is_limited() -> None:
     assert inflate("gzip", EMPTY * MOST_MEMBERS) == b""
     for count in (MOST_MEMBERS + 1, LARGEST_REQUEST_BYTES // len(EMPTY)):
         with pytest.raises(RequestError) as caught:
@@ -77,22 +77,22 @@ def test_members_are_counted() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_empty_blocks_have_an_end(encoding: str) -> None:
-    """Five bytes each, and nothing comes out of them."""
+def test_the_number_of_empty_blocks_is_limited(encoding: str) -> None:
+    """Five bytes each, which decompress to nothing."""
     start = EMPTY[:10] if encoding == "gzip" else zlib.compress(b"")[:2]
     with pytest.raises(RequestError) as caught:
         inflate(encoding, start + b"\0\0\0\xff\xff" * 500_000)
     assert caught.value.code == "INVALID_REQUEST"
 
 
-def test_a_body_that_is_too_large_as_sent_is_refused_unread() -> None:
+def test_a_body_that_is_too_large_as_sent_is_rejected_unread() -> None:
     with pytest.raises(RequestError) as caught:
         inflate("gzip", bytes(LARGEST_REQUEST_BYTES + 1))
     assert caught.value.code == "PAYLOAD_TOO_LARGE"
 
 
 @pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip,deflate", "deflate, gzip, gzip", "GZIP , x-gzip"])
-def test_nested_encodings_are_refused_by_name(encoding: str) -> None:
+def test_nested_encodings_are_rejected_by_name(encoding: str) -> None:
     with pytest.raises(RequestError) as caught:
         inflate(encoding, gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0))
     assert caught.value.code == "UNSUPPORTED_ENCODING"

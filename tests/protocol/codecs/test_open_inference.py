@@ -1,4 +1,4 @@
-"""The short way to read a tensor, held against the long one: the same array, or nothing."""
+"""The fast path that reads a tensor, compared with the slow one: the same array, or nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def interface(datatype: str, shape: tuple[int, ...] | None, *, free_inputs: bool
 
 
 def both(tensor: Any, taken: Interface) -> tuple[Any, Any]:
-    """What the short way gives and what the long one gives or refuses."""
+    """Return what the fast path gives and what the slow one gives or rejects."""
     text = orjson.dumps(tensor)
     payload = Payload({}, None, may_hold_booleans(text))
     short = _read_usual(orjson.loads(text), payload, taken)
@@ -59,7 +59,7 @@ TENSORS = st.fixed_dictionaries(
 
 
 @given(st.one_of(TENSORS, VALUES), st.sampled_from(sorted(DATATYPES)), st.sampled_from(SHAPES), st.booleans())
-def test_the_short_way_gives_what_the_long_one_gives_or_nothing(
+def test_the_fast_path_gives_the_same_as_the_slow_one_or_nothing(
     tensor: Any, datatype: str, shape: tuple[int, ...] | None, free: bool
 ) -> None:
     short, long = both(tensor, interface(datatype, shape, free_inputs=free))
@@ -70,7 +70,7 @@ def test_the_short_way_gives_what_the_long_one_gives_or_nothing(
 
 
 @given(st.data(), st.sampled_from([name for name, entry in DATATYPES.items() if entry.kind in {"int", "float"}]))
-def test_the_short_way_is_right_about_tensors_that_nearly_fit(data: st.DataObject, datatype: str) -> None:
+def test_the_fast_path_is_right_about_tensors_that_nearly_match(data: st.DataObject, datatype: str) -> None:
     shape = data.draw(st.lists(st.integers(1, 3), max_size=3))
     declared = tuple(data.draw(st.sampled_from([-1, size, size, size + 1])) for size in shape)
     count = 1
@@ -87,7 +87,7 @@ def test_the_short_way_is_right_about_tensors_that_nearly_fit(data: st.DataObjec
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT64", "UINT8"])
-def test_usual_tensors_go_the_short_way(datatype: str) -> None:
+def test_usual_tensors_use_the_fast_path(datatype: str) -> None:
     tensor = {"name": "x", "shape": [2, 2], "datatype": datatype, "data": [1, 2, 3, 4]}
     short, long = both(tensor, interface(datatype, (-1, 2)))
     assert short is not None
@@ -108,7 +108,7 @@ def texts(data: list[str], **parameters: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("said", ["base64", "Base64", " base64"])
-def test_bytes_in_base64_are_what_they_stand_for(said: str) -> None:
+def test_bytes_in_base64_are_decoded(said: str) -> None:
     result = decoded(texts(["AP8=", "", "YQ=="], content_type=said), interface("BYTES", (-1,))).inputs["x"]
     assert result.tolist() == [b"\0\xff", b"", b"a"]
 
@@ -119,13 +119,13 @@ def test_bytes_in_other_content_types_are_texts(parameters: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("text", ["YQ", "YQ==\n", "Y-_=", "a", "\u00e9"])
-def test_bytes_that_are_not_base64_are_refused_by_index(text: str) -> None:
+def test_invalid_base64_is_rejected_by_index(text: str) -> None:
     with pytest.raises(RequestError) as caught:
         decoded(texts(["YQ==", text], content_type="base64"), interface("BYTES", (-1,)))
     assert (caught.value.code, caught.value.details["index"]) == ("INVALID_VALUE", 1)
 
 
-def test_base64_is_refused_where_it_is_not_read() -> None:
+def test_base64_is_rejected_where_it_is_not_supported() -> None:
     base64 = {"parameters": {"content_type": "base64"}}
     numbers = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1], **base64}]}
     plain = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}
@@ -136,7 +136,7 @@ def test_base64_is_refused_where_it_is_not_read() -> None:
         assert "base64" in caught.value.message
 
 
-def test_bare_words_are_numbers_of_float_tensors_only() -> None:
+def test_unquoted_words_are_numbers_only_in_float_tensors() -> None:
     body = b'{"inputs": [{"name": "x", "shape": [3], "datatype": "%b", "data": [NaN, Infinity, -Infinity]}]}'
     for datatype in ("FP16", "FP32", "FP64"):
         result = decoded(body % datatype.encode(), interface(datatype, (-1,))).inputs["x"]

@@ -1,4 +1,6 @@
-"""What Lambda does not hand on is refused by name: before a digit is written where that is sure, else behind it."""
+"""Answers that exceed Lambda's limit are rejected with an error: before serialization if that is certain, otherwise
+after it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def encode(outputs: dict[str, Any], asked: InferenceRequest) -> Answer:
 
 
 class Unwritable(np.ndarray[Any, Any]):
-    """An array that must not be looked at: only its size counts."""
+    """An array that must not be serialized: only its size counts."""
 
     def reshape(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("written")
@@ -55,7 +57,7 @@ class Unwritable(np.ndarray[Any, Any]):
         (500_000_000, "<f4", False),
     ],
 )
-def test_an_array_that_cannot_fit_is_refused_before_it_is_written(elements: int, dtype: str, *, binary: bool) -> None:
+def test_an_array_that_cannot_fit_is_rejected_before_serialization(elements: int, dtype: str, *, binary: bool) -> None:
     values = np.broadcast_to(np.zeros((), dtype), elements).view(Unwritable)
     with pytest.raises(RequestError, match="send fewer rows") as caught:
         encode({"y": values}, request(binary=binary))
@@ -68,7 +70,7 @@ def test_many_arrays_count_together() -> None:
         encode({f"y{number}": each for number in range(10)}, request())
 
 
-def test_short_texts_and_numbers_that_fit_are_written() -> None:
+def test_fitting_short_texts_and_numbers_are_written() -> None:
     texts = np.full(900_000, b"", object)
     assert encode({"y": texts}, request(binary=True)).json_length is not None
     assert encode({"y": np.zeros(1_500_000, "<f4")}, request()).body.count(b"0.0") == 1_500_000
@@ -76,7 +78,7 @@ def test_short_texts_and_numbers_that_fit_are_written() -> None:
 
 
 @pytest.mark.parametrize("form", ["open", "named"])
-def test_digits_that_do_not_fit_are_refused_behind_them(form: str) -> None:
+def test_digits_that_do_not_fit_are_rejected_after_serialization(form: str) -> None:
     values = np.sqrt(np.arange(700_000, dtype="<f4"))
     with pytest.raises(RequestError, match="expected at most"):
         encode({"y": values}, request(form))
@@ -97,7 +99,7 @@ def test_digits_that_do_not_fit_are_refused_behind_them(form: str) -> None:
         (Answer(b"\0" * (LARGEST_BODY_BYTES // 4 * 3 + 1), 10), False),
     ],
 )
-def test_the_measure_is_lambdas(answer: Answer, *, fits: bool) -> None:
+def test_the_size_is_measured_as_by_lambda(answer: Answer, *, fits: bool) -> None:
     made = make_answer(200, dict(HEADERS), answer.body, binary=answer.json_length is not None)
     size = len(json.dumps(made, ensure_ascii=False).encode())
     if fits:

@@ -1,4 +1,4 @@
-"""Requests kept to be sent again, and what is left out of them."""
+"""Requests stored to be sent again, and what is left out of them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def line_of(sample: Sample | None) -> dict[str, Any]:
     return line_fields
 
 
-def test_json_stands_in_the_line_as_it_is() -> None:
+def test_json_is_part_of_the_line_unchanged() -> None:
     assert line_of(sample(b'{\n "inputs": {"x": [[1, 2.5]]}}\n')) == {
         "time": 1790000000.123,
         "stage": "prod",
@@ -59,7 +59,7 @@ def test_json_stands_in_the_line_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{not json", b"\xff\n"])
-def test_what_is_no_json_is_in_base64(body: bytes) -> None:
+def test_other_bodies_are_in_base64(body: bytes) -> None:
     line_fields = line_of(sample(body, status=400))
     assert base64.b64decode(line_fields["body_base64"]) == body
 
@@ -93,12 +93,12 @@ def test_binary_tensors_are_in_base64_with_the_length_of_their_json() -> None:
     assert result.headers == headers
 
 
-def test_content_encodings_are_undone() -> None:
+def test_content_encodings_are_decoded() -> None:
     result = sample(gzip.compress(b'{"instances": [1]}'), {**JSON, "content-encoding": "gzip"})
     assert line_of(result)["body"] == {"instances": [1]}
 
 
-def test_a_content_encoding_that_lies_leaves_nothing_to_keep() -> None:
+def test_a_body_with_a_wrong_content_encoding_is_not_stored() -> None:
     assert sample(b"no gzip", {**JSON, "content-encoding": "gzip"}, status=400) is None
 
 
@@ -118,11 +118,11 @@ def test_a_content_encoding_that_lies_leaves_nothing_to_keep() -> None:
         ({"instances": [[1, 2], [3, 4]]}, {"instances": [[0, 0], [0, 0]]}),
     ],
 )
-def test_redacted_inputs_keep_their_shape_only(request_body: Any, expected: Any) -> None:
+def test_redacted_inputs_keep_only_their_shape(request_body: Any, expected: Any) -> None:
     assert line_of(sample(orjson.dumps(request_body), redact=("x", "t", "f")))["body"] == expected
 
 
-def test_redacted_binary_tensors_are_zeros_of_a_length_that_is_right() -> None:
+def test_redacted_binary_tensors_are_zeros_of_the_right_length() -> None:
     x, texts = np.ones((1, 2), np.float32), np.array(["secret", "words"], object)
     body, headers = binary_request(t=texts, x=x, kept=x)
     result = sample(body, headers, redact=("x", "t", "n"))
@@ -134,7 +134,7 @@ def test_redacted_binary_tensors_are_zeros_of_a_length_that_is_right() -> None:
     assert tail == bytes(16) + x.tobytes()
 
 
-def test_redacted_in_a_content_encoding() -> None:
+def test_inputs_in_a_content_encoding_are_redacted() -> None:
     body, headers = binary_request(x=np.ones((1, 2), np.float32))
     result = sample(gzip.compress(body), {**headers, "content-encoding": "gzip"}, redact=("x",))
     assert result is not None
@@ -142,5 +142,5 @@ def test_redacted_in_a_content_encoding() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"inputs": {"X": ["secret"]}}', b"{secret"])
-def test_a_refused_request_is_not_kept_where_something_is_to_be_redacted(body: bytes) -> None:
+def test_a_rejected_request_is_not_stored_if_values_must_be_redacted(body: bytes) -> None:
     assert sample(body, redact=("x",), status=400) is None

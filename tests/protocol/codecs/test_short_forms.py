@@ -39,14 +39,14 @@ def read(instances: Any, interface: Interface) -> dict[str, Any]:
         ([], [(-1, 1)], {"a": ((0, 1), [])}),
     ],
 )
-def test_a_column_needs_no_list_of_one(instances: Any, shapes: list[tuple[int, ...]], expected: dict[str, Any]) -> None:
+def test_a_column_value_needs_no_list(instances: Any, shapes: list[tuple[int, ...]], expected: dict[str, Any]) -> None:
     assert read(instances, interface_of(*shapes)) == expected
 
 
 @pytest.mark.parametrize(
     ("instances", "shape"), [([1, 2], (-1, 2)), ([1, 2], (-1, -1)), ([1, 2], (1, 1)), ([[1, 2]], (-1, 1))]
 )
-def test_another_shape_is_refused(instances: Any, shape: tuple[int, ...]) -> None:
+def test_another_shape_is_rejected(instances: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(RequestError, match="expected shape"):
         read(instances, interface_of(shape))
 

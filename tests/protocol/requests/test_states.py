@@ -1,4 +1,4 @@
-"""Steps between the states of a request: which fit, and what never happens in any order of them."""
+"""Transitions between the states of a request: which are allowed, and invariants in any order of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_request_that_succeeds() -> None:
     assert states.is_forgotten(done, 165.0)
 
 
-def test_request_that_fails_is_repeated_after_a_while() -> None:
+def test_request_that_fails_is_retried_later() -> None:
     again = states.fail(RUNNING, 105.0)
     assert (again.state, again.attempts, again.not_before) == (RequestState.QUEUED, 1, 106.0)
     assert not states.may_begin(again, 105.9)
@@ -49,12 +49,12 @@ def test_request_that_fails_is_repeated_after_a_while() -> None:
     assert states.fail(RUNNING, 159.5).state is RequestState.FAILED, "no time is left for another run"
 
 
-def test_run_that_is_given_back_is_no_attempt() -> None:
+def test_run_that_is_given_back_does_not_count_as_an_attempt() -> None:
     back = states.give_back(RUNNING, 105.0, 3.0)
     assert (back.state, back.attempts, back.not_before) == (RequestState.QUEUED, 0, 108.0)
 
 
-def test_failed_request_can_be_driven_again_and_a_done_one_cannot() -> None:
+def test_failed_request_can_be_redriven_and_a_completed_one_cannot() -> None:
     failed = states.fail(RUNNING, 105.0, is_final=True)
     again = states.redrive(failed, 200.0)
     assert (again.state, again.attempts, again.not_before, again.expires, again.ended) == (
@@ -69,7 +69,7 @@ def test_failed_request_can_be_driven_again_and_a_done_one_cannot() -> None:
             states.redrive(progress, 200.0)
 
 
-def test_back_off_doubles_up_to_a_minute() -> None:
+def test_backoff_doubles_up_to_a_minute() -> None:
     assert [states.back_off_s(attempts) for attempts in (0, 1, 2, 3, 7, 10)] == [1, 1, 2, 4, 60, 60]
 
 

@@ -1,6 +1,6 @@
 """Choosing versions: weights, keys, and how few keys move when weights change.
 
-Bands are six standard deviations wide: a share that a fair choice leaves once in half a billion tries.
+Bounds are six standard deviations wide: a fair choice leaves them once in half a billion runs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def chosen(weights: Mapping[str, float]) -> dict[str, str]:
 
 
 def disagreement(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """How many keys weighted rendezvous hashing moves: 1 - sum over i of 1 / sum over j of max(p_j/p_i, q_j/q_i)."""
+    """The share of keys that weighted rendezvous hashing moves: 1 - sum over i of 1 / sum over j of max(p_j/p_i,
+    q_j/q_i).
+    """
     stay = 0.0
     for i in before:
         p_i, q_i = share(before, i), share(after, i)
@@ -58,7 +60,7 @@ def disagreement(before: Mapping[str, float], after: Mapping[str, float]) -> flo
 
 @properties
 @given(weights_of_few)
-def test_keys_are_dealt_out_by_weight(weights: dict[str, float]) -> None:
+def test_keys_are_distributed_by_weight(weights: dict[str, float]) -> None:
     counts = Counter(chosen(weights).values())
     for version in weights:
         expected = share(weights, version)
@@ -67,7 +69,7 @@ def test_keys_are_dealt_out_by_weight(weights: dict[str, float]) -> None:
 
 @properties
 @given(weights_of_few, st.integers())
-def test_draws_are_dealt_out_by_weight(weights: dict[str, float], seed: int) -> None:
+def test_draws_are_distributed_by_weight(weights: dict[str, float], seed: int) -> None:
     draw = random.Random(seed).random
     counts = Counter(choose_by_draw(weights, draw()) for _ in KEYS)
     for version in weights:
@@ -77,7 +79,7 @@ def test_draws_are_dealt_out_by_weight(weights: dict[str, float], seed: int) -> 
 
 @properties
 @given(weights_of_few, st.text(min_size=1), st.randoms())
-def test_a_key_stays_where_it_is_while_weights_stay(
+def test_a_key_keeps_its_version_while_weights_stay(
     weights: dict[str, float], key: str, shuffled: random.Random
 ) -> None:
     rows = list(weights.items())
@@ -88,7 +90,7 @@ def test_a_key_stays_where_it_is_while_weights_stay(
 
 @properties
 @given(weights_of_few, st.data())
-def test_one_changed_weight_moves_the_fewest_keys_and_all_of_them_its_way(
+def test_one_changed_weight_moves_the_fewest_keys_all_in_its_direction(
     weights: dict[str, float], data: st.DataObject
 ) -> None:
     changed = data.draw(st.sampled_from(sorted(weights)))
@@ -104,7 +106,7 @@ def test_one_changed_weight_moves_the_fewest_keys_and_all_of_them_its_way(
 
 @properties
 @given(st.floats(1, 99), st.floats(1, 99))
-def test_between_two_versions_no_key_moves_that_need_not(before: float, after: float) -> None:
+def test_between_two_versions_no_key_moves_unnecessarily(before: float, after: float) -> None:
     old, new = chosen({"v1": 100 - before, "v2": before}), chosen({"v1": 100 - after, "v2": after})
     moved = [key for key in KEYS if old[key] != new[key]]
     assert {new[key] for key in moved} <= {"v2" if after > before else "v1"}
@@ -114,7 +116,7 @@ def test_between_two_versions_no_key_moves_that_need_not(before: float, after: f
 
 @properties
 @given(weights_of_few, st.data())
-def test_keys_move_only_towards_versions_that_grew_against_the_one_they_leave(
+def test_keys_move_only_to_versions_that_grew_relative_to_the_one_they_leave(
     before: dict[str, float], data: st.DataObject
 ) -> None:
     after = {version: data.draw(weight) for version in before}
@@ -148,13 +150,13 @@ def test_draws_at_the_ends_choose_a_version_with_weight(draw: float) -> None:
     assert choose_by_draw({"v1": 0, "v2": 0.1, "v3": 0.2, "v4": 0}, draw) in {"v2", "v3"}
 
 
-def test_the_few_of_one_model_are_not_the_few_of_another() -> None:
+def test_the_few_keys_of_one_model_are_not_the_few_of_another() -> None:
     few = {key for key in KEYS if choose_for_key({"v1": 90, "v2": 10}, key, "iris") == "v2"}
     others = {key for key in KEYS if choose_for_key({"v1": 90, "v2": 10}, key, "wine") == "v2"}
     assert abs(len(few & others) / len(few) - 0.1) <= band(0.1, len(few))
 
 
-def test_keys_are_dealt_out_alike_on_every_machine() -> None:
+def test_keys_are_distributed_equally_on_every_machine() -> None:
     weights = {"v1": 50, "v2": 30, "v3": 20}
     results = [choose_for_key(weights, key, "iris") for key in ("ada", "grace", "", "é", "\ud800", "x" * 10_000)]
     assert results == ["v1", "v3", "v1", "v3", "v3", "v2"]
@@ -171,7 +173,7 @@ def test_routes_are_read_back(weights: dict[str, float]) -> None:
     ("text", "weights"),
     [("v1.100", {"v1": 100}), ("v1.90,v2.10", {"v1": 90, "v2": 10}), ("v1.12.5,v2.0,1.87.5", {"v1": 12.5, "1": 87.5})],
 )
-def test_routes_as_the_plan_spells_them(text: str, weights: dict[str, float]) -> None:
+def test_routes_are_read_as_the_plan_writes_them(text: str, weights: dict[str, float]) -> None:
     assert parse_route(text) == weights
 
 
@@ -193,7 +195,7 @@ def test_routes_as_the_plan_spells_them(text: str, weights: dict[str, float]) ->
         "v1.1;v2.2",
     ],
 )
-def test_what_is_no_route_is_refused(text: str) -> None:
+def test_invalid_routes_are_rejected(text: str) -> None:
     with pytest.raises(RouteError):
         parse_route(text)
 
@@ -214,7 +216,7 @@ def test_what_is_no_route_is_refused(text: str) -> None:
         ("request_too_large", 0, False),
     ],
 )
-def test_another_version_is_worth_a_try(error: str, status: int, is_worth: bool) -> None:
+def test_only_some_failures_are_worth_another_version(error: str, status: int, is_worth: bool) -> None:
     assert is_worth_fallback(error, status) is is_worth
 
 

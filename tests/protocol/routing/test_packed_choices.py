@@ -28,7 +28,7 @@ def longest_of(models: dict[str, list[str]]) -> dict[str, int]:
     return {model: max(map(len, versions)) for model, versions in models.items()}
 
 
-def test_many_models_stand_in_a_few_variables() -> None:
+def test_many_models_fit_into_a_few_variables() -> None:
     choices = {f"model-m{number}": "v1" for number in range(3000)}
     groups = tuple(arrange_models(dict.fromkeys(choices, 2)))
     packed = pack_choices(choices, groups)
@@ -39,7 +39,7 @@ def test_many_models_stand_in_a_few_variables() -> None:
 
 
 @given(MODELS, st.data())
-def test_one_change_changes_its_own_choice_alone(models: dict[str, list[str]], data: st.DataObject) -> None:
+def test_one_change_affects_only_its_own_choice(models: dict[str, list[str]], data: st.DataObject) -> None:
     groups = tuple(arrange_models(longest_of(models)))
     choices = {model: data.draw(st.sampled_from(versions)) for model, versions in models.items()}
     packed = pack_choices(choices, groups)
@@ -55,7 +55,7 @@ def test_one_change_changes_its_own_choice_alone(models: dict[str, list[str]], d
     assert unpack_choices(overridden) == {variable_name(model): version for model, version in after.items()}
 
 
-def test_variables_of_models_and_packed_choices_stand_side_by_side() -> None:
+def test_variables_of_models_and_packed_choices_can_be_combined() -> None:
     variables = {"choice2": "bert-base.v1", "iris": "v2", "choice1": "digits.v1", "choices": "v9", "alias": "live"}
     assert expand_choices(variables) == {
         "digits": "v1",
@@ -67,6 +67,6 @@ def test_variables_of_models_and_packed_choices_stand_side_by_side() -> None:
     assert [find_choice(variables, name) for name in ("iris", "bertBase", "nothing")] == ["v2", "v1", ""]
 
 
-def test_choices_that_cannot_be_read_name_nothing_and_the_first_of_two_counts() -> None:
+def test_unreadable_choices_name_nothing_and_the_first_of_two_counts() -> None:
     assert unpack_choices({"choice1": "iris,,.v1,a.v1", "choice10": "a.v3", "choice9": "a.v2"}) == {"a": "v1"}
     assert unpack_choices({}) == {}

@@ -52,5 +52,5 @@ def test_a_table_is_read_back(table: RouteTable) -> None:
     assert RouteTable.from_json(json.loads(text), prefix=table.prefix) == table
 
 
-def test_the_prefix_is_not_in_the_file() -> None:
+def test_the_file_does_not_contain_the_prefix() -> None:
     assert "turnout-prod" not in json.dumps(RouteTable("iris", "turnout-prod", {}).to_json())

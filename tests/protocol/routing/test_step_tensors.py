@@ -20,7 +20,7 @@ NUMBERS = sorted(name for name, datatype in DATATYPES.items() if datatype.kind !
 
 
 def answer_of(tensors: dict[str, Tensor]) -> tuple[dict[str, str], bytes]:
-    """An answer as the model function writes it."""
+    """Return an answer as the model function writes it."""
     parts = [write_binary(tensor.datatype.name, tensor.values) for tensor in tensors.values()]
     rows = [
         {
@@ -58,7 +58,7 @@ def assert_same(received: Tensor, sent: Tensor) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=5), tensors(), min_size=1, max_size=3))
-def test_what_is_written_is_what_a_model_reads(sent: dict[str, Tensor]) -> None:
+def test_written_tensors_are_read_by_a_model(sent: dict[str, Tensor]) -> None:
     specs = tuple(TensorSpec(name, tensor.datatype.name, None) for name, tensor in sent.items())
     request = decode_request(*write_step(sent), build_interface(Signature(specs, ())))
     for name, values in request.inputs.items():
@@ -68,7 +68,7 @@ def test_what_is_written_is_what_a_model_reads(sent: dict[str, Tensor]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=5), tensors(), min_size=1, max_size=3))
-def test_what_a_model_answers_is_read(sent: dict[str, Tensor]) -> None:
+def test_answers_of_a_model_are_read(sent: dict[str, Tensor]) -> None:
     result = read_step(*answer_of(sent))
     assert list(result) == list(sent)
     for name, tensor in result.items():
@@ -102,6 +102,6 @@ def changed(**fields: Any) -> tuple[dict[str, str], bytes]:
         changed(parameters={"binary_data_size": 4}, shape=[1]),
     ],
 )
-def test_what_is_no_answer_is_reported(headers: dict[str, str], body: bytes) -> None:
+def test_invalid_answers_are_reported(headers: dict[str, str], body: bytes) -> None:
     with pytest.raises(BadAnswerError):
         read_step(headers, body)

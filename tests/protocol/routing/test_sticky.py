@@ -58,7 +58,7 @@ def test_a_body_in_base64_before_binary_tensors_is_read() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "key"), [("gzip", "ada"), ("br", None)])
-def test_a_compressed_body_is_read_where_it_can_be(encoding: str, key: str | None) -> None:
+def test_a_compressed_body_is_read_if_possible(encoding: str, key: str | None) -> None:
     body = base64.b64encode(gzip.compress(b'{"parameters": {"user_id": "ada"}}')).decode()
     event = {"headers": {"content-encoding": encoding}, "body": body, "isBase64Encoded": True}
     assert read_sticky_key(BODY, event) == key

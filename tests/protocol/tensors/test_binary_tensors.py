@@ -67,14 +67,14 @@ LIES: list[tuple[str, bytes, int, Any, str]] = [
 
 
 @pytest.mark.parametrize(("datatype", "raw", "count", "size", "code"), LIES)
-def test_lengths_that_lie_are_refused(datatype: str, raw: bytes, count: int, size: Any, code: str) -> None:
+def test_wrong_lengths_are_rejected(datatype: str, raw: bytes, count: int, size: Any, code: str) -> None:
     with pytest.raises(RequestError) as caught:
         BinaryPart(b"head" + raw, 4).take("x", DATATYPES[datatype], count, size)
     assert caught.value.code == code
     assert caught.value.details["tensor"] == "x"
 
 
-def test_bytes_left_over_are_refused() -> None:
+def test_remaining_bytes_are_rejected() -> None:
     part = BinaryPart(b"abc", 0)
     part.take("x", DATATYPES["UINT8"], 2, 2)
     with pytest.raises(RequestError, match="leave 1 bytes"):

@@ -1,4 +1,4 @@
-"""JSON with bare NaN and infinities, as tritonclient writes it."""
+"""JSON with unquoted NaN and infinities, as tritonclient writes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCUMENTS = st.recursive(
 
 
 def spelled(document: Any) -> Any:
-    """The document with texts that compare, for NaN does not equal itself."""
+    """Return the document with comparable texts, because NaN does not equal itself."""
     if isinstance(document, float) and not math.isfinite(document):
         return ("word", repr(document))
     if isinstance(document, list):
@@ -30,13 +30,13 @@ def spelled(document: Any) -> Any:
 
 
 @given(DOCUMENTS)
-def test_what_python_writes_is_read_as_it_was(document: Any) -> None:
+def test_json_written_by_python_is_read_unchanged(document: Any) -> None:
     for ascii_only in (True, False):
         text = json.dumps(document, ensure_ascii=ascii_only).encode(errors="replace")
         assert spelled(read_with_constants(text)) == spelled(json.loads(text))
 
 
-def test_words_in_strings_and_keys_stay() -> None:
+def test_words_in_strings_and_keys_are_unchanged() -> None:
     text = b'{"NaN": ["Infinity", "\\"NaN", "a\\\\", NaN, -Infinity], "x": Infinity}'
     read = read_with_constants(text)
     assert read["NaN"][:3] == ["Infinity", '"NaN', "a\\"]
@@ -60,13 +60,13 @@ def test_words_can_be_read_as_strings() -> None:
         (b"[1, 2", 5),
     ],
 )
-def test_what_is_wrong_beside_is_reported_with_its_place(text: bytes, position: int) -> None:
+def test_other_syntax_errors_are_reported_with_their_place(text: bytes, position: int) -> None:
     with pytest.raises(orjson.JSONDecodeError) as caught:
         read_with_constants(text)
     assert abs(caught.value.pos - position) <= 5
 
 
-def test_a_string_without_an_end_is_searched_once() -> None:
-    """A million escaped quotes: were each tried again, this would take hours."""
+def test_an_unterminated_string_is_scanned_once() -> None:
+    """A million escaped quotes: if each were tried again, this would take hours."""
     with pytest.raises(orjson.JSONDecodeError):
         read_with_constants(b'[NaN, "' + b'\\"' * 1_000_000)

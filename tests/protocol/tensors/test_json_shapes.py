@@ -12,14 +12,14 @@ from turnout.protocol.tensors.json_shapes import MAX_ELEMENTS, flatten_nested, f
 
 
 @given(arrays.arrays("i4", arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4)))
-def test_flat_and_nested_data_are_the_same(values: Any) -> None:
+def test_flat_and_nested_data_are_equal(values: Any) -> None:
     flat = values.reshape(-1).tolist()
     assert flatten_to("x", flat, values.shape, values.size) == flat
     assert flatten_to("x", values.tolist(), values.shape, values.size) == flat
 
 
 @given(arrays.arrays("i4", arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4)))
-def test_a_nested_shape_is_inferred_with_the_declared_one_where_it_cannot_be_seen(values: Any) -> None:
+def test_a_nested_shape_is_inferred_using_the_declared_one_for_hidden_dimensions(values: Any) -> None:
     flat, shape = flatten_nested("x", values.tolist(), values.shape)
     assert flat == values.reshape(-1).tolist()
     assert shape == values.shape
@@ -37,7 +37,7 @@ def test_a_nested_shape_is_inferred_with_the_declared_one_where_it_cannot_be_see
         (5, (-1,), ()),
     ],
 )
-def test_empty_lists_take_what_lacks_from_the_declared_shape(
+def test_empty_lists_take_missing_dimensions_from_the_declared_shape(
     data: Any, declared: tuple[int, ...] | None, shape: tuple[int, ...]
 ) -> None:
     assert flatten_nested("x", data, declared)[1] == shape
@@ -58,7 +58,7 @@ def test_empty_lists_take_what_lacks_from_the_declared_shape(
         ([[[1]], [[2, 3]]], (2, 1, 1)),
     ],
 )
-def test_data_of_another_shape_is_refused(data: Any, shape: tuple[int, ...]) -> None:
+def test_data_of_another_shape_is_rejected(data: Any, shape: tuple[int, ...]) -> None:
     count = 1
     for size in shape:
         count *= size
@@ -69,13 +69,13 @@ def test_data_of_another_shape_is_refused(data: Any, shape: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize("data", [[[1, 2], [3]], [[1], 2], [[[1], [2]], [[3]]], [[[1]], [2]]])
-def test_ragged_lists_are_refused(data: Any) -> None:
+def test_ragged_lists_are_rejected(data: Any) -> None:
     with pytest.raises(RequestError) as caught:
         flatten_nested("x", data)
     assert caught.value.code == "SHAPE_MISMATCH"
 
 
-def test_lists_deeper_than_arrays_are_refused() -> None:
+def test_lists_deeper_than_arrays_are_rejected() -> None:
     data: Any = 1
     for _ in range(5000):
         data = [data]
@@ -101,17 +101,17 @@ def test_lists_deeper_than_arrays_are_refused() -> None:
         ([1] * 33, "SHAPE_MISMATCH"),
     ],
 )
-def test_a_shape_that_is_none_is_refused(shape: Any, code: str) -> None:
+def test_an_invalid_shape_is_rejected(shape: Any, code: str) -> None:
     with pytest.raises(RequestError) as caught:
         read_shape("x", shape)
     assert caught.value.code == code
 
 
 @given(st.lists(st.integers(0, 3), max_size=6))
-def test_a_shape_is_read_as_it_is(shape: list[int]) -> None:
+def test_a_shape_is_read_unchanged(shape: list[int]) -> None:
     assert read_shape("x", shape) == tuple(shape)
 
 
-def test_a_declared_shape_too_large_to_be_empty_is_refused() -> None:
+def test_a_declared_shape_too_large_to_be_empty_is_rejected() -> None:
     with pytest.raises(RequestError):
         flatten_nested("x", [], (-1, 2**40))

@@ -43,7 +43,7 @@ def test_integers_at_their_limits_are_exact(datatype: str) -> None:
 
 @pytest.mark.parametrize("datatype", INTEGERS)
 @pytest.mark.parametrize("beside", [-1, 1])
-def test_integers_beyond_their_limits_are_refused(datatype: str, beside: int) -> None:
+def test_integers_beyond_their_limits_are_rejected(datatype: str, beside: int) -> None:
     limits = np.iinfo(DATATYPES[datatype].dtype)
     value = int(limits.max) + 1 if beside > 0 else int(limits.min) - 1
     with pytest.raises(RequestError) as caught:
@@ -74,7 +74,7 @@ GOOD = {"int": "7", "float": "0.5", "bool": "true", "bytes": '"a"'}
 
 
 @pytest.mark.parametrize(("datatype", "wrong", "code"), WRONG_VALUES)
-def test_another_value_than_the_datatype_holds_is_refused(datatype: str, wrong: str, code: str) -> None:
+def test_values_that_the_datatype_cannot_hold_are_rejected(datatype: str, wrong: str, code: str) -> None:
     good = GOOD[DATATYPES[datatype].kind]
     for text in (f"[{good}, {wrong}, {good}]", "[" + f"{good}, " * 40 + f"{wrong}]"):
         with pytest.raises(RequestError) as caught:
@@ -86,7 +86,7 @@ def test_another_value_than_the_datatype_holds_is_refused(datatype: str, wrong: 
 
 
 @pytest.mark.parametrize("datatype", FLOATS)
-def test_specials_and_null_are_read_in_floats(datatype: str) -> None:
+def test_special_values_and_null_are_read_in_floats(datatype: str) -> None:
     result = numbers_of(datatype, read(datatype, '["NaN", null, "Infinity", "-Infinity", -0.0, 1, 0.5]'))
     assert np.isnan(result[:2]).all()
     assert result[2:].tolist() == [math.inf, -math.inf, 0.0, 1.0, 0.5]
@@ -94,7 +94,7 @@ def test_specials_and_null_are_read_in_floats(datatype: str) -> None:
 
 
 @pytest.mark.parametrize("datatype", FLOATS)
-def test_specials_are_written_as_strings(datatype: str) -> None:
+def test_special_values_are_written_as_strings(datatype: str) -> None:
     result = read(datatype, '["NaN", "Infinity", "-Infinity", -0.0]')
     assert write(datatype, result) == '["NaN","Infinity","-Infinity",-0.0]'
     assert write(datatype, result.reshape(2, 1, 2)) == '[[["NaN","Infinity"]],[["-Infinity",-0.0]]]'
@@ -128,7 +128,7 @@ def test_floats_of_64_bits_survive_json(numbers: list[float]) -> None:
     assert np.isnan(back[nan]).all()
 
 
-def test_a_float32_is_written_with_its_own_shortest_digits() -> None:
+def test_a_float32_is_written_with_its_shortest_digits() -> None:
     assert write("FP32", np.array([0.1, 16777216, 1e-45], np.float32)) == "[0.1,16777216.0,1e-45]"
     assert write("FP32", np.array(0.1, np.float32)) == "0.1"
 
@@ -144,13 +144,13 @@ def test_the_text_nan_stays_a_text() -> None:
     assert read("BYTES", '["NaN", "null"]').tolist() == [b"NaN", b"null"]
 
 
-def test_bytes_that_are_not_utf8_ask_for_binary() -> None:
+def test_bytes_that_are_not_utf8_require_binary() -> None:
     with pytest.raises(RequestError) as caught:
         write("BYTES", np.array([b"a", b"\xff"], object))
     assert caught.value.code == "OUTPUT_NEEDS_BINARY"
 
 
-def test_booleans_are_found_wherever_they_can_stand() -> None:
+def test_booleans_are_found_at_any_depth() -> None:
     assert may_hold_booleans(b'{"data": [true]}')
     assert may_hold_booleans(b'{"data": [false]}')
     assert not may_hold_booleans(b'{"parameters": [1, 2], "label": "x"}')
@@ -166,7 +166,7 @@ def test_a_datatype_is_inferred_from_values(text: str, datatype: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0), (0, 3), (2, 0, 3), (1, 2, 3), (3, 1, 1)])
-def test_nested_lists_have_the_arrays_shape(shape: tuple[int, ...]) -> None:
+def test_nested_lists_have_the_shape_of_the_array(shape: tuple[int, ...]) -> None:
     size = math.prod(shape)
     numbers = np.arange(size, dtype=np.int32).reshape(shape)
     texts = np.empty(size, object)
@@ -177,7 +177,7 @@ def test_nested_lists_have_the_arrays_shape(shape: tuple[int, ...]) -> None:
     assert json.loads(write("FP32", specials)) == json.loads(json.dumps(specials.tolist()).replace("NaN", '"NaN"'))
 
 
-def test_memory_order_does_not_matter_when_written() -> None:
+def test_memory_order_does_not_matter_for_writing() -> None:
     numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert write("FP32", np.asfortranarray(numbers)) == "[[0.0,1.0,2.0],[3.0,4.0,5.0]]"
     assert write("FP32", numbers[:, ::2]) == "[[0.0,2.0],[3.0,5.0]]"

@@ -1,4 +1,4 @@
-"""The short cut for long lists of numbers, held against the plain way: the same bits, or the same refusal."""
+"""The fast path for long lists of numbers, compared with the slow path: the same bits, or the same error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_simdjson = pytest.mark.skipif(load_simdjson() is None, reason="simdjson is
 
 @contextmanager
 def without_simdjson() -> Iterator[None]:
-    """Until the end simdjson cannot be imported, as on a Python that it has no wheels for."""
+    """Prevent importing simdjson for the block, as on a Python without wheels for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "simdjson", None)
         load_simdjson.cache_clear()
@@ -39,12 +39,12 @@ def without_simdjson() -> Iterator[None]:
 
 
 def body(values: str, datatype: str = "FP32", shape: str = "[-1]") -> bytes:
-    """A request with one tensor `x`, its `data` as it stands."""
+    """A request with one tensor `x` and this literal `data`."""
     return f'{{"inputs":[{{"name":"x","shape":{shape},"datatype":"{datatype}","data":{values}}}]}}'.encode()
 
 
 def outcome(text: bytes, datatype: str, long_bytes: int, **also: str) -> Any:
-    """The arrays by name as dtype, shape and bytes; or the refusal."""
+    """Return the arrays by name as dtype, shape and bytes; or the error."""
     specs = [
         TensorSpec("x", datatype, None),
         *(TensorSpec(name, other, None, required=False) for name, other in also.items()),
@@ -54,7 +54,7 @@ def outcome(text: bytes, datatype: str, long_bytes: int, **also: str) -> Any:
         result = decode_request({"content-type": "application/json"}, text, interface, long_bytes=long_bytes)
     except RequestError as error:
         return error.code, error.message, error.details
-    # An array of objects has only their addresses as its bytes.
+    # The bytes of an array of objects are only their addresses.
     return {
         name: (str(array.dtype), array.shape, array.tolist() if array.dtype.hasobject else array.tobytes())
         for name, array in result.inputs.items()
@@ -84,7 +84,7 @@ FLOAT_TEXTS = st.one_of(
     st.sampled_from(
         ["-0.0", "1E5", "1e+5", "0e0", "5e-324", "2e-324", "1e309", "3.4028235e38", "3.40282357e38", "1e39"]
     ),
-    # Halfway between two FP32, by way of FP64: where rounding twice could differ from rounding once.
+    # Halfway between two FP32 values, through FP64: rounding twice could differ from rounding once.
     st.integers(0, 2**23 - 1).map(lambda n: f"1.{int((n + 0.5) * 2**-23 * 10**40):040d}"),
 )
 OTHER_TEXTS = st.sampled_from(
@@ -117,13 +117,13 @@ OTHER_TEXTS = st.sampled_from(
 @given(st.sampled_from(NUMERIC), st.lists(INTEGER_TEXTS, min_size=1, max_size=40))
 @example("INT64", ["1", "-9223372036854775808"])
 @example("UINT64", ["18446744073709551615", "0"])
-def test_integers_are_read_as_the_plain_way_reads_them(datatype: str, texts: list[str]) -> None:
+def test_integers_are_read_as_on_the_slow_path(datatype: str, texts: list[str]) -> None:
     text = body(f"[{','.join(texts)}]", datatype, f"[{len(texts)}]")
     assert outcome(text, datatype, 1) == outcome(text, datatype, NEVER)
 
 
 @given(st.sampled_from(NUMERIC), st.lists(st.one_of(FLOAT_TEXTS, INTEGER_TEXTS), min_size=1, max_size=40))
-def test_floats_are_read_as_the_plain_way_reads_them(datatype: str, texts: list[str]) -> None:
+def test_floats_are_read_as_on_the_slow_path(datatype: str, texts: list[str]) -> None:
     text = body(f"[{','.join(texts)}]", datatype, f"[{len(texts)}]")
     assert outcome(text, datatype, 1) == outcome(text, datatype, NEVER)
 
@@ -136,7 +136,7 @@ def test_floats_are_read_as_the_plain_way_reads_them(datatype: str, texts: list[
     st.sampled_from([",", " , ", "\n,", ",,", " "]),
 )
 @example("BYTES", [], '"NaN"', [], ",")
-def test_what_is_no_number_ends_as_the_plain_way_ends_it(
+def test_other_values_have_the_same_outcome_as_on_the_slow_path(
     datatype: str, before: list[str], other: str, after: list[str], comma: str
 ) -> None:
     texts = [*before, other, *after]
@@ -163,7 +163,7 @@ def test_without_simdjson_every_request_has_the_same_outcome(
 
 @needs_simdjson
 @pytest.mark.parametrize("datatype", SHORT_CUT)
-def test_plain_numbers_take_the_short_cut(datatype: str) -> None:
+def test_plain_numbers_use_the_fast_path(datatype: str) -> None:
     text = body("[ 1, 2 ,\n3,4]", datatype, "[2,2]")
     (tensor,) = read_document(text, 1)["inputs"]
     result = tensor["data"].read(DATATYPES[datatype], 4)
@@ -191,7 +191,7 @@ def test_plain_numbers_take_the_short_cut(datatype: str) -> None:
         ("FP32", "[]", 0),
     ],
 )
-def test_the_short_cut_ends_at_whatever_is_not_plain(datatype: str, values: str, count: int) -> None:
+def test_the_fast_path_ends_at_everything_that_is_not_plain(datatype: str, values: str, count: int) -> None:
     (tensor,) = read_document(body(values), 1)["inputs"]
     with pytest.raises(NotPlainError):
         tensor["data"].read(DATATYPES[datatype], count)
@@ -221,7 +221,7 @@ def test_the_short_cut_ends_at_whatever_is_not_plain(datatype: str, values: str,
         '{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":[1,2]}],"id":"\ud800"}',
     ],
 )  # fmt: skip
-def test_odd_documents_end_as_the_plain_way_ends_them(text: str) -> None:
+def test_unusual_documents_have_the_same_outcome_as_on_the_slow_path(text: str) -> None:
     sent = text.encode(errors="surrogatepass")
     assert outcome(sent, "FP32", 1) == outcome(sent, "FP32", NEVER)
 
@@ -240,7 +240,7 @@ def test_several_lists_are_distinguished() -> None:
 
 
 @needs_simdjson
-def test_a_list_stays_where_it_is_when_it_is_short_or_one_of_too_many() -> None:
+def test_short_lists_and_too_many_lists_are_not_cut_out() -> None:
     rows = [{"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}]
     with pytest.raises(NotPlainError):
         read_document(json.dumps({"inputs": rows}).encode(), 100)
@@ -250,7 +250,7 @@ def test_a_list_stays_where_it_is_when_it_is_short_or_one_of_too_many() -> None:
 
 
 class CountedBytes(bytes):
-    """Counts how many bytes are searched."""
+    """Counts how many bytes are scanned."""
 
     searched = 0
 
@@ -262,7 +262,7 @@ class CountedBytes(bytes):
 
 @pytest.mark.parametrize("text", [b'"data":[', b'"data":', b'{"data":[1]', b'"data":[]', b'"data":["data":[]'])
 @pytest.mark.parametrize("end", [b"", b"]"])
-def test_a_body_made_to_be_searched_in_vain_costs_no_more_than_its_length(text: bytes, end: bytes) -> None:
+def test_scanning_a_malicious_body_costs_no_more_than_its_length(text: bytes, end: bytes) -> None:
     counted = CountedBytes(text * 50_000 + end)
     with pytest.raises(NotPlainError):
         read_document(counted)

@@ -58,14 +58,14 @@ def test_model_page_describes_the_tensors_of_every_version() -> None:
     assert page["versions"][1]["percent"] == 0
 
 
-def test_model_page_of_a_graph_reports_its_calls() -> None:
+def test_model_page_of_a_graph_shows_its_calls() -> None:
     page = ask(route_event("/models/{model}", model="triage")).json
     assert page["graph"] is True
     assert page["inputs"] == [X]
     assert page["calls"] == [{"model": "iris"}, {"model": "forest", "version": "v2"}]
 
 
-def test_routing_is_described_where_a_model_has_some() -> None:
+def test_routing_is_described_if_a_model_has_some() -> None:
     assert ask(route_event("/models/{model}", model="forest")).json["routing"] == {"fallback": "v1"}
     assert "routing" not in ask(route_event("/models/{model}", model="iris")).json
 
@@ -95,12 +95,12 @@ def test_canary_share_sees_its_own_variables() -> None:
         ({"iris": "router", "irisRoute": "v1.0,v2.2.5"}, [{"version": "v2", "percent": 2.5}]),
     ],
 )
-def test_variables_of_another_hand_are_reported_as_they_are(variables: dict[str, str], serves: list[Any]) -> None:
+def test_variables_set_by_other_tools_are_shown_unchanged(variables: dict[str, str], serves: list[Any]) -> None:
     assert ask(route_event("/models", variables=variables)).json["models"][0]["serves"] == serves
 
 
 @pytest.mark.parametrize("base", ["", "/prod", "/mapped/deep"])
-def test_endpoints_are_spelled_as_the_caller_reached_them(base: str) -> None:
+def test_endpoints_have_the_address_that_the_caller_used(base: str) -> None:
     page = ask(route_event("/models/{model}", model="iris", base=base)).json
     assert page["endpoint"] == f"{base}/models/iris/inference"
 
@@ -137,11 +137,11 @@ def test_get_of_an_inference_endpoint_is_405() -> None:
     assert reply.json["error"] == "/prod/models/iris/inference: expected POST, got GET"
 
 
-def test_unknown_model_is_404_whatever_is_asked_of_it() -> None:
+def test_every_path_of_an_unknown_model_is_404() -> None:
     assert ask(route_event("/models/{model}/{version}", model="nope", version="inference")).status == 404
 
 
-def test_catalogue_comes_back_from_json() -> None:
+def test_catalogue_is_restored_from_json() -> None:
     catalogue = replace(small_catalogue(), documents={"dev": "{}", "prod": "{}", "other": '{"x":1}'})
     assert [document["stages"] for document in catalogue.to_json()["documents"]] == [["dev", "prod"], ["other"]]
     assert Catalogue.from_json(catalogue.to_json(), "turnout-local") == catalogue

@@ -52,7 +52,7 @@ def test_server_is_ready_when_all_served_versions_answer() -> None:
         ("models/triage/ready", ["turnout-local_forest_v2", "turnout-local_iris_v1"]),
     ],
 )
-def test_model_is_ready_when_what_it_reaches_answers(proxy: str, asked: list[str]) -> None:
+def test_model_is_ready_when_everything_it_reaches_answers(proxy: str, asked: list[str]) -> None:
     functions = FakeFunctions()
     reply = ask(v2_event(proxy), functions)
     assert (reply.status, reply.json) == (200, {"name": proxy.split("/")[1], "ready": True})
@@ -65,7 +65,7 @@ def test_model_that_does_not_answer_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("proxy", ["models/iris", "models/iris/versions/v2"])
-def test_model_metadata_is_the_protocols(proxy: str) -> None:
+def test_model_metadata_has_the_format_of_the_protocol(proxy: str) -> None:
     assert ask(v2_event(proxy)).json == {
         "name": "iris",
         "versions": ["v1", "v2"],
@@ -75,7 +75,7 @@ def test_model_metadata_is_the_protocols(proxy: str) -> None:
     }
 
 
-def test_metadata_without_a_version_is_of_what_gets_most_of_the_calls() -> None:
+def test_metadata_without_a_version_is_that_of_the_version_with_most_calls() -> None:
     catalogue = small_catalogue()
     catalogue.models["forest"].versions["v1"].signature["inputs"][0] = {
         "name": "of v1",
@@ -88,7 +88,7 @@ def test_metadata_without_a_version_is_of_what_gets_most_of_the_calls() -> None:
 
 
 @pytest.mark.parametrize("variables", [{}, {"iris": "v9"}])
-def test_metadata_of_a_model_that_is_not_served_is_of_its_first_version(variables: dict[str, str]) -> None:
+def test_metadata_of_a_model_that_is_not_served_is_that_of_its_first_version(variables: dict[str, str]) -> None:
     assert ask(v2_event("models/iris", variables=variables)).json["inputs"] == [X]
 
 
@@ -109,7 +109,7 @@ def test_metadata_of_a_graph() -> None:
         ("models/%69ris/versions/v%32/infer", "turnout-local_iris_v2", "/models/iris/v2/inference"),
     ],
 )
-def test_inference_reaches_what_the_direct_route_reaches(proxy: str, function: str, path: str) -> None:
+def test_inference_calls_the_same_function_as_the_direct_route(proxy: str, function: str, path: str) -> None:
     functions = FakeFunctions()
     event = {
         **v2_event(proxy, "POST", variables={**VARIABLES, "alias": "next"}),
@@ -125,13 +125,13 @@ def test_inference_reaches_what_the_direct_route_reaches(proxy: str, function: s
     assert {key: handed[key] for key in kept} == {key: event[key] for key in kept}
 
 
-def test_inference_answer_is_handed_on_untouched() -> None:
+def test_inference_answer_is_passed_on_unchanged() -> None:
     answer = make_answer(200, {"Content-Type": "application/json", "x-turnout-version": "v1"}, b'{"outputs": [1]}')
     reply = ask(v2_event("models/iris/infer", "POST"), FakeFunctions({"turnout-local_iris_v1": answer}))
     assert (reply.json, reply.headers) == ({"outputs": [1]}, answer["headers"])
 
 
-def test_refusal_of_a_function_is_handed_on_untouched() -> None:
+def test_error_of_a_function_is_passed_on_unchanged() -> None:
     answer = answer_error(RequestError("SHAPE_MISMATCH", "input `x`: expected shape [-1, 4], got [1, 3]"))
     reply = ask(v2_event("models/iris/infer", "POST"), FakeFunctions({"turnout-local_iris_v1": answer}))
     assert (reply.status, reply.json["error"]) == (400, "input `x`: expected shape [-1, 4], got [1, 3]")
@@ -148,8 +148,8 @@ def test_refusal_of_a_function_is_handed_on_untouched() -> None:
         ("unknown_function", 500, "Internal server error"),
     ],
 )
-def test_failure_is_reported_in_the_protocols_words(error: str, status: int, sentence: str) -> None:
-    """API Gateway's own say `message`, which tritonclient does not read."""
+def test_failure_is_reported_in_the_format_of_the_protocol(error: str, status: int, sentence: str) -> None:
+    """API Gateway's own errors use `message`, which tritonclient does not read."""
     said_by_us = Answered(None, error)
     said_by_the_models_router = with_headers(answer_failure(error), {"x-turnout-model": "iris"})
     for answer in (said_by_us, said_by_the_models_router):
@@ -157,7 +157,7 @@ def test_failure_is_reported_in_the_protocols_words(error: str, status: int, sen
         assert (reply.status, reply.json) == (status, {"error": sentence})
 
 
-def test_rubbish_of_a_function_is_a_failure() -> None:
+def test_malformed_answer_of_a_function_is_a_failure() -> None:
     reply = ask(v2_event("models/iris/infer", "POST"), FakeFunctions({"turnout-local_iris_v1": {"rubbish": 1}}))
     assert (reply.status, reply.json) == (502, {"error": "Internal server error"})
 
@@ -174,7 +174,7 @@ def test_rubbish_of_a_function_is_a_failure() -> None:
         ("repository/index", 404, "UNKNOWN_PATH"),
     ],
 )
-def test_unknown_is_404_and_calls_nothing(proxy: str, status: int, code: str) -> None:
+def test_unknown_names_are_404_and_call_nothing(proxy: str, status: int, code: str) -> None:
     functions = FakeFunctions()
     reply = ask(v2_event(proxy, "POST"), functions)
     assert (reply.status, reply.json["code"]) == (status, code)
@@ -194,7 +194,7 @@ def test_unknown_is_404_and_calls_nothing(proxy: str, status: int, code: str) ->
         *((v2_event("models/iris/infer", method), "POST") for method in ("GET", "HEAD", "PUT", "OPTIONS")),
     ],
 )
-def test_other_methods_are_405_with_the_one_that_would_do(event: dict[str, Any], allow: str) -> None:
+def test_other_methods_are_405_with_the_allowed_one(event: dict[str, Any], allow: str) -> None:
     functions = FakeFunctions()
     reply = ask(event, functions)
     assert (reply.status, reply.json["code"], reply.headers["Allow"]) == (405, "METHOD_NOT_ALLOWED", allow)
@@ -202,7 +202,7 @@ def test_other_methods_are_405_with_the_one_that_would_do(event: dict[str, Any],
 
 
 @pytest.mark.parametrize("proxy", ["health/live", "health/ready", "models/iris", "models/iris/ready"])
-def test_head_is_answered_as_get_is(proxy: str) -> None:
+def test_head_is_answered_like_get(proxy: str) -> None:
     head, get = (ask(v2_event(proxy, method), FakeFunctions()) for method in ("HEAD", "GET"))
     assert (head.status, head.headers) == (get.status, get.headers)
 
@@ -215,6 +215,6 @@ def test_head_is_answered_as_get_is(proxy: str) -> None:
         *("models/iris/versions", "models/iris/versions//", "models/iris/versions//infer", "models/iris/versions/v1/"),
     ],
 )
-def test_paths_that_are_nearly_right_are_none(proxy: str) -> None:
+def test_nearly_right_paths_do_not_exist(proxy: str) -> None:
     assert parse_path(proxy) is None
     assert ask(v2_event(proxy)).status == 404

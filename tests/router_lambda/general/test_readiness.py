@@ -58,7 +58,7 @@ def test_model_without_a_served_version_is_named_and_nothing_is_called() -> None
     assert functions.calls == []
 
 
-def test_sentence_names_three_and_counts_the_rest() -> None:
+def test_message_names_three_and_counts_the_rest() -> None:
     names = reached("v1", "v2", "v3", "v4", "v5")
     functions = FakeFunctions({name: Answered(None, "failed") for name in names.values()})
     with pytest.raises(
@@ -68,7 +68,7 @@ def test_sentence_names_three_and_counts_the_rest() -> None:
     assert len(caught.value.details["not_ready"]) == 5
 
 
-def test_answers_hold_for_some_seconds_bad_ones_too() -> None:
+def test_results_are_cached_for_some_seconds_bad_ones_too() -> None:
     clock, functions = Clock(), FakeFunctions({"f_v2": Answered(None, "failed")})
     readiness = Readiness(functions, AsyncioTasks(), clock)
 
@@ -89,7 +89,7 @@ def test_answers_hold_for_some_seconds_bad_ones_too() -> None:
 
 @dataclass
 class Counting:
-    """Counts how many calls are under way at once."""
+    """Counts how many calls run at the same time."""
 
     now: int = 0
     most: int = 0
@@ -106,21 +106,21 @@ class Counting:
         return Answered(make_answer(200, {}, b"{}"))
 
 
-def test_many_are_asked_at_the_same_time_and_not_all() -> None:
+def test_many_functions_are_pinged_concurrently_up_to_a_limit() -> None:
     counting = Counting()
     asyncio.run(Readiness(counting, AsyncioTasks(), Clock()).check(reached(*map(str, range(120))), "live", 110.0))
     assert counting.most == PINGS_AT_ONCE
     assert counting.deadlines == {110.0 - MARGIN_S}
 
 
-def test_what_there_was_no_time_for_is_late() -> None:
+def test_functions_without_time_to_answer_are_reported_as_late() -> None:
     functions, clock = FakeFunctions(), Clock()
     with pytest.raises(RequestError, match="iris v1 did not answer in time"):
         asyncio.run(Readiness(functions, AsyncioTasks(), clock).check(reached("v1"), "live", clock.now + MARGIN_S))
     assert functions.calls == []
 
 
-def test_in_a_lambda_threads_ask() -> None:
+def test_on_lambda_pings_run_in_threads() -> None:
     called = []
 
     async def invoke(

@@ -17,13 +17,13 @@ def test_live_is_answered_without_a_call() -> None:
     assert (reply.status, reply.json, functions.calls) == (200, {"live": True}, [])
 
 
-def test_ready_asks_every_served_version() -> None:
+def test_ready_pings_every_served_version() -> None:
     functions = FakeFunctions()
     assert ask(route_event("/health/ready"), functions).json == {"ready": True}
     assert sorted(functions.called) == ["turnout-local_forest_v1", "turnout-local_forest_v2", "turnout-local_iris_v1"]
 
 
-def test_ready_is_503_with_the_list_of_those_that_are_not() -> None:
+def test_ready_is_503_with_the_list_of_versions_that_are_not() -> None:
     functions = FakeFunctions({"turnout-local_forest_v2": Answered(None, "timed_out")})
     reply = ask(route_event("/health/ready", variables={**VARIABLES, "iris": ""}), functions)
     assert reply.status == 503
@@ -52,19 +52,19 @@ def test_ready_is_503_with_the_list_of_those_that_are_not() -> None:
         ("/mapped", {"Host": "api.example.com"}, "https://api.example.com/mapped"),
     ],
 )
-def test_document_has_the_address_at_which_it_was_asked_for(base: str, headers: dict[str, str], url: str) -> None:
+def test_document_has_the_address_at_which_it_was_requested(base: str, headers: dict[str, str], url: str) -> None:
     document = ask({**route_event("/openapi.json", base=base), "headers": headers}).json
     assert document == {"servers": [{"url": url}], "openapi": "3.0.3"}
 
 
-def test_document_of_a_stage_that_models_yaml_has_not_is_404() -> None:
+def test_document_of_a_stage_missing_in_models_yaml_is_404() -> None:
     event = route_event("/openapi.json")
     event["requestContext"]["stage"] = "staging"
     assert (ask(event).status, ask(event).json["code"]) == (404, "UNKNOWN_PATH")
 
 
 @pytest.mark.parametrize(("spare", "status"), [(100, 200), (0, 413)])
-def test_document_over_lambdas_limit_is_a_clear_error(spare: int, status: int) -> None:
+def test_document_over_the_limit_of_lambda_is_a_clear_error(spare: int, status: int) -> None:
     large = Catalogue(
         "turnout-local", "turnout", "1", {}, {"prod": '{"x":"' + "x" * (LARGEST_BODY_BYTES - spare - 50) + '"}'}
     )
@@ -74,7 +74,7 @@ def test_document_over_lambdas_limit_is_a_clear_error(spare: int, status: int) -
         assert reply.json["code"] == "ANSWER_TOO_LARGE"
 
 
-def test_route_that_is_none_of_ours_is_404() -> None:
+def test_unknown_route_is_404() -> None:
     assert ask(route_event("/elsewhere")).json["code"] == "UNKNOWN_PATH"
 
 

@@ -19,28 +19,28 @@ def tensor(datatype: str, values: object) -> Tensor:
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
-def test_mean_is_of_each_element(datatype: str) -> None:
+def test_mean_is_computed_for_each_element(datatype: str) -> None:
     result = combine("mean", [tensor(datatype, [[1, 2]]), tensor(datatype, [[3, 2]]), tensor(datatype, [[5, 5]])])
     assert result.values.dtype == DATATYPES[datatype].dtype
     assert result.values.tolist() == [[3, 3]]
 
 
-def test_mean_of_bf16_is_of_its_numbers_and_not_of_its_bits() -> None:
+def test_mean_of_bf16_is_that_of_its_numbers_and_not_of_its_bits() -> None:
     result = combine("mean", [tensor("BF16", [1.0, -4.0]), tensor("BF16", [2.0, 4.0])])
     assert bfloat16.to_float32(result.values).tolist() == [1.5, 0.0]
 
 
-def test_mean_of_the_largest_does_not_overflow() -> None:
+def test_mean_of_the_largest_values_does_not_overflow() -> None:
     largest = float(np.finfo(np.float32).max)
     assert combine("mean", [tensor("FP32", [largest])] * 3).values.tolist() == [largest]
 
 
-def test_mean_keeps_scalars_scalar() -> None:
+def test_mean_of_scalars_is_a_scalar() -> None:
     assert combine("mean", [tensor("FP32", 1.0), tensor("FP32", 2.0)]).values.shape == ()
 
 
 @pytest.mark.parametrize("datatype", ["INT64", "BOOL", "BYTES"])
-def test_mean_of_what_has_none_is_refused(datatype: str) -> None:
+def test_mean_of_non_numbers_is_rejected(datatype: str) -> None:
     with pytest.raises(CombineError, match=f"{datatype} has no mean"):
         combine("mean", [tensor(datatype, [1]), tensor(datatype, [0])])
 
@@ -49,14 +49,14 @@ def test_mean_of_what_has_none_is_refused(datatype: str) -> None:
     ("members", "winner"),
     [
         ([[1], [2], [2]], [2]),
-        ([[1], [2]], [1]),  # as many say one as the other: the first member's
-        ([[3], [1], [1], [2], [2]], [1]),  # the first of those that most say
+        ([[1], [2]], [1]),  # on a tie: the first member's value
+        ([[3], [1], [1], [2], [2]], [1]),  # the first of the most frequent values
         ([[1, 5], [2, 5], [2, 6]], [2, 5]),  # element by element
         ([7, 8, 8], 8),
         ([[], []], []),
     ],
 )
-def test_vote_is_what_most_members_say(members: list[object], winner: object) -> None:
+def test_vote_returns_the_value_of_most_members(members: list[object], winner: object) -> None:
     assert combine("vote", [tensor("INT64", member) for member in members]).values.tolist() == winner
 
 
@@ -75,7 +75,7 @@ def test_no_value_has_more_votes_than_the_winner(members: list[list[int]]) -> No
         assert winner == next(value for value in said if said.count(value) == most)
 
 
-def test_concatenate_is_along_the_first_axis() -> None:
+def test_concatenate_joins_along_the_first_axis() -> None:
     result = combine("concatenate", [tensor("FP32", [[1, 2]]), tensor("FP32", [[3, 4], [5, 6]])])
     assert result.values.tolist() == [[1, 2], [3, 4], [5, 6]]
 
@@ -89,13 +89,13 @@ def test_concatenate_is_along_the_first_axis() -> None:
         ("concatenate", 1.0, 2.0, "cannot be concatenated"),
     ],
 )
-def test_shapes_that_do_not_go_together_are_refused(word: str, first: object, second: object, says: str) -> None:
+def test_incompatible_shapes_are_rejected(word: str, first: object, second: object, says: str) -> None:
     with pytest.raises(CombineError, match=says):
         combine(word, [tensor("FP32", first), tensor("FP32", second)])
 
 
 @pytest.mark.parametrize("word", sorted(COMBINATIONS))
-def test_datatypes_that_differ_are_refused(word: str) -> None:
+def test_different_datatypes_are_rejected(word: str) -> None:
     with pytest.raises(CombineError, match="datatypes FP32 and FP64"):
         combine(word, [tensor("FP32", [1.0]), tensor("FP64", [1.0])])
 

@@ -1,4 +1,4 @@
-"""Graphs: sequences, ensembles, switches, one within the other, and what goes wrong in a step."""
+"""Graphs: sequences, ensembles, switches, nested graphs, and failing steps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(
     variables: Mapping[str, str] | None = None,
     override_stages: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], Callees]:
-    """The answer of the graph `triage`, and what it called; `behaviours` by model and version."""
+    """Return the answer of the graph `triage`, and its calls; `behaviours` by model and version."""
     named = {
         name: ModelRoute(name, model.versions, model.sticky, graph=model.graph, fallback=model.fallback)
         for name, model in models.items()
@@ -80,7 +80,7 @@ SEQUENCE = {"sequence": [{"model": "a", "version": "v1"}, {"model": "b", "versio
 TWO = {"triage": graph(SEQUENCE), "a": plain("v1"), "b": plain("v1")}
 
 
-def test_what_one_step_gives_is_what_the_next_one_gets() -> None:
+def test_outputs_of_one_step_are_the_inputs_of_the_next() -> None:
     answer, callees = run(TWO, {"a_v1": DOUBLE, "b_v1": NEGATE}, ASKED)
     assert y_of(answer) == [[-2.0, -4.0]]
     assert callees.called() == ["p_a_v1", "p_b_v1"]
@@ -93,7 +93,7 @@ def test_what_one_step_gives_is_what_the_next_one_gets() -> None:
     }
 
 
-def test_trace_and_request_id_reach_every_step_and_the_callers_body_headers_none() -> None:
+def test_trace_and_request_id_reach_every_step_and_headers_of_the_body_reach_none() -> None:
     _, callees = run(TWO, {"a_v1": DOUBLE, "b_v1": NEGATE}, ASKED)
     for call in callees.calls:
         assert call.event["headers"]["X-Amzn-Trace-Id"] == "Root=1"
@@ -103,7 +103,7 @@ def test_trace_and_request_id_reach_every_step_and_the_callers_body_headers_none
         assert call.event["turnout"] == {"hop": 1, "shadow": False}
 
 
-def test_outputs_get_other_names() -> None:
+def test_outputs_are_renamed() -> None:
     models = {
         **TWO,
         "triage": graph(
@@ -114,7 +114,7 @@ def test_outputs_get_other_names() -> None:
     assert json.loads(answer["body"]) == {"outputs": {"z": [[2.0, 4.0]]}}
 
 
-def test_a_request_is_answered_in_the_form_that_it_was_asked_in() -> None:
+def test_a_request_is_answered_in_its_own_form() -> None:
     behaviours = {"a_v1": DOUBLE, "b_v1": NEGATE}
     rows, _ = run(TWO, behaviours, {"instances": [[1.0, 2.0]]})
     assert json.loads(rows["body"]) == {"predictions": [[-2.0, -4.0]]}
@@ -128,7 +128,7 @@ def test_a_request_is_answered_in_the_form_that_it_was_asked_in() -> None:
     }
 
 
-def test_binary_in_is_binary_out() -> None:
+def test_a_binary_request_gets_a_binary_answer() -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
     text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     headers = {"content-type": "application/octet-stream", "Inference-Header-Content-Length": str(len(text))}
@@ -139,7 +139,7 @@ def test_binary_in_is_binary_out() -> None:
     assert np.frombuffer(base64.b64decode(answer["body"])[length:], "<f4").tolist() == [-2.0, -4.0]
 
 
-def test_bf16_stays_bf16_on_its_way() -> None:
+def test_bf16_is_kept_between_steps() -> None:
     x, y = (TensorSpec(name, "BF16", (1,)) for name in "xy")
     echo = computing(Signature((x,), (y,)), lambda x: {"y": x})
     models = {"triage": graph({"model": "a", "version": "v1"}, (x,), (y,)), "a": plain("v1")}
@@ -160,25 +160,25 @@ def ensemble(combine: Any, outputs: tuple[TensorSpec, ...] = (Y,)) -> dict[str, 
 @pytest.mark.parametrize(
     ("combine", "y"), [("mean", [[0.5, 1.0]]), ("vote", [[2.0, 4.0]]), ("concatenate", [[2.0, 4.0], [-1.0, -2.0]])]
 )
-def test_the_members_answers_are_made_into_one(combine: str, y: Any) -> None:
+def test_the_answers_of_the_members_are_combined(combine: str, y: Any) -> None:
     answer, callees = run(ensemble(combine), {"a_v1": DOUBLE, "a_v2": NEGATE}, ASKED)
     assert y_of(answer) == y
     assert sorted(callees.called()) == ["p_a_v1", "p_a_v2"]
 
 
-def test_each_output_has_its_own_word_and_one_without_is_left_out() -> None:
+def test_each_output_has_its_own_combination_and_one_without_is_left_out() -> None:
     behaviours = {"a_v1": LABELS, "a_v2": LABELS}
     both, _ = run(ensemble({"label": "vote", "y": "mean"}, (Y, LABEL)), behaviours, ASKED)
     assert json.loads(both["body"])["outputs"] == {"y": [[2.0, 3.0]], "label": [0]}
     assert list(json.loads(both["body"])["outputs"]) == [
         "y",
         "label",
-    ]  # as in the signature, whatever `combine` names first
+    ]  # as in the signature, in any order of `combine`
     one, _ = run(ensemble({"label": "vote"}, (LABEL,)), behaviours, ASKED)
     assert json.loads(one["body"])["outputs"] == {"label": [0]}
 
 
-def test_members_are_called_at_the_same_time() -> None:
+def test_members_are_called_concurrently() -> None:
     async def meet(event: Mapping[str, Any], behave: Behaviour) -> Answered:
         waiting.append(1)
         if len(waiting) == 2:
@@ -196,14 +196,14 @@ def test_members_are_called_at_the_same_time() -> None:
     assert y_of(answer) == [[0.5, 1.0]]
 
 
-def test_members_that_do_not_go_together_are_the_graphs_failure() -> None:
+def test_incompatible_answers_of_members_are_a_failure_of_the_graph() -> None:
     short = computing(Signature((X,), (Y,)), lambda x: {"y": x[:0]})
     answer, _ = run(ensemble("mean"), {"a_v1": DOUBLE, "a_v2": short}, ASKED)
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (502, "STEP_FAILED")
     assert "`y`: mean: shapes [1, 2] and [0, 2]" in json.loads(answer["body"])["error"]
 
 
-def test_an_output_that_a_member_lacks_is_passed_over_unless_it_is_named() -> None:
+def test_an_output_missing_in_a_member_is_left_out_unless_it_is_named() -> None:
     behaviours = {"a_v1": LABELS, "a_v2": DOUBLE}
     others, _ = run(ensemble("vote", (Y, LABEL)), behaviours, ASKED)
     assert list(json.loads(others["body"])["outputs"]) == ["y"]
@@ -212,7 +212,7 @@ def test_an_output_that_a_member_lacks_is_passed_over_unless_it_is_named() -> No
     assert "`label`: not every member" in json.loads(named["body"])["error"]
 
 
-def test_what_a_transform_gives_beside_comes_behind_what_was_planned() -> None:
+def test_additional_outputs_of_a_transform_follow_the_planned_ones() -> None:
     answer, _ = run({**ONE, "triage": graph(THEN, outputs=(LABEL,))}, {"a_v1": LABELS}, ASKED)
     assert list(json.loads(answer["body"])["outputs"]) == ["label", "y"]
 
@@ -263,23 +263,23 @@ def test_a_switch_calls_one_case_by_its_input(case: Row, spec: TensorSpec, value
     assert y_of(answer) == ([[2.0, 4.0]] if version == "v1" else [[-1.0, -2.0]])
 
 
-def test_the_first_case_that_holds_is_called() -> None:
+def test_the_first_matching_case_is_called() -> None:
     cases = [{"below": 5, "then": THEN}, {"below": 9, "then": {"model": "a", "version": "v2"}}]
     _, callees = run(switch(cases), {"a_v1": DOUBLE, "a_v2": NEGATE}, {"inputs": {"x": [[1, 2]], "kind": [3]}})
     assert callees.called() == ["p_a_v1"]
 
 
-def test_a_switch_on_several_values_is_the_clients_fault() -> None:
+def test_a_switch_on_several_values_is_a_client_error() -> None:
     spec = TensorSpec("kind", "INT64", (-1,))
     answer, callees = run(switch([], spec), {}, {"inputs": {"x": [[1, 2]], "kind": [3, 4]}})
     assert (answer["statusCode"], callees.calls) == (400, [])
     assert "`kind`: expected a tensor with one element" in json.loads(answer["body"])["error"]
 
 
-# One within the other
+# Nested graphs
 
 
-def test_a_graph_within_a_graph_is_run_without_another_hop() -> None:
+def test_a_nested_graph_runs_without_another_hop() -> None:
     outer = {"ensemble": [{"model": "inner"}, {"model": "a", "version": "v1"}], "combine": "mean"}
     models = {"triage": graph(outer), "inner": graph(SEQUENCE), "a": plain("v1"), "b": plain("v1")}
     answer, callees = run(models, {"a_v1": DOUBLE, "b_v1": NEGATE}, ASKED)
@@ -294,7 +294,7 @@ def test_a_graph_that_calls_itself_is_a_loop() -> None:
     assert "triage -> inner -> triage" in json.loads(answer["body"])["error"]
 
 
-def test_a_step_without_a_version_is_what_the_stage_serves() -> None:
+def test_a_step_without_a_version_uses_the_one_that_the_stage_serves() -> None:
     models = {"triage": graph({"model": "a"}), "a": plain("v1", "v2")}
     _, plain_call = run(models, {"a_v2": DOUBLE}, ASKED, variables={"a": "v2"})
     assert plain_call.called() == ["p_a_v2"]
@@ -320,7 +320,7 @@ def test_a_step_that_names_a_version_gets_it_or_fails() -> None:
     answer, callees = run(models, {"a_v1": DOUBLE, "a_v2": failing("timed_out")}, ASKED)
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (504, "STEP_TIMED_OUT")
     assert callees.called() == ["p_a_v2"]
-    assert callees.calls[0].deadline_s == 10.0  # nothing is kept for a second call
+    assert callees.calls[0].deadline_s == 10.0  # no time is reserved for a second call
     assert "x-turnout-fallback-from" not in answer["headers"]
 
 
@@ -349,12 +349,12 @@ def test_all_steps_that_fall_back_are_named_once() -> None:
 
 
 @pytest.mark.parametrize("variables", [{}, {"a": "v9"}, {"a": "router"}, {"a": "router", "aRoute": "v9.100"}])
-def test_a_step_whose_variables_lead_nowhere_is_a_misconfigured_api(variables: dict[str, str]) -> None:
+def test_a_step_without_a_version_in_the_variables_is_a_misconfigured_api(variables: dict[str, str]) -> None:
     answer, callees = run({"triage": graph({"model": "a"}), "a": plain("v1")}, {}, ASKED, variables=variables)
     assert (answer["statusCode"], callees.calls) == (500, [])
 
 
-# What goes wrong
+# Failures
 
 ONE = {"triage": graph({"model": "a", "version": "v1"}), "a": plain("v1")}
 REFUSAL = json.dumps({"error": "too cold", "code": "REFUSED_BY_TRANSFORM", "details": {"row": 3}})
@@ -397,7 +397,7 @@ def test_a_step_that_fails_is_named(behave: Behaviour, status: int, code: str, s
         ({}, "INVALID_REQUEST"),
     ],
 )
-def test_a_bad_request_is_refused_before_anything_is_called(request_: Row, code: str) -> None:
+def test_an_invalid_request_is_rejected_before_any_call(request_: Row, code: str) -> None:
     answer, callees = run(TWO, {}, request_)
     assert (answer["statusCode"], json.loads(answer["body"])["code"], callees.calls) == (400, code, [])
 
@@ -409,7 +409,7 @@ def test_a_version_cannot_be_chosen_for_a_graph(stages: frozenset[str]) -> None:
     assert callees.calls == []
 
 
-def test_tensors_between_steps_that_lambda_would_not_take_are_reported() -> None:
+def test_tensors_between_steps_over_the_limit_of_lambda_are_reported() -> None:
     rows = LARGEST_BODY_BYTES // 8
 
     def unchecked(event: Mapping[str, Any]) -> Answered:
