@@ -99,7 +99,8 @@ def test_a_run_is_stopped_resumed_and_promoted(browser: Browser) -> None:
     assert sentence.startswith("Resumed canary run on dev")
     assert browser.request("POST", "/stop-run", {"stage": "dev"}).status == 200
 
-    another = browser.request("POST", "/act", wish(browser, "run", steps="30, 60", bake="4s"))
+    # A busy machine sends enough requests for a verdict within three bakes.
+    another = browser.request("POST", "/act", wish(browser, "run", steps="30, 60", bake="10s"))
     assert another.json()["sentence"].startswith("Started canary run on dev")
 
     def promoted() -> bool:
