@@ -1,7 +1,7 @@
 """Measures how a backlog of asynchronous requests slows synchronous calls of the same version.
 
-Run: `.venv/bin/python -m benchmarks.async_fairness [ROUNDS]`. In turns, one client calls a small model for three
-seconds, alone and while 100 asynchronous requests of 300 KB wait for the same version. Prints both p50 and p99.
+Run: `.venv/bin/python -m benchmarks.async_fairness [ROUNDS]`. One client calls a small model for three seconds,
+alternately alone and while 100 asynchronous requests of 300 KB wait for the same version. Prints p50 and p99 of both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LARGE = json.dumps({"inputs": {"x": [[1.5, 2.5, 3.5, 4.5]] * ROWS}})
 
 
 def measure(server: Server) -> list[float]:
-    """Milliseconds of each call, sorted."""
+    """Return the milliseconds of each call, sorted."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     times, end = [], time.monotonic() + SECONDS
     while time.monotonic() < end:
@@ -41,7 +41,7 @@ def measure(server: Server) -> list[float]:
 
 
 def fill(server: Server) -> int:
-    """Send the backlog. Returns the number of accepted requests."""
+    """Send the backlog; return the number of accepted requests."""
     connection, accepted = http.client.HTTPConnection("127.0.0.1", server.port), 0
     headers = {"content-type": "application/json", "prefer": "respond-async"}
     for _ in range(BACKLOG):
@@ -54,12 +54,12 @@ def fill(server: Server) -> int:
 
 
 def percentile(times: list[float], share: float) -> float:
-    """One of the sorted times."""
+    """Return a percentile of the sorted times."""
     return times[min(len(times) - 1, int(share * len(times)))]
 
 
 def main() -> None:
-    """Measure in turns, and print the medians of the rounds."""
+    """Measure both cases alternately, and print the medians of the rounds."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     measured: dict[str, list[tuple[float, float]]] = {"alone": [], "beside a backlog": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ def main() -> None:
                     pairs.append((percentile(times, 0.5), percentile(times, 0.99)))
                     if name != "alone":
                         flood.join()
-                        time.sleep(SECONDS)  # for the rest of the backlog
+                        time.sleep(SECONDS)  # waits for the rest of the backlog
     for name, pairs in measured.items():
         p50, p99 = (sorted(values)[len(values) // 2] for values in zip(*pairs, strict=True))
         sys.stdout.write(f"{name:17} p50 {p50:6.2f} ms  p99 {p99:6.2f} ms\n")

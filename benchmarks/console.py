@@ -1,9 +1,9 @@
-"""Measures the cost of open consoles: requests/s of a tiny model with and without five, and the idle server's time.
+"""Measures the cost of open consoles: requests/s of a tiny model with and without five, and the time of an idle server.
 
-A console here is what the page is to the server: its files and its state once, then its events for as long as it is
-open, and the state again whenever the events name another generation. Rounds without and with consoles follow each
-other, and the median of their ratios counts. On a machine that does other work, too, the part of a core says more. The
-bars: 97% of the requests, and under 1% of a core for an idle server with one console. Exits with 1 where one is missed.
+A console here sends the same requests as the page: its files and its state once, then its events for as long as it is
+open, and the state again whenever the events name another generation. Rounds without and with consoles alternate, and
+the median of their ratios counts. On a machine that does other work, too, the part of a core says more. The bars: 97%
+of the requests, and under 1% of a core for an idle server with one console. Exits with 1 if one is missed.
 
     python benchmarks/console.py [--consoles 5] [--workers 1] [--clients 8] [--seconds 4] [--rounds 9] [--idle 20]
 """
@@ -42,12 +42,12 @@ FILES = ("", "static/app.js", "static/lib.js", "static/style.css", "static/vendo
 
 @dataclass
 class Visits:
-    """The consoles' measurements.
+    """Measurements of the consoles.
 
     Args:
-        events: that they got.
-        states: that they read.
-        ready: set once each has got an event.
+        events: events that they received.
+        states: states that they read.
+        ready: set once each has received an event.
     """
 
     events: int = 0
@@ -57,7 +57,7 @@ class Visits:
 
 
 class Console:
-    """One tab: its connection, and the cookie of its visit."""
+    """One tab: its connection, and the cookie of its session."""
 
     def __init__(self, port: int, token: str, visits: Visits) -> None:
         self._port = port
@@ -67,7 +67,7 @@ class Console:
         self._generation = ""
 
     async def live(self, awaited: int) -> None:
-        """Open the page and follow the events until cancelled."""
+        """Open the page and follow the events until canceled."""
         head, _ = await self._ask(f"/console?token={self._token}", "none")
         match = re.search(r"(?i)set-cookie: ([^;\r]+)", head)
         assert match is not None, head
@@ -89,7 +89,7 @@ class Console:
                         if self._visits.opened == awaited:
                             self._visits.ready.set()
                     await self._obey(line)
-            await asyncio.sleep(retry_s)  # the stream has ended, and a browser asks again
+            await asyncio.sleep(retry_s)  # the stream has ended, and a browser requests it again
 
     async def _obey(self, line: str) -> None:
         match = re.search(r'"generation":"([^"]*)"', line)
@@ -121,7 +121,7 @@ class Console:
         return head.decode("latin-1"), body
 
     async def _follow(self) -> AsyncIterator[str]:
-        """The lines of one answer of events, whether it ends at once or goes on."""
+        """Yield the lines of one event stream, whether it ends immediately or continues."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             writer.write(self._request("/console/events", "same-origin", close=False))
@@ -140,7 +140,7 @@ class Console:
 
 @contextlib.contextmanager
 def open_consoles(server: Server, folder: Path, count: int) -> Iterator[Visits]:
-    """Open so many consoles in a thread of their own; starts after the last one's first event."""
+    """Open this number of consoles in a thread; enter the block after the last one's first event."""
     visits = Visits()
     if not count:
         yield visits
@@ -172,7 +172,7 @@ def open_consoles(server: Server, folder: Path, count: int) -> Iterator[Visits]:
 
 
 def processor_s(server: Server) -> float:
-    """Processor time of the server and all its processes so far."""
+    """Return the processor time of the server and all of its processes so far."""
     ticks = 0
     for pid in server.pids():
         with contextlib.suppress(OSError):
@@ -182,7 +182,7 @@ def processor_s(server: Server) -> float:
 
 
 def measure_idle(server: Server, folder: Path, count: int, seconds: float) -> float:
-    """The part of a core that the server takes with so many consoles and no request."""
+    """Return the part of a core that the server uses with this number of consoles and no request."""
     with open_consoles(server, folder, count):
         time.sleep(1)
         before, started = processor_s(server), time.perf_counter()
@@ -208,7 +208,7 @@ def main() -> None:
         with serving(folder, PATH, tiny, options) as server:
 
             def measure(count: int) -> tuple[float, float]:
-                """Requests/s, and the server's microseconds of processor time per request."""
+                """Return requests/s, and the server's processor time per request in microseconds."""
                 with open_consoles(server, folder, count):
                     before = processor_s(server)
                     rate = wrk(server.port, PATH, tiny, clients=arguments.clients, seconds=seconds, folder=folder).rate

@@ -1,10 +1,10 @@
-"""Measures the deployment of 300 versions, and of the same API with one resource per path, as in tutorials.
+"""Measures the deployment of 300 versions, and of the same API with one resource per path, as tutorials do it.
 
 Run: `.venv/bin/python -m benchmarks.deploy [MODELS VERSIONS]`, with `pulumi` on the PATH or built by `make engine`. All
-programs run under the real engine over the tests' stand-in for AWS, with the same routes, of 30 models with 10 versions
-each. It counts the calls with which the stand-in changes the account; the released provider also reads everything once
-more. Seconds are of this machine without a network: AWS takes ten calls in a second for an account's whole API Gateway,
-and fewer of some, which is what `at least` makes of them.
+programs run with the real engine and the tests' stand-in for AWS, with the same routes: 30 models with 10 versions
+each. The benchmark counts the calls with which the stand-in changes the account; the released provider also reads
+everything once more. Seconds are those of this machine without a network. AWS allows ten calls a second for an
+account's whole API Gateway, and fewer for some operations; `at least` is the time that follows from these limits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ from turnout.project.project import Project
 from turnout.protocol.naming import function_prefix
 
 CALLS_PER_S = 10
-"""API Gateway's control plane, all operations of an account. Source: its Developer Guide, "Quotas"."""
+"""API Gateway's limit for the control plane, for all operations of an account. Source: its Developer Guide,
+"Quotas".
+"""
 
 SLOWER_PER_S: Mapping[str, float] = {
     "CreateResource": 5,
@@ -51,7 +53,7 @@ SLOWER_PER_S: Mapping[str, float] = {
     "CreateRestApi": 1 / 3,
     "CreateDeployment": 1 / 5,
 }
-"""Operations with a limit of their own, the same source."""
+"""Operations with their own limits, from the same source."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,19 @@ class Measured:
 
 
 def make_project(models: int, versions: int) -> Project:
-    """Its artifacts were never read."""
+    """Return a project whose artifacts were never read."""
     manifest = parse_manifest(write_manifest(models, versions), path=Path("models.yaml"), source="models.yaml")
     return Project(manifest, make_artifacts(manifest))
 
 
 def write_packages(folder: Path, plan: Plan) -> Sequence[BuiltPackage]:
-    """Zips that hold next to nothing, for what is measured is how often they are sent."""
+    """Write zips with almost no content, because only the number of uploads is measured."""
     names = dict.fromkeys(function.package for function in plan.functions)
     return [write_package(folder, LAYER, "layer", ""), *(write_package(folder, name, "function", "") for name in names)]
 
 
 def deploy_api(project: Project) -> None:
-    """Turnout's API without its functions: one document."""
+    """Deploy Turnout's API without its functions: one document."""
     plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
     place = find_place(function_prefix(plan.platform, plan.stack))
     documents = dict(render_documents(project, plan, place))
@@ -94,7 +96,7 @@ def deploy_api(project: Project) -> None:
 
 
 def deploy_path_by_path(project: Project) -> None:
-    """The same routes: a resource for each part of a path, a method and an integration for each route."""
+    """Deploy the same routes with one resource per part of a path, one method and one integration per route."""
     plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
     place = find_place(function_prefix(plan.platform, plan.stack))
     (api,) = plan.apis
@@ -168,7 +170,7 @@ def _make_integration(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 
 def _keep(identity: str, state: Inputs) -> None:
-    """Nothing is taken away here."""
+    """Do nothing: nothing is deleted here."""
 
 
 PATH_BY_PATH = {
@@ -189,7 +191,7 @@ def measure(stack: Any, calls: Counter[str]) -> Measured:
 
 
 def run(program: Callable[[Project], None], models: int, versions: int, *, by_path: bool = False) -> list[Measured]:
-    """From nothing, unchanged, and with one version more."""
+    """Deploy from nothing, then unchanged, then with one more version."""
     calls: Counter[str] = Counter()
 
     def count(model: Any, **_: Any) -> None:
@@ -199,7 +201,8 @@ def run(program: Callable[[Project], None], models: int, versions: int, *, by_pa
     scratch = Path(tempfile.mkdtemp())
     try:
         with opened_world(scratch, PATH_BY_PATH if by_path else {}) as world:
-            # With its state on a disk the engine writes all of it after each resource, which would be most of the time.
+            # With its state on a disk, the engine writes all of it after each resource, which would take most of the
+            # time.
             world.environment |= {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
             boto3.setup_default_session()
             boto3.DEFAULT_SESSION.events.register("before-call", count)
@@ -213,7 +216,7 @@ def run(program: Callable[[Project], None], models: int, versions: int, *, by_pa
 
 
 def _with_one_more(models: int, versions: int) -> Project:
-    """The first model has one version more."""
+    """Return the project with one more version of the first model."""
     text = write_manifest(models, versions)
     last = b"      v%d: {artifact: models/m0/v%d/model.onnx}\n" % (versions, versions)
     more = b"      v%d: {artifact: models/m0/v%d/model.onnx}\n" % (versions + 1, versions + 1)

@@ -1,7 +1,7 @@
-"""Memory and start-up: the sample project's first answer and its memory with all models loaded, and 200 models idle.
+"""Memory and startup: the sample project's first answer, its memory with all models loaded, and 200 idle models.
 
-Memory is PSS, what processes share counted once. The bars: first answer within 0.6 s, one worker with every sample
-model loaded under 150 MB, 200 models registered and none called under 200 MB. Exits with 1 where one is missed.
+Memory is PSS, which counts shared pages once. The bars: first answer within 0.6 s; one worker with every sample model
+loaded under 150 MB; 200 registered models without calls under 200 MB. Exits with 1 if one is missed.
 
     python benchmarks/footprint.py [--starts 7] [--models 200]
 """

@@ -1,11 +1,11 @@
-"""The model function's cost over a bare `session.run`, given the decoded event, on the peers' benchmark's models.
+"""The cost of the model function over a bare `session.run`, on the models of the peers' benchmark.
 
-Each repeat times `session.run` and the function in turn, in blocks of processor time, and the smallest difference of
-the blocks counts: a disturbance only ever adds. Exits with 1 where a bar is missed.
+Each repeat times `session.run` and the function alternately, in blocks of processor time, and the smallest difference
+of the blocks counts, because a disturbance can only add time. Exits with 1 if a bar is missed.
 
     python benchmarks/function.py MODELS_FOLDER [--repeats 15] [--json]
 
-`MODELS_FOLDER` holds tiny.onnx, wide.onnx and, as .npy files of the same names, their inputs.
+`MODELS_FOLDER` contains tiny.onnx, wide.onnx and their inputs as .npy files with the same names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BARS_US = {"tiny JSON": 10.0, "wide JSON": 2500.0, "wide binary": 200.0}
 
 
 def floats(values: np.ndarray) -> list[float]:
-    """The shortest decimals that read back as the same FP32: what a careful client sends."""
+    """Return the shortest decimals that read back as the same FP32, as a careful client sends them."""
     return [float(str(value)) for value in values.ravel()]
 
 
@@ -82,7 +82,7 @@ def binary_event(values: np.ndarray) -> dict[str, Any]:
 
 
 def open_function(folder: Path, model: str) -> tuple[ModelFunction, Callable[[], Any], np.ndarray]:
-    """The function, the bare run beside it, and the model's input."""
+    """Return the function, the bare run to compare it with, and the model's input."""
     path = folder / f"{model}.onnx"
     values = np.load(folder / f"{model}.npy")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -94,7 +94,7 @@ def open_function(folder: Path, model: str) -> tuple[ModelFunction, Callable[[],
 
 
 def time_block(call: Callable[[], Any], count: int) -> float:
-    """Microseconds of processor time per call."""
+    """Return microseconds of processor time per call."""
     started = time.thread_time()
     for _ in range(count):
         call()

@@ -1,9 +1,9 @@
-"""Requests per second of the HTTP layer alone: a small JSON body read, a fixed answer written, no gateway behind it.
+"""Requests per second of the HTTP layer alone: a small JSON body is read and a fixed answer written, without a gateway.
 
-Runs Turnout's server, a bare protocol of 25 lines (what httptools and uvloop can do at best) and, where it can be
-imported, uvicorn's raw ASGI application, one process each, one after the other in each round, with `wrk` as the client.
-Prints medians and their ratios: ratios travel between machines, figures do not. The server's processor time per request
-(Linux only) also holds where other work shares the machine.
+Runs Turnout's server, a bare protocol of 25 lines (the best that httptools and uvloop can do) and, if it can be
+imported, uvicorn's raw ASGI application, one process each, one after another in each round, with `wrk` as the client.
+Prints medians and their ratios: ratios are valid on other machines, absolute figures are not. The server's processor
+time per request (Linux only) is valid even if other work shares the machine.
 
     python benchmarks/http_layer.py [--seconds 3] [--rounds 3] [--clients 1 8 32] [--uvicorn-python PATH]
 """
@@ -121,7 +121,7 @@ def wait_until_up(port: int) -> None:
 
 
 def measure(name: str, python: str, script: Path, clients: list[int], seconds: int) -> dict[int, tuple[float, float]]:
-    """Requests per second and processor microseconds per request, by the number of clients."""
+    """Return requests per second and processor microseconds per request, by number of clients."""
     port = pick_port()
     server = subprocess.Popen([python, __file__, "--serve", name, "--port", str(port)])
     try:
@@ -144,7 +144,7 @@ def measure(name: str, python: str, script: Path, clients: list[int], seconds: i
 
 
 def read_cpu_s(pid: int) -> float:
-    """Processor seconds that a process has used; 0.0 where the system does not report it."""
+    """Return the processor seconds that a process has used; 0.0 if the system does not report them."""
     path = Path(f"/proc/{pid}/stat")
     if not path.exists():
         return 0.0

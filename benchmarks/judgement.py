@@ -2,7 +2,7 @@
 
     python benchmarks/judgement.py
 
-One step of a run with the default judgement, which asks for errors and latency; it is looked at every 20 requests.
+One step of a run with the default judgement, which checks errors and latency every 20 requests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Evidence = Callable[[ArmTrials, ArmTrials], float]
 
 
 def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple[ArmTrials, ArmTrials]]:
-    """Simulate the observations of both shares, look after look."""
+    """Simulate the observations of both shares, check by check."""
     rng = np.random.default_rng(seed)
     is_canary = rng.random(MOST_REQUESTS) < share
     faults = rng.random(MOST_REQUESTS) < np.where(is_canary, rates[1], rates[0])
@@ -41,7 +41,7 @@ def looks(rates: tuple[float, float], share: float, seed: int) -> Iterator[tuple
 
 
 def requests_until(evidence: Evidence, enough: float, rates: tuple[float, float], share: float, seed: int) -> float:
-    """Requests to the canary until the test decides."""
+    """Return the canary's requests until the test decides."""
     for baseline, canary in looks(rates, share, seed):
         if evidence(baseline, canary) >= enough:
             return canary.count
@@ -49,7 +49,7 @@ def requests_until(evidence: Evidence, enough: float, rates: tuple[float, float]
 
 
 def count_false_alarms(rate: float, share: float) -> int:
-    """Runs in which a test distinguished equal rates at one of a thousand looks."""
+    """Return the number of runs in which a test distinguished equal rates at one of a thousand checks."""
     return sum(
         any(
             evidence_of_more(*seen) >= threshold(1 - CONFIDENCE)

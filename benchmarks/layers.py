@@ -1,9 +1,10 @@
 """Measures the processor time of a tiny request, without sockets: HTTP server, gateway, function, run.
 
-Feeds the bytes of requests to the server's connections, eight at once, and takes what they write. Four servers in turn:
-one that answers a constant, the gateway over a function that answers a constant, the gateway over the real function,
-and `session.run` alone; the differences are the layers. All rules are on: API key, throttle, canary, stage variables.
-Last, the whole with a sleep of 0.1 ms before each request: what a processor that was idle makes of the same work.
+Feeds the bytes of requests to the server's connections, eight at once, and takes what they write. Measures four servers
+alternately: one that returns a constant, the gateway with a function that returns a constant, the gateway with the real
+function, and `session.run` alone; the differences are the layers. All rules are on: API key, throttle, canary, stage
+variables. Finally it measures the whole with a sleep of 0.1 ms before each request, which shows how long an idle
+processor needs for the same work.
 
     python benchmarks/layers.py [--rounds 30]
 """
@@ -51,7 +52,7 @@ REQUESTS = 100
 
 
 class Sink(asyncio.Transport):
-    """A client that takes everything at once."""
+    """A client that reads everything immediately."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 5)})
@@ -67,7 +68,7 @@ class Sink(asyncio.Transport):
 
 
 class ConstantFunctions:
-    """Answers as the tiny model does, without doing anything."""
+    """Answers like the tiny model, without any work."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self._answer = answer
@@ -89,13 +90,13 @@ def make_clients(handle: Handler) -> list[tuple[Connection, Sink]]:
 
 
 async def time_clients(clients: list[tuple[Connection, Sink]], request: bytes) -> float:
-    """Microseconds of processor time per request."""
+    """Return microseconds of processor time per request."""
     started = time.thread_time()
     for _ in range(REQUESTS):
         wanted = [sink.answers + 1 for _, sink in clients]
         for connection, _ in clients:
             connection.data_received(request)
-        # Nearly always they have answered already; a run that went to a thread takes some turns of the loop.
+        # Nearly always they have already answered; a run in a thread takes some iterations of the loop.
         for _ in range(100_000):
             if all(sink.answers == count for (_, sink), count in zip(clients, wanted, strict=True)):
                 break
@@ -104,16 +105,16 @@ async def time_clients(clients: list[tuple[Connection, Sink]], request: bytes) -
 
 
 async def time_woken(clients: list[tuple[Connection, Sink]], request: bytes) -> float:
-    """The same for requests that come one by one, each after a sleep: as from one client that waits for its answer."""
+    """Measure requests that arrive one by one, each after a sleep, as from one client that waits for its answer."""
     connection, sink = clients[0]
     spent = 0.0
     for _ in range(REQUESTS):
-        time.sleep(SLEEP_S)  # noqa: ASYNC251 - it is the processor that shall sleep, not this coroutine
+        time.sleep(SLEEP_S)  # noqa: ASYNC251 - the processor must sleep, not just this coroutine
         wanted = sink.answers + 1
         started = time.thread_time()
         connection.data_received(request)
         spent += time.thread_time() - started
-        for _ in range(100_000):  # a run that went to a thread, which is rare, is not counted
+        for _ in range(100_000):  # a run in a thread, which is rare, is not counted
             if sink.answers == wanted:
                 break
             await asyncio.sleep(0)

@@ -1,13 +1,13 @@
-"""Requests drawn over 1, 100, 1,000 and 3,000 models, with every session loaded or with less memory than they need.
+"""Requests to 1, 100, 1,000 and 3,000 models, with every session loaded or with less memory than they need.
 
-Makes a project of that many distinct models by script, serves it, and calls it with Zipf-distributed requests (the
-model of rank r is drawn with a probability proportional to 1/r) from a few clients that each keep one connection. A
-request that finds its version loaded is a hit; the first one of a version, or after it was unloaded, is a miss: the
-server's counters say how many there were. "hot p99" is that of the 20 models called most, whose calls are hits. "cold
-p50" is of one client's calls of the models called least, one after another.
+Generates a project of that many distinct models, serves it, and calls it with Zipf-distributed requests (the model of
+rank r is chosen with a probability proportional to 1/r) from a few clients, each with one connection. A request that
+finds its version loaded is a hit; the first one for a version, also after the version was unloaded, is a miss. The
+server's counters show how many there were. "hot p99" is that of the 20 most called models, whose calls are hits. "cold
+p50" is that of one client's calls to the least called models, one after another.
 
-With --max-memory the goals are: no failed request, a p99 of the hits within 1.2 times of a set that fits, and a cold
-call under 100 ms. Without it: requests/s within 10% of one model's; exits with 1 where that is missed.
+With --max-memory the goals are: no failed request, a p99 of the hits within 1.2 times that of models that fit into
+memory, and a cold call under 100 ms. Without it: requests/s within 10% of one model's; exits with 1 if that is missed.
 
     python benchmarks/many_models.py [--models 1,100,1000,3000] [--mb 0.01] [--max-memory SIZE] [--seconds 5]
 """
@@ -63,7 +63,7 @@ HEADERS = (
 
 @dataclass
 class Calls:
-    """The clients' measurements: seconds of each call, and of the calls of the `HOT` models that are called most."""
+    """The clients' measurements: seconds of each call, and of the calls to the `HOT` most called models."""
 
     seconds: list[float] = field(default_factory=list)
     hot: list[float] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Calls:
 
 
 def write_model(path: Path, megabytes: float, seed: int) -> None:
-    """A layer of random weights with about so many bytes, different for each seed."""
+    """Write a layer of random weights with about this number of bytes, different for each seed."""
     width = max(1, int(megabytes * 1e6 / (4 * COLUMNS)))
     weights = np.random.default_rng(seed).standard_normal((COLUMNS, width), np.float32)
     graph = helper.make_graph(
@@ -90,7 +90,7 @@ def write_model(path: Path, megabytes: float, seed: int) -> None:
 
 
 def make_project(folder: Path, models: int, megabytes: float, versions: int = 1) -> Path:
-    """A project of so many models, each of its own file; files of an earlier run are kept."""
+    """Make a project with this number of models, each with its own file; files of an earlier run are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number in range(models):
@@ -107,12 +107,12 @@ def make_project(folder: Path, models: int, megabytes: float, versions: int = 1)
 
 
 def make_body() -> dict[str, Any]:
-    """A request that every model takes."""
+    """Return a request that every model accepts."""
     return {"inputs": [{"name": "x", "shape": [1, COLUMNS], "datatype": "FP32", "data": [0.5] * COLUMNS}]}
 
 
 def draw_models(models: int, seed: int) -> Iterator[int]:
-    """Models' numbers, Zipf-distributed."""
+    """Return Zipf-distributed numbers of models."""
     totals = list(accumulate(1 / rank for rank in range(1, models + 1)))
     draw = random.Random(seed)
     while True:
@@ -120,7 +120,7 @@ def draw_models(models: int, seed: int) -> Iterator[int]:
 
 
 async def call_for(port: int, models: int, clients: int, seconds: float, seed: int) -> Calls:
-    """Call for so long from some connections at once."""
+    """Send requests for this time from several connections at once."""
     calls = Calls()
     body = json.dumps(make_body()).encode()
     deadline = time.monotonic() + seconds
@@ -150,19 +150,19 @@ async def call_for(port: int, models: int, clients: int, seconds: float, seed: i
 
 
 def read_metrics(port: int, *names: str) -> list[float]:
-    """The sums of some metrics over all workers."""
+    """Return the sums of some metrics over all workers."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as response:
         lines = response.read().decode().splitlines()
     return [sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{n} ", f"{n}{{"))) for n in names]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """In milliseconds."""
+    """Return a percentile in milliseconds."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] * 1000
 
 
 def time_cold(port: int, models: int) -> float:
-    """The median time, in ms, of calls of the models called least."""
+    """Return the median time, in ms, of calls to the least called models."""
     times = []
     for model in range(models - 1, max(-1, models - 1 - COLD_CALLS), -1):
         began = time.perf_counter()
@@ -186,7 +186,7 @@ class Measured:
     megabytes: float = 0.0
 
     def call(self, arguments: argparse.Namespace, turn: int) -> None:
-        """One round of calls."""
+        """Run one round of calls."""
         calls = asyncio.run(call_for(self.server.port, self.models, arguments.clients, arguments.seconds, turn))
         self.rates.append(len(calls.seconds) / arguments.seconds)
         self.p50s.append(percentile(calls.seconds, 0.5))
@@ -198,7 +198,7 @@ class Measured:
             print(failure, file=sys.stderr)
 
     def report(self, arguments: argparse.Namespace, share: float) -> None:
-        """One row of the table."""
+        """Print one row of the table."""
         counted = read_metrics(self.server.port, *COUNTERS)
         sessions = read_metrics(self.server.port, "turnout_open_sessions")[0]
         cold = time_cold(self.server.port, self.models)
@@ -239,7 +239,7 @@ def main() -> None:
         for turn in range(arguments.rounds):
             for index in range(len(rows)):
                 rows[(turn + index) % len(rows)].call(arguments, turn + 1)
-        # Each round against its own mean: what disturbs the machine for a while disturbs all of them.
+        # Compare each round with its own mean: a temporary disturbance of the machine affects all of them.
         means = [statistics.mean(result.rates[turn] for result in rows) for turn in range(arguments.rounds)]
         shares = [
             statistics.median(rate / mean for rate, mean in zip(result.rates, means, strict=True)) / len(rows)

@@ -1,4 +1,4 @@
-"""The peers' benchmark, with an API key in every request: Turnout's stage asks for one, the others ignore it.
+"""The peers' benchmark with an API key in every request: Turnout's stage requires it, the others ignore it.
 
 `serve_peers.py` runs this file with the Python of the peers' benchmark and passes all arguments on. The benchmark
 starts the file again in a network namespace, so further settings are passed as environment variables.

@@ -2,9 +2,9 @@
 
 Run: `.venv/bin/python -m benchmarks.plan [MODELS VERSIONS]`. Prints the median of 5 runs of each part: parsing the text
 of models.yaml, planning with artifacts that are already inspected, building the document, and writing it; then of whole
-commands in processes of their own, on a project with as many files, inspected before. A plan of this size is far over
-what AWS takes for one API: the parts are made without enforcing the quotas, and `turnout plan` ends by refusing it.
-README.md holds what was measured.
+commands in separate processes, on a project with as many files, inspected before. A plan of this size is far beyond
+what AWS allows for one API: the parts are made without enforcing the quotas, and `turnout plan` ends by rejecting it.
+README.md contains the measured times.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def write_manifest(models: int, versions: int) -> bytes:
-    """The text of a models.yaml, as a person would write it."""
+    """Return the text of a models.yaml as a user would write it."""
     lines = ["platform: turnout", "defaults: {architecture: arm64, memory_mb: 1024, timeout_s: 15}", "models:"]
     for model in range(models):
         lines += [f"  model-m{model}:", f"    description: Model number {model}.", "    versions:"]
@@ -46,7 +46,7 @@ def write_manifest(models: int, versions: int) -> bytes:
 
 
 def make_artifacts(manifest: Manifest) -> dict[tuple[str, str], Artifact]:
-    """Artifacts as `load_project` would read them from the cache: three inputs and two outputs each."""
+    """Return artifacts as `load_project` would read them from the cache: three inputs and two outputs each."""
     signature = Signature(
         tuple(TensorSpec(f"input_{n}", "FP32", (-1, 8), ("batch", None)) for n in range(3)),
         (TensorSpec("label", "INT64", (-1,)), TensorSpec("probabilities", "FP32", (-1, 3))),
@@ -61,7 +61,7 @@ def make_artifacts(manifest: Manifest) -> dict[tuple[str, str], Artifact]:
 
 
 def measure(name: str, work: Callable[[], T]) -> T:
-    """Run it a few times, print the median, return the last answer."""
+    """Run it several times, print the median, return the last result."""
     times_s = []
     for _ in range(RUNS):
         start = time.perf_counter()
@@ -73,7 +73,7 @@ def measure(name: str, work: Callable[[], T]) -> T:
 
 
 def write_project(folder: Path, text: bytes, manifest: Manifest) -> None:
-    """models.yaml and a small ONNX file for each version."""
+    """Write models.yaml and a small ONNX file for each version."""
     (folder / "models.yaml").write_bytes(text)
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 8]) for name in "xy"]
     for version in (version for model in manifest.models for version in model.versions):
@@ -85,7 +85,7 @@ def write_project(folder: Path, text: bytes, manifest: Manifest) -> None:
 
 
 def run_command(name: str, folder: Path) -> None:
-    """One command in a process of its own; what it says is not looked at."""
+    """Run one command in a separate process; its output is ignored."""
     subprocess.run([sys.executable, "-m", "turnout.cli", name, "-m", str(folder)], capture_output=True, check=False)
 
 
@@ -104,7 +104,7 @@ def main(models: int, versions: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_project(folder, text, manifest)
-        time.sleep(SETTLED_AFTER_S)  # a file that was just written is not remembered
+        time.sleep(SETTLED_AFTER_S)  # a file that was just written is not cached
         start = time.perf_counter()
         run_command("validate", folder)
         print(f"{'turnout validate, at first':<28}{(time.perf_counter() - start) * 1000:8,.0f} ms")

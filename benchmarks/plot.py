@@ -1,6 +1,6 @@
 """Summarizes the results of the peers' benchmark for docs/performance.md.
 
-Reads the JSON lines that a run wrote. Writes `docs/performance.json` (medians over repeats), `docs/performance.svg`,
+Reads the JSON lines written by a run. Writes `docs/performance.json` (medians over repeats), `docs/performance.svg`,
 and the tables between the markers in docs/performance.md.
 
     python benchmarks/plot.py RESULTS.jsonl [--ours turnout-2] [--docs docs]
@@ -57,7 +57,7 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measured(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the repeats; `spread` is how far they lie apart."""
+    """Return medians over the repeats; `spread` is the distance between the extremes."""
     rates = [record["requests"] / record["seconds"] for record in records]
     errors = sum(record.get(key, 0) for record in records for key in ("connect", "read", "write", "status", "timeout"))
     rate = statistics.median(rates)
@@ -96,7 +96,7 @@ def tables(summary: dict[str, Any], ours: str) -> str:
 
 
 def plot(summary: dict[str, Any]) -> str:
-    """One panel per payload, a group of bars per number of clients; heights are requests per second within a panel."""
+    """Draw a panel per payload with a group of bars per number of clients; heights are requests per second."""
     peers, cells = summary["peers"], summary["cells"]
     bar, gap, height, panel = 11, 14, 120, 190
     groups = max(len(by_clients) for by_clients in cells.values())

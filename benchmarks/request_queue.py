@@ -1,8 +1,8 @@
-"""Measures the cost of storing requests durably: in SQLite, or in a file for each.
+"""Measures the cost of storing requests durably: in SQLite, or in one file each.
 
-Run: `.venv/bin/python -m benchmarks.request_queue [FOLDER]`; FOLDER is on the disk that is measured. Each request of
-2 KB is accepted, begun and ended. With files, each step writes a new state beside the old one and renames it, as
-several processes need it. One request waits at a time, or 32 together.
+Run: `.venv/bin/python -m benchmarks.request_queue [FOLDER]`; FOLDER is on the disk to be measured. Each request of 2 KB
+is accepted, started and completed. With files, each step writes a new state next to the old one and renames it, as
+several processes require. One request waits at a time, or 32 together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BODY = secrets.token_bytes(2048)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of one way: milliseconds per request, and of listing the waiting ones among 10,000."""
+    """Cost of one method: milliseconds per request, and for listing the waiting ones among 10,000."""
 
     name: str
     together: int
@@ -38,12 +38,12 @@ class Cost:
 
 
 def make_request(number: int) -> NewRequest:
-    """A request of the queue."""
+    """Return a request of the queue."""
     return new_request(f"r{number}", body=Content(BODY, "", len(BODY)))
 
 
 def measure_sqlite(folder: Path, together: int) -> Cost:
-    """Transactions of as many requests as wait together."""
+    """Measure transactions that contain all requests waiting together."""
     connection = connect(folder)
     answer = StoredAnswer(200, (), Content(BODY, "", len(BODY)))
     started = time.perf_counter()
@@ -66,7 +66,7 @@ def measure_sqlite(folder: Path, together: int) -> Cost:
 
 
 def measure_files(folder: Path, together: int) -> Cost:
-    """A folder for each state, a synchronized file for each request, and the folders synchronized once a group."""
+    """Measure a folder for each state, a synchronized file per request, and folders synchronized once per group."""
     places = [folder / name for name in ("queued", "running", "done")]
     for place in places:
         place.mkdir()

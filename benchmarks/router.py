@@ -1,7 +1,7 @@
-"""Measures the time that a router adds to a warm local call of a tiny model, for several ways of routing.
+"""Measures the time that a router adds to a warm local call of a tiny model, for several kinds of routing.
 
-One client over one connection, the ways in turn, several rounds; the same version answers all of them.
-The bar: weights, stickiness and a fallback that is not needed add less than 1 ms to the p50. Exits with 1 where not.
+One client with one connection measures the kinds alternately in several rounds; the same version answers all of them.
+The bar: weights, stickiness and an unused fallback add less than 1 ms to the p50. Exits with 1 otherwise.
 
     python benchmarks/router.py [--isolated] [--calls 400] [--rounds 7]
 """
@@ -47,7 +47,7 @@ WITHIN_BAR = ("weights, with a fallback", "sticky by a header")
 
 
 def measure(connection: http.client.HTTPConnection, way: str, body: bytes, calls: int) -> list[float]:
-    """Seconds of each call."""
+    """Return the seconds of each call."""
     model, headers = WAYS[way]
     fields = {"content-type": "application/json", **headers}
     times = []

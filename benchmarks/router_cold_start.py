@@ -1,9 +1,9 @@
-"""The router's cold start: what importing a way to call Lambda takes, and then the first call with it.
+"""The router's cold start: importing a library to call Lambda, and the first call with it.
 
-Each way runs in fresh processes, one after the other in turn; the clock starts when what awslambdaric imports anyway
-(json, logging, http.client) is there, and stops with the answer to a first, signed call of a server on this machine,
-without TLS. Two more rows say what asyncio would add, and a router's whole code. Exits with 1 where the router's own
-way takes a fifth of boto3's or more.
+Each library runs in fresh processes, one after another, alternately. The clock starts when the modules that
+awslambdaric imports anyway (json, logging, http.client) are imported, and stops with the answer to a first, signed call
+of a server on this machine, without TLS. Two more rows show what asyncio would add, and a router's whole code. Exits
+with 1 if the router's own code takes a fifth of boto3's time or more.
 
     python benchmarks/router_cold_start.py [--times 15]
 """
@@ -87,7 +87,7 @@ imported = time.perf_counter()
 
 
 class InvokeApi(BaseHTTPRequestHandler):
-    """Answers every call with a proxy answer of status 200."""
+    """Answers every call with a proxy response of status 200."""
 
     protocol_version = "HTTP/1.1"
 
@@ -127,7 +127,7 @@ def main() -> None:
     totals = {}
     print("| way | imports | client and first call | both |\n|---|---|---|---|")
     for way, times in measured.items():
-        imports, call = (statistics.median(column) for column in zip(*times[1:], strict=True))  # the first one compiles
+        imports, call = (statistics.median(column) for column in zip(*times[1:], strict=True))  # the first run compiles
         totals[way] = statistics.median(map(sum, times[1:]))
         print(f"| {way} | {imports:.0f} ms | {call:.1f} ms | {totals[way]:.0f} ms |")
     raise SystemExit(totals["by hand (http.client, Signature Version 4)"] >= totals["boto3's client"] / 5)

@@ -1,7 +1,7 @@
 """Requests per second with 1, 10, 100 and 1,000 routes in the document.
 
-One server for each, all measured in turn, several rounds in changing order. The bar: no more than 5 % apart. All models
-but the one that is called are stand-ins of the same file. Exits with 1 where the bar is missed by the medians.
+One server for each number, all measured alternately, in several rounds of changing order. The bar: no more than 5%
+apart. All models except the called one are copies of the same file. Exits with 1 if the medians miss the bar.
 
     python benchmarks/routes.py [--clients 8] [--seconds 3] [--rounds 7]
 """
@@ -24,7 +24,10 @@ BAR = 0.05
 
 
 def make_project(folder: Path, routes: int) -> Any:
-    """Each model has two routes, its version's and the one that follows the stage: the fewest there are is two."""
+    """Make a project.
+
+    Each model has two routes, its version's and the one that follows the stage: the minimum is two.
+    """
     folder.mkdir()
     entries = [f"  m{n}: {{versions: {{v1: {{artifact: tiny.onnx}}}}}}" for n in range(max(1, routes // 2))]
     text = "\n".join(["models:", *entries, "stages:", '  dev: {serve: {"*": newest}}', ""])
@@ -51,7 +54,7 @@ def main() -> None:
             for routes in ROUTES[turn % 4 :] + ROUTES[: turn % 4]:
                 load = {"clients": arguments.clients, "seconds": arguments.seconds, "folder": Path(name)}
                 rates[routes].append(wrk(servers[routes].port, PATH, body, **load).rate)
-    # Each round against its own mean: what disturbs the machine for a while disturbs all four.
+    # Compare each round with its own mean: a temporary disturbance of the machine affects all four.
     means = [statistics.mean(rates[routes][turn] for routes in ROUTES) for turn in range(arguments.rounds)]
     shares = {
         routes: statistics.median(rate / mean for rate, mean in zip(rates[routes], means, strict=True))

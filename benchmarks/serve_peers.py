@@ -1,13 +1,13 @@
-"""Turnout beside other model servers: the peers' benchmark run with `turnout serve` as one more server.
+"""Turnout compared with other model servers: the peers' benchmark with `turnout serve` as one more server.
 
-Makes a throwaway project out of the benchmark's models, with every rule of the gateway on (API key, throttle, stage
-variables, a canary with 10 % of the traffic), and starts the peers' benchmark with it. `PEERS_WORK` is where that
+Makes a throwaway project of the benchmark's models, with every rule of the gateway on (API key, throttle, stage
+variables, a canary with 10% of the traffic), and starts the peers' benchmark with it. In the folder `PEERS_WORK` that
 benchmark keeps its virtual environments and models.
 
     PEERS_WORK=FOLDER python benchmarks/serve_peers.py BENCH_FOLDER [--workers N]... -- [the benchmark's arguments]
 
-For instance `... -- --peers lean-uvicorn-2,kserve-2,triton-2 --models tiny --seconds 3`. With `--workers` given several
-times there is one Turnout for each. Its tables are printed, and its result lines kept, by the peers' benchmark.
+For example `... -- --peers lean-uvicorn-2,kserve-2,triton-2 --models tiny --seconds 3`. With several `--workers` there
+is one Turnout for each. The peers' benchmark prints its tables and stores its result lines.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ stages:
     auth: api_key
     throttle: {rate: 1000000, burst: 1000000}
 """
-"""The throttle counts every request and is too high to refuse one."""
+"""The throttle counts every request and is too high to reject one."""
 
 
 def make_project(folder: Path, models: Path) -> str:
-    """A project of the benchmark's models in `folder`; returns its API key."""
+    """Make a project of the benchmark's models in `folder`; return its API key."""
     (folder / "models").mkdir(parents=True)
     for name in ("tiny", "mid", "wide"):
         (folder / "models" / f"{name}.onnx").write_bytes((models / f"{name}.onnx").read_bytes())

@@ -28,14 +28,14 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A server that listens; `seconds` from its start to its first answer."""
+    """A running server; `seconds` from its start to its first answer."""
 
     process: subprocess.Popen[bytes]
     port: int
     seconds: float
 
     def pids(self) -> list[int]:
-        """Its process and all that came from it."""
+        """Return its process and all descendants."""
         children: dict[int, list[int]] = {}
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError, ValueError, IndexError):
@@ -48,7 +48,7 @@ class Server:
         return numbers
 
     def pss_mb(self) -> float:
-        """Memory of all its processes, what they share counted once."""
+        """Return the memory of all its processes, with shared pages counted once."""
         return sum(pss_mb(pid) for pid in self.pids())
 
 
@@ -60,7 +60,7 @@ def pss_mb(pid: int) -> float:
 
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""urllib would go through `HTTP_PROXY`, to this machine, too."""
+"""urllib would otherwise use `HTTP_PROXY` also for this machine."""
 
 
 def post(port: int, path: str, body: Any, timeout_s: float = PATIENCE_S) -> Any:
@@ -78,12 +78,14 @@ def pick_port() -> int:
 
 @contextlib.contextmanager
 def serving(project: Path, path: str, body: Any, options: Sequence[str] = ("--no-access-log",)) -> Iterator[Server]:
-    """`turnout serve` on a free port, once it has answered `body` at `path`; with None any answer will do."""
+    """Run `turnout serve` on a free port; enter the block once it has answered `body` at `path`; None accepts any
+    answer.
+    """
     port = pick_port()
     turnout = Path(sys.executable).with_name("turnout")
     command = [turnout, "serve", "--manifest", project, "--port", str(port), *options]
     started = time.perf_counter()
-    # Its output goes to a file: nothing reads a pipe here, and a full one would stop the server.
+    # The output is written to a file: nothing reads a pipe here, and a full pipe would stop the server.
     with (project / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -143,14 +145,14 @@ def wrk(port: int, path: str, body: Any, *, clients: int, seconds: float, folder
 
 
 def write_tiny(path: Path) -> dict[str, Any]:
-    """A model of one small product, `x` FP32 [-1, 4] to `y` [-1, 3]; returns a request."""
+    """Write a model of one small product, `x` FP32 [-1, 4] to `y` [-1, 3]; return a request."""
     weights = helper.make_tensor("w", onnx.TensorProto.FLOAT, [4, 3], np.linspace(-1, 1, 12, dtype=np.float32))
     _save(path, [helper.make_node("MatMul", ["x", "w"], ["y"])], [-1, 4], [-1, 3], [weights])
     return {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
 
 
 def write_slow(path: Path, products: int) -> dict[str, Any]:
-    """A model of so many products of 1,024 x 1,024 matrices; returns a request."""
+    """Write a model of this number of products of 1,024 x 1,024 matrices; return a request."""
     weights = helper.make_tensor("w", onnx.TensorProto.FLOAT, [1024, 1024], np.full(1 << 20, 1 / 1024, np.float32))
     shape = helper.make_tensor("shape", onnx.TensorProto.INT64, [2], [1024, 1024])
     nodes = [helper.make_node("Expand", ["x", "shape"], ["h0"])]

@@ -1,15 +1,16 @@
-"""Lambda's cold starts and costs for 10 to 10,000 models, by simulation: a function each, shared routes, pools.
+"""Lambda's cold starts and costs for 10 to 10,000 models, by simulation: one function each, shared routes, pools.
 
-Discrete events: requests arrive by a Poisson process, each for a model drawn with a probability proportional to 1/rank.
-A function's environment serves one request at a time. A request takes the free environment that was used last, as
-Lambda does; without one it waits for a cold start. An environment without a request for `idle_s` ends.
+The simulation uses discrete events: requests arrive by a Poisson process, each for a model chosen with a probability
+proportional to 1/rank. A function's environment serves one request at a time. A request takes the most recently used
+free environment, as on Lambda; without one it waits for a cold start. An environment without a request for `idle_s`
+ends.
 
-- direct: each model is a function of its own.
+- direct: each model is its own function.
 - shared: the same behind the general router, which runs for as long as the call that it waits for.
-- pool: 16 functions, each with every sixteenth model behind the general router. An environment keeps as many sessions
-  as its memory holds. Another model is fetched from S3 and opened, and the session used least recently is closed.
+- pool: 16 functions, each with every sixteenth model, behind the general router. An environment keeps as many sessions
+  as fit into its memory. Another model is fetched from S3 and opened, and the least recently used session is closed.
 
-`Parameters` has every assumption with its source. The results are in docs/scaling.md.
+`Parameters` contains every assumption with its source. The results are in docs/scaling.md.
 
     python benchmarks/simulate.py [--models 10,100,1000,10000] [--rates 1,10,100,1000] [--seconds 3600] [--seed 1]
 """
@@ -35,20 +36,21 @@ class Parameters:
 
     Args:
         run_s: a warm run of a model's function. An assumption: small models.
-        model_init_s: a cold start with onnxruntime and numpy. Measured here without Lambda's own part (imports 0.37 s,
-            first session 0.08 s: docs/performance.md), with 0.25 s for the environment (an assumption).
+        model_init_s: a cold start with onnxruntime and numpy. Measured locally without Lambda's own part (imports 0.37
+            s, first session 0.08 s: docs/performance.md), plus 0.25 s for the environment (an assumption).
         router_init_s: a cold start of the general router: 0.04 s of imports (docs/performance.md), 0.25 s as above.
         hop_s: the time that the router adds to a warm call: an Invoke within a region. An assumption.
-        load_s: fetching a model of 2 MB from S3 and opening it: 0.05 s and 0.01 s. The first is an assumption, the
-            second was measured (docs/performance.md).
-        idle_s: how long an environment waits for its next request. AWS does not say; measured by others as 5-7 minutes
-            (M. Shilkov, "Cold Starts in AWS Lambda", 2021).
-        model_mb: memory of a model's function, and of a pool's.
+        load_s: fetching a model of 2 MB from S3 and opening it: 0.05 s (an assumption) and 0.01 s (measured,
+            docs/performance.md).
+        idle_s: how long an environment waits for its next request. AWS does not publish this; others measured 5-7
+            minutes (M. Shilkov, "Cold Starts in AWS Lambda", 2021).
+        model_mb: memory of a model's function, and of a pool's function.
         router_mb: memory of the general router (turnout.plan.functions).
-        sessions: the most of a pool's environment: 200 of 2 MB, 4.2 MB each (turnout.gateway.shared.session_budget).
+        sessions: most sessions in a pool's environment: 200 models of 2 MB, 4.2 MB each
+            (turnout.gateway.shared.session_budget).
         api_million: dollars for a million requests to a REST API (docs/prices.md).
         lambda_million: dollars for a million calls of functions (docs/prices.md).
-        gb_s: dollars for a GB-second on arm64 (docs/prices.md). Inits are billed as runs are (since August 2025).
+        gb_s: dollars for a GB-second on arm64 (docs/prices.md). Inits are billed like runs (since August 2025).
     """
 
     run_s: float = 0.010
@@ -68,7 +70,7 @@ class Parameters:
 
 @dataclass(slots=True)
 class Environment:
-    """One environment of a function; `loaded` holds the models of a pool, the one used last at the end."""
+    """One environment of a function; `loaded` lists the models of a pool, the most recently used one last."""
 
     free_at: float = 0.0
     loaded: OrderedDict[int, None] = field(default_factory=OrderedDict)
@@ -79,12 +81,12 @@ class SimulatedFunction:
 
     def __init__(self, idle_s: float) -> None:
         self._idle_s = idle_s
-        self._free: list[Environment] = []  # the last one was used last
+        self._free: list[Environment] = []  # the most recently used one is last
         self._busy: list[tuple[float, int, Environment]] = []
         self._number = 0
 
     def take(self, now: float) -> tuple[Environment, bool]:
-        """An environment for a request, and whether it starts cold."""
+        """Return an environment for a request, and whether it starts cold."""
         while self._busy and self._busy[0][0] <= now:
             self._free.append(heapq.heappop(self._busy)[2])
         while self._free and self._free[0].free_at + self._idle_s < now:
@@ -94,7 +96,7 @@ class SimulatedFunction:
         return Environment(), True
 
     def run(self, environment: Environment, until: float) -> None:
-        """Keep an environment busy until then."""
+        """Keep an environment busy until this time."""
         environment.free_at = until
         self._number += 1
         heapq.heappush(self._busy, (until, self._number, environment))
@@ -111,17 +113,17 @@ class Outcome:
     calls: int = 0
 
     def percentile_ms(self, share: float) -> float:
-        """A percentile of the requests' times."""
+        """Return a percentile of the requests' times."""
         return sorted(self.seconds)[min(len(self.seconds) - 1, int(share * len(self.seconds)))] * 1000
 
     def million_dollars(self, parameters: Parameters) -> float:
-        """The cost of a million requests."""
+        """Return the cost of a million requests."""
         lambdas = self.calls * parameters.lambda_million / MILLION + self.gb_seconds * parameters.gb_s
         return parameters.api_million + lambdas / len(self.seconds) * MILLION
 
 
 def draw_requests(models: int, rate: float, seconds: float, seed: int) -> Iterator[tuple[float, int]]:
-    """Time and model of each request."""
+    """Yield time and model of each request."""
     draw = random.Random(seed)
     totals = list(accumulate(1 / rank for rank in range(1, models + 1)))
     now = draw.expovariate(rate)
@@ -131,7 +133,7 @@ def draw_requests(models: int, rate: float, seconds: float, seed: int) -> Iterat
 
 
 def simulate(design: str, models: int, rate: float, seconds: float, parameters: Parameters, seed: int = 1) -> Outcome:
-    """Serve the requests of so many seconds."""
+    """Serve the requests of this number of seconds."""
     outcome = Outcome()
     router = SimulatedFunction(parameters.idle_s)
     functions: dict[int, SimulatedFunction] = {}
@@ -164,7 +166,7 @@ def simulate(design: str, models: int, rate: float, seconds: float, parameters: 
 
 
 def _touch(environment: Environment, model: int, most: int) -> bool:
-    """Load a model in a pool's environment. Returns whether it was loaded before."""
+    """Load a model in a pool's environment; return whether it was already loaded."""
     loaded = environment.loaded
     if model in loaded:
         loaded.move_to_end(model)

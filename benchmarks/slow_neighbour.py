@@ -1,7 +1,7 @@
-"""A model that takes two seconds beside a tiny one: what it does to the tiny one's times.
+"""The effect of a model that takes two seconds on the times of a tiny model next to it.
 
-Measures the tiny model alone and with the slow one called without a pause by some clients, in turn, several times.
-The bar: the tiny model's p99 at most doubles. Exits with 1 where it does more.
+Measures the tiny model alternately alone and while some clients call the slow one without a pause. The bar: the tiny
+model's p99 at most doubles. Exits with 1 otherwise.
 
     python benchmarks/slow_neighbour.py [--workers 1] [--callers 2] [--clients 8] [--seconds 4] [--rounds 5]
 """
@@ -33,7 +33,7 @@ SLOW_S = 2.0
 
 
 def make_project(folder: Path) -> tuple[Any, Any]:
-    """The two models' requests; the slow one is made to take `SLOW_S` on this machine."""
+    """Return the two models' requests; the slow model is sized to take `SLOW_S` on this machine."""
     (folder / "models.yaml").write_text(MANIFEST)
     tiny = write_tiny(folder / "tiny.onnx")
     trial = 8
@@ -51,7 +51,7 @@ def make_project(folder: Path) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def calling(port: int, body: Any, callers: int) -> Iterator[list[float]]:
-    """Calls of the slow model from some threads until the block ends; their times in seconds."""
+    """Call the slow model from several threads until the block ends; yield the times in seconds."""
     times: list[float] = []
     stop = threading.Event()
 

@@ -1,1 +1,1 @@
-"""Scripts that train the sample models; `python -m examples.iris.train` writes models/iris again."""
+"""Scripts that train the sample models; `python -m examples.iris.train` rewrites models/iris."""

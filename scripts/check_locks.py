@@ -1,8 +1,8 @@
-"""Install the locks as on a later day: from an index with newer releases, with the oldest supported pip and the newest.
+"""Installs the locks as on a later day: from an index with newer releases, with the oldest and newest pip.
 
-A lock installs on the day it is made. Later the index has newer releases of what it pins, and then pip before 24
-refuses `coverage[toml]>=7` of a dependency where the lock says `coverage==7.17.3`, without the extra. So one package of
-each lock is pinned below the newest release first, unless the index has a newer one already. Nothing is installed
+A lock installs on the day it is made. Later the index has newer releases of the pinned packages, and then pip before 24
+rejects `coverage[toml]>=7` of a dependency if the lock says `coverage==7.17.3` without the extra. So one package of
+each lock is first pinned below the newest release, unless the index already has a newer one. Nothing is installed
 (`--dry-run`): pip resolves, downloads and checks every hash.
 """
 
@@ -26,11 +26,11 @@ _ROW = re.compile(r"^(?P<name>[a-z0-9-]+)(?P<extras>\[[^\]]+\])?==(?P<version>\S
 
 
 class LockError(Exception):
-    """A lock does not install; the message is what the tool printed."""
+    """A lock does not install; the message is the tool's output."""
 
 
 def main() -> int:
-    """Check every lock with both pips; returns the exit code."""
+    """Check every lock with both pips; return the exit code."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pips = {"oldest": f"pip=={OLDEST_PIP}", "newest": "pip"}
@@ -50,9 +50,9 @@ def main() -> int:
 
 
 def make_older(lock: str) -> tuple[str, str]:
-    """Return the lock with one package behind the index, and that package.
+    """Return the lock with one package pinned to an older release, and that package.
 
-    Packages with extras come first: only they have ever failed.
+    Packages with extras are tried first: only they have ever failed.
     """
     for match in sorted(_ROW.finditer(lock), key=lambda match: match["extras"] is None):
         newest = newest_row(match["name"])
@@ -70,19 +70,19 @@ def make_older(lock: str) -> tuple[str, str]:
 
 
 def newest_row(requirement: str) -> re.Match[str] | None:
-    """Return the row of a lock for the newest release that a requirement allows; None where there is none."""
+    """Return the lock's row for the newest release that a requirement allows; None if there is none."""
     options = ["--quiet", "--no-deps", "--no-header", "--no-annotate", "--generate-hashes", "--no-strip-extras"]
     done = run_uv("pip", "compile", "-", *options, stdin=requirement, check=False)
     return _ROW.search(done.stdout) if done.returncode == 0 else None
 
 
 def has_solution(lock: str) -> bool:
-    """Whether the rows of a lock agree with each other."""
+    """Whether the rows of a lock are consistent."""
     return run_uv("pip", "compile", "-", "--quiet", stdin=lock, check=False).returncode == 0
 
 
 def try_pip(pip: Path, lock: Path) -> str:
-    """Let the pip in a folder resolve a lock, download it and check its hashes; returns pip's version."""
+    """Let the pip in a folder resolve a lock, download it and check its hashes; return pip's version."""
     environment = {**os.environ, "PYTHONPATH": str(pip), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     python = [sys.executable, "-m", "pip"]
     install = ["install", "--quiet", "--dry-run", "--ignore-installed", "--require-hashes", "-r", str(lock)]

@@ -1,6 +1,6 @@
-"""Check that a tag names the version in the code, and that the changelog has a dated section for it.
+"""Checks that a tag names the version in the code, and that the changelog has a dated section for it.
 
-A wheel cannot be replaced on the index, so a wrong version is refused before it is built.
+A wheel cannot be replaced on the index, so a wrong version is rejected before it is built.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def check_release(tag: str, module: str, changelog: str) -> list[str]:
-    """Return the problems of a tag, a sentence each.
+    """Return the problems of a tag as sentences.
 
     Args:
         tag: `v1.2.3`.
@@ -34,7 +34,7 @@ def check_release(tag: str, module: str, changelog: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is wrong with the tag; returns the exit code."""
+    """Print what is wrong with the tag; return the exit code."""
     if len(arguments) != 1 or not arguments[0]:
         print("usage: make check-release TAG=v1.2.3", file=sys.stderr)
         return 2

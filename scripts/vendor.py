@@ -1,9 +1,9 @@
-"""`make vendor`: fetch what the console's page is made of from npm, check it, and write it beside the page.
+"""`make vendor`: fetches the console page's libraries from npm, checks them, and writes them next to the page.
 
     python scripts/vendor.py
 
-Each package is fetched at a fixed version and must have the digest below. `vendor.json` then holds the digest of every
-file that was written; tests/console/test_pages.py holds the files against it.
+Each package is fetched at a fixed version and must have the digest below. `vendor.json` then contains the digest of
+every written file; tests/console/test_pages.py compares the files with it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ class Source:
     """One file of one package.
 
     Args:
-        package: as npm spells it, with the version.
-        sha256: of the package's archive.
-        license: SPDX.
-        path: of the file in the archive.
-        name: of the file that is written.
-        replaced: what is replaced in it: a browser has no map of bare names, and map files are not here.
-        added: at its end.
+        package: npm's name with the version.
+        sha256: digest of the package's archive.
+        license: SPDX identifier.
+        path: path of the file in the archive.
+        name: name of the written file.
+        replaced: replacements in the file, because a browser resolves no bare module names and source maps are not
+            included.
+        added: text added at its end.
     """
 
     package: str
@@ -113,7 +114,7 @@ def main() -> int:
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """The package's archive, its digest checked."""
+    """Return the package's archive after checking its digest."""
     command = ("npm", "pack", "--silent", source.package)
     name = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
     archive = folder / name

@@ -1,4 +1,4 @@
-"""Makes the runs, prints a row for each, and exits with 1 where a promise is broken."""
+"""Performs the runs, prints a row for each, and exits with 1 if a promise is broken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_SEED = 12
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 where every promise holds, 1 where one is broken, 2 for bad arguments."""
+    """Return the exit code: 0 if every promise holds, 1 if one is broken, 2 for bad arguments."""
     options = _parser().parse_args(arguments)
     command = tuple(shlex.split(options.command)) if options.command else (sys.executable, "-m", "turnout.cli")
     results = []
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_run(name: str, seconds: float, seed: int, command: tuple[str, ...], folder: Path) -> Result:
-    """Make one run, within its share of all seconds; one that cannot go on is a broken promise."""
+    """Perform one run within its share of the total time; a run that cannot continue is a broken promise."""
     run, share = RUNS[name]
     try:
         return run(Settings(seconds * share, seed, command, folder))
@@ -78,7 +78,7 @@ def _runs(text: str) -> list[str]:
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends the run and, on the way out, its server."""
+    """End the run and its server on SIGTERM."""
     sys.exit(143)
 
 

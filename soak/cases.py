@@ -1,4 +1,4 @@
-"""Valid requests of every route and form, each marked so that the answer to another request is known as such."""
+"""Valid requests for every route and form, each tagged so that the answer to another request is recognized."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TAG = re.compile(rb"soak([0-9a-f]{10})([0-9a-f]{8})")
 
 
 def make_tag(client: int, number: int) -> str:
-    """A text that no other request has. Its checksum distinguishes a real tag from one that a mutation made."""
+    """Return a text that no other request has. Its checksum distinguishes a real tag from a mutated one."""
     digits = f"{client:02x}{number:08x}"
     return f"soak{digits}{zlib.crc32(digits.encode()):08x}"
 
 
 def find_tags(data: bytes) -> set[str]:
-    """Every real tag in some bytes."""
+    """Return every real tag in some bytes."""
     return {match[0].decode() for match in _TAG.finditer(data) if f"{zlib.crc32(match[1]):08x}".encode() == match[2]}
 
 
@@ -38,14 +38,14 @@ class Case:
     """One request.
 
     Args:
-        tag: which request it is.
-        method: of HTTP.
+        tag: identifies the request.
+        method: HTTP method.
         target: path and query.
         headers: without `Host` and `Content-Length`.
-        body: None where there is none.
-        values: the numbers that the answer repeats; None where it repeats none.
+        body: None if there is none.
+        values: the numbers that the answer repeats; None if it repeats none.
         shows_tag: whether the answer repeats the tag.
-        statuses: what the answer may be.
+        statuses: the allowed statuses of the answer.
     """
 
     tag: str
@@ -63,11 +63,11 @@ class Case:
         return self.method == "HEAD"
 
     def render(self) -> bytes:
-        """The request's bytes."""
+        """Return the request's bytes."""
         return render(self.method, self.target, self.headers, self.body)
 
     def check(self, answer: Answer) -> str:
-        """The fault of the answer to this unchanged request; empty where there is none."""
+        """Return what is wrong with the answer to this unchanged request; empty if nothing is."""
         if answer.status not in self.statuses:
             return f"status {answer.status} instead of {self.statuses}: {answer.body[:200]!r}"
         if self.shows_tag and not self.is_head and self.tag.encode() not in answer.body:
@@ -78,7 +78,7 @@ class Case:
 
 
 def read_values(answer: Answer) -> list[float]:
-    """All numbers of all outputs of an answer, whatever its form."""
+    """Return all numbers in all outputs of an answer of any form."""
     length = answer.fields.get(LENGTH.lower())
     if length is not None:
         tensors = answer.body[int(length) :]
@@ -101,12 +101,12 @@ def read_values(answer: Answer) -> list[float]:
 
 
 class Cases:
-    """One client's requests, without end.
+    """An endless sequence of one client's requests.
 
     Args:
-        source: draws models, routes and forms.
-        client: its number.
-        key: of the stage `keyed`.
+        source: chooses models, routes and forms.
+        client: the client's number.
+        key: API key of the stage `keyed`.
     """
 
     def __init__(self, source: random.Random, client: int, key: str) -> None:
@@ -120,7 +120,7 @@ class Cases:
             yield self.draw()
 
     def draw(self) -> Case:
-        """The next request."""
+        """Return the next request."""
         self._count += 1
         tag = make_tag(self._client, self._count)
         if self._random.random() < 0.75:

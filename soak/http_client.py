@@ -1,4 +1,4 @@
-"""A client of bytes: sends what it is given and reads whole answers, so that it can ask what no HTTP library would."""
+"""A byte-level client: sends any bytes and reads complete answers, so it can send what no HTTP library would."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ LARGEST_HEAD_BYTES = 65_536
 
 
 class LostError(Exception):
-    """The connection ended before its answer."""
+    """The connection ended before the answer."""
 
 
 class HangError(Exception):
-    """No answer and no end within the patience."""
+    """No answer and no end of the connection within the patience."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; names of fields in lower case."""
+    """One answer; field names are in lower case."""
 
     status: int
     fields: Mapping[str, str]
@@ -30,7 +30,7 @@ class Answer:
 
 
 class Client:
-    """One connection, opened anew where it was closed."""
+    """One connection, opened again if it was closed."""
 
     def __init__(self, port: int, patience_s: float = PATIENCE_S) -> None:
         self._port = port
@@ -39,7 +39,7 @@ class Client:
         self._writer: asyncio.StreamWriter | None = None
 
     async def open(self) -> None:
-        """Connect, where that has not been done."""
+        """Connect, if there is no connection."""
         if self._writer is None:
             try:
                 self._reader, self._writer = await asyncio.open_connection(HOST, self._port, limit=LARGEST_HEAD_BYTES)
@@ -50,12 +50,12 @@ class Client:
         """Send requests together and read their answers in order.
 
         Args:
-            requests: whole requests.
-            heads: for each, whether it is a HEAD, whose answer has no body.
+            requests: complete requests.
+            heads: for each request, whether it is a HEAD, whose answer has no body.
 
         Raises:
             LostError: the connection ended before the last answer.
-            HangError: an answer did not come in time.
+            HangError: an answer did not arrive in time.
         """
         try:
             await self.send(b"".join(requests))
@@ -68,7 +68,7 @@ class Client:
         return answers
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send bytes unchanged."""
         await self.open()
         assert self._writer is not None
         try:
@@ -90,7 +90,7 @@ class Client:
             raise LostError(f"the connection ended before its answer: {type(error).__name__}") from None
 
     async def finish(self, *, head_only: bool = False) -> list[Answer]:
-        """Send no more, and read answers until the server closes."""
+        """Close the sending side, and read answers until the server closes."""
         await self.open()
         assert self._writer is not None
         answers: list[Answer] = []
@@ -111,7 +111,7 @@ class Client:
 
 
 async def read_answer(reader: asyncio.StreamReader, *, head_only: bool) -> Answer:
-    """Read one answer; ValueError where it is none."""
+    """Read one answer; raise ValueError if it is malformed."""
     while True:
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head[:-4].decode("latin-1").split("\r\n")
@@ -130,7 +130,7 @@ async def read_answer(reader: asyncio.StreamReader, *, head_only: bool) -> Answe
 
 
 def render(method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes | None = None) -> bytes:
-    """A request's bytes; with a body, its length."""
+    """Return a request's bytes; with a body, including its length."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers)]
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
@@ -141,5 +141,5 @@ JSON = ("Content-Type", "application/json")
 
 
 def post_json(target: str, body: bytes, *headers: tuple[str, str]) -> bytes:
-    """The bytes of a POST of JSON."""
+    """Return the bytes of a POST of JSON."""
     return render("POST", target, (JSON, *headers), body)

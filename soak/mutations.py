@@ -58,12 +58,13 @@ ZEROS = gzip.compress(bytes(2_000_000), mtime=0)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "PROPFIND")
 
 SERVICES = ("/restapis", "/turnout", "/2015-03-31")
-"""Paths of which only headers are changed: a DELETE there is a valid request that changes the server, and an event that
-API Gateway would not make is rightly a function's failure."""
+"""Paths for which only headers are changed: a DELETE there is a valid request that changes the server, and an event
+that API Gateway would not make is a legitimate failure of a function.
+"""
 
 
 def mutate(case: Case, source: random.Random) -> Case:
-    """Another request with the same tag, of which nothing is expected but that its answer is its own."""
+    """Return another request with the same tag; the only expectation is that its answer belongs to it."""
     for _ in range(source.choice((1, 1, 2, 4))):
         mutations = (mutate_headers,) if case.target.startswith(SERVICES) else MUTATIONS
         case = source.choice(mutations)(case, source)
@@ -93,7 +94,7 @@ def mutate_json(case: Case, source: random.Random) -> Case:
 
 
 def mutate_text(case: Case, source: random.Random) -> Case:
-    """Change the JSON's text, beyond what a serializer writes: odd numbers, doubled keys, depth, cut ends."""
+    """Change the JSON's text beyond what a serializer writes: unusual numbers, duplicate keys, depth, truncation."""
     body = case.body or b""
     length, content = _read_json(case)
     text = body[:length] if length else body
@@ -116,12 +117,12 @@ def mutate_text(case: Case, source: random.Random) -> Case:
 
 
 def mutate_bytes(case: Case, source: random.Random) -> Case:
-    """Flip, insert, delete or double some bytes of the body."""
+    """Flip, insert, delete or duplicate some bytes of the body."""
     return replace(case, body=change_bytes(case.body or b"{}", source))
 
 
 def mutate_headers(case: Case, source: random.Random) -> Case:
-    """Change, drop or double a header; only such that the request's end is where it was."""
+    """Change, remove or duplicate a header without moving the end of the request."""
     headers = list(case.headers)
     action = source.randrange(6)
     if action == 0 and headers:
@@ -144,7 +145,7 @@ def mutate_headers(case: Case, source: random.Random) -> Case:
 
 
 def mutate_path(case: Case, source: random.Random) -> Case:
-    """Ask for another path."""
+    """Use another path."""
     if source.random() < 0.5:
         return replace(case, target=source.choice(PATHS))
     path, _, query = case.target.partition("?")
@@ -155,12 +156,12 @@ def mutate_path(case: Case, source: random.Random) -> Case:
 
 
 def mutate_method(case: Case, source: random.Random) -> Case:
-    """Ask with another method."""
+    """Use another method."""
     return replace(case, method=source.choice(METHODS))
 
 
 def mutate_encoding(case: Case, source: random.Random) -> Case:
-    """Compress the body, well or badly."""
+    """Compress the body, correctly or not."""
     body = case.body or b""
     action = source.randrange(6)
     if action < 3:
@@ -179,7 +180,7 @@ MUTATIONS: Sequence[Callable[[Case, random.Random], Case]] = (
 
 
 def change_bytes(data: bytes, source: random.Random) -> bytes:
-    """Some bytes flipped, inserted, deleted or doubled."""
+    """Return bytes with some of them flipped, inserted, deleted or duplicated."""
     changed = bytearray(data)
     for _ in range(source.choice((1, 1, 3, 10))):
         at = source.randrange(len(changed) + 1)
@@ -196,7 +197,7 @@ def change_bytes(data: bytes, source: random.Random) -> bytes:
 
 
 def _read_json(case: Case) -> tuple[int, Any]:
-    """The length of the JSON in a binary body, 0 in another; and its content, or None."""
+    """Return the length of the JSON in a binary body, 0 for other bodies; and its content, or None."""
     body = case.body or b""
     length = next((int(value) for name, value in case.headers if name == LENGTH and value.isdecimal()), 0)
     try:
@@ -206,7 +207,7 @@ def _read_json(case: Case) -> tuple[int, Any]:
 
 
 def _with_json(case: Case, length: int, text: bytes) -> Case:
-    """The request with another JSON; half of the binary ones say its new length."""
+    """Return the request with another JSON; half of the binary ones contain its new length."""
     if not length:
         return replace(case, body=text)
     headers = tuple(
@@ -216,7 +217,7 @@ def _with_json(case: Case, length: int, text: bytes) -> Case:
 
 
 def _places(content: Any) -> Any:
-    """Every (parent, key) of a JSON value; of long lists the first ones."""
+    """Return every (parent, key) in a JSON value; for long lists only the first ones."""
     if isinstance(content, dict):
         items: Sequence[tuple[Any, Any]] = list(content.items())
     elif isinstance(content, list):

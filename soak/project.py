@@ -1,4 +1,4 @@
-"""The project that is attacked: models that echo what they get, one that takes its time, a router and a graph."""
+"""The project that is attacked: models that echo their input, a slow model, a router and a graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 SLOW_S = 0.05
 SLOW_AT_ONCE = 16
-"""Runs of one version with a transform that one worker makes at once (`RUNNING_LIMIT_WITH_TRANSFORM`)."""
+"""Concurrent runs in one worker of a version with a transform (`RUNNING_LIMIT_WITH_TRANSFORM`)."""
 
 SLOW_TIMEOUT_S = 2
 LONG_S = 0.5
@@ -80,7 +80,7 @@ WIDTH = 4
 
 
 def write_project(folder: Path) -> Path:
-    """Write models.yaml and everything that it names; returns the folder."""
+    """Write models.yaml and everything that it names; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_identity(folder / "float.onnx", "FLOAT", ["batch", WIDTH])
     write_identity(folder / "count.onnx", "INT64", ["batch", WIDTH])
@@ -93,7 +93,7 @@ def write_project(folder: Path) -> Path:
 
 
 def serve_version(folder: Path, version: str) -> None:
-    """Edit models.yaml: stage dev serves this version of echo. Written beside its place and renamed, as editors do."""
+    """Edit models.yaml so that stage dev serves this version of echo, with a rename as editors do it."""
     manifest = folder / "models.yaml"
     text = re.sub(
         r'serve: \{(?:echo: v\d, )?"\*": newest\}', f'serve: {{echo: {version}, "*": newest}}', manifest.read_text()
@@ -104,7 +104,7 @@ def serve_version(folder: Path, version: str) -> None:
 
 
 def write_identity(path: Path, datatype: str, shape: Sequence[Any]) -> None:
-    """A model that answers what it gets: input `x`, output `y`."""
+    """Write a model that returns its input: input `x`, output `y`."""
     import onnx
     from onnx import helper
 

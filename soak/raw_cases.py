@@ -1,4 +1,4 @@
-"""Requests as bytes, good, malformed and made to smuggle, with the statuses that the server answers to each."""
+"""Requests as bytes, valid, malformed and made for smuggling, with the statuses of the server's answers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RawCase:
 
     Args:
         data: the bytes.
-        statuses: of the answers.
-        may_be_reset: whether the client goes on talking after it announced the end: then a reset may overtake the
+        statuses: statuses of the answers.
+        may_be_reset: whether the client continues after it announced the end; a reset may then arrive before the
             answer.
     """
 
@@ -31,18 +31,18 @@ class RawCase:
 
 
 def get(*lines: bytes, target: bytes = PATH, version: bytes = b"HTTP/1.1") -> bytes:
-    """A GET of the server's health."""
+    """Return a GET of the server's health."""
     return b"\r\n".join([b"GET %b %b" % (target, version), HOST, *lines, b"", b""])
 
 
 def post(*lines: bytes, body: bytes = b"", method: bytes = b"POST") -> bytes:
-    """A POST to the model that echoes."""
+    """Return a POST to the model that echoes."""
     first = b"%b /models/echo/v1/inference HTTP/1.1" % method
     return b"\r\n".join([first, HOST, TYPE, *lines, b"", body])
 
 
 def chunks(*sizes: int, extension: bytes = b"", trailers: bytes = b"") -> bytes:
-    """The echo's body in chunks of these sizes, the rest as the last one."""
+    """Return the echo's body in chunks of these sizes, the rest in the last chunk."""
     pieces, rest = [], ECHO
     for size in (*sizes, len(ECHO)):
         if piece := rest[:size]:
@@ -56,7 +56,7 @@ def _ok(data: bytes, *statuses: int) -> RawCase:
 
 
 def _refused(status: int, data: bytes) -> RawCase:
-    """Refused, and nothing behind it is taken for a request."""
+    """A case that is rejected, and nothing after it is interpreted as a request."""
     return RawCase(data + GET, (status,))
 
 
@@ -109,7 +109,7 @@ GOOD: Mapping[str, RawCase] = {
 }
 
 REFUSED: Mapping[str, tuple[int, bytes]] = {
-    # The end of a body that two readers would see at two places.
+    # The end of a body that two parsers would see in two places.
     "length_and_chunked": (400, post(SIZE, CHUNKED, body=chunks())),
     "chunked_and_length": (400, post(CHUNKED, SIZE, body=chunks())),
     "two_lengths": (400, post(b"Content-Length: 1", b"Content-Length: 2", body=b"xy")),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 MOST_PRINTED = 10
-"""Most printed broken promises of one run, which often have one cause."""
+"""Most broken promises that are printed for one run, because they often have one cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Settings:
 
     Args:
         seconds: duration of the attack, without its preparation and end.
-        seed: of all randomness.
+        seed: seed of all randomness.
         command: the command of Turnout without a subcommand: `(".venv/bin/turnout",)`.
-        folder: an empty folder of this run's own.
+        folder: an empty folder for this run.
     """
 
     seconds: float
@@ -30,7 +30,7 @@ class Settings:
     folder: Path
 
     def random(self, number: int = 0) -> random.Random:
-        """The random source of one of the run's clients."""
+        """Return the random source of one of the run's clients."""
         return random.Random(f"{self.seed}-{number}")  # noqa: S311 - repeatable on purpose
 
 
@@ -39,10 +39,10 @@ class Result:
     """The result of one run.
 
     Args:
-        run: its name.
+        run: name of the run.
         requests: how many were sent.
         seconds: how long it took.
-        seen: the numbers of its promise, in words.
+        seen: the measured numbers of its promise, in words.
         broken: each promise that did not hold, and the request that shows it.
     """
 
@@ -67,14 +67,14 @@ class Findings:
         self._examples: dict[str, list[str]] = {}
 
     def add(self, kind: str, example: str = "") -> None:
-        """Note one broken promise."""
+        """Record one broken promise."""
         self._counts[kind] += 1
         examples = self._examples.setdefault(kind, [])
         if example and len(examples) < self._most:
             examples.append(example)
 
     def lines(self) -> tuple[str, ...]:
-        """One line for each kind."""
+        """Return one line for each kind."""
         return tuple(
             f"{kind} ({count} times){''.join(f'; e.g. {example}' for example in self._examples[kind])}"
             for kind, count in self._counts.items()
@@ -82,7 +82,7 @@ class Findings:
 
 
 def render_table(results: Sequence[Result]) -> str:
-    """Rows under a heading; under a row whose promise is broken, what broke."""
+    """Return rows under a heading; broken promises follow their row."""
     wide = max((len(result.run) for result in results), default=3)
     lines = [f"{'RUN':{wide}}  {'REQUESTS':>9}  {'SECONDS':>7}  HOLDS  SEEN"]
     for result in results:
@@ -97,6 +97,6 @@ def render_table(results: Sequence[Result]) -> str:
 
 
 def make_json(results: Sequence[Result], seed: int) -> dict[str, Any]:
-    """The results of the whole soak as one JSON object."""
+    """Return the results of the whole soak as one JSON object."""
     rows = [{**asdict(result), "holds": result.holds} for result in results]
     return {"seed": seed, "holds": all(result.holds for result in results), "runs": rows}

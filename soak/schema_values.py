@@ -1,4 +1,4 @@
-"""Makes hypothesis strategies from an OpenAPI document's schemas: values that fit, and values that nearly fit."""
+"""Makes hypothesis strategies from an OpenAPI document's schemas: values that match, and values that nearly match."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SchemaValues:
 
     Args:
         schemas: `components.schemas` of the document.
-        is_strict: whether all values fit; else any part may be anything, or be missing.
+        is_strict: whether all values match; otherwise any part may be anything, or be missing.
     """
 
     def __init__(self, schemas: Mapping[str, Any], *, is_strict: bool) -> None:
@@ -29,7 +29,7 @@ class SchemaValues:
         self._is_strict = is_strict
 
     def values(self, schema: Mapping[str, Any]) -> Strategy:
-        """Values of one schema."""
+        """Return values of one schema."""
         fitting = self._fitting(schema)
         if self._is_strict:
             return fitting

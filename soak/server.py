@@ -1,4 +1,4 @@
-"""`turnout serve` in processes of its own: its address, its processes, their memory, what it printed."""
+"""`turnout serve` in separate processes: its address, its processes, their memory, its output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_S = 60.0
-"""Time of a start, a stop or an answer on a busy machine before the soak reports a hang."""
+"""Time for a start, a stop or an answer on a busy machine before the soak reports a hang."""
 
 RUN_VARIABLE = "TURNOUT_SOAK_RUN"
-"""The environment variable by which all processes of one server are known, also those that left its session."""
+"""The environment variable that identifies all processes of one server, including those that left its session."""
 
 HOST = "127.0.0.1"
 ESTABLISHED = "01"
@@ -27,11 +27,11 @@ ALARMS = re.compile(r"Traceback|failed inside the gateway|killed by SIG|exited w
 
 
 class SoakError(Exception):
-    """The soak itself cannot go on: a server did not start, or never did what a run waits for."""
+    """The soak itself cannot continue: a server did not start, or a condition of a run was never met."""
 
 
 def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Wait until something holds; SoakError where it never does."""
+    """Wait until a condition is true; raise SoakError if it never is."""
     deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
@@ -40,7 +40,7 @@ def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; zombies do not."""
+    """Whether a process runs; zombies do not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -49,7 +49,7 @@ def is_alive(pid: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that listens."""
+    """A running server."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -57,7 +57,7 @@ class Server:
     run_id: str
 
     def workers(self) -> list[int]:
-        """The processes that answer requests."""
+        """Return the processes that answer requests."""
         try:
             text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         except OSError:
@@ -65,7 +65,7 @@ class Server:
         return [int(child) for child in text.split() if is_alive(int(child))]
 
     def processes(self) -> list[int]:
-        """Every process that runs for this server, with any parent."""
+        """Return every process that belongs to this server, with any parent."""
         wanted = f"{RUN_VARIABLE}={self.run_id}".encode()
         pids = []
         for entry in Path("/proc").iterdir():
@@ -75,11 +75,11 @@ class Server:
         return pids
 
     def memory_mb(self) -> float:
-        """The memory of all of its processes; what they share is counted once (PSS)."""
+        """Return the memory of all of its processes; shared pages are counted once (PSS)."""
         return sum(pss_mb(pid) for pid in self.processes())
 
     def connections_of(self, pid: int) -> int:
-        """The number of established connections of a worker."""
+        """Return the number of established connections of a worker."""
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         sockets = {
             f"socket:[{each[9]}]"
@@ -93,15 +93,15 @@ class Server:
         return len(held & sockets)
 
     def printed(self) -> str:
-        """Standard error so far."""
+        """Return standard error so far."""
         return (self.project / "stderr").read_text(errors="replace")
 
     def access_log(self) -> str:
-        """Standard output so far."""
+        """Return standard output so far."""
         return (self.project / "stdout").read_text(errors="replace")
 
     def alarms(self) -> list[str]:
-        """Lines that only a fault of the server explains."""
+        """Return the lines that only a fault of the server explains."""
         return [line for line in self.printed().splitlines() if ALARMS.search(line)]
 
     def is_port_free(self) -> bool:
@@ -115,13 +115,13 @@ class Server:
         return True
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
+        """Stop the server with SIGTERM; return the exit code."""
         self.process.terminate()
         return self.process.wait(PATIENCE_S)
 
 
 def pss_mb(pid: int) -> float:
-    """One process's share of memory; 0 where it has ended."""
+    """Return one process's share of memory; 0 if it has ended."""
     try:
         match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
     except OSError:
@@ -131,7 +131,7 @@ def pss_mb(pid: int) -> float:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str], project: Path, *options: str) -> Iterator[Server]:
-    """Serve a project on a free port; at the end none of its processes is left, whatever happened."""
+    """Serve a project on a free port. At the end all of its processes are stopped in any case."""
     run_id = uuid.uuid4().hex
     environment = {**os.environ, RUN_VARIABLE: run_id, "NO_COLOR": "1"}
     with (project / "stdout").open("wb") as out, (project / "stderr").open("wb") as err:
@@ -158,7 +158,7 @@ def serving(command: Sequence[str], project: Path, *options: str) -> Iterator[Se
 
 
 def _await_port(server: Server) -> int:
-    """The port in the line that the server prints once it listens."""
+    """Return the port from the line that the server prints once it listens."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and server.process.poll() is None:
         if match := re.search(r"http://127\.0\.0\.1:(\d+)", server.printed()):

@@ -15,10 +15,10 @@ FIELDS = {
     "income": np.dtype(np.float32),  # a year
     "amount": np.dtype(np.float32),
     "duration_months": np.dtype(np.int64),
-    "debt_ratio": np.dtype(np.float32),  # of the income that goes into other debts, 0-1
+    "debt_ratio": np.dtype(np.float32),  # share of the income that pays other debts, 0-1
     "owns_home": np.dtype(np.bool_),
     "defaulted_before": np.dtype(np.bool_),
-    "employment": np.dtype(object),  # one of EMPLOYMENTS; another is taken for none of them
+    "employment": np.dtype(object),  # one of EMPLOYMENTS; any other value counts as none of them
     "purpose": np.dtype(object),  # one of PURPOSES, likewise
 }
 """Every field of an application, and its type."""

@@ -2,8 +2,8 @@
 
     python -m examples.credit.train [FOLDER]
 
-Data: made up (applications.py). Inputs: one `[-1]` tensor per field, named and typed as `FIELDS` there says. Outputs
-`probability` FP32 [-1], of default, and `approved` BOOL [-1].
+Data: generated (applications.py). Inputs: one `[-1]` tensor per field, named and typed as in `FIELDS` there. Outputs:
+`probability` of default, FP32 [-1], and `approved` BOOL [-1].
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEED = 20240504
 APPLICATIONS = 3000
 TRAINED_ON = 2100
 APPROVED_BELOW = 0.3
-"""The probability of default from which on an application is turned down."""
+"""Applications with this probability of default or a higher one are rejected."""
 
 TEXTS = {name for name, dtype in FIELDS.items() if dtype.kind == "O"}
 NUMBERS = [position for position, name in enumerate(FIELDS) if name not in TEXTS]
@@ -63,12 +63,12 @@ def main(folder: Path) -> None:
 
 
 def table_of(columns: Columns) -> NDArray[Any]:
-    """The columns side by side, as objects, in the order of `FIELDS`."""
+    """Return the columns side by side, as objects, in the order of `FIELDS`."""
     return np.stack([columns[name].astype(object) for name in FIELDS], axis=1)
 
 
 def convert(classifier: Pipeline) -> onnx.ModelProto:
-    """The pipeline as a graph whose numbers are all FP32 [-1,1]: scikit-learn's own view of the table."""
+    """Return the pipeline as a graph whose numbers are all FP32 [-1,1]: scikit-learn's own view of the table."""
     kinds = {name: StringTensorType if name in TEXTS else FloatTensorType for name in FIELDS}
     return to_onnx(
         classifier,
@@ -80,7 +80,7 @@ def convert(classifier: Pipeline) -> onnx.ModelProto:
 
 
 def add_typed_fields(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with each field in its own type and without the second dimension; the answer said as a decision."""
+    """Return the graph with each field in its own type and without the second dimension, and a decision as output."""
     before = []
     for name in FIELDS:
         typed = f"{name}_column" if name in TEXTS else f"{name}_typed"

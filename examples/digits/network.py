@@ -19,7 +19,7 @@ LEARNING_RATE = 0.005
 
 
 def initial_weights(channels: tuple[int, ...], random: np.random.Generator) -> Weights:
-    """Random weights (He's) for convolutions with so many channels, on 8x8 images."""
+    """Return random weights (He's) for convolutions with these numbers of channels, on 8x8 images."""
     weights: Weights = {}
     before = 1
     for number, after in enumerate(channels):
@@ -32,12 +32,12 @@ def initial_weights(channels: tuple[int, ...], random: np.random.Generator) -> W
 
 
 def probabilities(weights: Weights, images: Array) -> Array:
-    """The network's output, [N,10]; each row adds up to 1."""
+    """Return the network's output, [N,10]; each row adds up to 1."""
     return _forward(weights, images)[0]
 
 
 def train(weights: Weights, images: Array, digits: NDArray[Any], epochs: int, random: np.random.Generator) -> None:
-    """Change the weights in place: Adam on the cross-entropy, the rate falling to zero along a cosine."""
+    """Change the weights in place: Adam on the cross-entropy, with the rate falling to zero along a cosine."""
     first = {name: np.zeros_like(value) for name, value in weights.items()}
     second = {name: np.zeros_like(value) for name, value in weights.items()}
     steps = epochs * -(-len(images) // BATCH)
@@ -57,7 +57,7 @@ def train(weights: Weights, images: Array, digits: NDArray[Any], epochs: int, ra
 
 
 def _forward(weights: Weights, images: Array) -> tuple[Array, list[Array], list[Array], Array]:
-    """Probabilities; what the backward pass needs: each convolution's patches and output; the pooled values."""
+    """Return probabilities, each convolution's patches and output for the backward pass, and the pooled values."""
     patches: list[Array] = []
     activations: list[Array] = []
     values = images
@@ -75,7 +75,7 @@ def _forward(weights: Weights, images: Array) -> tuple[Array, list[Array], list[
 
 
 def _gradients(weights: Weights, images: Array, digits: NDArray[Any]) -> Weights:
-    """The gradient of the mean cross-entropy by each weight."""
+    """Return the gradient of the mean cross-entropy for each weight."""
     answer, patches, activations, pooled = _forward(weights, images)
     count = len(images)
     slope = answer.copy()
@@ -92,7 +92,7 @@ def _gradients(weights: Weights, images: Array, digits: NDArray[Any]) -> Weights
         gradients[f"conv{number}.weight"] = (at_conv.T @ flat).reshape(kernel.shape)
         gradients[f"conv{number}.bias"] = at_conv.sum(axis=0)
         if number:
-            # Back through a convolution: the same convolution with the kernel turned and its channels swapped.
+            # The backward pass of a convolution is the same convolution with a rotated kernel and swapped channels.
             turned = kernel[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
             spread = _patches(at_conv.reshape(count, 8, 8, -1).transpose(0, 3, 1, 2))
             at_values = (spread @ turned.reshape(len(turned), -1).T).transpose(0, 3, 1, 2)
@@ -100,7 +100,7 @@ def _gradients(weights: Weights, images: Array, digits: NDArray[Any]) -> Weights
 
 
 def _patches(values: Array) -> Array:
-    """Each pixel's 3x3 neighbourhood in every channel: [N,C,8,8] becomes [N,8,8,C*9]."""
+    """Return each pixel's 3x3 neighborhood in every channel: [N,C,8,8] becomes [N,8,8,C*9]."""
     padded = np.pad(values, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(len(values), 8, 8, -1)

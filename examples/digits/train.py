@@ -36,7 +36,8 @@ def main(folder: Path) -> None:
         train_images, test_images, train_digits, test_digits = split
         random = np.random.default_rng(SEED)
         weights = initial_weights(channels, random)
-        with threadpool_limits(1):  # so small matrices gain nothing from threads, which only wait for each other
+        # such small matrices gain nothing from threads, which would only wait for each other
+        with threadpool_limits(1):
             train(weights, train_images / WHITEST, train_digits, EPOCHS, random)
         right = probabilities(weights, test_images / WHITEST).argmax(axis=1) == test_digits
         print(f"digits {name}: {right.mean():.3f} right of {len(right)} held out")
@@ -44,7 +45,7 @@ def main(folder: Path) -> None:
 
 
 def build_model(weights: Weights, version: str) -> onnx.ModelProto:
-    """The ONNX graph of a net."""
+    """Return the ONNX graph of a network."""
     tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
     tensors.append(numpy_helper.from_array(np.array(WHITEST, np.float32), "whitest"))
     nodes = [helper.make_node("Div", ["image", "whitest"], ["scaled"])]

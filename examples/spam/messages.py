@@ -1,4 +1,4 @@
-"""Text messages made up from a few phrases, with a fixed seed: wanted ones (ham) and unwanted ones (spam).
+"""Text messages generated from a few phrases, with a fixed seed: wanted ones (ham) and unwanted ones (spam).
 
 Some phrases and all fillers occur in both kinds, so that single words do not decide every message.
 """

@@ -1,8 +1,8 @@
-"""Whether a text message is spam: words and pairs of words, weighed, and a logistic regression.
+"""Whether a text message is spam: weighted words and pairs of words, and a logistic regression.
 
     python -m examples.spam.train [FOLDER]
 
-Data: made up (messages.py). Input `text` BYTES [-1]: a message each, UTF-8. Outputs `label` BYTES [-1], `ham` or
+Data: generated (messages.py). Input `text` BYTES [-1]: one message each, UTF-8. Outputs `label` BYTES [-1], `ham` or
 `spam`, and `probabilities` FP32 [-1,2] in that order.
 """
 
@@ -32,7 +32,7 @@ SHOWN = (
     "Grüße aus Köln 👋 see you at six thirty",
 )
 TOKEN = "[a-zA-Z0-9_]+"
-"""The pattern of a word. scikit-learn's own default (two letters or more, of any alphabet) has no equal in ONNX."""
+"""The pattern of a word. scikit-learn's default (two or more letters of any alphabet) has no equivalent in ONNX."""
 
 
 def main(folder: Path) -> None:
@@ -53,7 +53,8 @@ def convert(classifier: Pipeline) -> onnx.ModelProto:
         classifier,
         name="spam_v1",
         initial_types=[("text", StringTensorType([None]))],
-        # Without a locale onnxruntime asks for en_US, which containers and Lambda do not have: the session won't open.
+        # Without a locale onnxruntime uses en_US, which containers and Lambda do not have, and the session does not
+        # open.
         options={"words": {"locale": "C"}, "weights": {"zipmap": False}},
         target_opset=OPSETS,
     )

@@ -2,8 +2,9 @@
 
     python -m examples.wine.train [FOLDER]
 
-Data: scikit-learn's `load_wine`. The folder, `examples/wine/models/wine/v1` unless another is named, gets model.skops
-and examples.json; predict.py lies there already. skops writes another file each time; the estimator in it is the same.
+Data: scikit-learn's `load_wine`. The script writes model.skops and examples.json to the folder, by default
+`examples/wine/models/wine/v1`; predict.py is there already. skops writes a different file each time; the estimator in
+it is the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clients that go away while their calls wait: the calls are dropped, logged as 499, and delay no other call."""
+"""Clients that disconnect while their calls wait: the calls are dropped, logged as 499, and delay no other call."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ QUEUE_S = CALLS / (WORKERS * SLOW_AT_ONCE) * LONG_S
 """Seconds that all calls would take if they ran."""
 
 BOUND_S = QUEUE_S / 2
-"""The next caller waits for the runs that have begun, and for its own."""
+"""The next caller waits for the runs that have started, and for its own."""
 
 MOST_ANSWERED = 0.3
-"""Of all calls. The first ones run at once, and may end before all clients have left."""
+"""Most calls that may be answered. The first ones run immediately and may end before all clients have disconnected."""
 
 TARGET = "/models/long/v1/inference"
 BODY = b'{"inputs":{"x":[[1,2,3,4]]}}'
 
 
 def run(settings: Settings) -> Result:
-    """Abandon all calls at once, then ask again; as often as fits into the run's time, at least once."""
+    """Abandon all calls at once, then send one more; repeat as often as the run's time allows, at least once."""
     project = write_project(settings.folder / "project")
     findings = Findings()
     waits: list[float] = []
@@ -56,7 +56,7 @@ def run(settings: Settings) -> Result:
 
 
 async def _abandon(port: int, findings: Findings) -> float:
-    """Send calls, go away, and ask once more; how long that one took."""
+    """Send calls, disconnect, and send one more; return how long that one took."""
     clients = [Client(port) for _ in range(CALLS)]
     request = post_json(TARGET, BODY)
     for client in clients:

@@ -1,4 +1,4 @@
-"""Asynchronous requests while workers are killed every second: each accepted one is answered, once and right."""
+"""Asynchronous requests while workers are killed every second: each accepted one gets one correct answer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ROWS = (1, 1, 1, 1, 100, 3000)
 """Rows of four numbers: most requests are small, some are stored in files."""
 
 LEAST_KILLED, LEAST_ACCEPTED = 2, 30
-"""Also in a run of no time."""
+"""Minimums, also for a very short run."""
 
 ENDED = {"done", "failed", "expired", "canceled"}
 
 
 @dataclass(slots=True)
 class Accepted:
-    """Requests that were accepted: identifier -> first number and rows of the body."""
+    """Accepted requests: identifier -> first number and rows of the body."""
 
     bodies: dict[str, tuple[int, int]] = field(default_factory=dict)
     sent: int = 0
@@ -37,7 +37,7 @@ class Accepted:
 
 
 def run(settings: Settings) -> Result:
-    """Send requests for half of the run's time, killing workers; then wait until all have ended."""
+    """Send requests for half of the run's time and kill workers; then wait until all have ended."""
     findings, accepted = Findings(), Accepted()
     started = time.monotonic()
     project = write_project(settings.folder / "project")
@@ -73,7 +73,7 @@ async def _attack(server: Server, settings: Settings, accepted: Accepted, findin
 async def _send(
     port: int, source: random.Random, numbers: Iterator[int], accepted: Accepted, findings: Findings
 ) -> None:
-    """Send requests under identifiers of their own, each again until an answer comes."""
+    """Send requests under their own identifiers, each again until an answer arrives."""
     client = Client(port)
     while not accepted.is_stopping:
         number, rows = next(numbers), source.choice(ROWS)
@@ -91,7 +91,7 @@ async def _send(
 
 
 async def _check(server: Server, accepted: Accepted, findings: Findings) -> int:
-    """Wait until every request has ended, and read each answer twice. Returns the number of runs."""
+    """Wait until every request has ended, and read each answer twice. Return the number of runs."""
     client, attempts = Client(server.port), 0
     deadline = time.monotonic() + PATIENCE_S + 0.5 * len(accepted.bodies)
     for identifier, (number, rows) in accepted.bodies.items():
@@ -118,7 +118,7 @@ async def _describe(client: Client, identifier: str) -> dict[str, object]:
 
 
 async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Answer | None:
-    """The answer; None where the connection was lost because its worker was killed."""
+    """Return the answer; None if the connection was lost because its worker was killed."""
     fields = f"Host: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     head = f"{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n"
     try:
@@ -130,7 +130,7 @@ async def _ask(client: Client, method: str, path: str, body: bytes = b"") -> Ans
 
 
 def make_rows(number: int, rows: int) -> list[list[float]]:
-    """Rows that no other request has."""
+    """Return rows that no other request has."""
     return [[float(number % 1_000_000), float(entry), 2.0, 3.0] for entry in range(rows)]
 
 

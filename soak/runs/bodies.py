@@ -16,15 +16,15 @@ from soak.server import Server, serving
 
 CONNECTIONS = 150
 CONNECTIONS_IN_A_SHORT_RUN = 60
-"""For runs of less than ten seconds."""
+"""Connections in runs of less than ten seconds."""
 
 BODY_BYTES = 9_000_000
 WORKERS = 2
 BODIES_MB = 256.0
-"""Of bodies in all workers together (`Limits.max_bodies_bytes`)."""
+"""Bound for bodies in all workers together (`Limits.max_bodies_bytes`)."""
 
 SPARE_MB = 150.0
-"""Of one worker, beside the bodies: events and answers that are being made, and what the allocator keeps."""
+"""Allowance for one worker besides the bodies: events and answers in progress, and memory that the allocator keeps."""
 
 BOUND_MB = BODIES_MB + WORKERS * SPARE_MB
 HELD_S = 30.0
@@ -33,11 +33,11 @@ HELD_S = 30.0
 PATIENCE_S = 150.0
 
 KEYLESS_MB = 40.0
-"""Without a key nothing of a body is kept."""
+"""Bound without a key, when no part of a body is kept."""
 
 
 def run(settings: Settings) -> Result:
-    """Send all bodies but their last byte, then the last bytes; then the same to a stage that asks for a key."""
+    """Send all bodies without their last byte, then the last bytes; then the same to a stage that requires a key."""
     project = write_project(settings.folder / "project")
     findings = Findings()
     started = time.monotonic()
@@ -72,18 +72,18 @@ class Bodies:
     """Sends bodies from many connections and watches the server's memory.
 
     Attributes:
-        peak_mb: the most memory that was seen.
+        peak_mb: the highest memory that was measured.
     """
 
     def __init__(self, server: Server, connections: int, findings: Findings) -> None:
         self._server = server
         self._connections = connections
         self._findings = findings
-        self._last_bytes = asyncio.Event()  # made anew on each loop
+        self._last_bytes = asyncio.Event()  # made again for each loop
         self.peak_mb = 0.0
 
     async def send(self, target: str) -> Counter[int]:
-        """The statuses of all connections' answers."""
+        """Return the statuses of all connections' answers."""
         watching = asyncio.create_task(self._watch())
         await asyncio.sleep(0)
         held = asyncio.Semaphore(0)
@@ -104,12 +104,12 @@ class Bodies:
             await asyncio.sleep(0.1)
 
     async def _send(self, target: str, held: asyncio.Semaphore) -> int:
-        """Send all but the last byte, and that once all others are as far; the answer may come at any time."""
+        """Send all but the last byte, and that once all others are as far; the answer may arrive at any time."""
         request = render("POST", target, (JSON,), b"[" + b"1," * (BODY_BYTES // 2 - 1) + b"1")
         client = Client(self._server.port, PATIENCE_S)
         await client.open()
         reading = asyncio.create_task(client.read())
-        with contextlib.suppress(LostError):  # refused before all was sent: the answer says why
+        with contextlib.suppress(LostError):  # rejected before everything was sent: the answer says why
             await client.send(request[:-1])
             held.release()
             await self._last_bytes.wait()

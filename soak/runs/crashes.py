@@ -1,4 +1,4 @@
-"""Kills processes: a worker loses only the requests it was answering, a supervisor leaves no port or process."""
+"""Kills processes: a worker loses only the requests it was answering, a supervisor leaves no port or process behind."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Load:
     """Clients that send requests one after another until they are stopped.
 
     Attributes:
-        answered: answers by client.
-        lost: by client: requests whose connection ended before the answer.
+        answered: number of answers, by client.
+        lost: number of requests whose connection ended before the answer, by client.
     """
 
     port: int
@@ -69,7 +69,7 @@ class Load:
         client.close()
 
     async def until_all_are_answered(self, times: int = 3) -> None:
-        """Wait until every client has got so many more answers."""
+        """Wait until every client has received this number of further answers."""
         before = Counter(self.answered)
         deadline = time.monotonic() + PATIENCE_S
         while any(self.answered[number] < before[number] + times for number in range(CLIENTS)):
@@ -80,7 +80,7 @@ class Load:
 
 
 def run(settings: Settings) -> Result:
-    """Kill workers for the run's time, stop one server, kill the supervisor of another one."""
+    """Kill workers for the run's time, stop one server, and kill the supervisor of another one."""
     findings = Findings()
     started = time.monotonic()
     project = write_project(settings.folder / "project")

@@ -1,6 +1,6 @@
-"""Requests drawn from the served OpenAPI document: no server error, no undocumented status, no other body than it says.
+"""Requests generated from the served OpenAPI document: no server error, no undocumented status or body.
 
-hypothesis draws and shrinks them, with each round's seed taken from the run's.
+hypothesis generates and shrinks them, with each round's seed derived from the run's seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METHODS = ("get", "head", "post", "put", "delete", "options", "patch")
 ANY_METHOD = "x-amazon-apigateway-any-method"
 FIRST_EXAMPLES = 5
 EXAMPLES = 25
-"""Requests of one operation in one round, after the first."""
+"""Requests for one operation in one round, after the first."""
 
 MODELS = ("echo", "text", "count", "changed", "weighed", "chained", "v1", "v2", "nowhere")
 
@@ -41,12 +41,12 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """Its name in findings."""
+        """The operation's name in findings."""
         return f"{self.method.upper()} {self.path}"
 
 
 def run(settings: Settings) -> Result:
-    """Draw requests for every operation, round after round, for the run's time."""
+    """Generate requests for every operation, round after round, for the run's time."""
     project = write_project(settings.folder / "project")
     with serving(settings.command, project, "--workers", "2", "--preload") as server, asyncio.Runner() as runner:
         started = time.monotonic()
@@ -64,12 +64,12 @@ def run(settings: Settings) -> Result:
 
 
 class DocumentAttack:
-    """Draws, sends and checks requests.
+    """Generates, sends and checks requests.
 
     Args:
-        document: what is served.
-        client: sends them.
-        runner: of the client's loop.
+        document: the served document.
+        client: sends the requests.
+        runner: runs the client's event loop.
     """
 
     def __init__(self, document: Mapping[str, Any], client: Client, runner: asyncio.Runner) -> None:
@@ -88,7 +88,7 @@ class DocumentAttack:
         ]
 
     def attack(self, deadline: float, seed: int) -> None:
-        """Every operation once at least, then until the deadline."""
+        """Test every operation at least once, then continue until the deadline."""
         number = 0
         while number == 0 or time.monotonic() < deadline:
             examples = EXAMPLES if number else FIRST_EXAMPLES
@@ -124,7 +124,7 @@ class DocumentAttack:
             self.findings.add(operation.name, str(error))
 
     def _ask(self, operation: Operation, request: bytes) -> str:
-        """Send one request; what is wrong with its answer."""
+        """Send one request; return what is wrong with its answer."""
         self.requests += 1
         try:
             (answer,) = self._runner.run(self._client.ask(request, heads=[operation.method == "head"]))
@@ -159,7 +159,9 @@ class DocumentAttack:
         return "example" in described and is_json and request.endswith(b"\r\n\r\n" + orjson.dumps(described["example"]))
 
     def _requests(self, operation: Operation) -> Any:
-        """Requests of one operation: its example, bodies that fit its schema or nearly do, other JSON, other bytes."""
+        """Requests of one operation: its example, bodies that match its schema or nearly do, other JSON, other
+        bytes.
+        """
         from hypothesis import strategies as st
 
         from soak.schema_values import ANY_JSON, SchemaValues
@@ -200,5 +202,5 @@ class DocumentAttack:
 
 
 def _dump(value: Any) -> bytes:
-    """JSON as Python writes it: also of integers beyond 64 bits, of `NaN` and of lone surrogates."""
+    """Return JSON as Python writes it, including integers beyond 64 bits, `NaN` and lone surrogates."""
     return json.dumps(value).encode()

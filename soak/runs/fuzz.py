@@ -1,4 +1,4 @@
-"""Fuzzed requests: nothing makes a 5xx of ours, a hang, a dead worker, or an answer that belongs to another request."""
+"""Fuzzed requests: none causes a 5xx of ours, a hang, a dead worker, or an answer that belongs to another request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MUTATED = 0.7
 RAW = 0.1
 
 NOT_OURS = frozenset({501, 505})
-"""The valid statuses for an odd head: a transfer encoding, a method or a version of HTTP that does not exist here."""
+"""Allowed statuses for an unusual head: a transfer encoding, method or HTTP version that does not exist."""
 
 
 def run(settings: Settings) -> Result:
@@ -53,10 +53,10 @@ class Fuzz:
     """All clients' requests and findings.
 
     Args:
-        port: the server's.
-        key: of the stage `keyed`.
-        settings: the run's.
-        patience_s: without an answer; then it is a hang.
+        port: the server's port.
+        key: API key of the stage `keyed`.
+        settings: the run's settings.
+        patience_s: time without an answer that counts as a hang.
     """
 
     def __init__(self, port: int, key: str, settings: Settings, patience_s: float = PATIENCE_S) -> None:
@@ -103,7 +103,7 @@ class Fuzz:
         return " + ".join(repr(case.render()[:400]) for case in sent[:3])
 
     async def _ask(self, client: Client, cases: Cases, source: random.Random, sent: list[Case]) -> None:
-        """Some requests on one connection, mutated or not."""
+        """Send some requests on one connection, mutated or not."""
         count = source.choice((1, 1, 1, 2, MOST_PIPELINED))
         is_mutated = source.random() < MUTATED
         sent += [cases.draw() for _ in range(count)]
@@ -113,14 +113,14 @@ class Fuzz:
             for case, answer in zip(sent, answers, strict=True):
                 self._check(case, answer, is_mutated=False)
             return
-        # One at a time: a refusal may end the connection, and what follows it then has no answer.
+        # One at a time: a rejection may end the connection, and requests after it then have no answer.
         sent[:] = [mutate(case, source) for case in sent]
         for case in sent:
             (answer,) = await client.ask(case.render(), heads=[case.is_head])
             self._check(case, answer, is_mutated=True)
 
     async def _ask_raw(self, client: Client, cases: Cases, source: random.Random, sent: list[Case]) -> None:
-        """One request whose bytes are changed, its head too, on a connection of its own; then the end of sending."""
+        """Send one request with changed bytes, including its head, on a new connection; then stop sending."""
         del client
         case = cases.draw()
         while case.is_head or case.target.startswith(SERVICES):

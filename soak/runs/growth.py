@@ -1,4 +1,4 @@
-"""Many small requests, no two alike: the server's memory stays where it was."""
+"""Many small requests, no two alike: the server's memory does not grow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from soak.server import Server, serving
 CLIENTS = 4
 BATCH = 32
 WARM_UP_SHARE = 0.3
-"""Of the run's time. Until then caches fill and allocators take what they keep."""
+"""Share of the run's time for the warm-up, in which caches fill and allocators reserve memory."""
 
 BOUND_MB = 24.0
-"""Most growth after the warm-up, over all processes. Hundreds of thousands of requests that each leave 100 bytes exceed
-it."""
+"""Highest growth after the warm-up, for all processes. Hundreds of thousands of requests that each leave 100 bytes
+exceed it.
+"""
 
 
 def run(settings: Settings) -> Result:
@@ -41,7 +42,7 @@ def run(settings: Settings) -> Result:
 
 
 async def _ask(server: Server, first: int, deadline: float, findings: Findings) -> tuple[float, int]:
-    """Ask until the deadline; the memory then, and the number of the last request."""
+    """Send requests until the deadline; return the memory then, and the number of the last request."""
     counts = await asyncio.gather(
         *(_client(server.port, number, first, deadline, findings) for number in range(CLIENTS))
     )
@@ -64,13 +65,13 @@ async def _client(port: int, number: int, first: int, deadline: float, findings:
             if answer.status != status:
                 findings.add(f"status {answer.status} instead of {status}", repr(answer.body[:200]))
         if sent % (40 * BATCH) == 0:
-            client.close()  # connections come and go, too
+            client.close()  # connections are opened and closed, too
     client.close()
     return sent
 
 
 def _batches(client: int, first: int) -> Iterator[tuple[list[bytes], list[int]]]:
-    """Batches of requests whose paths, headers, ids and values were never sent before."""
+    """Yield batches of requests whose paths, headers, ids and values were never sent before."""
     count = first
     while True:
         requests, statuses = [], []

@@ -1,4 +1,4 @@
-"""Many more clients than capacity: calls are answered in order and in time, the excess is refused at once."""
+"""Many more clients than capacity: calls are answered in order and in time, the excess is rejected immediately."""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ from soak.result import Findings, Result, Settings
 from soak.server import serving
 
 CAPACITY = SLOW_AT_ONCE / SLOW_S
-"""Calls a second of one worker. Its runs wait without the processor, so a busy machine hardly changes it."""
+"""Calls a second of one worker. Its runs wait without using the processor, so a busy machine hardly matters."""
 
 CLIENTS = 1000
-"""640 can be answered within the deadline."""
+"""Number of clients; 640 can be answered within the deadline."""
 
 IMPATIENT = 10
-"""Every tenth client asks again at once, whatever Retry-After says."""
+"""Every tenth client retries immediately, regardless of Retry-After."""
 
 OVERTAKEN_S = 0.5
-"""A call may be answered after one that was sent up to so much later: sockets are read in no order."""
+"""A call may be answered after one that was sent up to this much later, because sockets are read in no fixed order."""
 
 SPARE_S = 0.5
-"""Added to each bound for what a client's clock sees beside the queue, and twice what a call of the health check takes:
-it waits for sockets and processors as the others do, and for no queue."""
+"""Added to each bound for delays that a client's clock includes besides the queue, and twice the duration of a health
+check, which waits for sockets and processors like other calls, but for no queue.
+"""
 
 WARM_UP_S = float(SLOW_TIMEOUT_S)
-"""Calls sent so early are not judged: a server that has made no run yet cannot know how long one takes."""
+"""Calls in the first seconds are not judged: a server without completed runs cannot know how long one takes."""
 
 TIMED_OUT_SHARE = 0.15
-"""Of the admitted. How long a call will wait is an estimate, and runs take longer when the machine gets busier."""
+"""Allowed share of admitted calls that time out. The wait of a call is an estimate, and runs take longer when the
+machine gets busier.
+"""
 
 GOODPUT_SHARE = 0.3
-"""Of the capacity, in answers that came in time. The machine is shared, and the clients run on it, too."""
+"""Required share of the capacity in answers that arrive in time. The machine is shared, and the clients run on it,
+too.
+"""
 
 HEALTH = render("GET", "/health/live")
 TARGET = "/models/slow/v1/inference"
@@ -58,7 +63,7 @@ class Call:
 
 
 def run(settings: Settings) -> Result:
-    """Ask from all clients for the run's time."""
+    """Send requests from all clients for the run's time."""
     project = write_project(settings.folder / "project")
     findings = Findings()
     with serving(settings.command, project, "--workers", "1", "--preload", "--no-access-log") as server:
@@ -73,7 +78,7 @@ def run(settings: Settings) -> Result:
 
 
 async def attack(port: int, clients: int, deadline: float, findings: Findings) -> tuple[list[Call], list[float]]:
-    """All calls of all clients until the deadline; and how long a health check took, asked ten times a second."""
+    """Make all calls of all clients until the deadline; return them and the duration of a health check."""
     calls: list[Call] = []
     health: list[float] = []
 
@@ -113,7 +118,7 @@ async def attack(port: int, clients: int, deadline: float, findings: Findings) -
 
 
 def judge(calls: list[Call], health: list[float], seconds: float, findings: Findings) -> str:
-    """Check what was promised; returns the numbers."""
+    """Check the promises; return the numbers."""
     answered = [call for call in calls if call.status == 200]
     refused = [call for call in calls if call.status in {429, 503}]
     timed_out = [call for call in calls if call.status == 504]
@@ -151,13 +156,13 @@ def judge(calls: list[Call], health: list[float], seconds: float, findings: Find
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which this share of all lies."""
+    """Return the value below which this share of all values is."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def overtaken_s(calls: list[Call]) -> float:
-    """The most by which a call was overtaken: how much later another one was sent that was answered before it."""
+    """Return the most by which a call was overtaken: how much later another one was sent that was answered first."""
     by_answer = sorted(calls, key=lambda call: call.answered)
     ends = [call.answered for call in by_answer]
     latest: list[float] = []

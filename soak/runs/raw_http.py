@@ -1,4 +1,4 @@
-"""Raw HTTP: every case has its statuses, whole, byte by byte and cut anywhere, while others' requests are answered."""
+"""Raw HTTP: every case gets its statuses, whole, byte by byte and split anywhere, while other requests are answered."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from soak.result import Findings, Result, Settings
 from soak.server import serving
 
 MOST_PIECES = 3000
-"""A longer request is sent byte by byte up to here, the rest at once."""
+"""A longer request is sent byte by byte up to this length, and the rest at once."""
 
 
 def run(settings: Settings) -> Result:
-    """Send every case whole and byte by byte, then cut at random, for the run's time."""
+    """Send every case whole and byte by byte, then split at random, for the run's time."""
     project = write_project(settings.folder / "project")
     with serving(settings.command, project, "--workers", "2", "--preload") as server:
         findings = Findings()
@@ -33,7 +33,7 @@ def run(settings: Settings) -> Result:
 
 
 async def attack(port: int, source: random.Random, deadline: float, findings: Findings) -> int:
-    """Send the cases, each at least whole and byte by byte; returns how many were sent."""
+    """Send the cases, each at least whole and byte by byte; return how many were sent."""
     sent = 0
     while sent < 2 * len(CASES) or time.monotonic() < deadline:
         turn = sent // len(CASES)
@@ -47,7 +47,7 @@ async def attack(port: int, source: random.Random, deadline: float, findings: Fi
 
 
 def cut(data: bytes, source: random.Random, turn: int) -> list[bytes]:
-    """The bytes in pieces: first whole, then single ones, then at random places."""
+    """Return the bytes in pieces: first whole, then single bytes, then split at random places."""
     if turn == 0:
         return [data]
     if turn == 1:
@@ -63,7 +63,7 @@ async def _send(port: int, name: str, case: RawCase, pieces: list[bytes], findin
             await client.send(piece)
             await asyncio.sleep(0)
     except LostError:
-        pass  # refused before all of it was sent
+        pass  # rejected before all of it was sent
     try:
         answers = await client.finish(head_only=case.data.startswith(b"HEAD"))
     except (HangError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""All runs, in the order in which they are made."""
+"""All runs, in order."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ RUNS: Mapping[str, tuple[Callable[[Settings], Result], float]] = {
     "abandoned": (abandoned.run, 0.05),
     "asynchronous": (asynchronous.run, 0.05),
 }
-"""Name -> what makes the run, and its share of the time."""
+"""Name -> function that performs the run, and its share of the time."""

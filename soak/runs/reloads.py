@@ -16,7 +16,7 @@ CLIENTS = 4
 
 
 def run(settings: Settings) -> Result:
-    """Edit models.yaml again and again, each time as soon as the last edit is served."""
+    """Edit models.yaml repeatedly, each time as soon as the previous edit is served."""
     project = write_project(settings.folder / "project")
     serve_version(project, "v1")
     findings = Findings()
@@ -35,7 +35,7 @@ def run(settings: Settings) -> Result:
 
 
 class Reloads:
-    """Clients that call echo all the time, and what they saw.
+    """Clients that call echo all the time, and the answers that they got.
 
     Attributes:
         versions: answers by version.
@@ -48,7 +48,7 @@ class Reloads:
         self.versions: Counter[str] = Counter()
 
     async def attack(self, project: object, deadline: float) -> int:
-        """Edit until the deadline; returns how many edits were seen to take effect."""
+        """Edit until the deadline; return how many edits took effect."""
         from pathlib import Path
 
         assert isinstance(project, Path)
