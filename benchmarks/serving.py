@@ -78,9 +78,7 @@ def pick_port() -> int:
 
 @contextlib.contextmanager
 def serving(project: Path, path: str, body: Any, options: Sequence[str] = ("--no-access-log",)) -> Iterator[Server]:
-    """Run `turnout serve` on a free port; enter the block once it has answered `body` at `path`; None accepts any
-    answer.
-    """
+    """Run `turnout serve` on a free port for the block, once it has answered `body` at `path` (None: anything)."""
     port = pick_port()
     turnout = Path(sys.executable).with_name("turnout")
     command = [turnout, "serve", "--manifest", project, "--port", str(port), *options]
