@@ -1,7 +1,7 @@
 """boto3 clients that reach a server on this machine directly.
 
-botocore takes proxies from `HTTP_PROXY` and its relatives for every address that `NO_PROXY` does not name, loopback
-addresses included. No proxy can reach those.
+botocore uses proxies from `HTTP_PROXY` and similar variables for every address that `NO_PROXY` does not name, including
+loopback addresses, which no proxy can reach.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from turnout.loopback import is_loopback_url
 
 
 def check_boto3(purpose: str) -> None:
-    """Raise `MissingPackageError` unless boto3 is installed; `purpose` is what needs it."""
+    """Raise `MissingPackageError` unless boto3 is installed; `purpose` says what needs it."""
     try:
         import boto3  # noqa: F401
     except ModuleNotFoundError:
@@ -21,7 +21,7 @@ def check_boto3(purpose: str) -> None:
 
 
 def make_aws_client(service: str, *, session: Any = None, **options: Any) -> Any:
-    """Like `boto3.client`, or a session's, without a proxy where the endpoint is a loopback address.
+    """Like `boto3.client`, or a session's, but without a proxy if the endpoint is a loopback address.
 
     The endpoint may come from `endpoint_url`, `AWS_ENDPOINT_URL` or the profile: only the client knows.
 

@@ -159,8 +159,9 @@ class DocumentAttack:
         return "example" in described and is_json and request.endswith(b"\r\n\r\n" + orjson.dumps(described["example"]))
 
     def _requests(self, operation: Operation) -> Any:
-        """Requests of one operation: its example, bodies that match its schema or nearly do, other JSON, other
-        bytes.
+        """Yield requests of one operation.
+
+        They are its example, bodies that match its schema or nearly do, other JSON, other bytes.
         """
         from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""Model files as they lie on the disk: digest, size and signature, each read once and then cached by digest."""
+"""Model files on disk: digest, size and signature, each read once and then cached by digest."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["Artifact", "ArtifactError", "digest_of", "load_artifact"]
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One model file, inspected.
+    """One inspected model file.
 
     Args:
         path: the ONNX file, absolute.
-        sha256: of the ONNX file and, where it has some, its external data files (see `digest_of`); 64 hex digits.
-        size_bytes: all its files together.
-        signature: the inputs and outputs that clients see: the graph's, or what its version declares instead.
+        sha256: digest of the ONNX file and its external data files, if any (see `digest_of`); 64 hex digits.
+        size_bytes: the size of all its files together.
+        signature: the inputs and outputs that clients see: the graph's, or those that its version declares instead.
         external_files: the external data files it names, absolute, each below the ONNX file's folder.
-        operators: what its graph is made of.
-        graph: the graph's own inputs and outputs, where its version declares others.
+        operators: the operators of its graph.
+        graph: the graph's own inputs and outputs, if its version declares others.
     """
 
     path: Path
@@ -52,28 +52,30 @@ class Artifact:
 
 
 Reading = Callable[[str, int], AbstractContextManager[None]]
-"""Entered with a file's name and its artifact's size in bytes while a digest is taken: long where it is large."""
+"""Entered with a file's name and its artifact's size in bytes while a digest is computed, which takes long for a large
+file.
+"""
 
 
 def unremarked(_: str, __: int) -> AbstractContextManager[None]:
-    """The `Reading` that says nothing."""
+    """The `Reading` that reports nothing."""
     return nullcontext()
 
 
 def load_artifact(
     path: Path, cache_dir: Path | None, *, clock: Clock = time.time, reading: Reading = unremarked
 ) -> Artifact:
-    """Inspect one model file, or remember what it was when it has not changed.
+    """Inspect one model file, or return the cached result if it has not changed.
 
     Args:
         path: the ONNX file; a relative path is relative to the working directory.
-        cache_dir: where inspected files are remembered; `None` inspects anew. It need not exist, or be writable.
-        clock: shows whether a file has just been written; its digest is not cached then.
-        reading: entered while the digest is taken; not where it is remembered.
+        cache_dir: the folder of the cache; `None` always inspects. It need not exist or be writable.
+        clock: shows whether a file has just been written, in which case its digest is not cached.
+        reading: entered while the digest is computed, but not if it is cached.
 
     Raises:
-        ArtifactError: the file is missing or is no ONNX model, its external data is missing, cut or outside its
-            folder, or an input or output cannot be served.
+        ArtifactError: the file is missing or is not an ONNX model; its external data is missing, truncated or outside
+            its folder; or an input or output cannot be served.
     """
     path = path.absolute()
     cache = ArtifactCache(cache_dir) if cache_dir is not None else None
@@ -96,18 +98,18 @@ def load_artifact(
 
 
 def digest_of(path: Path, external_files: Iterable[Path] = ()) -> str:
-    """The artifact's digest, 64 hex digits.
+    """Return the artifact's digest, 64 hex digits.
 
-    Without external data it is the file's SHA-256: what `sha256sum model.onnx` prints. With external data it is the
-    SHA-256 of a list of SHA-256s, a line each: the ONNX file's, then the data files' in the order of their names within
-    the folder: `sha256sum model.onnx a.bin b.bin | cut -c-64 | sha256sum`. The ONNX file holds the data files' names,
-    so these are in the digest too; its own name is not.
+    Without external data it is the file's SHA-256, as printed by `sha256sum model.onnx`. With external data it is the
+    SHA-256 of a list of SHA-256s, one per line: the ONNX file's, then the data files' in the order of their names
+    within the folder: `sha256sum model.onnx a.bin b.bin | cut -c-64 | sha256sum`. The ONNX file contains the data
+    files' names, so the digest covers them, too, but not the ONNX file's own name.
     """
     return combine_digests([sha256_of(file) for file in (path, *sort_external(path, tuple(external_files)))])
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256; an ArtifactError where it cannot be read."""
+    """Return a file's SHA-256; raise an ArtifactError if it cannot be read."""
     try:
         return file_digest(path)
     except OSError as error:
@@ -115,7 +117,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
-    """The data files that the model names, checked, each once, in the order of their names."""
+    """Return the data files that the model names, checked, each once, ordered by name."""
     from onnx import TensorProto
 
     needed: dict[str, int] = {}
@@ -131,7 +133,7 @@ def _external_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
 
 
 def _checked_location(location: str, tensor: str, name: str) -> str:
-    """The data file's name relative to the folder, normalised; ArtifactError where it may lead out of the folder."""
+    """Return the data file's name relative to the folder; raise an ArtifactError if it may lead out of the folder."""
     parts = PurePosixPath(location)
     if not parts.parts:
         raise ArtifactError(f"{name}: tensor `{tensor}` has external data without a file name")
@@ -144,7 +146,7 @@ def _checked_location(location: str, tensor: str, name: str) -> str:
 
 
 def _check_data_file(path: Path, name: str, end: int) -> None:
-    """Raise an ArtifactError unless the data file is there, inside the folder, and holds `end` bytes."""
+    """Raise an ArtifactError unless the data file exists inside the folder and contains `end` bytes."""
     file = path.parent / name
     if not file.is_file():
         raise ArtifactError(f"{path.name} needs the file {name} next to it: no such file", f"Copy {name} there.")

@@ -1,7 +1,7 @@
-"""Caches what is known of model files as small JSON files: digests by path, signatures by digest.
+"""Caches the results of inspecting model files as small JSON files: digests by path, signatures by digest.
 
-The folder holds `files/<sha256 of the path>.json` (size, times and inode of the file and of its external data, and the
-digest) and `signatures/<digest>.json` (signature and operators).
+The folder contains `files/<sha256 of the path>.json` (size, times and inode of the file and of its external data, and
+the digest) and `signatures/<digest>.json` (signature and operators).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from turnout.protocol.tensors.datatypes import Signature
 from turnout.system.files import write_whole
 
 FORMAT = f"{__version__}/2"
-"""Raise the number whenever the same bytes would give another signature, digest or entry than before."""
+"""Increase this number whenever the same bytes would result in another signature, digest or entry than before."""
 
 SETTLED_AFTER_S = 2.0
 """A file changed less than this ago may change again under the same timestamp (FAT counts in steps of 2 s)."""
@@ -29,12 +29,12 @@ SETTLED_AFTER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Files as they lie there.
+    """The state of files on disk.
 
     Args:
         values: size, mtime and ctime in ns, and inode, of the model file and then of each data file.
-        size_bytes: of all of them.
-        changed_s: when the last one changed, seconds since the epoch.
+        size_bytes: the total size.
+        changed_s: when the last of them changed, in seconds since the epoch.
     """
 
     values: tuple[int, ...]
@@ -42,12 +42,12 @@ class Fingerprint:
     changed_s: float
 
     def settled(self, now_s: float) -> bool:
-        """Whether a later change is sure to show in the values."""
+        """Whether any later change will certainly show in the values."""
         return now_s - self.changed_s >= SETTLED_AFTER_S
 
 
 def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
-    """The fingerprint of files together; OSError where one is missing."""
+    """Return the common fingerprint of files; raise OSError if one is missing."""
     statuses = [path.stat() for path in paths]
     return Fingerprint(
         tuple(
@@ -62,7 +62,7 @@ def fingerprint_of(paths: tuple[Path, ...]) -> Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The cached reading of a graph, whatever its file."""
+    """The cached result of reading a graph, from any file."""
 
     signature: Signature
     operators: GraphOperators
@@ -70,12 +70,12 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactCache:
-    """A folder that remembers; every write is one rename, so that readers never see half an entry."""
+    """A cache folder. Every write is one rename, so readers never see half an entry."""
 
     folder: Path
 
     def digest(self, path: Path) -> tuple[str, tuple[Path, ...], int] | None:
-        """Digest, external data files and total bytes of the model file `path`, where all are what they were."""
+        """Return digest, external data files and total bytes of the model file `path`, if its files are unchanged."""
         entry = _read(self._file_entry(path))
         try:
             if entry is None or entry["path"] != str(path):
@@ -89,7 +89,7 @@ class ArtifactCache:
             return None
 
     def inspection(self, sha256: str) -> Inspection | None:
-        """The cached reading of the model with that digest."""
+        """Return the cached inspection of the model with this digest."""
         entry = _read(self._signature_entry(sha256))
         try:
             if entry is None:
@@ -100,13 +100,13 @@ class ArtifactCache:
             return None
 
     def store_digest(self, path: Path, sha256: str, external: tuple[Path, ...], fingerprint: Fingerprint) -> None:
-        """Remember the digest of files with that fingerprint."""
+        """Cache the digest of files with this fingerprint."""
         names = [file.relative_to(path.parent).as_posix() for file in external]
         fields = {"path": str(path), "sha256": sha256, "external": names, "fingerprint": list(fingerprint.values)}
         _write(self._file_entry(path), fields)
 
     def store_inspection(self, sha256: str, inspection: Inspection) -> None:
-        """Remember what was read of a model."""
+        """Cache the inspection of a model."""
         fields = {
             "signature": inspection.signature.to_json(),
             "operators": inspection.operators.names,
@@ -136,7 +136,7 @@ def _read(path: Path) -> Mapping[str, Any] | None:
 
 
 def _write(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write an entry, or leave it: a folder that cannot be written to only costs time."""
+    """Write an entry, or skip it: a folder that is not writable only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = orjson.dumps({"format": FORMAT, **fields})

@@ -1,7 +1,7 @@
-"""Whether a version's examples fit its inputs and outputs, found out without running it.
+"""Checks whether a version's examples match its inputs and outputs, without running it.
 
-An example that cannot be right fails every test of its version, and every reader who tries it. So it is
-refused where it is added.
+An example that cannot be right fails every test of its version, and misleads every reader who tries it. Therefore it is
+rejected when it is added.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from turnout.protocol.tensors.interface import build_interface
 def check_examples(
     examples: Sequence[Example], signature: Signature, hooks: Collection[str] = (), *, source: str
 ) -> tuple[str, ...]:
-    """Return the problems, a sentence each.
+    """Return the problems as sentences.
 
     Args:
-        examples: of one version.
+        examples: the examples of one version.
         signature: the version's inputs and outputs.
-        hooks: what its transform defines: behind `preprocess` requests may hold other tensors, and answers behind
-            `postprocess`.
-        source: the file's name, for the sentences.
+        hooks: the functions that its transform defines: with `preprocess` requests may contain other tensors, with
+            `postprocess` answers may.
+        source: the file's name, for the messages.
     """
     return tuple(
         f"{source}: example {number} (`{example.name}`): {sentence}"
@@ -58,7 +58,7 @@ def _check_example(example: Example, signature: Signature, hooks: Collection[str
 
 
 def _check_asked(example: Example, request: InferenceRequest) -> Iterator[str]:
-    """A request may name the outputs that it wants: others are not in its answer."""
+    """Check the outputs that a request selects; the answer contains no others."""
     if request.outputs:
         for output in example.outputs:
             if output.name not in request.outputs:

@@ -1,4 +1,4 @@
-"""A version's examples: requests with the answers that are expected, and how far an answer may be from them.
+"""A version's examples: requests with their expected answers and the allowed differences.
 
 The format is described in examples/README.md.
 """
@@ -21,7 +21,7 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 class ExamplesError(ValueError):
-    """An examples file is not as examples/README.md says; the sentence names the place."""
+    """An examples file does not follow examples/README.md; the message names the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Tolerance:
     relative: float = 1e-5
 
     def allows(self, expected: float, got: float) -> bool:
-        """Whether `got` is near enough; NaN is near NaN, an infinity is near itself."""
+        """Whether `got` is near enough. NaN is near NaN, and an infinity is near itself."""
         if math.isnan(expected) or math.isnan(got):
             return math.isnan(expected) and math.isnan(got)
         if math.isinf(expected) or math.isinf(got):
@@ -42,7 +42,10 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedOutput:
-    """One output: `data` flat, in row-major order, as many values as `shape` says; specials as floats."""
+    """One output: `data` is flat, in row-major order, with as many values as `shape` requires.
+
+    Special values are floats.
+    """
 
     name: str
     datatype: str
@@ -57,9 +60,9 @@ class Example:
     Args:
         name: unique in its file.
         request: the body as it is sent: the Open Inference Protocol's JSON or a short form.
-        outputs: what is expected, whatever form the request has; outputs that are not named are not compared.
-        tolerance: for the float outputs.
-        written: the row of the file, as it is there.
+        outputs: the expected outputs, for any form of the request; outputs that are not named are not compared.
+        tolerance: the tolerance of float outputs.
+        written: the entry as it is written in the file.
     """
 
     name: str
@@ -70,10 +73,10 @@ class Example:
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
-    """The examples in a file, in its order.
+    """Return the examples in a file, in its order.
 
     Raises:
-        ExamplesError: the file cannot be read or is not as examples/README.md says; the sentence names the place.
+        ExamplesError: the file cannot be read or does not follow examples/README.md; the message names the place.
     """
     try:
         listed = orjson.loads(path.read_bytes())
@@ -94,7 +97,7 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether the value is nested deeper than anything here may walk into."""
+    """Whether the value is nested too deeply for the functions here."""
     level = [value]
     for _ in range(_DEEPEST):
         inner = [container.values() if isinstance(container, dict) else container for container in level]
@@ -103,12 +106,12 @@ def _is_deep(value: Any) -> bool:
 
 
 def matches(expected: Example, got: Mapping[str, Any]) -> list[str]:
-    """The differences between the expected outputs and an answer's body, as sentences.
+    """Return the differences between the expected outputs and an answer's body, as sentences.
 
     Args:
         expected: the example.
-        got: the body, parsed: `{"outputs": [{name, shape, data}, ...]}`, or a short form's
-            `{"outputs": {name: nested lists}}`, or `{"predictions": [...]}`.
+        got: the parsed body: `{"outputs": [{name, shape, data}, ...]}`, or a short form's `{"outputs": {name: nested
+            lists}}`, or `{"predictions": [...]}`.
     """
     answers = _answers(expected, got)
     differences: list[str] = []
@@ -149,7 +152,7 @@ def _same(want: Any, have: Any) -> bool:
 
 
 def _float(value: Any) -> float | None:
-    """A JSON value of a float tensor as a float; None where it is none. `null` is read as NaN."""
+    """Return a JSON value of a float tensor as a float; None if it is not one. `null` is read as NaN."""
     if value is None:
         return math.nan
     if isinstance(value, str):
@@ -159,7 +162,7 @@ def _float(value: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An output as the answer describes it; None for what its form leaves out."""
+    """An output as the answer describes it; None for what its form omits."""
 
     datatype: str | None
     shape: tuple[int, ...] | None
@@ -193,7 +196,7 @@ def _shape_of(fields: Mapping[str, Any]) -> tuple[int, ...] | None:
 
 
 def _flat(values: Any) -> list[Any]:
-    """Nested lists as one list, in row-major order; a bare value as a list of one."""
+    """Return nested lists as one list, in row-major order; a single value as a list of one."""
     if not isinstance(values, list):
         return [values]
     return [leaf for value in values for leaf in _flat(value)]
@@ -241,7 +244,7 @@ def _output(fields: Any, place: str) -> ExpectedOutput:
 
 
 def _fits(value: Any, datatype: str) -> bool:
-    """Whether a whole number is within the datatype's range."""
+    """Whether an integer is within the datatype's range."""
     bits = 8 * DATATYPES[datatype].size
     low, high = (0, 1 << bits) if datatype.startswith("U") else (-(1 << bits - 1), 1 << bits - 1)
     return bool(low <= value < high)

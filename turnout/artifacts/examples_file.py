@@ -21,7 +21,7 @@ KEPT_KEYS = frozenset({"inputs", "instances", "outputs", "parameters"})
 def make_row(
     name: str, request: Mapping[str, Any], answer: Mapping[str, Any], outputs: Iterable[TensorSpec]
 ) -> dict[str, Any]:
-    """An example as an entry of its file.
+    """Return an example as an entry of its file.
 
     Args:
         name: the example's name.
@@ -61,7 +61,7 @@ def insert_row(text: str, example: Mapping[str, Any]) -> str:
 
 
 def _spell(example: Mapping[str, Any], indent: str) -> str:
-    """An entry with one line for each key: a line for each number of a tensor would fill pages."""
+    """Return an entry with one line for each key: a line for each number of a tensor would fill pages."""
     inner = [f"{indent}{indent}{json.dumps(key)}: {_dump(value)}" for key, value in example.items()]
     return f"{indent}{{\n" + ",\n".join(inner) + f"\n{indent}}}"
 
@@ -103,7 +103,7 @@ def _named(answer: Mapping[str, Any], specs: tuple[TensorSpec, ...]) -> Iterator
 
 
 def shape_of(values: Any) -> list[int]:
-    """The shape of nested lists, by their first elements."""
+    """Return the shape of nested lists, taken from their first elements."""
     if not isinstance(values, list):
         return []
     return [len(values), *(shape_of(values[0]) if values else [])]

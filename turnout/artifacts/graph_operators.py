@@ -1,9 +1,8 @@
-"""The operators of an ONNX graph, and whether what a run costs follows the values that a client sends.
+"""The operators of an ONNX graph, and whether the cost of a run depends on the values that a client sends.
 
 A graph that loops as often as an input says, or makes a tensor as large as an input says, takes microseconds for one
-request and hours for the next one of the same size. Measuring the first one says nothing of the second, so such a graph
-never runs where it would hold up others.
-Source: "Operators.md" and "Operators-ml.md" of ONNX.
+request and hours for the next one of the same size. The first measurement predicts nothing about the second, so such a
+graph never runs where it would block others. Source: "Operators.md" and "Operators-ml.md" of ONNX.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _ALWAYS = frozenset({
     "RandomUniform", "RandomUniformLike", "Range", "RegexFullMatch", "Resize", "Scan", "SequenceMap", "StringSplit",
     "Tile", "Unique", "Upsample",
 })  # fmt: skip
-"""Operators whose cost follows values, or may."""
+"""Operators whose cost depends, or may depend, on values."""
 
 _KNOWN_OTHERS = frozenset({
     "BiasGelu", "DynamicQuantizeMatMul", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "Gelu",
@@ -33,7 +32,7 @@ _KNOWN_OTHERS = frozenset({
     "QLinearGlobalAveragePool", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuickGelu",
     "SkipLayerNormalization", "Tokenizer",
 })  # fmt: skip
-"""Operators of com.microsoft whose cost follows the size of their inputs alone; of all others nothing is known."""
+"""Operators of com.microsoft whose cost depends only on the size of their inputs; nothing is known about all others."""
 
 _UNLESS_CONSTANT: Mapping[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
@@ -48,7 +47,7 @@ _UNLESS_CONSTANT: Mapping[str, tuple[int, ...]] = {
     "Pad": (1,),
     "STFT": (1, 3),
 }
-"""Operators whose cost follows the values of these inputs: no matter where they are constants of the graph."""
+"""Operators whose cost depends on the values of these inputs, unless the inputs are constants of the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,8 @@ class GraphOperators:
     """The operators of a graph.
 
     Args:
-        names: each operator once, sorted: `Abs`, `ai.onnx.ml:Scaler`. Those of subgraphs and of functions too.
-        follows_values: whether the cost of a run may follow the values of its inputs, not only their number.
+        names: each operator once, sorted: `Abs`, `ai.onnx.ml:Scaler`; including those of subgraphs and functions.
+        follows_values: whether the cost of a run may depend on the values of its inputs, not only on their number.
     """
 
     names: tuple[str, ...]
@@ -65,11 +64,11 @@ class GraphOperators:
 
 
 UNKNOWN_OPERATORS = GraphOperators((), follows_values=True)
-"""Of a graph that was not read."""
+"""The operators of a graph that was not read."""
 
 
 def operators_of(model: onnx.ModelProto) -> GraphOperators:
-    """The operators of a model that was read."""
+    """Return the operators of a model that was read."""
     functions = {(text_of(function.domain), text_of(function.name)) for function in model.functions}
     names: set[str] = set()
     follows_values = False
@@ -93,13 +92,13 @@ def _follows_values(node: onnx.NodeProto, domain: str, operator: str, constants:
 
 
 def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node: of the graph, of its subgraphs, of functions."""
+    """Yield every node of the graph, of its subgraphs and of functions."""
     for node, _ in _nodes_of(model):
         yield node
 
 
 def _nodes_of(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
-    """Every node, with the names that are constants where it is: in subgraphs and functions too."""
+    """Yield every node with the names that are constants at its place, including subgraphs and functions."""
     yield from _graph_nodes(model.graph, frozenset())
     for function in model.functions:
         yield from _with_subgraphs(function.node, _constants(function.node))

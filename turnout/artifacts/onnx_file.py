@@ -1,7 +1,7 @@
-"""An ONNX file's graph without its weights, and what a file is that is no ONNX model.
+"""Reads an ONNX file's graph without its weights, and recognizes files that are not ONNX models.
 
-The file is walked field by field and the data of large tensors is jumped over, so that a 2 GB model costs as much
-memory as its graph. Source: onnx.proto; Protocol Buffers, "Encoding".
+The file is walked field by field and the data of large tensors is skipped, so a 2 GB model needs only as much memory as
+its graph. Source: onnx.proto; Protocol Buffers, "Encoding".
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
     (8, b'{"', "a safetensors file", "Weights without a graph cannot be served: export the model to ONNX."),
     (0, b"\x7fELF", "an executable", ""),
 )
-"""Offset, the bytes there, what the file is, and the remedy."""
+"""Offset, the bytes at this offset, the kind of file, and the remedy."""
 
 _PICKLE_HINT = "Convert it: skl2onnx for scikit-learn, torch.onnx.export for PyTorch."
 _TENSOR_DATA = frozenset(
@@ -57,10 +57,10 @@ class _MalformedError(Exception):
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The model in `path`, large tensors emptied (their names, types and shapes stay).
+    """Return the model in `path` without the data of large tensors (names, types and shapes are kept).
 
     Raises:
-        ArtifactError: there is no such file, or it is something other than a whole ONNX model.
+        ArtifactError: the file does not exist, or is not a complete ONNX model.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -88,7 +88,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
 
 
 def refuse_other_kinds(name: str, head: bytes) -> None:
-    """Raise an ArtifactError where the file's first 64 bytes show that it is not ONNX."""
+    """Raise an ArtifactError if the file's first 64 bytes show that it is not ONNX."""
     if not head:
         raise ArtifactError(f"{name} is empty", "Check that the download or copy is complete.")
     for offset, magic, kind, hint in _NOT_ONNX:
@@ -104,7 +104,7 @@ def refuse_other_kinds(name: str, head: bytes) -> None:
 
 
 def text_of(value: str | bytes) -> str:
-    """A text of a graph. Protobuf's parser hands out bytes where it is not UTF-8, as in a damaged file.
+    """Return a text of a graph. Protobuf's parser returns bytes for text that is not UTF-8, as in a damaged file.
 
     Raises:
         ArtifactError: it is not UTF-8.
@@ -115,7 +115,7 @@ def text_of(value: str | bytes) -> str:
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor in the model: initializers, sparse ones, attributes; in subgraphs and functions too."""
+    """Yield every tensor in the model: initializers, sparse ones, attributes; also in subgraphs and functions."""
     yield from _graph_tensors(model.graph)
     for function in model.functions:
         for node in function.node:
@@ -153,7 +153,7 @@ def _attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[onnx.TensorPr
 
 
 def _slim(file: BinaryIO, end: int, descriptor: Any, depth: int) -> bytes:
-    """The message that ends at `end`, without the data of large tensors; the file's position is its end afterwards."""
+    """Return the message that ends at `end` without the data of large tensors; the file's position is then its end."""
     if depth > _MAX_DEPTH:
         raise _MalformedError
     dropped = _TENSOR_DATA if descriptor.name == "TensorProto" else frozenset()
@@ -225,7 +225,10 @@ def _varint(value: int) -> bytes:
 
 
 def _malformed(name: str, head: bytes, size: int) -> ArtifactError:
-    """A file that starts as an ONNX model does (field 1, the IR version) is a cut one; anything else is no model."""
+    """Return the error for a malformed file.
+
+    A file that starts like an ONNX model (field 1, the IR version) is truncated; any other file is no model.
+    """
     if head[0] == 0x08 and 0 < head[1:2].ljust(1)[0] < 0x20:
         return ArtifactError(
             f"{name} starts like an ONNX model but is truncated or damaged, after {size:,} bytes",

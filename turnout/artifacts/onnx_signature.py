@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import onnx
 
 OVERRIDABLE_FROM_IR = 4
-"""Before this IR version every initializer had to be listed as an input too, and none may be sent."""
+"""Before this IR version, every initializer also had to be listed as an input, and none may be sent."""
 
 _DATATYPE_OF_ONNX = {datatype.onnx: datatype.name for datatype in DATATYPES.values()}
 _LONGEST_METADATA = 200
@@ -31,7 +31,7 @@ class _UnsupportedError(TurnoutError):
 
 
 def signature_of(model: onnx.ModelProto, name: str) -> Signature:
-    """The signature of a model that is already read; `name` is the file's, for the error."""
+    """Return the signature of a model that was read; `name` is the file's name, for the error."""
     graph = model.graph
     initializers = {tensor.name for tensor in graph.initializer}
     initializers.update(sparse.values.name for sparse in graph.sparse_initializer)
@@ -105,7 +105,7 @@ def _tensor_spec(name: str, tensor: onnx.TypeProto.Tensor, *, required: bool) ->
 
 
 def _zipmap_labels(graph: onnx.GraphProto, output: str) -> tuple[str | int, ...]:
-    """The class labels of the ZipMap that makes `output`; empty where none does (no other operator takes its maps)."""
+    """Return the class labels of the ZipMap that makes `output`, or nothing (no other operator can use its maps)."""
     makers = (node for node in graph.node if output in node.output and node.op_type == "ZipMap")
     for attribute in (attribute for node in makers for attribute in node.attribute):
         if attribute.name == "classlabels_int64s" and attribute.ints:
@@ -116,7 +116,10 @@ def _zipmap_labels(graph: onnx.GraphProto, output: str) -> tuple[str | int, ...]
 
 
 def _typed_outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The graph's outputs; where one is declared without a type, as old exporters do, the one that onnx infers."""
+    """Yield the graph's outputs.
+
+    An output declared without a type, as by old exporters, gets the type that onnx infers.
+    """
     outputs = list(model.graph.output)
     if all(_has_type(value) for value in outputs):
         return outputs
@@ -137,9 +140,9 @@ def _has_type(value: onnx.ValueInfoProto) -> bool:
 
 
 def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    """What the catalogue shows: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`), `description`.
+    """Return what the catalogue shows: `producer`, `ir_version`, `opsets` (`ai.onnx 17, ai.onnx.ml 3`), `description`.
 
-    And `locales`, those that the model needs at run time: onnxruntime cannot open it where the system lacks one.
+    And `locales`, which the model needs at run time: onnxruntime cannot open it if the system lacks one.
     """
     opsets = sorted((text_of(opset.domain) or "ai.onnx", opset.version) for opset in model.opset_import)
     normalizers = [node for node in nodes_of(model) if _needs_locale(node)]
@@ -154,7 +157,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _needs_locale(node: onnx.NodeProto) -> bool:
-    """Whether onnxruntime makes a locale for the node: it changes case, or ignores it in a list of stop words."""
+    """Whether onnxruntime makes a locale for the node: it changes case, or ignores case in a list of stop words."""
     if node.op_type != "StringNormalizer":
         return False
     given = {attribute.name: attribute for attribute in node.attribute}
@@ -164,7 +167,10 @@ def _needs_locale(node: onnx.NodeProto) -> bool:
 
 
 def _locale(normalizer: onnx.NodeProto) -> str:
-    """The locale that a StringNormalizer asks for: onnxruntime takes en_US without a name, LANG's for an empty one."""
+    """Return the locale of a StringNormalizer.
+
+    Onnxruntime uses en_US without a name, and that of LANG for an empty one.
+    """
     named = [attribute.s.decode("utf-8", "replace") for attribute in normalizer.attribute if attribute.name == "locale"]
     return (named[0] or '"" (that of LANG)') if named else "en_US"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 class PythonFileError(Exception):
-    """A file that cannot be read or does not compile; the message is a sentence without a full stop."""
+    """A file cannot be read or does not compile; the message is a sentence without a full stop."""
 
 
 def read_names(path: Path) -> frozenset[str]:
-    """Return the names that a file binds by def, import or assignment; `*` among them for all of another module.
+    """Return the names that a file binds by def, import or assignment; with `*` for all names of another module.
 
     Raises:
         PythonFileError: it cannot be read, or does not compile.
@@ -36,7 +36,7 @@ def read_names(path: Path) -> frozenset[str]:
 
 
 def _names_bound(tree: ast.Module) -> Iterator[str]:
-    """The names that a module binds, in whatever branch."""
+    """Return the names that a module binds, in any branch."""
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name):

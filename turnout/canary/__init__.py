@@ -1,1 +1,1 @@
-"""A stage's canary: run it, report on it, compare its predictions."""
+"""A stage's canary: runs it, reports on it, compares its predictions."""

@@ -1,6 +1,7 @@
 """Measures how often two versions agree: both answer the same requests, and their outputs are compared.
 
-Whatever keeps it from comparing is a note and no error: the other checks still are to take a bad canary back.
+Anything that prevents a comparison is a note, not an error: the other checks must still be able to roll back a bad
+canary.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from turnout.system.service_tokens import find_token
 def compare_for(
     project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str = ""
 ) -> Compare | None:
-    """The comparison of outputs that a stage's canary asks for; None where it asks for none."""
+    """Return the comparison of outputs that a stage's canary configures; None if it configures none."""
     if stage.canary is None or stage.canary.judgement.agreement is None:
         return None
     if target.is_local:
@@ -44,13 +45,13 @@ def compare_for(
 
 
 def compare_here(stage: Stage, url: str, api_key: str, token: str = "") -> Compare:
-    """The comparison for a stage that a gateway on this machine serves, which samples requests itself.
+    """Return the comparison for a stage that a local gateway serves, which samples requests itself.
 
     Args:
-        stage: with a canary that asks for agreement.
-        url: of the gateway.
+        stage: a stage with a canary that checks agreement.
+        url: the gateway's URL.
         api_key: sent with each request, or empty.
-        token: that the gateway's services ask for, or empty.
+        token: the token that the gateway's services require, or empty.
     """
     return _make_compare(stage, GatewaySamples(url, token), lambda: url, api_key, {}, token)
 
@@ -65,14 +66,14 @@ def compare_on_aws(
     *,
     clock: Callable[[], float] = time.time,
 ) -> Compare:
-    """The comparison for a stage on AWS, of requests that its functions log.
+    """Return the comparison for a stage on AWS, using requests that its functions log.
 
     Args:
-        manifest: says which functions do.
-        stage: with a canary that asks for agreement.
+        manifest: says which functions log requests.
+        stage: a stage with a canary that checks agreement.
         stack: the Pulumi stack, part of the functions' names.
         logs: `boto3.client("logs")`.
-        url: where the API is called; asked when there is something to send.
+        url: the API's URL; called when there is something to send.
         api_key: sent with each request, or empty.
         clock: seconds since 1970.
     """
@@ -117,14 +118,14 @@ def _make_compare(
 
 
 def _asked(stage: Stage) -> tuple[Canary, Agreement]:
-    """The stage's canary, and what it asks for."""
+    """Return the stage's canary and its agreement settings."""
     assert stage.canary is not None
     assert stage.canary.judgement.agreement is not None
     return stage.canary, stage.canary.judgement.agreement
 
 
 def main_version(stage: Stage, model: str) -> str:
-    """The baseline's version of a model; of several versions the one with the most weight."""
+    """Return the baseline's version of a model; of several versions the one with the most weight."""
     weights = stage.weights.get(model)
     return stage.serve[model] if weights is None else max(weights, key=lambda version: weights[version])
 
@@ -140,21 +141,21 @@ def replay_pair(
     headers: Mapping[str, str] | None = None,
     rules: Mapping[str, OutputRule] | None = None,
 ) -> AgreementCounts:
-    """Count how often the two versions agree on the model's samples; `Pair.agrees` says which are not counted.
+    """Count how often the two versions agree on the model's samples; `Pair.agrees` defines which are not counted.
 
     Args:
-        url: and the others as `Replay` has them.
-        samples: of any models.
-        model: whose samples are sent.
-        baseline: one version.
-        canary: the other.
-        stage: whose paths are asked.
-        headers: of each request.
+        url: see `Replay`, also for the other arguments.
+        samples: samples of any models.
+        model: the model whose samples are sent.
+        baseline: the baseline's version.
+        canary: the canary's version.
+        stage: the stage whose paths are called.
+        headers: headers of each request.
         rules: output -> when two of its values agree.
 
     Raises:
         UnreachableError: no request was answered.
-        ValueError: `url` is no address.
+        ValueError: `url` is not a valid address.
     """
     with closing(Replay(url, model, canary, baseline, stage=stage, headers=headers, rules=rules)) as replay:
         pairs = list(replay.run(enumerate(samples)))

@@ -1,4 +1,4 @@
-"""Connects to a stage where it is served: a gateway on this machine, or API Gateway."""
+"""Connects to the place where a stage is served: a gateway on this machine, or API Gateway."""
 
 from __future__ import annotations
 

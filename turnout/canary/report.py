@@ -31,13 +31,13 @@ class CanaryReport:
     """A report on a canary.
 
     Args:
-        stage: as the manifest has it.
-        baseline: model -> what the baseline serves, of the models that the canary moves.
-        since: the last rollout of the stage, None where there is none.
-        observation: what was seen since then, None where no source was asked or could answer.
-        checks: of the judgement; empty without an observation.
-        verdict: over all checks; empty without an observation.
-        warnings: what is out of step, half-done, or could not be asked, a sentence each.
+        stage: the stage from the manifest.
+        baseline: model -> what the baseline serves, for the models that the canary moves.
+        since: the last rollout of the stage, None if there is none.
+        observation: the observation since then; None if no source was queried or could answer.
+        checks: checks of the judgement; empty without an observation.
+        verdict: the verdict over all checks; empty without an observation.
+        warnings: sentences about differences, unfinished rollouts and failed queries.
     """
 
     stage: Stage
@@ -63,18 +63,18 @@ def make_report(
     """Make the report on a stage's canary; changes nothing.
 
     Args:
-        project: as it is now.
-        name: the stage's.
-        log: the record.
+        project: the project in its current state.
+        name: the stage's name.
+        log: the record of rollouts.
         target: where the stage is served, or None.
-        connection: to it, or None.
-        compare: lets both versions answer the requests sampled lately, or None.
-        outputs: what `pulumi stack output --json` printed, or None.
+        connection: the connection to the target, or None.
+        compare: lets both versions answer recently sampled requests, or None.
+        outputs: the output of `pulumi stack output --json`, or None.
         plan: the project's; None makes one. Callers that report often pass it.
 
     Raises:
-        EditError: there is no such stage.
-        RolloutError: the outputs are not those of this project.
+        EditError: the stage does not exist.
+        RolloutError: the outputs belong to another project.
     """
     stage = find_stage(project.manifest, name)
     planned = plan_stage(stage, project.manifest.models, packed=find_packed(project.manifest))
@@ -119,21 +119,21 @@ def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
 
 
 def plan_for(project: Project, target: StageTarget) -> Plan:
-    """The plan by which a target's functions are named."""
+    """Return the plan with the names of a target's functions."""
     return make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
 
 
 def observe(
     connection: StageConnection, live: StageState, name: str, start: ObservationStart, plan: Plan
 ) -> Observation:
-    """The observation since then."""
+    """Return the observation since then."""
     assert live.canary is not None
     watched = watched_of(plan, live.variables, live.canary.overrides)
     return connection.source.observe(name, watched, start)
 
 
 def start_of(since: Rollout | None) -> ObservationStart:
-    """The moment of the last rollout; the server's start where the record does not say."""
+    """Return the time of the last rollout; the server's start if the record does not contain it."""
     if since is None:
         return ObservationStart(0.0)
     if since.observed_since:
@@ -142,10 +142,10 @@ def start_of(since: Rollout | None) -> ObservationStart:
 
 
 def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[str]:
-    """Differences between a stage's plan and Pulumi's last deployment.
+    """Return the differences between a stage's plan and Pulumi's last deployment.
 
     Raises:
-        RolloutError: the outputs are not those of this project.
+        RolloutError: the outputs belong to another project.
     """
     try:
         deployed_stage = outputs["stages"][planned.name]
@@ -161,7 +161,7 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
 
 
 def report_to_json(report: CanaryReport) -> dict[str, Any]:
-    """The report for programs."""
+    """Return the report for programs."""
     canary, observation = report.stage.canary, report.observation
     shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}
     bounds_s = observation.bounds_s if observation else ()

@@ -1,7 +1,7 @@
-"""A canary's run as it happens: look, judge, move, write down, wait, until it is promoted, rolled back or left.
+"""A canary's run: observe, judge, move, record, wait, until it is promoted, rolled back or stopped.
 
-rollouts.jsonl records how far a run is, so it may be ended anywhere and continues when it is started again: each of its
-moves is a rollout like any other. What cannot be reached for a while is asked again at the next look.
+rollouts.jsonl records the progress of a run, so it may be ended at any point and resumes when it is started again: each
+of its moves is a rollout like any other. Whatever temporarily cannot be reached is tried again at the next tick.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from turnout.project.manifest_file import ManifestChangedError, editing
 from turnout.project.project import Project
 
 Compare = Callable[[float], Mapping[str, AgreementCounts]]
-"""Lets both versions answer requests sampled since a moment and since it was last called: model -> how they agree."""
+"""Lets both versions answer requests sampled since a time and since the last call: model -> how they agree."""
 
 VERDICTS: Mapping[Phase, Verdict] = {
     Phase.PROMOTED: Verdict.SUCCESSFUL,
@@ -37,20 +37,20 @@ VERDICTS: Mapping[Phase, Verdict] = {
     Phase.PAUSED: Verdict.FAILED,
     Phase.LEFT: Verdict.INCONCLUSIVE,
 }
-"""The verdict that the record keeps of a run that ends in this phase."""
+"""The verdict that the record stores for a run that ends in this phase."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One look.
+    """The result of one tick.
 
     Args:
         time_s: seconds since 1970.
-        at: where the run was then.
-        state: where it is after it.
-        observation: since the step began; None where nothing could be asked.
-        checks: what it comes to.
-        problem: why nothing could be asked or moved, or empty.
+        at: the run's state before.
+        state: the run's state after it.
+        observation: the observation since the step started; None if no source answered.
+        checks: the resulting checks.
+        problem: why nothing could be observed or moved, or empty.
     """
 
     time_s: float
@@ -63,17 +63,17 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The parts that a run works with.
+    """The parts that a run uses.
 
     Args:
         load: reads the project.
         manifest: the manifest's file.
-        log: the record.
+        log: the record of rollouts.
         target: where the stage is served.
-        connection: to it.
-        compare: for the check of agreement, None where there is none.
+        connection: the connection to the target.
+        compare: for the agreement check, None if there is none.
         clock: seconds since 1970.
-        sleep: waits so many seconds.
+        sleep: waits for some seconds.
     """
 
     load: Callable[[], Project]
@@ -88,13 +88,13 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """The command line's overrides of the manifest's judgement; None where there is none."""
+    """Overrides of the manifest's judgement from the command line; None for no override."""
 
     steps: tuple[float, ...] | None = None
     bake_minutes: float | None = None
 
     def over(self, judgement: Judgement) -> Judgement:
-        """The judgement of the run."""
+        """Return the judgement of the run."""
         if self.steps is not None:
             judgement = replace(judgement, strategy="canary", steps=self.steps)
         return judgement if self.bake_minutes is None else replace(judgement, bake_minutes=self.bake_minutes)
@@ -109,17 +109,17 @@ class CanaryRun:
     """One run of one stage's canary.
 
     Args:
-        around: what it works with.
+        around: the parts that it uses.
         stage: the stage's name.
-        judgement: the manifest's.
-        settings: what the command line says over it; a run that goes on keeps its own where that says nothing.
+        judgement: the manifest's judgement.
+        settings: the command line's overrides; a resumed run keeps its own settings where there are none.
 
     Attributes:
-        judgement: the run's own.
-        resumed: whether an earlier run goes on.
+        judgement: the run's own judgement.
+        resumed: whether an earlier run is resumed.
 
     Raises:
-        RolloutError: something is half-done, or one of the two shares would see no traffic.
+        RolloutError: a rollout is half-done, or one of the two shares would get no traffic.
         EditError: the stage has no canary, or its share cannot be set.
         StageControlError: the stage cannot be read or changed.
     """
@@ -147,15 +147,15 @@ class CanaryRun:
 
     @property
     def state(self) -> State:
-        """Its present state."""
+        """The run's current state."""
         return self._state
 
     def ticks(self, interval_s: float) -> Iterator[Tick]:
-        """Look, and move where it is time, every so many seconds until the run is over.
+        """Observe, and move when it is time, at this interval until the run is over.
 
         Raises:
             RolloutError: the canary was changed by another command.
-            EditError, ProblemsError: models.yaml cannot be edited any more.
+            EditError, ProblemsError: models.yaml can no longer be edited.
         """
         while True:
             tick = self._tick()
@@ -182,7 +182,7 @@ class CanaryRun:
         return Tick(now_s, at, self._state, observation, checks, problem)
 
     def _observe(self) -> Observation:
-        """The observation since the step began, with the agreement of the two versions."""
+        """Return the observation since the step started, with the agreement of the two versions."""
         source = self._around.connection.source
         if self._start is None:  # no source knows when the step started
             self._start = source.start(self._stage, self._watched)
@@ -193,7 +193,7 @@ class CanaryRun:
         return replace(observation, agreement=dict(self._agreement))
 
     def _move(self, state: State) -> None:
-        """Make a new state true, and write it down where it changes what is served, or ends the run."""
+        """Apply a new state, and record it if it changes what is served, or ends the run."""
         if state.phase is Phase.PROMOTED:
             self._carry_out(Action("promote", self._stage), state)
         elif state.phase is Phase.ROLLED_BACK:
@@ -229,7 +229,7 @@ class CanaryRun:
         return self._state
 
     def _adopt(self, rollout: Rollout) -> None:
-        """Be where the record says."""
+        """Set the state from the record."""
         self._last = rollout
         self._state = State.from_json(dict(rollout.run["state"]))
         self._agreement = {}
@@ -243,7 +243,7 @@ class CanaryRun:
 
 
 def check_share(stage: str, judgement: Judgement, percent: float) -> None:
-    """Raise a RolloutError where there would be nothing to judge by: a share that sees no traffic."""
+    """Raise a RolloutError if one of the shares would get no traffic, so that nothing could be judged."""
     if 0 < percent < 100 or judgement.strategy == ALL_AT_ONCE:
         return
     whose = "itself" if percent == 0 else "the baseline"
@@ -252,7 +252,7 @@ def check_share(stage: str, judgement: Judgement, percent: float) -> None:
 
 
 def find_earlier(last: Rollout, canary: Canary, judgement: Judgement, given: RunSettings) -> RunSettings | None:
-    """The settings of the run that the record's last line is of, where it is to go on; else None."""
+    """Return the settings of the run in the record's last line if it is to be resumed; else None."""
     if not last.run:
         return None
     state, settings = State.from_json(dict(last.run["state"])), RunSettings.from_json(last.run["settings"])

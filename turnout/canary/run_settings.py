@@ -1,4 +1,4 @@
-"""A canary's run in words: its steps and its bake as people write them, what it will do, and how it ended."""
+"""A canary's run in words: its steps and bake time as users write them, what it will do, and how it ended."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _PERCENT = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def find_percent(text: str) -> float | None:
-    """Return the share in a text; None where it has none.
+    """Return the share in a text; None if it contains none.
 
-    `float()` also takes `5_0`, `nan` and the digits of other scripts, and a share is no place for a surprise.
+    `float()` would also accept `5_0`, `nan` and digits of other scripts, which are probably mistakes in a share.
     """
     percent = float(text) if _PERCENT.fullmatch(text) else None
     return None if percent is None or percent > 100 else percent
 
 
 def parse_steps(text: str) -> tuple[float, ...] | None:
-    """`5,25,50`, rising; None for an empty text.
+    """Parse steps such as `5,25,50`, increasing; None for an empty text.
 
     Raises:
-        ValueError: the text says something else.
+        ValueError: the text has another format.
     """
     if not text:
         return None
@@ -46,7 +46,7 @@ def parse_steps(text: str) -> tuple[float, ...] | None:
 
 
 def parse_bake(text: str) -> float | None:
-    """Minutes; None for an empty text.
+    """Return minutes; None for an empty text.
 
     Raises:
         ValueError: the text is not a duration.
@@ -60,16 +60,16 @@ def parse_bake(text: str) -> float | None:
 
 
 def interval_of(judgement: Judgement, *, is_local: bool) -> float:
-    """Seconds between two looks of a run."""
+    """Return the seconds between two ticks of a run."""
     longest_s = LOCAL_INTERVAL_S if is_local else AWS_INTERVAL_S
     return max(SHORTEST_INTERVAL_S, min(longest_s, judgement.bake_minutes * 60 / LOOKS_PER_BAKE))
 
 
 def plan_text(judgement: Judgement, percent: float) -> str:
-    """`5%, 25%, 50%; at least 10 minutes per step; judged with 95% confidence.`.
+    """Return `5%, 25%, 50%; at least 10 minutes per step; judged with 95% confidence.`.
 
     Args:
-        judgement: the run's own.
+        judgement: the run's own judgement.
         percent: the canary's share, for a judgement without steps.
     """
     shares = ", ".join(f"{share:g}%" for share in shares_of(judgement) or (percent,))
@@ -78,12 +78,12 @@ def plan_text(judgement: Judgement, percent: float) -> str:
 
 
 def duration_text(minutes: float) -> str:
-    """`10 minutes`, `90 seconds`."""
+    """Return `10 minutes`, `90 seconds`."""
     return f"{minutes:g} minutes" if minutes >= 2 else f"{minutes * 60:g} seconds"
 
 
 def ending_of(state: State, stage: str) -> str:
-    """Describes how a run ended, and the next command."""
+    """Describe how a run ended, and the next command."""
     match state.phase:
         case Phase.PROMOTED:
             return f"Promoted: {stage} serves it to all requests."

@@ -1,1 +1,1 @@
-"""The command line: it parses and prints, and what it prints was worked out elsewhere."""
+"""The command line: parses arguments and prints results that other rooms compute."""

@@ -1,6 +1,6 @@
 """`turnout` and `python -m turnout.cli`: sets up the streams, runs one command, returns its exit code.
 
-0 is success, 1 an operation that failed, 2 bad input or bad usage, 130 Ctrl-C.
+Exit codes: 0 is success, 1 an operation that failed, 2 bad input or bad usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_and_exit(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The process's entry: exits with `main`'s code, and with 130 also where Ctrl-C comes before or after `main`."""
+    """The process's entry point.
+
+    Exits with `main`'s code, and with 130 also if Ctrl-C arrives before or after `main`.
+    """
     code = 130
     with suppress(KeyboardInterrupt):
         code = main(arguments)
@@ -47,7 +50,7 @@ def run_and_exit(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def debug_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--debug` at the front, wherever before a bare `--` it stood: it is added after a failure."""
+    """Return the arguments with `--debug` first, wherever it was before a `--`: users add it after a failure."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if "--debug" not in arguments[:end]:
         return list(arguments)

@@ -37,10 +37,10 @@ from turnout.problems import ProblemsError
 
 
 class Commands(Group):
-    """The group of commands: what one of them raises becomes a sentence and an exit code here, and nowhere else."""
+    """The group of commands: their exceptions become sentences and exit codes here, and nowhere else."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
-        """Run the command that was named."""
+        """Run the named command."""
         try:
             super().invoke(ctx)
             sys.stdout.flush()
@@ -59,7 +59,7 @@ class Commands(Group):
 
 
 def print_error(error: Exception) -> int:
-    """Say what went wrong on standard error and return the exit code."""
+    """Print an error to standard error and return the exit code."""
     if isinstance(error, ProblemsError):
         print_problems(error)
         return 2
@@ -75,7 +75,7 @@ def print_error(error: Exception) -> int:
 
 
 def print_usage_error(error: typer.TyperException) -> int:
-    """Print what is wrong with the arguments, escaped: a shell's `*` puts any file's name there."""
+    """Print what is wrong with the arguments, escaped, because a shell's `*` may insert any file name."""
     text = io.StringIO()
     show = getattr(error, "show", None)
     if show is not None:
@@ -145,7 +145,7 @@ app.add_typer(requests.requests)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name and return its exit code."""
+    """Run the command in the arguments and return its exit code."""
     try:
         code = app(args=arguments, prog_name="turnout", standalone_mode=False)
     except typer.Abort:

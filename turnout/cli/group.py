@@ -1,4 +1,4 @@
-"""`Group`: the commands of `turnout` and those of `turnout canary`."""
+"""`Group`: the base of the command groups, such as `turnout canary`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Group(TyperGroup):
     """A group of commands; without arguments it prints its help."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own copy
-        """Return what is left for the commands."""
+        """Return the arguments for the commands."""
         if not args and not ctx.resilient_parsing:
             say(ctx.get_help())
             ctx.exit(0)
@@ -26,7 +26,10 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
-        """The group's own --help. Absent it is None, which typer would coerce, and import pydantic for it: 80 ms."""
+        """Return the group's own --help option.
+
+        Without it typer would coerce None, and import pydantic for it: 80 ms.
+        """
         option = super().get_help_option(ctx)
         if option is not None:
             option.default = False

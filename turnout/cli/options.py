@@ -1,4 +1,4 @@
-"""The options that several commands share, and how the project they point at is loaded."""
+"""The options that several commands share, and loading the project that they name."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ DEFAULT_MANIFEST = Path("models.yaml")
 
 
 SLOW_BYTES = 200 * 1024 * 1024
-"""From this size on reading an artifact is worth a remark: its digest takes a second for each gigabyte or two."""
+"""From this size on, a message is shown while an artifact is read: its digest takes a second per gigabyte or two."""
 
 
 def load(path: Path) -> Project:
-    """The project behind `--manifest`: checked, its artifacts read; a ProblemsError where something is wrong."""
+    """Load the project of `--manifest`, checked and with artifacts read.
+
+    Raise a ProblemsError if something is wrong.
+    """
     from turnout.project.project import load_project
 
     with without_collections():
@@ -39,12 +42,12 @@ def load(path: Path) -> Project:
 
 
 def manifest_argument(path: Path) -> str:
-    """What names the same manifest in another command; empty for the default."""
+    """Return the argument that names the same manifest in another command; empty for the default."""
     return "" if path == DEFAULT_MANIFEST else f" -m {quote(str(path))}"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest behind `--manifest`, without the files that it names.
+    """Read the manifest of `--manifest` without the files that it names.
 
     Raises:
         OSError: it cannot be read.
@@ -58,14 +61,14 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def remark_large(name: str, size_bytes: int) -> AbstractContextManager[None]:
-    """The remark that passes while a large artifact's digest is taken."""
+    """Show a temporary message while a large artifact's digest is computed."""
     if size_bytes < SLOW_BYTES:
         return nullcontext()
     return passing_remark(f"reading {name}, {size_text(size_bytes)} ...")
 
 
 def try_all(project: Project) -> dict[tuple[str, str], Trial]:
-    """Every version tried in a process of its own; a ProblemsError where onnxruntime cannot open one."""
+    """Try every version in a separate process; raise a ProblemsError if onnxruntime cannot open one."""
     from turnout.trials.checks import check_opens, try_versions
 
     with ExitStack() as remarks:

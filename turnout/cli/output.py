@@ -1,7 +1,7 @@
 """Output of the commands: results on standard output, everything else on standard error.
 
-All text of a command is written here, and nowhere else: what a model, a file or a server says may hold escape
-sequences, and none reaches the terminal. Rich is imported only where a table or a progress bar is drawn.
+All text of a command is written here and nowhere else: text from a model, a file or a server may contain escape
+sequences, and none reaches the terminal. Rich is imported only when a table or a progress bar is drawn.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from turnout.problems import Problem, ProblemsError
 
 WIDEST = 100_000
-"""Columns of a table that no terminal shows: enough that nothing wraps in a pipe."""
+"""Width of a table without a terminal, large enough that nothing wraps in a pipe."""
 
 NARROW = 14
-"""Characters of a cell that is not worth folding: a digest, a size, a name."""
+"""Width of a cell that is not worth folding: a digest, a size, a name."""
 
 BOLD, NOT_BOLD = "\x1b[1m", "\x1b[0m"
 
 
 class CommandError(Exception):
-    """A command cannot do what was asked; the message is a sentence, then perhaps a remedy on a line of its own.
+    """A command cannot do what was requested; the message is a sentence, optionally with a remedy on its own line.
 
     Args:
         message: what is wrong.
-        hint: what to do.
+        hint: the remedy.
         code: the exit code, 2 for bad input, 1 for an operation that failed.
     """
 
@@ -48,7 +48,7 @@ class CommandError(Exception):
 
 
 def sentence_of(message: str) -> str:
-    """A message with an end."""
+    """Return a message with a full stop at its end."""
     return message if message.endswith((".", "?")) else f"{message}."
 
 
@@ -58,7 +58,7 @@ def say(text: str = "") -> None:
 
 
 def notify(text: str) -> None:
-    """Print one remark or error to standard error, after the results that it follows."""
+    """Print one message or error to standard error, after the results that precede it."""
     sys.stdout.flush()
     with suppress(BrokenPipeError):  # nobody reads stderr; the exit code still reports the result
         sys.stderr.write(f"{printable_lines(text)}\n")
@@ -66,12 +66,12 @@ def notify(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print one JSON value, indented, in the order it was made."""
+    """Print one JSON value, indented, in its original order."""
     sys.stdout.write(f"{printable_json(json.dumps(value, indent=2, ensure_ascii=False))}\n")
 
 
 def say_body(body: bytes) -> None:
-    """Print a server's answer without a change in meaning: JSON stays JSON, anything else is escaped."""
+    """Print a server's answer without changing its meaning: JSON stays JSON, anything else is escaped."""
     text = body.decode(errors="backslashreplace")
     try:
         json.loads(body)
@@ -85,30 +85,30 @@ def say_body(body: bytes) -> None:
 
 
 def print_problems(error: ProblemsError) -> None:
-    """Every problem of the user's files, then how many there were."""
+    """Print every problem of the user's files, then their number."""
     for problem in error.problems:
         notify(problem_text(problem))
     notify(f"turnout: {counted(len(error.problems), 'problem')} found.")
 
 
 def problem_text(problem: Problem) -> str:
-    """A problem on one line and its hint on the next: a name with a line break in it cannot forge a line."""
+    """Return a problem on one line and its hint on the next; a name with a line break cannot forge a line."""
     line = printable(str(replace(problem, hint="")))
     return f"{line}\n    {problem.hint}" if problem.hint else line
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """`1 model`, `2 models`, `1,200 routes`."""
+    """Return `1 model`, `2 models`, `1,200 routes`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def is_plain(stream: TextIO) -> bool:
-    """Whether the stream gets neither colour nor wrapping: a pipe, a file, `NO_COLOR`, or a terminal that is none."""
+    """Whether the stream gets neither color nor wrapping: a pipe, a file, `NO_COLOR`, or a dumb terminal."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
 
 def console_of(stream: TextIO) -> Console:
-    """A rich console that never interprets the texts it is given."""
+    """Return a rich console that never interprets its texts as markup."""
     from rich.console import Console
 
     plain = is_plain(stream)
@@ -126,13 +126,13 @@ def console_of(stream: TextIO) -> Console:
 def say_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = (), spare: bool = False
 ) -> None:
-    """One table to standard output: columns two spaces apart, no lines, folded only where a terminal is too narrow.
+    """Print a table to standard output: columns two spaces apart, no lines, folded only if a terminal is too narrow.
 
     Args:
         headers: the columns' names.
-        rows: a text per column; control characters are spelled out.
+        rows: one text per column; control characters are escaped.
         right: the names of the columns with numbers.
-        spare: whether the last column is left out where a terminal is too narrow for all of them.
+        spare: whether the last column is left out if a terminal is too narrow for all of them.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     available = console_of(sys.stdout).width if sys.stdout.isatty() else WIDEST
@@ -157,29 +157,29 @@ def say_table(
 
 
 def pieces_of(texts: Iterable[str]) -> list[str]:
-    """The texts cut after each slash and space, where a line may end."""
+    """Split the texts after each slash and space, where a line may end."""
     return [piece for text in texts for piece in re.findall(r"[^/\s]*[/\s]+|[^/\s]+", text)] or [""]
 
 
 def parts_of(texts: Iterable[str]) -> list[str]:
-    """The texts cut also after `_`, `-`, `.` and `:`, where a line ends rather than inside a word."""
+    """Split the texts also after `_`, `-`, `.` and `:`, where a line ends rather than inside a word."""
     return [part for piece in pieces_of(texts) for part in re.findall(r"[^-_.:]*[-_.:]+|[^-_.:]+", piece)] or [""]
 
 
 def gap_of(least: Sequence[int], available: int) -> int:
-    """Spaces between columns: 2, or 1 where only that keeps words whole."""
+    """Return the spaces between columns: 2, or 1 if only that keeps words whole."""
     gaps = len(least) - 1
     return 1 if sum(least) + gaps <= available < sum(least) + 2 * gaps else 2
 
 
 def fitted(widths: Sequence[int], words: Sequence[int], available: int, parts: Sequence[int] = ()) -> list[int]:
-    """The columns' widths in a terminal: the widest give way, first down to their longest word, then further.
+    """Return the columns' widths on a terminal: the widest shrink first, down to their longest word, then further.
 
     Args:
-        widths: of the columns' longest texts.
-        words: of their longest words.
+        widths: widths of the columns' longest texts.
+        words: widths of their longest words.
         available: columns of the terminal.
-        parts: of the longest parts of words, as `parts_of` cuts them.
+        parts: widths of the longest parts of words, as `parts_of` splits them.
     """
     fitting = list(widths)
     words_whole, parts_whole = ([max(length, NARROW) for length in lengths] for lengths in (words, parts or words))
@@ -193,7 +193,10 @@ def fitted(widths: Sequence[int], words: Sequence[int], available: int, parts: S
 
 
 def fold(text: str, width: int) -> list[str]:
-    """The text in lines that fit: cut after slashes and spaces, in longer words after `_`, `-`, `.`, else anywhere."""
+    """Return the text in lines that fit.
+
+    It is split after slashes and spaces, longer words after `_`, `-`, `.`, or else anywhere.
+    """
     if len(text) <= width:
         return [text]
     lines = [""]
@@ -209,14 +212,14 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def say_section(title: str) -> None:
-    """A heading, with an empty line before it."""
+    """Print a heading, with an empty line before it."""
     text = printable(title)
     sys.stdout.write(f"\n{text if is_plain(sys.stdout) else f'{BOLD}{text}{NOT_BOLD}'}\n")
 
 
 @contextmanager
 def passing_remark(text: str) -> Iterator[None]:
-    """A line on standard error while something goes on, gone when it is done; on a terminal only."""
+    """Show a line on standard error during an operation and erase it afterwards; only on a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -231,7 +234,7 @@ def passing_remark(text: str) -> Iterator[None]:
 
 @contextmanager
 def changing_remark() -> Iterator[Callable[[str], None]]:
-    """A line on standard error that changes, gone when it is done; on a terminal only.
+    """Show an updated line on standard error and erase it afterwards; only on a terminal.
 
     Yields:
         A function to call with each text.
@@ -257,14 +260,14 @@ def changing_remark() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while something long goes on, on a terminal only.
+    """Show a progress bar on standard error during a long operation; only on a terminal.
 
     Args:
-        title: what goes on.
-        total: bytes in all.
+        title: the operation.
+        total: total number of bytes.
 
     Yields:
-        A function to call with the number of bytes just done.
+        A function to call with the number of bytes just processed.
     """
     if not sys.stderr.isatty():
         yield lambda _: None

@@ -13,7 +13,7 @@ WIDTH = 100
 
 
 def render_reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     from turnout.cli.app import app
 
     group = get_command(app)
@@ -30,7 +30,7 @@ def render_reference() -> str:
 
 
 def pages_of(group: TyperGroup, parent: Any) -> Iterator[str]:
-    """Heading and help of every command of a group, and of those of the groups in it."""
+    """Yield heading and help of every command of a group and its nested groups."""
     for name in group.list_commands(parent):
         command = group.commands[name]
         context = command.context_class(command, info_name=name, parent=parent)
@@ -41,7 +41,7 @@ def pages_of(group: TyperGroup, parent: Any) -> Iterator[str]:
 
 
 def fenced(text: str) -> str:
-    """A block that Markdown leaves alone."""
+    """Return a block that Markdown does not interpret."""
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return f"```text\n{lines}\n```"
 

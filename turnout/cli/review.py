@@ -1,4 +1,4 @@
-"""`turnout plan --against REF`: what a change means, before it is merged."""
+"""`turnout plan --against REF`: describes the effect of a change before it is merged."""
 
 from __future__ import annotations
 

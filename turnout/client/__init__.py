@@ -1,4 +1,4 @@
-"""Calls a running API: clients, connection, responses, lines of a capture. It may use the protocol only."""
+"""Calls a running API: clients, connections, responses, lines of a capture. It may use the protocol only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for programs with an event loop: the same calls, each in a thread while the loop goes on."""
+"""The client for programs with an event loop: the same calls, each in a thread, so the loop is not blocked."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """As `Client`. Calls may overlap: each has a connection of its own.
+    """Like `Client`. Calls may overlap: each has its own connection.
 
     Args:
-        url: address of the server, with the path that comes before the stage.
-        stage: the stage's name; empty for the default one.
-        api_key: sent as `x-api-key`, where it is not empty.
+        url: the server's address, with the path before the stage.
+        stage: the stage's name; empty for the default stage.
+        api_key: sent as `x-api-key` unless it is empty.
         timeout_s: how long an answer may take.
     """
 
@@ -41,7 +41,7 @@ class AsyncClient:
         return AsyncPendingRequest(await self._run(lambda client: client.submit(model, inputs, **options)))
 
     async def request(self, identifier: str) -> AsyncPendingRequest:
-        """Return a request that was sent before; see `Client.request`."""
+        """Return a request that was sent earlier; see `Client.request`."""
         return AsyncPendingRequest(await self._run(lambda client: client.request(identifier)))
 
     async def _run(self, call: Callable[[Client], T]) -> T:
@@ -53,7 +53,7 @@ class AsyncClient:
 
 
 class AsyncPendingRequest:
-    """As `PendingRequest`."""
+    """Like `PendingRequest`."""
 
     def __init__(self, pending: PendingRequest) -> None:
         self._pending = pending
@@ -65,11 +65,11 @@ class AsyncPendingRequest:
 
     @property
     def state(self) -> RequestState:
-        """Where it was when the API was last asked."""
+        """The state when the API was last queried."""
         return self._pending.state
 
     async def refresh(self) -> RequestState:
-        """Ask for its state."""
+        """Query the state."""
         return await self._run(self._pending.refresh)
 
     async def result(self, timeout_s: float | None = None) -> InferenceResult:
@@ -77,7 +77,7 @@ class AsyncPendingRequest:
         return await self._run(lambda: self._pending.result(timeout_s))
 
     async def cancel(self) -> None:
-        """Cancel it, if it has not begun; see `PendingRequest.cancel`."""
+        """Cancel it, if it has not started; see `PendingRequest.cancel`."""
         await self._run(self._pending.cancel)
 
     async def _run(self, call: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""Captured requests, read: lines of `turnout serve --capture`, and of CloudWatch's logs however they were exported."""
+"""Reads captured requests: lines of `turnout serve --capture`, and of CloudWatch's logs in any export format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SENDABLE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class CaptureError(ValueError):
-    """A line that should hold a captured request and cannot be read; the sentence names its number and the fault."""
+    """A line with a captured request cannot be read; the message contains its number and the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Line:
 
     Args:
         number: from 1.
-        size_bytes: with its end.
-        samples: that it holds: one, or in an export of CloudWatch none or many.
+        size_bytes: including its line ending.
+        samples: the samples in it: one, or in an export of CloudWatch any number.
     """
 
     number: int
@@ -41,16 +41,16 @@ class Line:
 
 
 def lines_in(stream: BinaryIO, size_bytes: int) -> Iterator[bytes]:
-    """The lines of so many bytes and no more: a server that captures what is replayed would make the file endless."""
+    """Yield the lines in this number of bytes: a server that captures replayed requests would make the file endless."""
     while stream.tell() < size_bytes and (line := stream.readline()):
         yield line
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
-    """Every line, in order.
+    """Yield every line, in order.
 
     Raises:
-        CaptureError: a line has the key of a captured request and not all of the request.
+        CaptureError: a line has the key of a captured request, but is incomplete.
     """
     for number, line in enumerate(lines, 1):
         try:
@@ -61,10 +61,10 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Line]:
 
 
 def parse_sample(fields: Any) -> Sample:
-    """The sample that `turnout.protocol.codecs.samples.write_line` spelled.
+    """Return the sample that `turnout.protocol.codecs.samples.write_line` wrote.
 
     Raises:
-        ValueError: it spelled none.
+        ValueError: the value is not such a sample.
     """
     if not isinstance(fields, Mapping) or not isinstance(fields.get(CAPTURE_KEY), Mapping):
         raise ValueError(f"`{CAPTURE_KEY}` must be an object")  # noqa: TRY004 - all of these are one kind of error
@@ -112,7 +112,7 @@ _KINDS: Mapping[type, str] = {str: "a string", int: "a whole number", float: "a 
 
 
 def _samples_in(text: str) -> Iterator[Sample]:
-    """The samples in a line, at any place in it."""
+    """Yield the samples in a line, at any place in it."""
     position = 0
     while True:
         plain, quoted = text.find(_OBJECT, position), text.find(_QUOTED_OBJECT, position)

@@ -1,1 +1,1 @@
-"""Judges a canary, purely: an observation in, checks, a verdict and the next state out."""
+"""Judges a canary with pure functions: from an observation to checks, a verdict and the next state."""

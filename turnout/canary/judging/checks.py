@@ -1,10 +1,10 @@
-"""The checks of a canary: is it as good as the baseline, is it worse, or is it undecided?
+"""The checks of a canary: is it as good as the baseline, worse, or undecided?
 
-Pure.
+Pure functions.
 
-Each check that counts requests claims one of two things, by the tests of turnout.canary.judging.sequential:
+Each check that counts requests makes one of two claims, by the tests of turnout.canary.judging.sequential:
 *successful*, the canary is less than a margin worse than the baseline; *failed*, it is worse than the baseline. Either
-claim is wrong in at most 1 - confidence of all runs, though every step and every check is looked at again and again:
+claim is wrong in at most 1 - confidence of all runs, even though every step and every check is evaluated repeatedly:
 the probability is divided among them.
 """
 
@@ -30,20 +30,23 @@ from turnout.manifest.judgement import Judgement
 ALL_AT_ONCE = "all_at_once"
 
 ERROR_MARGIN = 0.01
-"""A canary whose error rate is less than one percentage point over the baseline's is good."""
+"""A canary is good if its error rate is less than one percentage point above the baseline's."""
 
 LATENCY_MARGIN = 0.05
-"""The same of the share of slow requests: five percentage points."""
+"""The same for the share of slow requests: five percentage points."""
 
 SLOW_SHARE = 0.05
-"""Slow is what takes longer than the bound that at most this share of the baseline's requests exceeds: its p95."""
+"""A request is slow if it takes longer than the baseline's p95, the bound that at most this share of requests
+exceeds.
+"""
 
 AGREEMENT_MARGIN = 0.01
-"""An agreement is good once it is proved to be above the floor minus this margin: a rate exactly at the floor would
-never be decided."""
+"""An agreement is good once it is proved to be above the floor minus this margin; a rate exactly at the floor would
+otherwise never be decided.
+"""
 
 MISSING = "MISSING"
-"""The state of an alarm that is not there."""
+"""The state of an alarm that does not exist."""
 
 REQUESTS = "requests to the canary"
 """The unit that most checks count."""
@@ -60,13 +63,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Logarithms of e-values: a claim is made once its evidence reaches what is enough.
+    """Logarithms of e-values: a claim is made once its evidence reaches `enough`.
 
     Args:
         count: requests or comparisons so far.
-        successful: for `the canary is not worse than allowed`.
-        failed: for `the canary is worse`.
-        enough: what either must reach.
+        successful: evidence for "the canary is not worse than allowed".
+        failed: evidence for "the canary is worse".
+        enough: the evidence that either claim needs.
     """
 
     count: float
@@ -82,10 +85,10 @@ class Check:
     Args:
         name: `errors`, `latency`, `alarms`, `agreement` (`agreement of iris`).
         verdict: the answer.
-        sentence: the answer with its numbers, for people.
-        needed: of an inconclusive check, about how many more requests to the canary (of `agreement`: comparisons) until
-            it is decided, should the rates stay as they are; None where that is unknown.
-        evidence: how far both claims have got; None of a check that counts nothing, or nothing yet.
+        sentence: the answer with its numbers, for users.
+        needed: for an inconclusive check, about how many more requests to the canary (for `agreement`: comparisons) are
+            needed for a decision if the rates stay the same; None if unknown.
+        evidence: the evidence for both claims; None if the check counts nothing, or nothing yet.
     """
 
     name: str
@@ -96,18 +99,18 @@ class Check:
 
 
 Question = Callable[[float], Check]
-"""Makes a check, given the evidence that is enough for a claim."""
+"""Makes a check, given the evidence that a claim needs."""
 
 
 def judge(judgement: Judgement, observation: Observation) -> tuple[Check, ...]:
-    """Every check that the judgement asks for, in `CHECKS`' order."""
+    """Return every check that the judgement configures, in `CHECKS`' order."""
     asked = [question for ask in CHECKS.values() for question in ask(judgement, observation)]
     enough = threshold((1 - judgement.confidence) / len(asked) / max(1, len(shares_of(judgement))))
     return tuple(question(enough) for question in asked)
 
 
 def verdict_of(checks: Iterable[Check]) -> Verdict:
-    """The worst of them: one that failed outweighs one that could not be made, and successful means all."""
+    """Return the worst verdict: a failed check outweighs one that could not be made; successful means all of them."""
     verdicts = {check.verdict for check in checks}
     for verdict in (Verdict.FAILED, Verdict.ERROR, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
@@ -116,9 +119,9 @@ def verdict_of(checks: Iterable[Check]) -> Verdict:
 
 
 def shares_of(judgement: Judgement) -> tuple[float, ...]:
-    """The percents that a run walks through, rising; empty where the canary's own percent is the one step.
+    """Return the percentages of a run, increasing; empty if the canary's own percentage is the only step.
 
-    100 is none of them, but for `all_at_once`: that is the promotion, and leaves no baseline to compare with.
+    100 is not among them, except for `all_at_once`: it is the promotion, and leaves no baseline to compare with.
     """
     if judgement.strategy == ALL_AT_ONCE:
         return (100.0,)
@@ -130,7 +133,7 @@ def shares_of(judgement: Judgement) -> tuple[float, ...]:
 
 
 def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Question]:
-    """The canary's error rate against the baseline's, or, where everything moves at once, against the margin."""
+    """Check the canary's error rate against the baseline's or, if everything moves at once, against the margin."""
     baseline = ArmTrials(observation.baseline.requests, observation.baseline.errors)
     canary = ArmTrials(observation.canary.requests, observation.canary.errors)
     if judgement.strategy == ALL_AT_ONCE:
@@ -141,7 +144,7 @@ def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Quest
 
 
 def ask_latency(judgement: Judgement, observation: Observation) -> Iterator[Question]:
-    """The share of the canary's requests that are slower than the baseline's p95."""
+    """Check the share of the canary's requests that are slower than the baseline's p95."""
     if judgement.strategy == ALL_AT_ONCE:
         return
     bounds_s, total = observation.bounds_s, sum(observation.baseline.durations)
@@ -157,7 +160,7 @@ def ask_latency(judgement: Judgement, observation: Observation) -> Iterator[Ques
 
 
 def ask_alarms(judgement: Judgement, observation: Observation) -> Iterator[Question]:
-    """CloudWatch's alarms: one that rings is a failure, one that cannot be seen an error."""
+    """Check CloudWatch's alarms: one in ALARM is a failure, one that cannot be read an error."""
     if judgement.alarms:
         states = {name: observation.alarms.get(name, MISSING) for name in judgement.alarms}
         yield lambda _enough: _check_alarms(states)
@@ -206,7 +209,7 @@ def _check_alarms(states: Mapping[str, str]) -> Check:
 
 
 def _compare(name: str, baseline: ArmTrials, canary: ArmTrials, margin: float, enough: float, fault: str) -> Check:
-    """Whether the canary's rate of faults is within the margin of the baseline's, or above it."""
+    """Check whether the canary's fault rate is within the margin of the baseline's, or above it."""
 
     def claim(canary: ArmTrials, factor: float) -> Verdict:
         arms = baseline.scaled(factor), canary.scaled(factor)
@@ -227,7 +230,7 @@ def _compare(name: str, baseline: ArmTrials, canary: ArmTrials, margin: float, e
 def _hold(
     name: str, trials: ArmTrials, limit: float, margin: float, enough: float, measured: str, counted: str = REQUESTS
 ) -> Check:
-    """Whether the rate of faults is above the limit, or below it or at most the margin above."""
+    """Check whether the fault rate is above the limit, or at most the margin above it."""
 
     def claim(trials: ArmTrials, factor: float) -> Verdict:
         trials = trials.scaled(factor)
@@ -244,13 +247,13 @@ def _hold(
 def _answer(
     name: str, trials: ArmTrials, claim: Callable[[ArmTrials, float], Verdict], measured: str, counted: str = REQUESTS
 ) -> Check:
-    """The check that a claim makes.
+    """Return the check that a claim makes.
 
     Args:
-        name: the check's.
-        trials: what decides.
-        claim: the verdict on trials, with so many times all the requests.
-        measured: the sentence that says what was seen.
+        name: the check's name.
+        trials: the counts that decide.
+        claim: returns the verdict on trials multiplied by a factor.
+        measured: the sentence about the measured values.
         counted: what the trials are.
     """
     verdict = claim(trials, 1)

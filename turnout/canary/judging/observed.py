@@ -15,9 +15,9 @@ class Arm:
     """One share of the traffic.
 
     Args:
-        requests: that reached its functions.
-        errors: those that its functions failed: an answer of 500 and more, a crash, a timeout, no room (429), even
-            where a router's fallback hid it.
+        requests: requests that reached its functions.
+        errors: requests that its functions failed: an answer of 500 and more, a crash, a timeout, a throttled call
+            (429), even if a router's fallback hid it.
         durations: requests by the observation's bounds, one number more than there are bounds.
     """
 
@@ -26,18 +26,18 @@ class Arm:
     durations: tuple[int, ...] = ()
 
     def slower(self, bound: int) -> int:
-        """Requests that took longer than the bound of that index."""
+        """Return the number of requests that took longer than the bound with this index."""
         return sum(self.durations[bound + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementCounts:
-    """Counts of the agreement of two versions.
+    """How often two versions agree.
 
     Args:
         compared: requests that both answered, or that one answered and the other did not.
-        agreed: those whose outputs agreed.
-        note: what was not compared, and why, a clause; empty where all was.
+        agreed: requests whose outputs agreed.
+        note: what was not compared, and why, as a clause; empty if everything was.
     """
 
     compared: int
@@ -45,19 +45,19 @@ class AgreementCounts:
     note: str = ""
 
     def plus(self, later: AgreementCounts) -> AgreementCounts:
-        """Both together, with the later one's reason for not comparing."""
+        """Return the sum of both, with the later one's note."""
         return AgreementCounts(self.compared + later.compared, self.agreed + later.agreed, later.note)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything since the canary's present step began.
+    """Everything since the start of the canary's current step.
 
     Args:
-        baseline: the share that sees the stage's own variables.
-        canary: the share that sees the overrides.
-        bounds_s: upper bounds of the durations' buckets, each included.
-        alarms: name -> `OK`, `ALARM`, `INSUFFICIENT_DATA`, or `MISSING` where there is none of that name.
+        baseline: the share that uses the stage's own variables.
+        canary: the share that uses the overrides.
+        bounds_s: upper bounds of the durations' buckets, inclusive.
+        alarms: name -> `OK`, `ALARM`, `INSUFFICIENT_DATA`, or `MISSING` if there is no such alarm.
         agreement: model -> its counts.
     """
 
@@ -69,10 +69,10 @@ class Observation:
 
 
 def quantile_s(arm: Arm, bounds_s: tuple[float, ...], share: float) -> float | None:
-    """The bound that so large a share of the arm's requests did not exceed: 0.99 is the p99, rounded up to a bound.
+    """Return the bound that this share of the arm's requests did not exceed: 0.99 is the p99, rounded up to a bound.
 
     Returns:
-        Seconds; infinity where it is over the last bound, None without requests.
+        In seconds; infinity if it is over the last bound, None without requests.
     """
     total = sum(arm.durations)
     if not total:

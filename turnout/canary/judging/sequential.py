@@ -1,13 +1,13 @@
-"""Sequential tests of rates that stay valid however often one looks, and whenever one stops.
+"""Sequential tests of rates that stay valid for any number of looks at the data and any time of stopping.
 
 The e-value is a likelihood ratio. Its numerator is a mixture over all rates (the mean likelihood under a Beta prior for
-each arm), below the largest likelihood that the hypothesis allows:
+each arm), its denominator the largest likelihood that the hypothesis allows:
 
     E = mean over rates of L(rates) / max over rates in H of L(rates)
 
-If the hypothesis holds, the mean divided by the likelihood of the true rates is a martingale that starts at 1, and E is
-never above it. So (Ville's inequality) E ever reaches 1/alpha with probability alpha at most: over all looks together,
-with any split between the arms, even one that changes, and for any number of requests. Nothing is asymptotic.
+If the hypothesis is true, the mean divided by the likelihood of the true rates is a martingale that starts at 1, and E
+is never above it. So (Ville's inequality) E ever reaches 1/alpha with a probability of at most alpha: over all looks
+together, with any split between the arms, even one that changes, and for any number of requests. Nothing is asymptotic.
 
 Sources: Robbins, "Statistical methods related to the law of the iterated logarithm", Ann. Math. Statist. 41 (1970), for
 the mixture; Wasserman, Ramdas and Balakrishnan, "Universal inference", PNAS 117 (2020), section 8, for the maximum
@@ -22,23 +22,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PRIOR = (0.5, 10.0)
-"""Alpha and beta of the Beta prior: faults are rare, mostly under 10%. It decides how soon a test decides, never
-whether it is right."""
+"""Alpha and beta of the Beta prior: faults are rare, mostly under 10%. The prior determines how soon a test decides,
+never whether it is right.
+"""
 
 MOST_TRIALS = 10_000_000
-"""Further requests after which a projection gives up."""
+"""Number of further requests after which a projection gives up."""
 
 _HALVINGS = 45
-"""Of an interval no wider than 1: fine enough, and 1 less its last piece is not yet 1."""
+"""Number of halvings of an interval no wider than 1: precise enough, and 1 minus its last piece is still below 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmTrials:
-    """Requests of one arm. Both numbers may be fractions, in a projection.
+    """Requests of one arm. In a projection both numbers may be fractions.
 
     Args:
-        count: all of them.
-        faults: those with a fault, at most `count`.
+        count: all requests.
+        faults: requests with a fault, at most `count`.
     """
 
     count: float
@@ -46,52 +47,55 @@ class ArmTrials:
 
     @property
     def rate(self) -> float:
-        """The share with a fault; 0 where there are no requests."""
+        """The share of requests with a fault; 0 without requests."""
         return self.faults / self.count if self.count else 0.0
 
     def scaled(self, factor: float) -> ArmTrials:
-        """So many times the requests, with the same rate."""
+        """Return the requests multiplied by a factor, with the same rate."""
         return ArmTrials(self.count * factor, self.faults * factor)
 
 
 def threshold(error_probability: float) -> float:
-    """The evidence at which a true hypothesis is rejected with at most this probability."""
+    """Return the evidence at which a true hypothesis is rejected with at most this probability."""
     return -math.log(error_probability)
 
 
 def evidence_of_more(baseline: ArmTrials, canary: ArmTrials) -> float:
-    """Evidence against `the canary's rate is at most the baseline's`: large when the canary is worse."""
+    """Return evidence against "the canary's rate is at most the baseline's": large if the canary is worse."""
     if canary.rate <= baseline.rate:
         return _mixture(baseline) + _mixture(canary) - _largest(baseline) - _largest(canary)
     return _mixture(baseline) + _mixture(canary) - _largest_apart(baseline, canary, 0.0)
 
 
 def evidence_of_within(baseline: ArmTrials, canary: ArmTrials, margin: float) -> float:
-    """Evidence against `the canary's rate is the baseline's plus margin, or more`: large when it is not much worse."""
+    """Return evidence against "the canary's rate is at least the baseline's plus margin".
+
+    It is large if the canary is not much worse.
+    """
     if canary.rate >= baseline.rate + margin:
         return _mixture(baseline) + _mixture(canary) - _largest(baseline) - _largest(canary)
     return _mixture(baseline) + _mixture(canary) - _largest_apart(baseline, canary, margin)
 
 
 def evidence_of_over(trials: ArmTrials, rate: float) -> float:
-    """Evidence against `the rate is at most this one`."""
+    """Return evidence against "the rate is at most this one"."""
     return _mixture(trials) - _log_likelihood(trials, min(trials.rate, rate))
 
 
 def evidence_of_under(trials: ArmTrials, rate: float) -> float:
-    """Evidence against `the rate is at least this one`."""
+    """Return evidence against "the rate is at least this one"."""
     return _mixture(trials) - _log_likelihood(trials, max(trials.rate, rate))
 
 
 def project(trials: ArmTrials, is_decided: Callable[[float], bool]) -> int | None:
-    """How many more requests a decision needs, if the rates stay as they are.
+    """Return how many more requests a decision needs, if the rates stay the same.
 
     Args:
         trials: those of the arm whose further requests are counted.
-        is_decided: whether so many times the requests decide it; once true it stays true.
+        is_decided: whether the requests multiplied by a factor decide it; once true, it stays true.
 
     Returns:
-        At least 1, rounded up to two digits; None where it takes more than `MOST_TRIALS`.
+        At least 1, rounded up to two digits; None if more than `MOST_TRIALS` are needed.
     """
     most = MOST_TRIALS / max(trials.count, 1)
     below, above = 1.0, 2.0
@@ -111,7 +115,7 @@ def _round_up(number: int) -> int:
 
 
 def _mixture(trials: ArmTrials) -> float:
-    """Logarithm of the mean likelihood under the prior."""
+    """Return the logarithm of the mean likelihood under the prior."""
     alpha, beta = PRIOR
     good = trials.count - trials.faults
     return _log_beta(alpha + trials.faults, beta + good) - _log_beta(alpha, beta)
@@ -122,7 +126,7 @@ def _log_beta(alpha: float, beta: float) -> float:
 
 
 def _largest(trials: ArmTrials) -> float:
-    """The largest log likelihood of all rates."""
+    """Return the largest log likelihood over all rates."""
     return _log_likelihood(trials, trials.rate)
 
 
@@ -131,14 +135,14 @@ def _log_likelihood(trials: ArmTrials, rate: float) -> float:
 
 
 def _times_log(number: float, probability: float) -> float:
-    """Their product, 0 where the number is 0, though the logarithm may be minus infinity."""
+    """Return the product; 0 if the number is 0, even if the logarithm is minus infinity."""
     if number == 0:
         return 0.0
     return number * math.log(probability) if probability > 0 else -math.inf
 
 
 def _largest_apart(baseline: ArmTrials, canary: ArmTrials, margin: float) -> float:
-    """The largest log likelihood with the canary's rate the baseline's plus margin: of a concave function."""
+    """Return the largest log likelihood if the canary's rate is the baseline's plus margin; the function is concave."""
     low, high = 0.0, 1 - margin
     for _ in range(_HALVINGS):
         rate = (low + high) / 2
@@ -154,5 +158,5 @@ def _largest_apart(baseline: ArmTrials, canary: ArmTrials, margin: float) -> flo
 
 
 def _slope(trials: ArmTrials, rate: float) -> float:
-    """Of the log likelihood; the rate is neither 0 nor 1."""
+    """Return the slope of the log likelihood; the rate is neither 0 nor 1."""
     return trials.faults / rate - (trials.count - trials.faults) / (1 - rate)

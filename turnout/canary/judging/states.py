@@ -1,6 +1,6 @@
-"""A canary's run: where it is, and where it goes next.
+"""The states of a canary's run, and the transitions between them.
 
-Pure: a tick changes nothing, and a state that was stored goes on as if it had not been.
+Pure functions: a tick changes nothing, and a stored state continues as if it had not been stored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 MOST_BAKES = 3
-"""An undecided step is watched for so many bakes; then the canary is left as it is."""
+"""An undecided step is watched for this number of bake times; then the canary keeps its share."""
 
 
 class Phase(StrEnum):
@@ -45,7 +45,7 @@ class Phase(StrEnum):
 
 
 TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PAUSED, Phase.LEFT})
-"""Phases that a run does not leave by itself."""
+"""Final phases of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class State:
     """A run between two ticks.
 
     Args:
-        phase: where it is.
+        phase: the current phase.
         step: index of the share that it has reached.
         percent: the canary's share, 0-100.
-        step_started_s: when that share was reached; observations are since then.
-        reason: why it went where it is.
+        step_started_s: when that share was reached; observations start there.
+        reason: the reason of the last transition.
     """
 
     phase: Phase
@@ -67,7 +67,7 @@ class State:
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return asdict(self)
 
     @classmethod
@@ -77,18 +77,18 @@ class State:
 
 
 def start(judgement: Judgement, percent: float, now_s: float) -> State:
-    """The state of a run that begins; `percent` is the canary's own, for a judgement without steps."""
+    """Return the state of a new run; `percent` is the canary's own, for a judgement without steps."""
     shares = shares_of(judgement) or (percent,)
     return State(Phase.BAKING, 0, shares[0], now_s)
 
 
 def step(judgement: Judgement, state: State, observation: Observation | None, now_s: float) -> State:
-    """One tick.
+    """Return the state after one tick.
 
     Args:
         judgement: the same in every tick of a run.
-        state: before.
-        observation: since `state.step_started_s`; None where nothing could be observed, which moves nothing.
+        state: the state before.
+        observation: since `state.step_started_s`; None if nothing could be observed, which changes nothing.
         now_s: seconds since 1970.
     """
     if state.phase in TERMINAL or observation is None:
@@ -107,7 +107,7 @@ def step(judgement: Judgement, state: State, observation: Observation | None, no
 
 
 def _bakes(judgement: Judgement, state: State, now_s: float) -> float:
-    """The number of bakes that the step has lasted; a bake of no time is over at once."""
+    """Return the number of bake times that the step has lasted; a bake time of zero is over immediately."""
     bake_s = judgement.bake_minutes * 60
     return (now_s - state.step_started_s) / bake_s if bake_s else 1.0
 

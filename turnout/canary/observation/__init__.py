@@ -1,1 +1,1 @@
-"""Seeing a stage's two shares and what they were asked: from the local gateway, or from CloudWatch and its logs."""
+"""Observes a stage's two shares and their requests: from the local gateway, or from CloudWatch and its logs."""

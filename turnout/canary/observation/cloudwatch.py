@@ -1,13 +1,13 @@
-"""CloudWatch's metrics of a stage's functions: each version is a function of its own, so the shares are apart.
+"""CloudWatch's metrics of a stage's functions: each version is its own function, so the shares are separate.
 
-CloudWatch knows functions, not stages: what other stages, and callers of a version's own path, send to the same
-function under the same alias is counted too. A request that Lambda throttles is an error here, as its caller gets one.
-Lambda's own `Errors` are crashes and timeouts; answers of 500 and more, which a function gives by itself, are counted
-by a metric that it writes to its log (model_lambdas/function/failed_answers.py).
+CloudWatch knows functions, not stages: requests of other stages, and of callers of a version's own path, to the same
+function and alias are counted, too. A request that Lambda throttles is an error here, because its caller gets one.
+Lambda's own `Errors` are crashes and timeouts; responses with 500 and above are counted by a metric that the function
+writes to its log (model_lambdas/function/failed_answers.py).
 
-Latency needs more than percentiles, which cannot be added up: CloudWatch's trimmed count, `TC(:20)`, is the number of
-values up to 20, and with one for each bound there is a histogram.
-Source: "CloudWatch statistics definitions", Amazon CloudWatch User Guide.
+Latency needs more than percentiles, which cannot be added: CloudWatch's trimmed count, `TC(:20)`, is the number of
+values up to 20, and one for each bound makes a histogram. Source: "CloudWatch statistics definitions", Amazon
+CloudWatch User Guide.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ BOUNDS_S = (
 
 PERIOD_S = 60
 LAG_S = 120.0
-"""Metrics of the last minutes are not all there yet, and errors come after the requests that they belong to."""
+"""Metrics of the last minutes are incomplete, and errors arrive after the requests that they belong to."""
 
 LONGEST_S = 15 * 24 * 3600.0
-"""Metrics of whole minutes are kept so long; CloudWatch has no older values by the minute."""
+"""Metrics per minute are kept for this long; CloudWatch has no older values per minute."""
 
 MOST_QUERIES = 500
-"""Of one GetMetricData call."""
+"""Most queries in one GetMetricData call."""
 
 MOST_ALARMS = 100
-"""Of one DescribeAlarms call."""
+"""Most alarms in one DescribeAlarms call."""
 
 _LAMBDA = "AWS/Lambda"
 _METRICS = (
@@ -52,15 +52,15 @@ _METRICS = (
     (_LAMBDA, "Duration", "SampleCount"),
     *((_LAMBDA, "Duration", f"TC(:{bound_s * 1000:g})") for bound_s in BOUNDS_S),
 )
-"""Namespace, metric and statistic of everything that is asked of one function, in `_arm`'s order."""
+"""Namespace, metric and statistic of everything that is queried for one function, in `_arm`'s order."""
 
 
 class CloudWatchSource:
-    """Whole minutes, and none of the last two.
+    """Observes whole minutes, except for the last two.
 
     Args:
         client: `boto3.client("cloudwatch")` in the functions' account and region.
-        alarms: names of those whose state is wanted.
+        alarms: names of the alarms to read.
         clock: seconds since 1970.
     """
 
@@ -74,7 +74,7 @@ class CloudWatchSource:
         return ObservationStart(self._clock())
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:  # noqa: ARG002 - as above
-        """Everything since then that CloudWatch has by now."""
+        """Return everything since then that CloudWatch has now."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         baseline, canary = _resources(watched)
@@ -90,10 +90,10 @@ class CloudWatchSource:
         return Observation(_arm(baseline, totals), _arm(canary, totals), BOUNDS_S, alarms)
 
     def ringing(self, alarms: GuardAlarms) -> tuple[str, ...]:
-        """Which of a canary's alarms are in ALARM at this moment.
+        """Return which of a canary's alarms are in ALARM now.
 
         Raises:
-            ObservationError: CloudWatch cannot be asked.
+            ObservationError: CloudWatch cannot be queried.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -121,7 +121,7 @@ class CloudWatchSource:
         return totals
 
     def _fetch_alarms(self) -> dict[str, str]:
-        """Name -> state, of those that are there."""
+        """Return name -> state of the existing alarms."""
         states = {}
         for first in range(0, len(self._alarms), MOST_ALARMS):
             names = list(self._alarms[first : first + MOST_ALARMS])
@@ -134,7 +134,7 @@ class CloudWatchSource:
 
 
 def _resources(watched: Sequence[Watched]) -> tuple[list[str], list[str]]:
-    """The functions that run for one share only, `name:alias`."""
+    """Yield the functions that run for only one share, `name:alias`."""
     shares: tuple[list[str], list[str]] = [], []
     for moved in watched:
         baseline, canary = (

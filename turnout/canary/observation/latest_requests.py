@@ -1,8 +1,8 @@
-"""The latest requests that functions on AWS logged (`capture` of a version), for people who look at them.
+"""The latest requests that functions on AWS logged (`capture` of a version), for users who view them.
 
-`LoggedSamples` reads forward, for a canary's judgement. This reads the other way: the last minutes first, and further
-back only where they hold few requests. CloudWatch returns the oldest lines of a span first and allows few calls a
-second, so each look reads a bounded number of pages and keeps what it has read for the next one.
+`LoggedSamples` reads forward, for a canary's judgement. This class reads backward: the last minutes first, and further
+back only if they contain few requests. CloudWatch returns the oldest lines of a span first and allows few calls a
+second, so each read is limited to a number of pages, and its results are cached for the next one.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from turnout.protocol.codecs.samples import CAPTURE_KEY
 from turnout.protocol.naming import function_name, split_function_name
 
 SPANS_S = (300.0, 3600.0, 86_400.0)
-"""How far back a look reads, one span after the other, until it has enough."""
+"""How far back a read goes, one span after another, until it has enough requests."""
 
 LATE_S = 60.0
-"""The next look reads this span again: lines appear some seconds after the request."""
+"""The next read repeats this span, because lines appear some seconds after the request."""
 
 REFRESH_S = 15.0
-"""A group is read again after this; looks in between return what is kept."""
+"""A group is read again after this time; earlier reads return the cached requests."""
 
 FORGET_S = 900.0
-"""A group that was not read for so long is read as if for the first time: it may have too many new lines."""
+"""A group that was not read for this long is read as if for the first time, because it may have too many new lines."""
 
 MOST_OF_GROUP = 300
-"""Requests kept of one log group, the latest."""
+"""Most requests cached for one log group, the latest ones."""
 
 MOST_GROUP_BYTES = 4 * 1024 * 1024
-"""Bodies kept of one log group."""
+"""Most bytes of bodies cached for one log group."""
 
 MOST_PAGES = 5
-"""Most pages of one group at one look. A page has up to a megabyte of lines, or none where none were found so far."""
+"""Most pages of one group in one read. A page has up to a megabyte of lines, or none if none were found so far."""
 
 MOST_GROUPS = 8
-"""Most groups read at one look."""
+"""Most groups in one read."""
 
 MOST_KEPT_GROUPS = 16
-"""Most groups kept between looks; the group that was read longest ago is dropped."""
+"""Most cached groups; the group that was read longest ago is dropped."""
 
 MOST_CALLS = 60
 """Most calls to CloudWatch Logs in a minute: its quota is 5 to 10 a second, which other tools of the account share."""
@@ -57,14 +57,14 @@ _MINUTE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LatestLook:
-    """The result of one look.
+    """The result of one read.
 
     Args:
-        samples: the latest requests of the functions, the newest first.
+        samples: the latest requests of the functions, newest first.
         read: functions whose logs were read.
-        of: functions that were asked for.
+        of: requested functions.
         missing: functions without a log group.
-        is_cut: whether a span has more lines than were read, or the calls of this minute are used up.
+        is_cut: whether a span has more lines than were read, or this minute's calls are used up.
     """
 
     samples: tuple[Sample, ...]
@@ -76,7 +76,7 @@ class LatestLook:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A part of a log group to read, in seconds since 1970; `token` continues one that was read in part."""
+    """A part of a log group to read, in seconds since 1970; `token` continues a partly read one."""
 
     start_s: float
     end_s: float
@@ -85,9 +85,9 @@ class _Span:
 
 @dataclass(slots=True)
 class _Group:
-    """What is kept of one log group: the requests of `low_s` to `high_s`, by the identifiers of their events.
+    """The cached part of one log group: the requests from `low_s` to `high_s`, by the identifiers of their events.
 
-    `rest` is the span that the last look did not read to its end.
+    `rest` is the span that the last read did not finish.
     """
 
     name: str
@@ -102,7 +102,7 @@ class _Group:
 
 
 class LatestRequests:
-    """The latest logged requests of a stack's functions. Several threads may look.
+    """The latest logged requests of a stack's functions. Thread-safe.
 
     Args:
         client: `boto3.client("logs")` in the functions' account and region.
@@ -118,7 +118,7 @@ class LatestRequests:
         self._lock = threading.Lock()
 
     def read(self, functions: Sequence[str]) -> LatestLook:
-        """The latest requests of functions, in the order of their importance: only so many log groups are read.
+        """Return the latest requests of functions, which are ordered by importance: only some log groups are read.
 
         Raises:
             ObservationError: CloudWatch Logs cannot be read.
@@ -133,7 +133,7 @@ class LatestRequests:
                 raise ObservationError(f"CloudWatch Logs cannot be read: {error}".rstrip("."), hint) from error
 
     def kept(self) -> list[Sample]:
-        """All requests that earlier looks found and that are still kept."""
+        """Return all cached requests."""
         with self._lock:
             return [sample for group in self._groups.values() for sample in group.samples.values()]
 
@@ -164,7 +164,10 @@ class LatestRequests:
         return LatestLook(tuple(samples), len(wanted), len(functions), tuple(missing), is_cut)
 
     def _find(self, function: str, read: Mapping[str, _Group], absent: set[str], now_s: float) -> _Group | None:
-        """The group that a function writes to, read at this look; None where there is none, or no more may be read."""
+        """Return the group that a function writes to, after reading it.
+
+        None if there is none, or no more may be read.
+        """
         for grouping in sorted(LOG_GROUPINGS, key=lambda grouping: grouping != self._grouping):
             name = log_group_name(function, grouping)
             if name in read:
@@ -214,7 +217,7 @@ class LatestRequests:
         return group
 
     def _ask(self, name: str, span: _Span, token: str) -> Mapping[str, Any]:
-        """One page of lines with captured requests."""
+        """Return one page of lines with captured requests."""
         self._calls.append(self._clock())
         page: Mapping[str, Any] = self._client.filter_log_events(
             logGroupName=name,
@@ -233,7 +236,7 @@ class LatestRequests:
 
 
 def _spans(group: _Group, now_s: float) -> Iterator[_Span]:
-    """Yield the spans to read: what is new, then further back while too few requests are kept."""
+    """Yield the spans to read: the newest first, then further back while there are too few requests."""
     if group.high_s:
         rest = group.rest
         yield _Span(group.high_s - LATE_S, now_s)
@@ -245,7 +248,7 @@ def _spans(group: _Group, now_s: float) -> Iterator[_Span]:
 
 
 def _keep(group: _Group, prefix: str, events: Mapping[str, tuple[int, str]]) -> None:
-    """Keep the latest requests among those that are kept and new lines; the latest lines are parsed, and no others."""
+    """Cache the latest requests among the cached ones and the new lines; only the latest lines are parsed."""
     new: dict[str, Sample] = {}
     for key, (_, message) in sorted(events.items(), key=lambda event: event[1][0], reverse=True):
         if len(new) >= MOST_OF_GROUP:
@@ -261,7 +264,7 @@ def _keep(group: _Group, prefix: str, events: Mapping[str, tuple[int, str]]) -> 
 
 
 def _parse(message: str) -> Sample | None:
-    """The request in a line; None where the line is of something else or was cut."""
+    """Return the request in a line; None for any other or a truncated line."""
     with suppress(CaptureError):
         for line in read_lines([message.encode()]):
             for sample in line.samples:
@@ -270,5 +273,5 @@ def _parse(message: str) -> Sample | None:
 
 
 def _is_own(sample: Sample, group: _Group, prefix: str) -> bool:
-    """Whether a request's function writes to the group that has the line: models print lines, too."""
+    """Whether a request's function writes to the group of the line: models print lines, too."""
     return log_group_name(function_name(prefix, sample.model, sample.version), group.grouping) == group.name

@@ -21,9 +21,9 @@ _KEYS = {"time", "run", "bounds_s", "functions"}
 
 
 class LocalSource:
-    """Counters start at the server's start, so an observation is their growth.
+    """Counters start with the server, so an observation is their increase.
 
-    After a restart of the server they begin at zero, and so does the observation.
+    After a restart of the server they start at zero, and so does the observation.
 
     Args:
         url: `http://127.0.0.1:8080`.
@@ -39,7 +39,7 @@ class LocalSource:
         return ReadCounters(self._read(stage)).start(stage, watched)
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
-        """The counts since then."""
+        """Return the counts since then."""
         return ReadCounters(self._read(stage)).observe(stage, watched, since)
 
     def _read(self, stage: str) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ class LocalSource:
 
 @dataclass(frozen=True, slots=True)
 class ReadCounters:
-    """Counters that were read before, of one stage or of all. A page of several stages reads them once.
+    """Counters that were read before, for one stage or all of them. A page with several stages reads them once.
 
     Args:
         metrics: the answer of `/turnout/metrics`.
@@ -70,11 +70,11 @@ class ReadCounters:
     metrics: Mapping[str, Any]
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
-        """The counters at the reading."""
+        """Return the counters at the time of reading."""
         return ObservationStart(self.metrics["time"], self.metrics["run"], *_arms(self.metrics, stage, watched))
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
-        """The counts between `since` and the reading."""
+        """Return the counts between `since` and the time of reading."""
         baseline, canary = _arms(self.metrics, stage, watched)
         if self.metrics["run"] == since.run:
             baseline, canary = _less(baseline, since.baseline), _less(canary, since.canary)
@@ -82,7 +82,7 @@ class ReadCounters:
 
 
 def _arms(metrics: Mapping[str, Any], stage: str, watched: Sequence[Watched]) -> tuple[Arm, Arm]:
-    """The counters of a stage's baseline and canary."""
+    """Return the counters of a stage's baseline and canary."""
     shares = {False: {pair.baseline.function for pair in watched}, True: {pair.canary.function for pair in watched}}
     counted: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
     for function in metrics["functions"]:

@@ -1,7 +1,7 @@
 """Requests that model functions on AWS logged (`capture` of a version), read from CloudWatch Logs.
 
-Requests that named their version are passed over, for no canary decides about them: among them are those that were
-sent again before, which the functions log like any other.
+Requests that name their version are skipped, because no canary decides about them. Among them are requests that were
+sent again earlier, which the functions log like any other.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from turnout.protocol.codecs.samples import CAPTURE_KEY
 from turnout.protocol.naming import split_function_name
 
 LAG_S = 60.0
-"""Lines are not there at once; what comes later than this is passed over."""
+"""Lines appear with a delay; lines that appear later than this are skipped."""
 
 LONGEST_S = 3600.0
-"""Read at one look, however long ago the canary began."""
+"""Longest time span in one read, however long ago the canary started."""
 
 MOST_PAGES = 10
-"""Of one function's log at one look; CloudWatch answers with what it found in a megabyte, be it nothing."""
+"""Most pages of one function's log in one read. CloudWatch returns what it found in a megabyte, even if that is
+nothing.
+"""
 
 
 class LoggedSamples:
-    """Each look reads on where the one before ended.
+    """Reads the logs in order: each read continues where the last one ended.
 
     Args:
         client: `boto3.client("logs")` in the functions' account and region.
-        functions: name -> the part of its logged requests that is wanted, 0-1.
+        functions: name -> the share of its logged requests to use, 0-1.
         clock: seconds since 1970.
-        random: 0 up to but not 1, one call per request.
+        random: returns a number from 0 up to, but not including, 1; called once per request.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class LoggedSamples:
         self._read_until_s = 0.0
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
-        """The stage's since then; of each function no more than its part of `MOST_SAMPLES`."""
+        """Return the stage's requests since then; for each function at most its share of `MOST_SAMPLES`."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         end_s = self._clock() - LAG_S
@@ -86,7 +88,7 @@ class LoggedSamples:
                 return
 
     def _messages(self, function: str, start_s: float, end_s: float) -> Iterator[str]:
-        """Yield the lines with captured requests, the oldest first, of the group that the stack's functions have."""
+        """Yield the lines with captured requests, oldest first, from the log groups of the stack's functions."""
         for group in (log_group_name(function, grouping) for grouping in LOG_GROUPINGS):
             pages = self._client.get_paginator("filter_log_events").paginate(
                 logGroupName=group,
@@ -107,5 +109,5 @@ class LoggedSamples:
 
 
 def _is_decided(sample: Sample) -> bool:
-    """Whether the canary decided which version answered: the path names the model alone."""
+    """Whether the canary decided which version answered: the path names only the model."""
     return sample.resource in {f"/models/{sample.model}/inference", f"/v2/models/{sample.model}/infer"}

@@ -1,6 +1,6 @@
-"""Requests that a stage's canary decided about, to be answered by both versions.
+"""Requests for which a stage's canary chose the version, to be answered by both versions.
 
-`Samples` is what turnout.canary.agreement sees of a local gateway (here) and of CloudWatch Logs
+`Samples` is the interface that turnout.canary.agreement uses for a local gateway (here) and for CloudWatch Logs
 (turnout.canary.observation.logged_samples).
 """
 
@@ -18,23 +18,23 @@ from turnout.client.connection import ApiConnection, UnreachableError
 from turnout.system.service_tokens import service_headers
 
 MOST_SAMPLES = 100
-"""Taken at one look, so that a look takes no longer than a moment."""
+"""Most samples per read, so that a read is short."""
 
 
 class Samples(Protocol):
-    """A store of requests."""
+    """A source of sampled requests."""
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
-        """Those of a stage's canary since a moment, in seconds since 1970, that were not taken before.
+        """Return the samples of a stage's canary since a time, in seconds since 1970, that were not returned before.
 
         Raises:
-            ObservationError, UnreachableError: it cannot be asked.
+            ObservationError, UnreachableError: the source cannot be queried.
         """
         ...
 
 
 class GatewaySamples:
-    """Samples of a local gateway, which forgets those that are taken.
+    """Samples of a local gateway, which deletes returned ones.
 
     Args:
         url: `http://127.0.0.1:8080`.
@@ -46,24 +46,25 @@ class GatewaySamples:
         self._token = token
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
-        """Those that it hands out."""
+        """Return the samples that the gateway has."""
         samples = fetch_samples(self._url, stage, MOST_SAMPLES, self._token)
         return [sample for sample in samples if sample.time >= since_s]
 
 
 def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "", *, keep: bool = False) -> list[Sample]:
-    """Sampled requests of a stage's canary from a local gateway.
+    """Return sampled requests of a stage's canary from a local gateway.
 
     Args:
-        url: of the gateway.
+        url: the gateway's URL.
         stage: the stage's name.
-        limit: the most that are wanted.
-        token: that the gateway's services ask for, or empty.
-        keep: get the latest, the newest first, without taking them; else the oldest, each of which is handed out once.
+        limit: the maximum number.
+        token: the token that the gateway's services require, or empty.
+        keep: return the latest samples, newest first, and keep them; otherwise the oldest, each of which is returned
+            only once.
 
     Raises:
-        UnreachableError: no gateway of ours answers there.
-        ValueError: `url` is no address.
+        UnreachableError: there is no gateway of ours at the address.
+        ValueError: `url` is not a valid address.
     """
     with closing(ApiConnection(url)) as connection:
         query = {"stage": stage, "limit": limit} | ({"keep": "true"} if keep else {})

@@ -1,6 +1,6 @@
-"""The interface of sources that saw a stage's traffic.
+"""The interface of sources that observe a stage's traffic.
 
-`Source` is what turnout.canary.rollout.rollout sees of turnout.canary.observation.local and
+`Source` is the interface that turnout.canary.rollout.rollout uses for turnout.canary.observation.local and
 turnout.canary.observation.cloudwatch.
 """
 
@@ -24,13 +24,13 @@ _NOTHING = Arm()
 
 @dataclass(frozen=True, slots=True)
 class ObservationStart:
-    """A moment from which on a source observes.
+    """The time from which a source observes.
 
     Args:
         time_s: seconds since 1970.
-        run: of a server whose counters these are; empty where there are no counters.
-        baseline: the counters then.
-        canary: the same.
+        run: identifies the run of the server that has these counters; empty if there are no counters.
+        baseline: the counters at that time.
+        canary: likewise.
     """
 
     time_s: float
@@ -39,7 +39,7 @@ class ObservationStart:
     canary: Arm = _NOTHING
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
+        """Return a JSON object."""
         return asdict(self)
 
     @classmethod
@@ -53,20 +53,20 @@ class ObservationStart:
 
 
 class Source(Protocol):
-    """Whoever saw the traffic."""
+    """A source of observations."""
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
-        """This moment.
+        """Return the current time and counters.
 
         Raises:
-            ObservationError: it cannot be asked.
+            ObservationError: the source cannot be queried.
         """
         ...
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
-        """Everything since a start of the same stage and the same watched models.
+        """Return everything since a start of the same stage and the same watched models.
 
         Raises:
-            ObservationError: it cannot be asked.
+            ObservationError: the source cannot be queried.
         """
         ...

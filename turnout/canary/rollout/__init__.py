@@ -1,1 +1,1 @@
-"""One change of a canary: planned, recorded, written, sent, repaired."""
+"""One change of a canary: planned, recorded, written, sent, mended."""

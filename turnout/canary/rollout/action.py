@@ -41,10 +41,10 @@ class Action:
     Args:
         kind: a key of `EDITS`.
         stage: the stage's name.
-        serve: to start: model -> version; to promote and to roll back: the models, all where it is empty; to return:
-            model -> what is served again, a version or `v1.90,v2.10`.
-        percent: to start and to set: the canary's share.
-        release: to start: whether the share also gets the new code and routes.
+        serve: for a start: model -> version; for promotion and rollback: the models, all if empty; for a return: model
+            -> what is served again, a version or `v1.90,v2.10`.
+        percent: for a start and a change of the share: the canary's share.
+        release: for a start: whether the share also gets the new code and routes.
     """
 
     kind: str
@@ -63,23 +63,23 @@ EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
     "rollback": lambda manifest, action: end_canary(manifest, action.stage, action.serve),
     RETURN: lambda manifest, action: return_models(manifest, action.stage, action.serve),
 }
-"""The edit of the manifest by each kind of action."""
+"""The edit of the manifest for each kind of action."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prepared action; nothing is changed yet.
+    """A prepared action; nothing has been changed yet.
 
     Args:
-        path: the manifest's file, links resolved: the file itself is what is replaced.
+        path: the manifest's file with links resolved, so that the file itself is replaced.
         data: its content as it was read.
         text: its new content.
-        rollout: what the record will say.
-        change: what changes of the stage.
-        before: the stage as the manifest has it now.
-        watched: what is to be observed of the canary afterwards; empty where it ends.
-        opened: the same, of a `return` what it moves; the functions of their `canary` have to be there.
-        alarms: those that would end the canary at once; None where it ends, or gets fewer requests than before.
+        rollout: the future record.
+        change: the change of the stage.
+        before: the stage in the current manifest.
+        watched: what to observe of the canary afterwards; empty if it ends.
+        opened: likewise; for a `return` what it moves. The functions of their `canary` must exist.
+        alarms: the alarms that would end the canary immediately; None if it ends or gets fewer requests than before.
     """
 
     path: Path
@@ -105,16 +105,16 @@ def prepare(
     """Work out an action and check it; nothing is written or sent.
 
     Args:
-        project: as it is now.
-        action: what shall be done.
-        target: where the stage is changed at once, None where `pulumi up` shall do it.
+        project: the project in its current state.
+        action: the action to prepare.
+        target: where the stage is changed immediately; None if `pulumi up` applies the change.
         now_s: seconds since 1970.
-        verdict: of the judgement that asks for it, or empty.
-        run: where the run that asks for it is then, or None.
+        verdict: the verdict that causes the action, or empty.
+        run: state of the run that causes the action, or None.
 
     Raises:
-        EditError: a name is not known, a canary is on or none is, or models.yaml cannot be edited.
-        ProblemsError: models.yaml would not be right: above all, a version that cannot replace another.
+        EditError: a name is unknown, a canary is already on or there is none, or models.yaml cannot be edited.
+        ProblemsError: models.yaml would be invalid, usually because a version cannot replace another.
     """
     old = project.manifest
     new = EDITS[action.kind](old, action)
@@ -155,18 +155,18 @@ def prepare(
 
 
 def action_of(rollout: Rollout) -> Action:
-    """The action whose record this is."""
+    """Return the action of a record."""
     return Action(rollout.action, rollout.stage, rollout.after, rollout.percent, rollout.release)
 
 
 def served_text(stage: Stage, model: str) -> str:
-    """The version that a stage's baseline serves of a model: `v1`, or `v1.90,v2.10` where it has weights."""
+    """Return what a stage's baseline serves of a model: `v1`, or `v1.90,v2.10` if it has weights."""
     weights = stage.weights.get(model)
     return stage.serve[model] if weights is None else spell_route(weights)
 
 
 def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str], bool]:
-    """Model -> what an action is about, and whether it is about a release, too."""
+    """Return model -> what an action is about, and whether it also is about a release."""
     if action.kind == RETURN:
         return dict(action.serve), action.release
     canary = (new if action.kind == "start" else old).canary
@@ -176,7 +176,7 @@ def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str]
 
 
 def _digests(plan: Plan, stage: Stage, served: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Of every version that takes part, the artifact's sha256, first 12."""
+    """Return the first 12 digits of the artifact's sha256 for each version that takes part."""
     known = {(entry.version.model, entry.version.name): entry.sha256[:12] for entry in plan.versions}
     return {
         model: {version: known[model, version] for version in (*baselines_of(stage, model), *versions_in(text))}
@@ -185,17 +185,17 @@ def _digests(plan: Plan, stage: Stage, served: Mapping[str, str]) -> dict[str, d
 
 
 def bytes_of(manifest: Manifest) -> bytes:
-    """A manifest's file as it was read."""
+    """Return a manifest's file as it was read."""
     return manifest.path.read_bytes() if manifest.read is None else manifest.read.data
 
 
 def manifest_digest(data: bytes) -> str:
-    """The sha256 of a manifest's bytes."""
+    """Return the sha256 of a manifest's bytes."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _user() -> str:
-    """The user's name, as far as the system knows it."""
+    """Return the user's name, if the system knows it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

@@ -1,7 +1,7 @@
 """A stage of `turnout serve` and its functions, read and changed over HTTP without boto3.
 
-A canary on this machine is part of a plain installation, and boto3 is not. The gateway checks no signatures, so three
-requests of AWS's wire protocol are all that it takes.
+Local canaries must work in a plain installation, which lacks boto3. The gateway checks no signatures, so three requests
+of AWS's wire protocol are enough.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ NOT_TURNOUT = "Check that it is the address of `turnout serve`."
 
 
 class LocalStage:
-    """One stage behind the control plane of a gateway on this machine.
+    """One stage behind the control plane of a local gateway.
 
     Args:
-        url: of the gateway, `http://127.0.0.1:8080`.
-        api: the REST API's name, as the plan spells it.
+        url: the gateway's URL, `http://127.0.0.1:8080`.
+        api: the REST API's name in the plan.
         stage: the stage's name.
-        token: that the gateway's services ask for, or empty.
+        token: the token that the gateway's services require, or empty.
     """
 
     def __init__(self, url: str, api: str, stage: str, token: str = "") -> None:
@@ -91,10 +91,10 @@ class LocalStage:
 
 
 class LocalFunctions:
-    """The functions of a gateway on this machine.
+    """The functions of a local gateway.
 
     Args:
-        url: of the gateway.
+        url: the gateway's URL.
         token: the one that its services require, or empty.
     """
 
@@ -103,9 +103,9 @@ class LocalFunctions:
         self._token = token
 
     def has(self, name: str) -> bool:
-        """Whether there is a function of that name and alias, `shop-local_iris_v2:live`; it does not run.
+        """Whether the function with this name and alias exists, `shop-local_iris_v2:live`; the function does not run.
 
-        True also where the gateway does not say.
+        Also true if the gateway does not say.
         """
         function, _, alias = name.partition(":")
         path = f"/2015-03-31/functions/{quote(function, safe='')}/invocations?{urlencode({'Qualifier': alias})}"

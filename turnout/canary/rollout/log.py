@@ -1,8 +1,8 @@
-"""rollouts.jsonl, beside models.yaml: one line for everything that was done to a canary, by whom, and what it moved.
+"""rollouts.jsonl, next to models.yaml: one line for each change of a canary, with its author and effect.
 
-A line is there before anything is done, with `"done": false`; it is written again, with true, when all is done. Whoever
-finds false knows what was begun, with everything that is needed to finish it. The file is replaced at once each time,
-so a reader sees whole lines only. It belongs in version control, like models.yaml.
+A line is written before any change, with `"done": false`, and rewritten with true when everything is done. A reader
+that finds false knows what was started and everything needed to finish it. The file is replaced atomically each time,
+so readers see only whole lines. It belongs in version control, like models.yaml.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from turnout.project.manifest_file import replace_text
 LOG_NAME = "rollouts.jsonl"
 
 RETURN = "return"
-"""The action of `turnout canary rollback STAGE --to-previous`: the way back from a promotion."""
+"""The action of `turnout canary rollback STAGE --to-previous`, which undoes a promotion."""
 
 
 MEND_BY_HAND = "Repair the file by hand: each line must be one JSON object."
@@ -31,28 +31,28 @@ class RolloutLogError(TurnoutError):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One thing done to a stage's canary.
+    """One change of a stage's canary.
 
     Args:
         time: `2026-11-23T02:10:00Z`.
         who: the user's name.
         stage: the stage's name.
         action: `start`, `set`, `promote`, `rollback` or `return`.
-        before: model -> what the baseline served when it was done, as text.
-        after: model -> what the canary served; of a `return`, what the baseline serves again.
-        percent: the canary's share from then on; 100 once it is promoted, 0 once it is rolled back.
+        before: model -> what the baseline served then, as text.
+        after: model -> what the canary served; for a `return`, what the baseline serves again.
+        percent: the canary's new share; 100 after a promotion, 0 after a rollback.
         release: whether the canary had the new code and routes.
-        verdict: what a judgement said, in a word; empty where none was asked.
-        digests: model -> version -> its artifact's sha256, first 12.
-        stack: where the stage was changed at once: the Pulumi stack; empty where `pulumi up` applies it.
-        endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
+        verdict: the verdict of a judgement, one word; empty if there was none.
+        digests: model -> version -> the first 12 digits of its artifact's sha256.
+        stack: the Pulumi stack if the stage was changed immediately; empty if `pulumi up` applies the change.
+        endpoint_url: the control plane if the stage was changed immediately; empty for AWS's own.
         manifest: sha256 of models.yaml before and after.
-        diff: of models.yaml, for people; empty where it stayed as it was, and in records of earlier releases.
-        change: what had to be changed of the stage, while it is not done.
-        observed_since: from where on the canary is observed since then (`turnout.canary.observation`), or empty.
-        run: where `turnout canary run` is since then, or empty.
+        diff: diff of models.yaml for users; empty if it was not changed, and in records of earlier releases.
+        change: the necessary change of the stage, as long as it is not done.
+        observed_since: the start of observing the canary (`turnout.canary.observation`), or empty.
+        run: the state of `turnout canary run` since then, or empty.
         done: whether all of it is done.
-        note: that it was left half-done; empty otherwise.
+        note: says that it was left half-done; empty otherwise.
     """
 
     time: str
@@ -77,13 +77,13 @@ class Rollout:
 
     @property
     def command(self) -> str:
-        """The user's command: `turnout canary promote prod`."""
+        """Return the user's command: `turnout canary promote prod`."""
         if self.action == RETURN:
             return f"turnout canary rollback {self.stage} --to-previous"
         return f"turnout canary {self.action} {self.stage}"
 
     def to_json(self) -> dict[str, Any]:
-        """One line; what is empty is left out, but for what every line has."""
+        """Return one line; empty fields are left out, except for those that every line has."""
         optional = {
             "release": self.release,
             "stack": self.stack,
@@ -111,7 +111,7 @@ class Rollout:
 
     @staticmethod
     def from_json(fields: Mapping[str, Any]) -> Rollout:
-        """Read what `to_json` wrote; ignores keys of a later release."""
+        """Read what `to_json` wrote; ignore keys of a later release."""
         known = {key: fields[key] for key in Rollout.__slots__ if key in fields}
         before, after = fields["manifest"]
         since = fields.get("mark", {})
@@ -129,40 +129,40 @@ class Rollout:
 
 
 class RolloutLog:
-    """The file beside a manifest; it need not be there yet.
+    """The file next to a manifest; it may not exist yet.
 
     Args:
-        folder: where models.yaml lies.
+        folder: the folder of models.yaml.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOG_NAME
 
     def read(self, stage: str = "") -> tuple[Rollout, ...]:
-        """Every rollout, the oldest first; of one stage where it is named.
+        """Return every rollout, oldest first; only those of one stage if it is named.
 
         Raises:
-            RolloutLogError: a line is none that was written here.
+            RolloutLogError: a line has another format.
         """
         rollouts = tuple(self._parse(number, line) for number, line in enumerate(self._lines(), 1))
         return tuple(rollout for rollout in rollouts if not stage or rollout.stage == stage)
 
     def unfinished(self) -> Rollout | None:
-        """The rollout that was begun and not finished; only the last line can be one."""
+        """Return the rollout that was started and not finished; only the last line can be one."""
         rollouts = self.read()
         return rollouts[-1] if rollouts and not rollouts[-1].done else None
 
     def begin(self, rollout: Rollout) -> None:
-        """Write down what is about to be done."""
+        """Record what is about to be done."""
         self._write([*self._lines(), _line(rollout)])
 
     def finish(self, rollout: Rollout) -> None:
-        """Write down that what the last line says is done."""
+        """Record that the rollout in the last line is done."""
         *earlier, _ = self._lines()
         self._write([*earlier, _line(replace(rollout, change={}, done=True))])
 
     def forget(self) -> None:
-        """Take back the last line: nothing of it was done."""
+        """Remove the last line: nothing of it was done."""
         *earlier, _ = self._lines()
         self._write(earlier)
 
@@ -183,7 +183,7 @@ class RolloutLog:
             raise RolloutLogError(message, MEND_BY_HAND) from None
 
     def _write(self, lines: Iterable[str]) -> None:
-        """Replace the file at once; it is on the disk before anything else is done."""
+        """Replace the file atomically; it is on disk before anything else is done."""
         self.path.touch()
         replace_text(self.path, "".join(f"{line}\n" for line in lines))
 

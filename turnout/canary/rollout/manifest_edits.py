@@ -1,6 +1,6 @@
 """Edits models.yaml: start a canary, change its percentage, promote it, end it.
 
-Each takes the manifest as it was read and returns the edited one, which is read once.
+Each function takes the manifest as it was read and returns the edited one, which is parsed once.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from turnout.yaml_text.reader import read_yaml
 def start_canary(
     manifest: Manifest, stage: str, serve: Mapping[str, str], percent: float, *, release: bool = False
 ) -> Manifest:
-    """The manifest with a canary on a stage, or with more models in the one that it has.
+    """Return the manifest with a canary on a stage, or with more models in its existing canary.
 
     Args:
-        manifest: as it is.
+        manifest: the current manifest.
         stage: the stage's name.
-        serve: model -> the version that the canary's share sees; may be empty for a release.
-        percent: of the stage's traffic.
+        serve: model -> the version for the canary's share; may be empty for a release.
+        percent: percentage of the stage's traffic.
         release: whether the share also gets the new code and routes.
 
     Raises:
-        EditError: the canary that is on cannot be joined, a name is not known, or a version is served already.
-        ProblemsError: the manifest would not be right.
+        EditError: the existing canary cannot be joined, a name is unknown, or a version is already served.
+        ProblemsError: the manifest would be invalid.
     """
     target = find_stage(manifest, stage)
     if target.canary is not None:
@@ -54,8 +54,8 @@ def start_canary(
 def _check_join(stage: Stage, canary: Canary, serve: Mapping[str, str], percent: float, *, release: bool) -> None:
     """Raise an EditError unless more models can join a stage's canary.
 
-    API Gateway has one canary for a stage, with one percentage. Models share it; each is promoted and rolled back by
-    itself.
+    API Gateway has one canary per stage, with one percentage. Models share it; each is promoted and rolled back
+    separately.
     """
     name = stage.name
     has = f"{name} already has a canary: {describe_canary(canary)}"
@@ -76,18 +76,18 @@ def _check_join(stage: Stage, canary: Canary, serve: Mapping[str, str], percent:
 
 
 def _weights_of(stage: Stage, model: str, version: str, percent: float) -> str:
-    """The weights that send a share to a version, as they are written in models.yaml."""
+    """Return the weights that send a share to a version, as they are written in models.yaml."""
     served = stage.serve.get(model)
     shares = {version: percent} if served is None else {served: 100 - percent, version: percent}
     return f"{{{model}: {{{', '.join(f'{name}: {plain_number(share)}' for name, share in shares.items())}}}}}"
 
 
 def set_percent(manifest: Manifest, stage: str, percent: float) -> Manifest:
-    """The manifest with another share for the stage's canary.
+    """Return the manifest with another share for the stage's canary.
 
     Raises:
         EditError: the stage has no canary.
-        ProblemsError: the manifest would not be right.
+        ProblemsError: the manifest would be invalid.
     """
     find_canary(manifest, stage)
     edit = _edit(manifest)
@@ -96,18 +96,18 @@ def set_percent(manifest: Manifest, stage: str, percent: float) -> Manifest:
 
 
 def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> Manifest:
-    """The manifest in which the stage serves to everybody what its canary serves of these models.
+    """Return the manifest in which the stage serves the canary's versions of these models to all requests.
 
-    The canary goes with the last of its models. A model with weights keeps them, all for the version promoted.
+    The canary ends with the last of its models. A model with weights keeps them, all on the promoted version.
 
     Args:
-        manifest: as it is.
+        manifest: the current manifest.
         stage: the stage's name.
         models: those to promote; empty for all.
 
     Raises:
-        EditError: the stage has no canary, or one that does not serve these models.
-        ProblemsError: the manifest would not be right.
+        EditError: the stage has no canary, or its canary does not serve these models.
+        ProblemsError: the manifest would be invalid.
     """
     canary = find_canary(manifest, stage)
     _check_tested(stage, canary, models)
@@ -124,16 +124,16 @@ def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> M
 
 
 def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> Manifest:
-    """The manifest in which a stage serves to everybody what it served before a promotion.
+    """Return the manifest in which a stage serves to all requests what it served before a promotion.
 
     Args:
-        manifest: as it is.
+        manifest: the current manifest.
         stage: the stage's name.
         serve: model -> a version, or weights as `v1.90,v2.10`.
 
     Raises:
-        EditError: a version is gone, or weights have to be written where there are none any more.
-        ProblemsError: the manifest would not be right.
+        EditError: a version was removed, or weights must be written but are no longer in the manifest.
+        ProblemsError: the manifest would be invalid.
     """
     target = find_stage(manifest, stage)
     known = {entry.name: [version.name for version in entry.versions] for entry in manifest.models}
@@ -154,20 +154,20 @@ def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> M
 
 
 def versions_in(served: str) -> tuple[str, ...]:
-    """The versions of `v1`, or of weights as `v1.90,v2.10`."""
+    """Return the versions in `v1`, or in weights such as `v1.90,v2.10`."""
     return tuple(parse_route(served)) if "." in served else (served,)
 
 
 def end_canary(manifest: Manifest, stage: str, models: Collection[str] = ()) -> Manifest:
-    """The manifest without the stage's canary, or without these models in it: all requests see their baseline.
+    """Return the manifest without the stage's canary, or without these models in it: all requests see their baseline.
 
     Args:
-        manifest: as it is.
+        manifest: the current manifest.
         stage: the stage's name.
-        models: those to take back; empty for all. The canary ends with the last of its models.
+        models: those to roll back; empty for all. The canary ends with the last of its models.
 
     Raises:
-        EditError: the stage has no canary, or one that does not serve these models.
+        EditError: the stage has no canary, or its canary does not serve these models.
     """
     canary = find_canary(manifest, stage)
     _check_tested(stage, canary, models)
@@ -188,7 +188,7 @@ def _check_tested(stage: str, canary: Canary, models: Collection[str]) -> None:
 
 
 def find_stage(manifest: Manifest, name: str) -> Stage:
-    """The stage of that name; an EditError that lists the known ones where there is none."""
+    """Return the stage with this name; raise an EditError that lists the known ones if there is none."""
     for stage in manifest.stages:
         if stage.name == name:
             return stage
@@ -197,7 +197,7 @@ def find_stage(manifest: Manifest, name: str) -> Stage:
 
 
 def find_canary(manifest: Manifest, stage: str) -> Canary:
-    """The stage's canary; an EditError where the stage or its canary is not there."""
+    """Return the stage's canary; raise an EditError if the stage or its canary does not exist."""
     canary = find_stage(manifest, stage).canary
     if canary is None:
         hint = f"Start one: turnout canary start {stage} --model MODEL --to VERSION --percent 10"
@@ -206,19 +206,19 @@ def find_canary(manifest: Manifest, stage: str) -> Canary:
 
 
 def describe_canary(canary: Canary) -> str:
-    """`10% see iris v2, digits v2 and the new release`."""
+    """Return text such as `10% see iris v2, digits v2 and the new release`."""
     seen = listed(f"{model} {version}" for model, version in canary.serve.items())
     release = "the new release" if canary.release else ""
     return f"{canary.percent:g}% of requests to {' and '.join(filter(None, (seen, release)))}"
 
 
 def plain_number(percent: float) -> int | float:
-    """A share as people write it: 10, not 10.0."""
+    """Return a share as users write it: 10, not 10.0."""
     return int(percent) if percent == int(percent) else percent
 
 
 def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -> None:
-    """Raise an EditError unless the version is one that the stage does not serve yet."""
+    """Raise an EditError unless the version exists and the stage does not serve it yet."""
     known = {entry.name: [known.name for known in entry.versions] for entry in manifest.models}
     if model not in known:
         raise EditError(f"unknown model {model}{did_you_mean(model, known)}", f"There are: {listed(known)}.")
@@ -234,7 +234,7 @@ def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -
 
 
 def _serve(edit: YamlEdit, stage: Stage, model: str, version: str) -> None:
-    """Make a stage's baseline serve that version: an explicit entry beside `"*": newest`."""
+    """Make a stage's baseline serve this version: an explicit entry next to `"*": newest`."""
     if model not in stage.weights:
         edit.set(("stages", stage.name, "serve"), model, version)
         return
@@ -250,5 +250,5 @@ def _edit(manifest: Manifest) -> YamlEdit:
 
 
 def _finish(edit: YamlEdit, manifest: Manifest) -> Manifest:
-    """The edited manifest, once it is sure that it is a right one."""
+    """Return the edited manifest after checking that it is valid."""
     return make_manifest(edit.finish(), path=manifest.path)

@@ -1,7 +1,7 @@
-"""A canary's steps as they are carried out: written down, models.yaml edited, the stage changed, the record finished.
+"""Performs the steps of a canary: write the record, edit models.yaml, change the stage, finish the record.
 
-Whatever ends the process between two effects, the record says what was begun and `mend` does the rest: each effect may
-be had twice. Nothing is begun that is known not to work: the edited manifest is planned, and the stage is read, first.
+If the process ends between two effects, the record says what was started and `mend` does the rest: each effect can be
+repeated. Nothing is started that is known not to work: first the edited manifest is planned and the stage is read.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
 from turnout.protocol.routing.packed_choices import expand_choices
 
 WriteText = Callable[[Path, str, bytes], None]
-"""Replaces a file's content, unless that is no longer the bytes given last."""
+"""Replaces a file's content, unless it differs from the expected old bytes."""
 
 
 class RolloutError(TurnoutError):
-    """The move cannot be made."""
+    """The action cannot be performed."""
 
 
 CLOSE_RECORD = "Close the record without changing anything: `turnout canary mend --abandon`."
 
 
 CAREFUL = frozenset({"start", "promote"})
-"""Actions that move traffic to where the manifest believes it comes from: the live stage has to agree."""
+"""Actions that move traffic from the manifest's baseline: the live stage must agree with the manifest."""
 
 
 OPENING = frozenset({"start", "set", RETURN})
-"""Actions that send traffic to versions that it may not have reached before."""
+"""Actions that send traffic to versions that may not have received it before."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageConnection:
-    """A stage as it is served: how it is changed, what its traffic reaches, and who sees it.
+    """A stage as it is served: how it is changed, what its traffic reaches, and how it is observed.
 
     Args:
         control: reads and changes it.
-        functions: those that it can reach.
+        functions: the functions that it can reach.
         source: observes its traffic.
-        ringing: returns which alarms are in ALARM; None where there are none, as in a gateway on this machine.
+        ringing: returns which alarms are in ALARM; None if there are no alarms, as in a local gateway.
     """
 
     control: StageControl
@@ -70,18 +70,17 @@ class StageConnection:
 def carry_out(
     prepared: Prepared, log: RolloutLog, connection: StageConnection | None, *, write: WriteText = replace_text
 ) -> None:
-    """Do what was prepared: the record, the manifest, the stage, the record again.
+    """Perform a prepared action: the record, the manifest, the stage, the record again.
 
     Args:
-        prepared: what to do.
-        log: the record.
-        connection: the stage to change at once, None where `pulumi up` shall do it.
+        prepared: the action.
+        log: the record of rollouts.
+        connection: the stage to change immediately; None if `pulumi up` applies the change.
         write: replaces the manifest.
 
     Raises:
-        RolloutError: another rollout is half-done, the live stage is not what the manifest says, or a function is
-            missing.
-        ManifestChangedError: the manifest was saved since it was read; nothing was done.
+        RolloutError: another rollout is half-done, the live stage differs from the manifest, or a function is missing.
+        ManifestChangedError: the manifest was saved since it was read; nothing was changed.
         StageControlError: the stage cannot be read or changed.
     """
     check_finished(log)
@@ -104,7 +103,7 @@ def carry_out(
 
 
 def _begin_observation(source: Source, prepared: Prepared) -> dict[str, Any]:
-    """When the observation of the canary starts; empty where the canary ends, or where no source answers."""
+    """Return when the canary's observation starts; empty if the canary ends, or if no source answers."""
     if not prepared.watched:
         return {}
     try:
@@ -114,9 +113,9 @@ def _begin_observation(source: Source, prepared: Prepared) -> dict[str, Any]:
 
 
 def apply_change(control: StageControl, change: StageChange) -> None:
-    """Change the stage, where it is not so already; once more where it was changed by another between look and change.
+    """Change the stage unless it is changed already; retry once if it was changed between reading and changing.
 
-    A gateway that watches the manifest does that: it reads the edit that was made just before.
+    A gateway that watches the manifest does that: it reads the edit that was just made.
     """
     try:
         _update(control, change)
@@ -130,7 +129,7 @@ def _update(control: StageControl, change: StageChange) -> None:
 
 
 def check_finished(log: RolloutLog) -> None:
-    """Raise a RolloutError where an earlier rollout is half-done."""
+    """Raise a RolloutError if an earlier rollout is half-done."""
     rollout = log.unfinished()
     if rollout is not None:
         message = f"`{rollout.command}` of {rollout.time} was interrupted"
@@ -140,7 +139,7 @@ def check_finished(log: RolloutLog) -> None:
 
 
 def check_in_step(live: StageState, prepared: Prepared) -> None:
-    """Raise a RolloutError where the stage is not what an action has to build on."""
+    """Raise a RolloutError if the stage differs from what an action must build on."""
     if unpacked := find_unpacked(live, prepared.change):
         message = (
             f"{prepared.rollout.stage} has no stage variable {unpacked[0]}: its models have variables of their own"
@@ -162,7 +161,7 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
 
 
 def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
-    """Raise a RolloutError where the canary's share would reach a function that is not there."""
+    """Raise a RolloutError if the canary's share would reach a missing function."""
     if prepared.rollout.action not in OPENING:
         return
     wanted = sorted({name for moved in prepared.opened for name in moved.canary.versions})
@@ -173,7 +172,7 @@ def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
 
 
 def check_alarms(connection: StageConnection, prepared: Prepared) -> None:
-    """Raise a RolloutError where an alarm that ends the canary is in ALARM: the guard rail would end it at once."""
+    """Raise a RolloutError if an alarm of the canary is in ALARM: the guard rail would end the canary immediately."""
     if prepared.alarms is None or connection.ringing is None:
         return
     ringing = connection.ringing(prepared.alarms)
@@ -190,20 +189,20 @@ def mend(
     *,
     write: WriteText = replace_text,
 ) -> Rollout | None:
-    """Finish the rollout that was cut off.
+    """Finish the rollout that was interrupted.
 
     Args:
-        manifest: as it is now.
-        log: the record.
-        connect: the stage of a rollout that was to change it at once.
+        manifest: the current manifest.
+        log: the record of rollouts.
+        connect: connects to the stage of a rollout that was to change it immediately.
         write: replaces the manifest.
 
     Returns:
-        The rollout, or None where none was cut off.
+        The rollout, or None if none was interrupted.
 
     Raises:
-        RolloutError: models.yaml was changed by hand since, to something else, or the record does not say what to do.
-        ManifestChangedError: models.yaml was saved at this moment.
+        RolloutError: models.yaml was edited with another meaning since then, or the record does not say what to do.
+        ManifestChangedError: models.yaml was saved at the same time.
         StageControlError: the stage cannot be read or changed.
     """
     rollout = log.unfinished()
@@ -233,7 +232,7 @@ def mend(
 
 
 def reset_marker(control: StageControl) -> bool:
-    """Make the stage variable `canary` right for both shares of a stage, and return whether it was wrong."""
+    """Set the stage variable `canary` correctly for both shares of a stage; return whether it was wrong."""
     operations = marker_operations(control.read())
     if operations:
         control.update(operations)
@@ -241,10 +240,10 @@ def reset_marker(control: StageControl) -> bool:
 
 
 def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
-    """Close the record of a rollout that was cut off, and leave manifest and stage as they are.
+    """Close the record of an interrupted rollout without changing manifest and stage.
 
     Returns:
-        The rollout, or None where none was cut off.
+        The rollout, or None if none was interrupted.
     """
     rollout = log.unfinished()
     if rollout is None:
@@ -257,7 +256,7 @@ def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
 
 
 def progress_of(manifest: Manifest, rollout: Rollout) -> str:
-    """The progress of an unfinished rollout, and what is missing."""
+    """Describe the progress of an unfinished rollout, and what is missing."""
     if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
         return f"neither {manifest.source} nor the stage is changed yet"
     return f"{manifest.source} is edited, and " + (

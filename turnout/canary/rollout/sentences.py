@@ -6,7 +6,7 @@ from turnout.canary.rollout.log import Rollout
 
 
 def sentence_of(rollout: Rollout) -> str:
-    """The sentence on a rollout: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
+    """Return the sentence: `Started canary on prod: iris v2 gets 10% of requests (baseline v1).`."""
     after = [f"{model} {version}" for model, version in rollout.after.items()] + ["the new release"] * rollout.release
     before = [f"{model} {version}" for model, version in rollout.before.items()]
     before += ["the release before"] * rollout.release

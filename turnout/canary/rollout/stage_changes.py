@@ -1,4 +1,4 @@
-"""From what a stage should be to the calls that make it so, and what differs between the two: pure."""
+"""Pure functions that return the calls that bring a stage to its planned state, and its differences from the plan."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class StageChange:
     """The changes of a stage by one command.
 
     Args:
-        variables: those of the baseline that get another value.
-        canary: the canary afterwards, None for none.
+        variables: the baseline's variables that get another value.
+        canary: the new canary, None for none.
         promotes: whether the baseline takes over the canary's deployment when the canary ends.
     """
 
@@ -27,7 +27,7 @@ class StageChange:
     promotes: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON in the record of a rollout."""
+        """Return the JSON in the record of a rollout."""
         canary = self.canary and {
             "percent": self.canary.percent,
             "overrides": dict(self.canary.overrides),
@@ -43,10 +43,10 @@ class StageChange:
 
 
 def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> StageChange:
-    """The changes of a stage by an edit of the manifest.
+    """Return the changes of a stage that follow from an edit of the manifest.
 
-    A release that is promoted leaves the stage at the alias that the canary called: the new code is behind it already,
-    and behind `live` only after the next `pulumi up`.
+    A promoted release leaves the stage at the alias that the canary called: it already has the new code, and `live`
+    gets it with the next `pulumi up`.
     """
     variables = {name: value for name, value in after.variables.items() if before.variables.get(name) != value}
     if promotes and after.canary is None and before.canary is not None and before.canary.release:
@@ -55,11 +55,11 @@ def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> St
 
 
 CANARY_VALUES = {True: "true", False: "false"}
-"""Whether a share is the canary's -> what the stage variable `canary` says in it."""
+"""Whether a share is the canary's -> the value of the stage variable `canary` in it."""
 
 
 def marker_operations(live: StageState) -> tuple[StageOperation, ...]:
-    """Return the operations that make the stage variable `canary` right for both shares; none where it is.
+    """Return the operations that correct the stage variable `canary` for both shares; none if it is correct.
 
     It is wrong after a promotion that copied the overrides onto the variables, and in a canary that was not started by
     Turnout.
@@ -73,12 +73,12 @@ def marker_operations(live: StageState) -> tuple[StageOperation, ...]:
 
 
 def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[StageOperation, ...], ...]:
-    """The calls of UpdateStage that make the change; none where the stage is so already.
+    """Return the UpdateStage calls that make the change; none if the stage is already changed.
 
-    Each call is one switch of the traffic. A canary that ends by promotion takes two: one moves the baseline and sends
-    it everything, the other removes the canary, which by then sees nothing (AWS's documented order). AWS also offers
-    to copy the overrides onto the variables; that would leave the baseline telling its functions that it is the canary.
-    Where that was done, every change resets it.
+    Each call switches the traffic once. A canary that ends by promotion needs two: one moves the baseline and sends it
+    all traffic, the other removes the canary, which by then gets no traffic (AWS's documented order). AWS also offers
+    to copy the overrides onto the variables; the baseline would then tell its functions that it is the canary. If that
+    was done, every change resets it.
     """
     wanted = dict(change.variables)
     if live.variables.get(CANARY_VARIABLE, CANARY_VALUES[False]) != CANARY_VALUES[False]:
@@ -118,7 +118,7 @@ def _replace(path: str, value: str) -> StageOperation:
 
 
 def find_unpacked(live: StageState, change: StageChange) -> list[str]:
-    """The stage variables that a change sets with packed choices and that the live stage does not read yet."""
+    """Return the variables that a change sets with packed choices but that the live stage does not read yet."""
     canary = change.canary
     names = (*change.variables, *(canary.overrides if canary else ()))
     return [name for name in dict.fromkeys(names) if is_packed(name) and name not in live.variables]
@@ -132,10 +132,10 @@ SHARE = "percentTraffic"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which a stage is not what its plan says.
+    """One difference between a stage and its plan.
 
     Args:
-        subject: a stage variable, `CANARY` where only one of the two has a canary, `SHARE` where the shares differ.
+        subject: a stage variable, `CANARY` if only one of the two has a canary, `SHARE` if the shares differ.
         sentence: the two values and their places.
     """
 
@@ -144,7 +144,7 @@ class Difference:
 
 
 def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
-    """Each thing in which a stage differs from its plan; `whose` is what it is called: `the live stage`."""
+    """Return each difference between a stage and its plan; `whose` is its name in messages: `the live stage`."""
     planned_choices, actual_choices = expand_choices(plan.variables), expand_choices(actual.variables)
     for name, planned, value in _unequal(planned_choices, actual_choices):
         if name == CANARY_VARIABLE and value == CANARY_VALUES[True]:
@@ -172,7 +172,7 @@ def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterato
 
 
 def _list_moved(variables: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """The overrides of each model; of packed choices those that differ from the baseline's."""
+    """Yield the overrides of each model; for packed choices those that differ from the baseline's."""
     if not any(map(is_packed, overrides)):
         return dict(overrides)
     baseline = unpack_choices(variables)
@@ -182,7 +182,7 @@ def _list_moved(variables: Mapping[str, str], overrides: Mapping[str, str]) -> d
 
 
 def _unequal(planned: Mapping[str, str], actual: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Name and both values, empty for none, wherever they differ."""
+    """Yield name and both values, empty for none, where they differ."""
     for name in dict.fromkeys((*planned, *actual)):
         if planned.get(name, "") != actual.get(name, ""):
             yield name, planned.get(name, ""), actual.get(name, "")

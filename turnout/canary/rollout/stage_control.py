@@ -1,6 +1,6 @@
-"""A stage as it is at this moment, on AWS or in a local gateway, and changes to it that take effect at once.
+"""The live state of a stage, on AWS or in a local gateway, and changes to it that take effect immediately.
 
-A gateway on this machine speaks API Gateway's protocol, so boto3 reaches either. `local_stage` does without boto3, for
+A local gateway implements API Gateway's protocol, so boto3 can access either. `local_stage` works without boto3, for
 this machine only.
 """
 
@@ -40,7 +40,7 @@ class LiveCanary:
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """A stage as it is served: what its traffic sees at this moment."""
+    """A stage as it is served: what its traffic sees now."""
 
     deployment_id: str
     variables: Mapping[str, str]
@@ -51,13 +51,13 @@ class StageControl(Protocol):
     """One stage that can be read and changed."""
 
     def read(self) -> StageState:
-        """The stage at this moment."""
+        """Return the stage's current state."""
 
     def update(self, operations: Sequence[StageOperation]) -> None:
-        """Change it, all of the operations or none."""
+        """Apply all of the operations or none."""
 
     def url(self) -> str:
-        """The address of the API on AWS; the stage's name is the first segment of its paths."""
+        """Return the address of the API on AWS; the stage's name is the first segment of its paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class StageTarget:
     """The place of a stage.
 
     Args:
-        stack: the Pulumi stack, part of the API's name; `local` for a gateway here.
-        endpoint_url: of API Gateway's control plane; empty for AWS's own.
+        stack: the Pulumi stack, part of the API's name; `local` for a local gateway.
+        endpoint_url: address of API Gateway's control plane; empty for AWS's own.
     """
 
     stack: str = "local"
@@ -74,19 +74,19 @@ class StageTarget:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a gateway on this machine."""
+        """Whether it is a local gateway."""
         return is_loopback_url(self.endpoint_url)
 
     def __str__(self) -> str:
-        """`http://127.0.0.1:8080`, or `stack prod`."""
+        """Return `http://127.0.0.1:8080`, or `stack prod`."""
         return self.endpoint_url or f"stack {self.stack}"
 
 
 class ReachableFunctions(Protocol):
-    """The functions where a stage is served."""
+    """The functions at the place where a stage is served."""
 
     def has(self, name: str) -> bool:
-        """Whether there is one of that name and alias."""
+        """Whether the function with this name and alias exists."""
 
 
 class ApiGatewayStage:
@@ -94,9 +94,9 @@ class ApiGatewayStage:
 
     Args:
         client: `boto3.client("apigateway")`.
-        api: the REST API's name, as the plan spells it.
+        api: the REST API's name in the plan.
         stage: the stage's name.
-        where: how messages call the place.
+        where: the name of the place in messages.
     """
 
     def __init__(self, client: Any, api: str, stage: str, where: str) -> None:
@@ -107,13 +107,13 @@ class ApiGatewayStage:
         self._id = ""
 
     def read(self) -> StageState:
-        """The stage at this moment."""
+        """Return the stage's current state."""
         with self._translated_errors():
             answer = self._client.get_stage(restApiId=self._api_id(), stageName=self._stage)
         return stage_state(answer)
 
     def update(self, operations: Sequence[StageOperation]) -> None:
-        """Change it in one call, which API Gateway obeys as a whole or not at all."""
+        """Apply all operations in one call, which API Gateway executes completely or not at all."""
         with self._translated_errors():
             self._client.update_stage(
                 restApiId=self._api_id(),
@@ -122,7 +122,7 @@ class ApiGatewayStage:
             )
 
     def url(self) -> str:
-        """The API's own endpoint on AWS."""
+        """Return the API's own endpoint on AWS."""
         region = self._client.meta.region_name
         with self._translated_errors():
             return f"https://{self._api_id()}.execute-api.{region}.{dns_suffix(region)}"
@@ -136,7 +136,7 @@ class ApiGatewayStage:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Translate the client's exceptions to sentences: no server, no credentials, a refusal."""
+        """Translate the client's exceptions to sentences: no server, no credentials, an AWS error."""
         from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
         try:
@@ -163,9 +163,9 @@ class LambdaFunctions:
         self._client = client
 
     def has(self, name: str) -> bool:
-        """Whether there is a function of that name and alias, `shop-local_iris_v2:live`: asked without running it.
+        """Whether the function with this name and alias exists, `shop-local_iris_v2:live`; checked without running it.
 
-        True also where that is unknown: a user without permission to call it may still move the traffic.
+        Also true if that is unknown: a user without permission to call it may still move the traffic.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -180,13 +180,13 @@ class LambdaFunctions:
 
 
 def make_client(service: str, target: StageTarget) -> Any:
-    """A boto3 client of the place where a stage is served; nothing is sent yet.
+    """Return a boto3 client for the place where a stage is served; nothing is sent yet.
 
-    A gateway on this machine checks no signature, so no credentials are asked for; AWS's come from where boto3 finds
-    them. AWS_REGION names the region, as for Pulumi and AWS's other SDKs: boto3 alone reads only AWS_DEFAULT_REGION.
+    A local gateway checks no signature, so no credentials are needed; for AWS boto3 finds them. AWS_REGION names the
+    region, as for Pulumi and AWS's other SDKs; boto3 alone reads only AWS_DEFAULT_REGION.
 
     Raises:
-        StageControlError: it has no region, the address is none, or boto3 is not installed.
+        StageControlError: there is no region, the address is invalid, or boto3 is not installed.
     """
     try:
         check_boto3(f"a stage of {target}")
@@ -211,8 +211,8 @@ def find_api_id(names: Mapping[str, str], api: str, where: str) -> str:
 
     Args:
         names: the name of each REST API, by its identifier.
-        api: the name, as the plan spells it.
-        where: how messages call the place.
+        api: the name in the plan.
+        where: the name of the place in messages.
 
     Raises:
         StageControlError: none or several have the name.
@@ -227,7 +227,7 @@ def find_api_id(names: Mapping[str, str], api: str, where: str) -> str:
 
 
 def stage_state(answer: Mapping[str, Any]) -> StageState:
-    """The state in an answer of GetStage or UpdateStage: empty mappings are left out there."""
+    """Return the state in a GetStage or UpdateStage response, which omits empty mappings."""
     canary = answer.get("canarySettings")
     return StageState(
         answer["deploymentId"],

@@ -1,4 +1,4 @@
-"""The way back from a promotion: what a stage served before, as rollouts.jsonl recorded it."""
+"""Undoes a promotion: returns to what a stage served before, as recorded in rollouts.jsonl."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from turnout.yaml_text.editor import EditError
 
 
 def find_promotion(rollouts: Iterable[Rollout]) -> Rollout | None:
-    """The latest promotion of a stage that was not returned from; None where there is none.
+    """Return the latest promotion of a stage that was not undone; None if there is none.
 
     Args:
-        rollouts: of the stage, the oldest first.
+        rollouts: the stage's rollouts, oldest first.
     """
     open_promotions: list[Rollout] = []
     for rollout in rollouts:
@@ -27,10 +27,10 @@ def find_promotion(rollouts: Iterable[Rollout]) -> Rollout | None:
 
 
 def make_return(stage: Stage, rollouts: Iterable[Rollout]) -> Action:
-    """The action that makes a stage serve what it served before its latest promotion.
+    """Return the action that makes a stage serve what it served before its latest promotion.
 
     Raises:
-        EditError: there is no promotion to return from, a canary is on, or the stage serves something else by now.
+        EditError: there is no promotion to undo, a canary is on, or the stage serves something else now.
     """
     if stage.canary is not None:
         hint = f"End it first: `turnout canary rollback {stage.name}`."
@@ -53,12 +53,12 @@ def make_return(stage: Stage, rollouts: Iterable[Rollout]) -> Action:
 
 
 def describe(promotion: Rollout) -> str:
-    """The versions served before a promotion: `iris v1, digits v2`."""
+    """Return the versions served before a promotion: `iris v1, digits v2`."""
     return listed(f"{model} {served}" for model, served in promotion.before.items())
 
 
 def offer_of(stage: Stage, rollouts: Iterable[Rollout]) -> str:
-    """The command that returns from the latest promotion of a stage; empty where that cannot be done."""
+    """Return the command that undoes the latest promotion of a stage; empty if it cannot be undone."""
     rollouts = tuple(rollouts)
     promotion = find_promotion(rollouts)
     try:

@@ -1,4 +1,7 @@
-"""`turnout canary`: start a stage's canary, change its share, promote it, roll it back, mend what was cut off."""
+"""The `turnout canary` commands.
+
+They start a stage's canary, change its share, promote it, roll it back, and finish an interrupted command.
+"""
 
 from __future__ import annotations
 
@@ -277,7 +280,7 @@ def history(
 def do(
     make_action: Callable[[Stage], Action], stage: str, manifest: Path, *, now: bool, endpoint_url: str, stack: str
 ) -> None:
-    """Carry out the action that is made of a stage as it is, and say what came of it."""
+    """Perform the action that follows from a stage's current state, and report the result."""
     from turnout.canary.connection import connect
     from turnout.canary.rollout.action import prepare
     from turnout.canary.rollout.manifest_edits import find_stage
@@ -310,7 +313,7 @@ def do(
 
 
 def remark_on_release(rollout: Rollout) -> str:
-    """What the next deployment must do after a canary with new code and routes."""
+    """Print what the next deployment must do after a canary with new code and routes."""
     if rollout.action == "rollback":
         return (
             "This checkout still has the new code and routes: the next `pulumi up` would deploy them for all requests."
@@ -321,7 +324,7 @@ def remark_on_release(rollout: Rollout) -> str:
 
 
 def say_history(rollouts: Sequence[Rollout]) -> None:
-    """A line for each rollout."""
+    """Print a line for each rollout."""
     headers = ("TIME", "WHO", "STAGE", "ACTION", "VERSIONS", "SHARE", "VERDICT")
     say_table(
         headers,

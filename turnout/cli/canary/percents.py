@@ -1,4 +1,4 @@
-"""Percents of the command line, as people write them: digits and at most one point."""
+"""Percentages on the command line as users write them: digits and at most one point."""
 
 from __future__ import annotations
 

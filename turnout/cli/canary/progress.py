@@ -25,14 +25,14 @@ LEAST_TOP = 0.01
 """The smallest error rate that fills a block."""
 
 QUIET_S = 60.0
-"""In a pipe a line is printed so often, even where nothing changes."""
+"""In a pipe a line is printed at this interval even if nothing changes."""
 
 
 class RunProgress:
     """The state of a run's display.
 
     Args:
-        judgement: of the run.
+        judgement: the run's judgement.
     """
 
     def __init__(self, judgement: Judgement) -> None:
@@ -48,11 +48,11 @@ class RunProgress:
             say(line)
 
     def show(self, tick: Tick) -> None:
-        """Show one look."""
+        """Show one tick."""
         self._history.append(tick)
 
     def line(self, tick: Tick) -> str:
-        """`02:51:02 25%, 43 of 30 s: baseline 3,039 (0% errors), canary 990 (0% errors)`, folded."""
+        """Return `02:51:02 25%, 43 of 30 s: baseline 3,039 (0% errors), canary 990 (0% errors)`, folded."""
         clock = time.strftime("%H:%M:%S", time.localtime(tick.time_s))
         since_s = max(0.0, tick.time_s - tick.at.step_started_s)
         text = f"{clock} {tick.at.percent:g}%, {since_s:,.0f} of {self._bake_s:,.0f} s"
@@ -64,7 +64,7 @@ class RunProgress:
         return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
     def chart(self) -> list[str]:
-        """Share and error rates over the run, a line each, the oldest at the left."""
+        """Return share and error rates over the run, one line each, the oldest at the left."""
         seen = [(tick.at.percent / 100, tick.observation) for tick in self._history if tick.observation]
         if not seen:
             return []
@@ -80,7 +80,7 @@ class RunProgress:
 
 
 class PlainProgress(RunProgress):
-    """Lines: one where anything changed, and one a minute."""
+    """Lines: one for each change, and one a minute."""
 
     def __init__(self, judgement: Judgement) -> None:
         super().__init__(judgement)
@@ -88,7 +88,7 @@ class PlainProgress(RunProgress):
         self._shown_s = 0.0
 
     def show(self, tick: Tick) -> None:
-        """Print the look, with its checks, where it says something new."""
+        """Print the tick with its checks if there is something new."""
         super().show(tick)
         shown = (
             tick.at.phase,
@@ -109,7 +109,7 @@ class PlainProgress(RunProgress):
 
 
 class LiveProgress(RunProgress):
-    """One picture that changes: where the run is, its checks, the chart."""
+    """An updated picture: the run's state, its checks, the chart."""
 
     def __init__(self, judgement: Judgement) -> None:
         super().__init__(judgement)
@@ -130,7 +130,7 @@ class LiveProgress(RunProgress):
         super().__exit__()
 
     def show(self, tick: Tick) -> None:
-        """Draw the look."""
+        """Draw the tick."""
         from rich.text import Text
 
         super().show(tick)
@@ -140,17 +140,17 @@ class LiveProgress(RunProgress):
 
 
 def error_rate(arm: Arm) -> float:
-    """The part of an arm's requests that failed, 0-1."""
+    """Return the share of an arm's requests that failed, 0-1."""
     return arm.errors / arm.requests if arm.requests else 0.0
 
 
 def arm_text(arm: Arm) -> str:
-    """`1,234 (0.1% errors)`."""
+    """Return `1,234 (0.1% errors)`."""
     return f"{arm.requests:,} ({rate_text(arm)} errors)"
 
 
 def spark(values: list[float], top: float) -> str:
-    """A line of blocks, as high as the values; of more values than fit the highest of each few."""
+    """Return a line of blocks as high as the values; if there are too many values, the highest of each group."""
     encoding = (sys.stdout.encoding or "").lower()
     blocks = BLOCKS if encoding.startswith("utf") else ASCII_BLOCKS
     each = -(-len(values) // CHART_WIDTH)

@@ -1,4 +1,4 @@
-"""`turnout canary run`: walk a canary through its steps, live, until it is promoted, rolled back or left."""
+"""`turnout canary run`: moves a canary through its steps until it is promoted, rolled back or stopped."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def run(
 
 
 def is_looked_at(project: Project, stage: str, manifest: Path) -> bool:
-    """Whether there is something for one look of a schedule; says why there is not.
+    """Whether there is a canary for one tick of a schedule; prints why if there is none.
 
     Raises:
         EditError: the stage is unknown.
@@ -152,7 +152,7 @@ def is_looked_at(project: Project, stage: str, manifest: Path) -> bool:
 
 
 def look(going: CanaryRun, stage: str) -> State:
-    """Show one look of a run; the state after it."""
+    """Show one tick of a run; return the state after it."""
     from turnout.canary.judging.states import TERMINAL
     from turnout.canary.run_settings import ending_of
 
@@ -167,7 +167,7 @@ def look(going: CanaryRun, stage: str) -> State:
 
 
 def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
-    """Show a run until it is over; the state that it ends in."""
+    """Show a run until it is over; return its final state."""
     from turnout.canary.run_settings import ending_of, interval_of, plan_text
 
     progress = (PlainProgress if is_plain(sys.stdout) else LiveProgress)(going.judgement)
@@ -182,7 +182,7 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
 
 @contextmanager
 def ending_with_1() -> Iterator[None]:
-    """Make an error of a run that has begun exit with 1, as its help says: its command line was right."""
+    """Make an error of a started run exit with 1, as its help says: its command line was right."""
     try:
         yield
     except TurnoutError as error:
@@ -194,7 +194,7 @@ def ending_with_1() -> Iterator[None]:
 
 @contextmanager
 def interruptible(going: CanaryRun, stage: str, manifest: Path) -> Iterator[None]:
-    """Ctrl-C leaves the canary as it is, and says so."""
+    """On Ctrl-C, leave the canary unchanged and say so."""
     try:
         yield
     except KeyboardInterrupt:

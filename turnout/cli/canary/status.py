@@ -1,4 +1,4 @@
-"""`turnout canary status`: what baseline and canary serve, what was seen of them, the verdict, what is out of step."""
+"""`turnout canary status`: what baseline and canary serve, observations, the verdict, and differences."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def status(
 
 
 def read_outputs(name: str) -> Mapping[str, Any] | None:
-    """The outputs in a file, None where none is named."""
+    """Return the outputs in a file, None if no file is named."""
     if not name:
         return None
     try:
@@ -100,7 +100,7 @@ def read_outputs(name: str) -> Mapping[str, Any] | None:
 
 
 def say_report(report: CanaryReport, *, is_asked: bool) -> None:
-    """The whole report, what matters most first."""
+    """Print the whole report, the most important parts first."""
     say(headline_of(report))
     canary = report.stage.canary
     if canary is not None:
@@ -122,7 +122,7 @@ def say_report(report: CanaryReport, *, is_asked: bool) -> None:
 
 
 def headline_of(report: CanaryReport) -> str:
-    """Stage, share, what was done last, and the verdict."""
+    """Return stage, share, last change and verdict."""
     canary, since = report.stage.canary, report.since
     share = f": the canary has {canary.percent:g}% of the traffic" if canary else " has no canary"
     lines = [f"{report.stage.name}{share}."]
@@ -134,7 +134,7 @@ def headline_of(report: CanaryReport) -> str:
 
 
 def say_observation(observation: Observation) -> None:
-    """A row for each share: requests, errors, median and p99."""
+    """Print a row for each share: requests, errors, median and p99."""
     headers = ("SHARE", "REQUESTS", "ERRORS", "ERROR RATE", "P50", "P99")
     rows = [
         (name, *arm_texts(arm, observation.bounds_s))
@@ -145,7 +145,7 @@ def say_observation(observation: Observation) -> None:
 
 
 def arm_texts(arm: Arm, bounds_s: tuple[float, ...]) -> Iterable[str]:
-    """Requests, errors, error rate, median and p99 of one share."""
+    """Return requests, errors, error rate, median and p99 of one share."""
     yield f"{arm.requests:,}"
     yield f"{arm.errors:,}"
     yield rate_text(arm)
@@ -154,12 +154,12 @@ def arm_texts(arm: Arm, bounds_s: tuple[float, ...]) -> Iterable[str]:
 
 
 def rate_text(arm: Arm) -> str:
-    """`0.3%`, `-` without requests."""
+    """Return `0.3%`, `-` without requests."""
     return f"{100 * arm.errors / arm.requests:.2g}%" if arm.requests else "-"
 
 
 def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
-    """`4 ms`: at most so long; `> 30,000 ms` past the last bound."""
+    """Return `4 ms`, an upper bound; `> 30,000 ms` past the last bound."""
     from turnout.canary.judging.observed import quantile_s
 
     seconds = quantile_s(arm, bounds_s, share)
@@ -169,5 +169,5 @@ def quantile_text(arm: Arm, bounds_s: tuple[float, ...], share: float) -> str:
 
 
 def check_text(check: Check) -> str:
-    """`errors: inconclusive. 0.1% of the canary's ...`, folded."""
+    """Return `errors: inconclusive. 0.1% of the canary's ...`, folded."""
     return textwrap.fill(f"- {check.name}: {check.verdict}. {check.sentence}.", WIDTH, subsequent_indent="  ")

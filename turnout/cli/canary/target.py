@@ -1,4 +1,4 @@
-"""Which stage `turnout canary` works on: the manifest, its record, and where the stage is served."""
+"""The stage that `turnout canary` works on: the manifest, its record, and the place where the stage is served."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WHERE = "Pass --url http://127.0.0.1:8080 for a local gateway, or --stack NAME f
 
 
 def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True) -> StageTarget | None:
-    """The place of the stage, from the options or else TURNOUT_URL; None without either."""
+    """Return the place of the stage from the options, else from TURNOUT_URL; None without either."""
     from turnout.canary.rollout.stage_control import StageTarget
     from turnout.client.connection import ApiConnection
 
@@ -60,9 +60,10 @@ def find_target(endpoint_url: str, stack: str, *, uses_environment: bool = True)
 
 
 def recorded_target(project: Project, rollout: Rollout, named: StageTarget | None) -> StageTarget:
-    """The place of a recorded rollout's stage, if the user names it or it is a server of this project.
+    """Return the place of a recorded rollout's stage, if the user names it or it is a server of this project.
 
-    Whoever can write rollouts.jsonl, by a pull request say, must not choose where commands connect to.
+    Anyone who can write to rollouts.jsonl, for example by a pull request, must not be able to choose where commands
+    connect to.
     """
     from turnout.canary.rollout.stage_control import StageTarget
     from turnout.system.service_tokens import find_services
@@ -77,7 +78,7 @@ def recorded_target(project: Project, rollout: Rollout, named: StageTarget | Non
 
 
 def log_of(manifest: Path) -> RolloutLog:
-    """The record beside a manifest."""
+    """Return the record next to a manifest."""
     from turnout.canary.rollout.log import RolloutLog
     from turnout.project.manifest_file import manifest_path
 
@@ -86,7 +87,7 @@ def log_of(manifest: Path) -> RolloutLog:
 
 @contextmanager
 def editing_alone(manifest: Path) -> Iterator[None]:
-    """While no other command edits the manifest; turns errors into command errors."""
+    """Hold the manifest's lock, so that no other command edits it; turn errors into command errors."""
     from turnout.project.manifest_file import editing
 
     with (
@@ -98,7 +99,7 @@ def editing_alone(manifest: Path) -> Iterator[None]:
 
 @contextmanager
 def reported_errors(manifest: Path) -> Iterator[None]:
-    """Turn the errors of a canary's rooms into a command's: with the way out where something is half-done."""
+    """Turn a canary's errors into command errors, with the remedy if a rollout is half-done."""
     from turnout.canary.observation.source import ObservationError
     from turnout.canary.rollout.stage_control import StageControlError
     from turnout.project.manifest_file import ManifestChangedError

@@ -167,7 +167,7 @@ def add(
 
 @dataclass(frozen=True, slots=True)
 class GivenFiles:
-    """The files and settings that the user names beside the model."""
+    """The files and settings that the user passes besides the model."""
 
     examples: Path | None = None
     transform: Path | None = None
@@ -177,14 +177,17 @@ class GivenFiles:
 
 
 def checked_digest(sha256: str) -> str:
-    """Return the digest in lower case; a CommandError where it is not valid."""
+    """Return the digest in lower case; raise a CommandError if it is invalid."""
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise CommandError(f"--sha256 must be 64 hexadecimal digits, got {sha256!r}.")
     return sha256.lower()
 
 
 def checked_runtime(runtime: str, source: str) -> str:
-    """Return the runtime that the user names, or nothing; a CommandError where none or another one reads the file."""
+    """Return the runtime that the user names, or nothing.
+
+    Raise a CommandError if another runtime or none reads the file.
+    """
     from turnout.runtimes.registry import RUNTIMES, find_runtime
 
     if runtime and runtime not in RUNTIMES:
@@ -196,7 +199,7 @@ def checked_runtime(runtime: str, source: str) -> str:
 
 
 def checked_modules(modules: Sequence[Path], runtime: str) -> tuple[Path, ...]:
-    """Return the files of --module; a CommandError where one is no Python file, or nothing would use them."""
+    """Return the files of --module; raise a CommandError if one is not a Python file, or nothing would use them."""
     if modules and runtime != "python":
         raise CommandError("--module is for models that Python serves.", "Add --runtime python.")
     for module in modules:
@@ -210,7 +213,7 @@ def checked_modules(modules: Sequence[Path], runtime: str) -> tuple[Path, ...]:
 def add_version(
     model: str, version: str, source: str, given: GivenFiles, choices: Choices, manifest: Path, *, as_json: bool
 ) -> None:
-    """Fetch and convert where that is needed, then copy the files and edit models.yaml."""
+    """Fetch and convert if necessary, then copy the files and edit models.yaml."""
     from turnout.conversion.conversion import convert, needs_conversion
     from turnout.conversion.scratch import scratch_folder
     from turnout.project.project import CACHE_DIR
@@ -237,7 +240,7 @@ def add_version(
 
 
 def check_names(project: Project, model: str, version: str) -> None:
-    """Find out before a long conversion that the version cannot be added."""
+    """Check the names before a long conversion."""
     from turnout.scaffold.new_version import add_version as edit
 
     text = project.manifest.path.read_bytes().decode()
@@ -296,7 +299,7 @@ def write(
 
 
 def pinned_layer(project: Project, title: str, path: Path, requirements: tuple[str, ...]) -> MeasuredLayer | None:
-    """The layer of a version with requirements, which is pinned and measured; None where nothing can be installed."""
+    """Return the pinned and measured layer of a version with requirements; None if nothing can be installed."""
     from turnout.packaging.build import LAMBDA_PYTHON
     from turnout.packaging.layer import LayerError, LayerSpec
     from turnout.packaging.layer_size import check_layer
@@ -320,7 +323,7 @@ def pinned_layer(project: Project, title: str, path: Path, requirements: tuple[s
 
 
 def kinds_hint(path: Path) -> str:
-    """The known kinds of models, for a file that is none of them by its name either."""
+    """List the known kinds of models, for a file whose name matches none of them."""
     from turnout.conversion.registry import known_kinds
     from turnout.runtimes.registry import RUNTIMES
 
@@ -390,7 +393,7 @@ def failure_json(error: ConversionError) -> dict[str, Any]:
 
 
 def open_own_code(project: Project, prepared: PreparedVersion, examples: Path | None) -> None:
-    """Open a version that runs its owner's Python, with its packages; a CommandError where that fails."""
+    """Open a version that runs its owner's Python, with its packages; raise a CommandError if that fails."""
     from turnout.artifacts.examples import read_examples
     from turnout.packaging.layer import LayerError
     from turnout.packaging.transform_imports import imports_folder, try_own_model

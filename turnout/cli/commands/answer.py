@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from turnout.client.connection import ApiAnswer
 
 SHOWN_VALUES = 10
-"""Values of an output that are printed; the rest is counted."""
+"""Most values of an output that are printed; the others are counted."""
 
 SHOWN_CHARACTERS = 60
-"""Characters of one text value that are printed."""
+"""Most characters of one text value that are printed."""
 
 MOST_BYTES = 500
-"""Characters shown of an error that Turnout did not write, such as a proxy's page."""
+"""Most characters shown of an error that Turnout did not write, such as a proxy's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownOutput:
-    """One output, whatever form the answer came in; `datatype` is empty where the form leaves it out."""
+    """One output of any form of answer; `datatype` is empty if the form omits it."""
 
     name: str
     datatype: str
@@ -37,7 +37,7 @@ class ShownOutput:
 
 
 def say_answer(answer: ApiAnswer) -> None:
-    """Print who answered and how fast, then the outputs."""
+    """Print which version answered and how fast, then the outputs."""
     try:
         outputs = list(outputs_of(json.loads(answer.body)))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -58,7 +58,7 @@ def say_answer(answer: ApiAnswer) -> None:
 
 
 def summary_of(answer: ApiAnswer) -> str:
-    """`iris v1 answered in 3.1 ms (HTTP 200, digest 5f1c0a9b2c3d, canary false)`, as far as the headers say so."""
+    """Return `iris v1 answered in 3.1 ms (HTTP 200, digest 5f1c0a9b2c3d, canary false)`, as far as known."""
     headers = answer.headers
     who = " ".join(headers[key] for key in (MODEL_HEADER, VERSION_HEADER) if key in headers)
     facts = [f"HTTP {answer.status}"]
@@ -71,7 +71,10 @@ def summary_of(answer: ApiAnswer) -> str:
 
 
 def outputs_of(body: Any) -> Iterator[ShownOutput]:
-    """The outputs in an answer of any form: the Open Inference Protocol's list, or nested lists by name or by row."""
+    """Return the outputs in any form of answer.
+
+    It is the Open Inference Protocol's list, or nested lists by name or by row.
+    """
     outputs = body.get("outputs", {}) if isinstance(body, Mapping) else {}
     if isinstance(outputs, list):
         for output in outputs:
@@ -88,30 +91,30 @@ def outputs_of(body: Any) -> Iterator[ShownOutput]:
 
 
 def flat(nested: Any) -> tuple[Any, ...]:
-    """Nested lists as one, in row-major order."""
+    """Return nested lists as one, in row-major order."""
     return tuple(leaf for inner in nested for leaf in flat(inner)) if isinstance(nested, list) else (nested,)
 
 
 def shape_of(nested: Any) -> tuple[int, ...]:
-    """The dimensions of nested lists, read from the first element of each."""
+    """Return the dimensions of nested lists, read from the first element of each."""
     if not isinstance(nested, list):
         return ()
     return (len(nested), *(shape_of(nested[0]) if nested else ()))
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """`[1,3]`."""
+    """Return `[1,3]`."""
     return f"[{','.join(map(str, shape))}]"
 
 
 def values_text(values: tuple[Any, ...]) -> str:
-    """The first values, floats to six digits, texts quoted, and how many there are where some are left out."""
+    """Return the first values, floats to six digits and texts quoted, with the total number if some are left out."""
     shown = ", ".join(value_text(value) for value in values[:SHOWN_VALUES])
     return f"{shown}, ... ({len(values):,} values)" if len(values) > SHOWN_VALUES else shown
 
 
 def value_text(value: Any) -> str:
-    """One value."""
+    """Return one value as text."""
     if isinstance(value, float):
         return f"{value:.6g}"
     text = json.dumps(value, ensure_ascii=False)
@@ -119,11 +122,11 @@ def value_text(value: Any) -> str:
 
 
 def print_error_answer(answer: ApiAnswer, *, is_listed: bool = False) -> None:
-    """Print an error's code and message, and what to do about it where that is known.
+    """Print an error's code and message, and the remedy if it is known.
 
     Args:
-        answer: a model's error or API Gateway's.
-        is_listed: whether models.yaml has the version that was asked for.
+        answer: an error of a model or of API Gateway.
+        is_listed: whether models.yaml contains the requested version.
     """
     try:
         body = json.loads(answer.body)

@@ -1,4 +1,4 @@
-"""`turnout build`: the zips that AWS gets, one per version and router, and the layer beside them."""
+"""`turnout build`: the zips that AWS gets, one per version and router, and their layer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def build(
 def build_all(
     project: Project, out: Path | None, *, optimise: bool, here: bool, jobs: int
 ) -> tuple[tuple[BuiltPackage, ...], Path]:
-    """Every package of a project, and the folder of the zips."""
+    """Build every package of a project; return them and the folder of the zips."""
     import sys
 
     from turnout.packaging.build import LAMBDA_PYTHON, BuildTarget, build_packages
@@ -101,7 +101,7 @@ def build_all(
 
 @contextmanager
 def building(functions: int, on_terminal: bool) -> Iterator[Callable[[str, str], None]]:  # noqa: FBT001
-    """A bar on standard error that moves with each package; on a terminal only."""
+    """Show a bar on standard error that moves with each package; only on a terminal."""
     if not on_terminal:
         yield lambda _name, _event: None
         return
@@ -120,7 +120,7 @@ def building(functions: int, on_terminal: bool) -> Iterator[Callable[[str, str],
 
 
 def say_built(built: tuple[BuiltPackage, ...], folder: Path) -> None:
-    """The table of sizes against Lambda's limits, then what the user should know."""
+    """Print the table of sizes and Lambda's limits, then the notes."""
     layers = {package.name: package for package in built if package.kind == "layer"}
     say_table(
         ("package", "", "zip", "of 50 MB", "unzipped", "with layer", "of 250 MB", "digest"),
@@ -158,7 +158,7 @@ def _share(used: int, allowed: int) -> str:
 
 
 def package_to_json(package: BuiltPackage) -> dict[str, Any]:
-    """One package for programs."""
+    """Return one package for programs."""
     return {
         "name": package.name,
         "kind": package.kind,

@@ -1,4 +1,4 @@
-"""`turnout console`: the console's page for a stack on AWS, or for a server that runs on this machine."""
+"""`turnout console`: the console's page for a stack on AWS, or for a running server on this machine."""
 
 from __future__ import annotations
 
@@ -84,6 +84,6 @@ def console(
 
 
 def announce(address: str) -> None:
-    """Print where the console is."""
+    """Print the console's address."""
     notify(f"Console: {address}")
     notify("Ctrl-C ends it.")

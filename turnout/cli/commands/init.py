@@ -1,4 +1,4 @@
-"""`turnout init`: a project of one's own, ready to be served."""
+"""`turnout init`: makes a new project that is ready to be served."""
 
 from __future__ import annotations
 

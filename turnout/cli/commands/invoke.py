@@ -1,4 +1,4 @@
-"""`turnout invoke`: one real HTTP request to a running server, and its answer as a table."""
+"""`turnout invoke`: sends a real HTTP request to a running server and prints the answer as a table."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def invoke(
 
 
 def read_data(data: str) -> bytes:
-    """The body that `--data` names: a text, `@file`, or `-` for standard input. It is sent as it is."""
+    """Return the body that `--data` names: a text, `@file`, or `-` for standard input. It is sent unchanged."""
     if data == "-":
         return sys.stdin.buffer.read()
     if not data.startswith("@"):
@@ -126,7 +126,7 @@ def read_data(data: str) -> bytes:
 
 
 def sample_request(manifest: Path, model: str, version: str, stage: str, example: str) -> SampleRequest:
-    """The request that is sent when none is given."""
+    """Return the request that is sent by default."""
     from turnout.replay.sample_request import UnknownNameError, make_sample_request
 
     project = load(manifest)
@@ -139,7 +139,7 @@ def sample_request(manifest: Path, model: str, version: str, stage: str, example
 
 
 def is_listed(manifest: Path, model: str, version: str) -> bool:
-    """Whether models.yaml has the model and the version; False where it cannot be read."""
+    """Whether models.yaml contains the model and the version; False if it cannot be read."""
     try:
         read = read_manifest(manifest)
     except (OSError, ProblemsError):
@@ -151,7 +151,7 @@ def is_listed(manifest: Path, model: str, version: str) -> bool:
 
 
 def local_key(manifest: Path, url: str, stage: str) -> str:
-    """The key that `turnout serve` wrote beside the manifest."""
+    """Return the key that `turnout serve` wrote next to the manifest."""
     from turnout.client.connection import read_local_key
     from turnout.project.manifest_file import manifest_path
 
@@ -159,7 +159,7 @@ def local_key(manifest: Path, url: str, stage: str) -> str:
 
 
 def local_token(manifest: Path, url: str) -> str:
-    """The token of the services of a server that `turnout serve` runs for the manifest."""
+    """Return the token of the services of a server that `turnout serve` runs for the manifest."""
     from turnout.project.manifest_file import manifest_path
     from turnout.system.service_tokens import find_token
 
@@ -167,7 +167,7 @@ def local_token(manifest: Path, url: str) -> str:
 
 
 def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) -> ApiAnswer:
-    """Post the request and return the answer, whatever its status."""
+    """Post the request and return the answer with any status."""
     from turnout.client.client import Client
 
     with reported_unreachable(), Client(url, stage=stage, api_key=key) as client:
@@ -176,7 +176,7 @@ def send(url: str, model: str, version: str, stage: str, body: bytes, key: str) 
 
 @contextmanager
 def reported_unreachable() -> Iterator[None]:
-    """Turn an address that is none, and a server that does not respond, into errors with the remedy."""
+    """Turn invalid addresses and unreachable servers into errors with the remedy."""
     from turnout.client.connection import UnreachableError
 
     try:
@@ -189,7 +189,7 @@ def reported_unreachable() -> Iterator[None]:
 
 
 def compare(sample: SampleRequest, answer: ApiAnswer, *, quiet: bool) -> None:
-    """Say whether the answer is what the example expects; one that is not is a failure."""
+    """Print whether the answer matches the example; a mismatch is a failure."""
     from turnout.artifacts.examples import matches
 
     name = f"{sample.model} {sample.version}"

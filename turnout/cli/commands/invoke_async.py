@@ -1,4 +1,4 @@
-"""`turnout invoke --async`: an asynchronous request, its progress on one line, and its answer."""
+"""`turnout invoke --async`: sends an asynchronous request, shows its progress on one line, and prints its answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def send_async(
     url: str, model: str, version: str, stage: str, body: bytes, key: str, output: Path | None
 ) -> ApiAnswer | None:
-    """Send the request, wait, and return the answer; None where it was written to `output`."""
+    """Send the request, wait, and return the answer; None if it was written to `output`."""
     from turnout.client.client import ApiError, Client
 
     try:
@@ -40,7 +40,7 @@ def send_async(
 
 
 def advanced_by(advance: Callable[[int], None]) -> Callable[[int, int], None]:
-    """What tells a bar, which counts what came last, of bytes that have arrived in all."""
+    """Return a callback that converts a total number of bytes into increments for a progress bar."""
     before = 0
 
     def arrived(done: int, _total: int) -> None:
@@ -52,7 +52,7 @@ def advanced_by(advance: Callable[[int], None]) -> Callable[[int, int], None]:
 
 
 def await_end(pending: PendingRequest) -> None:
-    """Wait until a request has ended; its state and the time are on a line that passes."""
+    """Wait until a request has ended, with its state and the time on a temporary line."""
     started = time.monotonic()
     with changing_remark() as change:
         pending.wait(progress=lambda state: change(f"{state}, {time.monotonic() - started:.0f} s ..."))

@@ -1,4 +1,4 @@
-"""`turnout models`: the models of the manifest, their versions and tensors, and which stage serves what."""
+"""`turnout models`: lists the manifest's models, their versions and tensors, and the stages that serve them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 HEADERS = ("MODEL", "VERSION", "SIZE", "DIGEST", "SERVED BY", "SOURCE", "TENSORS")
-"""SOURCE is left out where no version has one."""
+"""SOURCE is left out if no version has one."""
 
 
 def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption = False) -> None:
@@ -39,7 +39,7 @@ def models(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption =
 
 
 def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
-    """A line per tensor; the version's own columns are on its first line."""
+    """Yield a line per tensor; the version's own columns are on its first line."""
     from turnout.plan.checks.graphs import graph_signatures
 
     graphs = graph_signatures(project.manifest, project.artifacts)
@@ -60,13 +60,13 @@ def table_rows(project: Project) -> Iterator[tuple[str, ...]]:
 
 
 def tensor_texts(signature: Signature) -> list[str]:
-    """The inputs, then the outputs, of which there is one at least."""
+    """Return the inputs, then the outputs, of which there is at least one."""
     inputs = [f"in {tensor_text(tensor)}" for tensor in signature.inputs]
     return [*inputs, *(f"out {tensor_text(tensor)}" for tensor in signature.outputs)]
 
 
 def tensor_text(tensor: TensorSpec) -> str:
-    """`image FP32 [batch,1,8,8]`; `?` after the name of an input that may be left out."""
+    """Return `image FP32 [batch,1,8,8]`, with `?` after the name of an optional input."""
     name = tensor.name if tensor.required else f"{tensor.name}?"
     if tensor.shape is None:
         return f"{name} {tensor.datatype} [...]"
@@ -78,7 +78,7 @@ def tensor_text(tensor: TensorSpec) -> str:
 
 
 def served_by(manifest: Manifest, version: Version) -> list[str]:
-    """The stages that send unversioned calls to a version, `dev`, with the share where it is not all: `prod 10%`."""
+    """Return the stages that send unversioned calls to a version: `dev`, or with a share, `prod 10%`."""
     served = []
     for stage in manifest.stages:
         weight = stage.weights.get(version.model, {stage.serve.get(version.model, ""): 100.0}).get(version.name, 0.0)
@@ -92,12 +92,12 @@ def served_by(manifest: Manifest, version: Version) -> list[str]:
 
 
 def artifact_of(project: Project, version: Version) -> Artifact | None:
-    """The artifact of a version; `None` for one that is not on this machine."""
+    """Return the artifact of a version; `None` if it is not on this machine."""
     return project.artifacts.get((version.model, version.name))
 
 
 def model_to_json(project: Project, name: str) -> dict[str, Any]:
-    """One model for programs."""
+    """Return one model for programs."""
     model = project.manifest.model(name)
     versions = []
     for version in model.versions:

@@ -1,4 +1,4 @@
-"""`turnout openapi`: the OpenAPI document that both servers obey."""
+"""`turnout openapi`: prints the OpenAPI document that both servers use."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def openapi(
 
 
 def partition_of(region: str) -> str:
-    """The part of AWS that a region belongs to, the second word of every ARN in it."""
+    """Return the AWS partition of a region, the second word of every ARN in it."""
     return next((part for start, part in PARTITIONS.items() if region.startswith(start)), "aws")
 
 
 def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
-    """The API that was named, or the one of the stage, or the first stage's; what fits none is an error that lists."""
+    """Return the named API, the stage's, or the first stage's; if none matches, raise an error that lists them."""
     if name and stage:
         raise CommandError("--api and --stage cannot be combined: both choose the API.")
     if name:

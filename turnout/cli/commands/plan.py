@@ -1,4 +1,4 @@
-"""`turnout plan`: what the manifest comes to, before anything is made: functions, routes, stages, packages, quotas."""
+"""`turnout plan`: shows what the manifest would create: functions, routes, stages, packages, quotas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BAR_WIDTH = 20
 NEAR = 0.8
-"""Share of a quota from which the first line warns."""
+"""Share of a quota from which on the first line warns."""
 
 ColdStartOption = Annotated[
     bool, typer.Option("--cold-start", help="Also measure each version's cold start in a fresh process.")
@@ -131,7 +131,7 @@ def plan(
 
 
 def say_deployer_policy(made: Plan, project: Project, account: str, region: str) -> None:
-    """Print the policies as JSON: the one, or a list where IAM has no room for all of it in one."""
+    """Print the policies as JSON: one, or a list if IAM's limit requires several."""
     from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
     from turnout.project.stack_settings import read_stack_settings
 
@@ -146,7 +146,7 @@ def say_deployer_policy(made: Plan, project: Project, account: str, region: str)
 
 
 def measure(project: Project) -> list[ColdStart]:
-    """Every version's cold start; a line passes on a terminal while it takes."""
+    """Measure every version's cold start; on a terminal, show a temporary line meanwhile."""
     from turnout.gateway.interrupt import remembered_interrupt
     from turnout.packaging.cold_start import ColdStartError, measure_cold_starts
 
@@ -165,7 +165,7 @@ def measure(project: Project) -> list[ColdStart]:
 
 
 def say_cold_starts(starts: Sequence[ColdStart]) -> None:
-    """A row a version: what of its cold start is import, session, first request, and what the runtime alone takes."""
+    """Print a row per version: the parts of its cold start: import, session, first request, and the runtime alone."""
     say_section("Cold starts, milliseconds on this machine")
     headers = ("FUNCTION", "IMPORT", "SESSION", "FIRST REQUEST", "TOTAL", "RUNTIME ALONE")
     rows = [
@@ -182,7 +182,7 @@ def say_cold_starts(starts: Sequence[ColdStart]) -> None:
 
 
 def say_plan(made: Plan, costs: Costs | None = None) -> None:
-    """The whole plan, what matters most first."""
+    """Print the whole plan, the most important parts first."""
     say(summary_of(made))
     for api in made.apis:
         for stage in api.stages:
@@ -204,7 +204,7 @@ def say_plan(made: Plan, costs: Costs | None = None) -> None:
 
 
 def summary_of(made: Plan) -> str:
-    """The first line: how much of what, and which quota is near."""
+    """Return the first line: the counts, and which quota is nearly full."""
     routes = sum(len(api.routes) for api in made.apis)
     stages = sum(len(api.stages) for api in made.apis)
     apis = counted(len(made.apis), "API")
@@ -220,7 +220,7 @@ def summary_of(made: Plan) -> str:
 
 
 def say_stage(stage: StagePlan, api: Api) -> None:
-    """One stage: how it is guarded, and its variables, which are its routing table, beside what the canary sees."""
+    """Print one stage: its authentication, and its variables, which are its routing table, with the canary's values."""
     throttle = stage.throttle
     facts = [f"API {api.name}", f"auth {stage.auth}"]
     if stage.jwt:
@@ -247,7 +247,7 @@ def say_stage(stage: StagePlan, api: Api) -> None:
 
 
 def say_functions(made: Plan) -> None:
-    """The functions, one a line."""
+    """Print the functions, one per line."""
     say_section(f"Functions ({len(made.functions):,})")
     headers = ("FUNCTION", "ARCHITECTURE", "MEMORY", "TIMEOUT", "WARM", "PACKAGE")
     rows = (
@@ -265,14 +265,14 @@ def say_functions(made: Plan) -> None:
 
 
 def warm_text(function: Function) -> str:
-    """A function's setting against cold starts, in the manifest's words."""
+    """Return a function's warm-up setting, in the manifest's words."""
     if function.settings.warm.snap_start:
         return "snap_start"
     return f"provisioned {function.settings.warm.provisioned}" if function.settings.warm.provisioned else "-"
 
 
 def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
-    """The routes that some APIs share, and the functions behind them."""
+    """Print the routes that some APIs share, and the functions behind them."""
     say_section(f"Routes ({len(routes):,}) of {' and '.join(apis)}")
     rows = (
         (route.method, route.path, route.kind, route.function, f"{route.timeout_ms / 1000:g} s") for route in routes
@@ -281,7 +281,7 @@ def say_routes(routes: Sequence[Route], apis: Sequence[str]) -> None:
 
 
 def open_inference_text(made: Plan) -> str:
-    """The way in which the protocol is served, with its resources in an API and those of the other ways."""
+    """Return how the protocol is served, with its number of resources in an API and those of the alternatives."""
     chosen = made.open_inference
     allowed = next((f" of {quota.allowed:,g}" for quota in made.quotas if quota.name == "resources"), "")
     others = " and ".join(f"{count:,} with {name}" for name, count in made.resources.items() if name != chosen)
@@ -292,7 +292,7 @@ def open_inference_text(made: Plan) -> str:
 
 
 def shared_text(made: Plan) -> str:
-    """Which models have routes of their own, and what the others cost."""
+    """Return which models have their own routes, and the cost of the others."""
     models = list(dict.fromkeys(function.model for function in made.functions if function.model))
     own = [name for name in models if name not in made.shared]
     if not made.shared:
@@ -305,7 +305,7 @@ def shared_text(made: Plan) -> str:
 
 
 def say_packages(made: Plan) -> None:
-    """The zips with what makes them large; an artifact in S3 is not in its zip."""
+    """Print the zips with what makes them large; an artifact in S3 is not in its zip."""
     say_section(f"Packages ({len(made.packages):,}), unzipped")
     rows = (
         (
@@ -323,7 +323,7 @@ def say_packages(made: Plan) -> None:
 
 
 def say_quotas(made: Plan) -> None:
-    """Of each quota where it is fullest, and wherever it is near; --json has them all."""
+    """Print each quota where it is fullest, and wherever it is nearly full; --json contains all."""
     from turnout.plan.checks.quotas import find_tightest
 
     say_section("Quotas, each where it is fullest")
@@ -336,7 +336,7 @@ def say_quotas(made: Plan) -> None:
 
 
 def say_costs(costs: Costs) -> None:
-    """A month without calls, a million calls, and what both assume."""
+    """Print the cost of a month without calls and of a million calls, and the assumptions."""
     say_section(f"Cost on AWS, a month without calls: ${costs.rest_dollars:,.2f}")
     rows = [
         (
@@ -365,7 +365,7 @@ def say_costs(costs: Costs) -> None:
 
 
 def say_differences(differences: Sequence[CostDifference] | None) -> None:
-    """The change of costs compared with the deployed plan."""
+    """Print the change of costs compared with the deployed plan."""
     from turnout.plan.budget import REST, describe_difference
 
     say_section("Cost compared with what is deployed")
@@ -378,12 +378,12 @@ def say_differences(differences: Sequence[CostDifference] | None) -> None:
 
 
 def difference_to_json(entry: CostDifference) -> dict[str, Any]:
-    """One amount that differs, for programs."""
+    """Return one amount that differs, for programs."""
     return {**asdict(entry), "dollars": round(entry.dollars, 6)}
 
 
 def amounts_of(quota: Quota) -> str:
-    """`42 / 300`, `98.3 MB / 250.0 MB`, `15 / 29 s`."""
+    """Return `42 / 300`, `98.3 MB / 250.0 MB`, `15 / 29 s`."""
     from turnout.plan.checks.quotas import spell_amount
 
     used = spell_amount(quota.used, quota.unit if quota.unit == "bytes" else "")
@@ -391,6 +391,6 @@ def amounts_of(quota: Quota) -> str:
 
 
 def bar_of(share: float) -> str:
-    """`####................`: any use at all fills one."""
+    """Return `####................`: any use fills at least one."""
     filled = min(BAR_WIDTH, max(round(share * BAR_WIDTH), 1 if share > 0 else 0))
     return "#" * filled + "." * (BAR_WIDTH - filled)

@@ -1,4 +1,4 @@
-"""`turnout remove`: a version taken out of models.yaml, with its files or without."""
+"""`turnout remove`: removes a version from models.yaml, with or without its files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def remove(
 
 
 def check_names(project: Project, model: str, version: str) -> None:
-    """Raise a CommandError unless there is such a version."""
+    """Raise a CommandError unless the version exists."""
     from turnout.replay.sample_request import UnknownNameError, known
 
     try:
@@ -79,7 +79,7 @@ def check_names(project: Project, model: str, version: str) -> None:
 
 
 def lost_ways_back(project: Project, manifest: Path, model: str, version: str) -> Iterator[str]:
-    """The stages whose latest promotion was from this version."""
+    """Return the stages whose latest promotion was from this version."""
     from turnout.canary.rollout.manifest_edits import versions_in
     from turnout.canary.rollout.way_back import find_promotion
 
@@ -91,7 +91,7 @@ def lost_ways_back(project: Project, manifest: Path, model: str, version: str) -
 
 
 def say_files(prepared: PreparedRemoval, deleted: tuple[Path, ...], *, delete_files: bool) -> None:
-    """The sentence on the version's files."""
+    """Print the sentence on the version's files."""
     if not delete_files:
         here = [prepared.name_of(path) for path in prepared.files if path.exists()]
         if here:

@@ -1,4 +1,4 @@
-"""`turnout replay`: captured requests sent again to one version or two, their answers compared."""
+"""`turnout replay`: sends captured requests again to one or two versions and compares the answers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SIDE_HEADERS = ("VERSION", "REQUESTS", "ERRORS", "P50 MS", "P95 MS", "P99 MS")
 OUTPUT_HEADERS = ("OUTPUT", "RULE", "AGREE", "MAX ABS", "MAX REL", "LEAST COSINE")
 
 SHOWN_DISAGREEMENTS = 5
-"""Of the requests about which the versions differ; the report has more."""
+"""Most disagreeing requests that are printed; the report contains more."""
 
 
 def replay(
@@ -125,7 +125,7 @@ def replay(
 
 
 def parse_against(against: list[str]) -> tuple[str, str, str]:
-    """The model, the version in question, and the one that it is compared with, empty where none is named."""
+    """Return the model, the version to check, and the one to compare it with, empty if none is named."""
     if len(against) > 2:
         raise CommandError(f"--against was passed {len(against)} times: pass one version, or two.")
     pairs = [name.split("/") for name in against]
@@ -141,7 +141,7 @@ def parse_against(against: list[str]) -> tuple[str, str, str]:
 
 
 def rules_of(manifest: Path, stage: str) -> Mapping[str, OutputRule]:
-    """The rules of a stage's canary; `defaults.canary`'s where no stage is named, none where there is no manifest."""
+    """Return the rules of a stage's canary; those of `defaults.canary` without a stage, none without a manifest."""
     if manifest == DEFAULT_MANIFEST and not manifest.exists():
         return {}
     read = read_manifest(manifest)
@@ -160,16 +160,16 @@ def send(
     digest: Callable[[bytes], None],
     is_known: Callable[[str], bool],
 ) -> Summary:
-    """Send all, with a bar; what cannot be read or reached is an error with its remedy.
+    """Send all requests, with a progress bar; errors become command errors with a remedy.
 
     Args:
-        sender: of the requests.
+        sender: sends the requests.
         file: the capture.
-        model: whose requests are sent.
-        canary: the version in question.
-        baseline: the other; empty for the one that answered when a request was captured.
+        model: the model whose requests are sent.
+        canary: the version to check.
+        baseline: the other version; empty for the one that answered when a request was captured.
         digest: gets the capture's bytes, line by line.
-        is_known: whether models.yaml has a version of the model.
+        is_known: whether models.yaml contains a version of the model.
     """
     from turnout.client.captured_lines import CaptureError, lines_in
     from turnout.replay.summary import Side, Summary
@@ -192,14 +192,14 @@ def send(
 
 
 def digested(lines: Iterable[bytes], digest: Callable[[bytes], None]) -> Iterator[bytes]:
-    """The lines, each digested on its way."""
+    """Yield the lines, updating the digest with each."""
     for line in lines:
         digest(line)
         yield line
 
 
 def samples_in(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterator[tuple[int, Sample]]:
-    """Every sample with the number of its line; the bar moves as lines are read."""
+    """Yield every sample with the number of its line; the bar moves as lines are read."""
     from turnout.client.captured_lines import read_lines
 
     for line in read_lines(lines):
@@ -208,7 +208,7 @@ def samples_in(lines: Iterable[bytes], advance: Callable[[int], None]) -> Iterat
 
 
 def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) -> tuple[int, Sample]:
-    """The first sample of the model."""
+    """Return the first sample of the model."""
     others: dict[str, None] = {}
     for number, sample in samples:
         if sample.model == model:
@@ -219,7 +219,7 @@ def find_first(samples: Iterator[tuple[int, Sample]], file: Path, model: str) ->
 
 
 def check_version(sender: Replay, model: str, version: str, sample: Sample, *, is_known: Callable[[str], bool]) -> None:
-    """Call a version once without counting it: that loads the model, and reports a lasting failure once."""
+    """Call a version once without counting the call: it loads the model and reports a permanent failure only once."""
     from turnout.client.connection import UnreachableError
 
     try:
@@ -233,7 +233,7 @@ def check_version(sender: Replay, model: str, version: str, sample: Sample, *, i
 
 
 def write_report(report: Path, summary: Summary, origin: ReplayOrigin, floor: float | None) -> None:
-    """Write the page and say so."""
+    """Write the page and print its path."""
     from turnout.replay.report import render_report
     from turnout.system.files import PRIVATE, write_whole
 
@@ -245,7 +245,7 @@ def write_report(report: Path, summary: Summary, origin: ReplayOrigin, floor: fl
 
 
 def say_summary(summary: Summary, model: str) -> None:
-    """Both versions side by side, then agreement by output, then all of it in one sentence."""
+    """Print both versions side by side, then agreement by output, then the result in one sentence."""
     from turnout.replay.summary import error_text, share_text
 
     rows = [side_row(side) for side in (summary.baseline, summary.canary)]
@@ -278,7 +278,7 @@ def say_summary(summary: Summary, model: str) -> None:
 
 
 def side_row(side: Side) -> tuple[str, ...]:
-    """A version's row."""
+    """Return a version's row."""
     quantiles = (side.quantile_ms(share) for share in (0.5, 0.95, 0.99))
     times = ("-" if seconds is None else f"{seconds:.2f}" for seconds in quantiles)
     return side.name, f"{side.statuses.total():,}", f"{side.errors:,}", *times

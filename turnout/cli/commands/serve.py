@@ -32,11 +32,11 @@ CANNOT_LISTEN = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, 
 LEAST_MEMORY_MB = 64
 
 UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
-"""Bytes in a unit, by its first letter: `GB`, `Gi`, `GiB` and `g` are meant alike."""
+"""Bytes in a unit, by its first letter: `GB`, `Gi`, `GiB` and `g` mean the same."""
 
 
 def parse_memory(text: str | int) -> int:
-    """Bytes of an amount of memory: `2GB`, `512 MB`, `1.5GiB`."""
+    """Return the bytes of an amount of memory: `2GB`, `512 MB`, `1.5GiB`."""
     if isinstance(text, int):
         return text
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kmgt])(?:i?b?)|b?)", text.strip().lower())
@@ -247,7 +247,7 @@ def serve(
 
 
 def check_otlp(endpoint: str) -> None:
-    """Refuse an endpoint that is none, and any where what sends spans is not installed; empty is fine."""
+    """Reject an invalid endpoint, and any endpoint if the packages that send spans are missing; empty is fine."""
     if not endpoint:
         return
     try:
@@ -262,13 +262,13 @@ def check_otlp(endpoint: str) -> None:
 
 
 def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | None, may_write: bool) -> Door | None:
-    """The console's check of visitors; None without a console.
+    """Return the console's access check; None without a console.
 
     Args:
-        host: the host that it listens on.
-        services: who may use the services, which the console uses; None is the default.
-        is_wanted: whether the console was asked for, or refused; None is the default.
-        may_write: whether it may change stages from other machines, too.
+        host: the host that the server listens on.
+        services: who may use the services, which the console uses; None for the default.
+        is_wanted: whether the console was requested or disabled; None for the default.
+        may_write: whether it may change stages also from other machines.
     """
     from turnout.console.door import Door
 
@@ -282,7 +282,7 @@ def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | Non
 
 @contextmanager
 def preparing(functions: int) -> Iterator[Callable[[str, str], None]]:
-    """A bar that moves as packages are built; without a terminal, a line for each that was not there."""
+    """Show a bar that moves as packages are built; without a terminal, a line for each new one."""
     if sys.stderr.isatty():
         with building(functions + 1, on_terminal=True) as progress:  # one step more for the runtime
             yield progress

@@ -1,4 +1,4 @@
-"""`turnout test`: run every version's examples and compare the answers with what they expect."""
+"""`turnout test`: runs every version's examples and compares the answers with the expected ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ JunitOption = Annotated[
 ]
 
 SHOWN_REASONS = 3
-"""Reasons shown for one example; --json and --junit have all."""
+"""Most reasons shown for one example; --json and --junit contain all."""
 
 
 def run(
@@ -100,7 +100,7 @@ def run(
 
 
 def find_versions(project: Project, target: str) -> Sequence[Version]:
-    """The versions that the argument names."""
+    """Return the versions that the argument names."""
     from turnout.replay.example_runs import choose_versions
     from turnout.replay.sample_request import UnknownNameError
 
@@ -114,7 +114,7 @@ def find_versions(project: Project, target: str) -> Sequence[Version]:
 
 @contextmanager
 def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: str, manifest: Path) -> Iterator[Ask]:
-    """What answers the examples."""
+    """Open what answers the examples."""
     if url:
         key, token = api_key or local_key(manifest, url, stage), local_token(manifest, url)
         with asking_server(url, stage, key, token) as ask:
@@ -139,7 +139,7 @@ def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: s
 
 
 def asking_functions(call: CallVersion) -> Ask:
-    """Calls of functions on this machine, without a server."""
+    """Call functions on this machine, without a server."""
     from turnout.protocol.aws.events import read_event
     from turnout.replay.example_runs import ExampleReply
 
@@ -158,7 +158,7 @@ def asking_functions(call: CallVersion) -> Ask:
 
 @contextmanager
 def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
-    """Requests to a server; if the first one finds no server, the command ends."""
+    """Send requests to a server; if the first one finds no server, the command ends."""
     from turnout.client.connection import ApiConnection, UnreachableError, inference_path
     from turnout.replay.example_runs import ExampleReply
     from turnout.replay.replay import THROTTLED_WAITS_S, replay_headers
@@ -220,7 +220,7 @@ def say_runs(runs: Sequence[ExampleRun]) -> None:
 
 
 def reasons_text(runs: Sequence[ExampleRun]) -> str:
-    """The reasons for skipping versions, each once."""
+    """Return the reasons for skipping versions, each once."""
     from turnout.replay.example_runs import RunOutcome
 
     reasons = dict.fromkeys(reason for run in runs if run.outcome is RunOutcome.SKIPPED for reason in run.reasons)

@@ -1,4 +1,4 @@
-"""`turnout validate`: is models.yaml right, and do its artifacts fit?"""
+"""`turnout validate`: checks models.yaml and its artifacts."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def validate(*, manifest: ManifestOption = DEFAULT_MANIFEST, as_json: JsonOption
 
 
 def counts_of(manifest: Manifest) -> dict[str, int]:
-    """The counts of models, versions and stages."""
+    """Return the counts of models, versions and stages."""
     versions = sum(len(model.versions) for model in manifest.models)
     return {"models": len(manifest.models), "versions": versions, "stages": len(manifest.stages)}
 
 
 def problem_to_json(problem: Problem) -> dict[str, Any]:
-    """One problem for programs; line and column are 0 where none is known."""
+    """Return one problem for programs; line and column are 0 if unknown."""
     return {
         "source": problem.source,
         "line": problem.line,

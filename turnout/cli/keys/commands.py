@@ -25,10 +25,10 @@ PortOption = Annotated[
 
 
 class KeysGroup(Group):
-    """`turnout keys prod` is short for `turnout keys show prod`, as it was before there were other commands."""
+    """`turnout keys prod` is short for `turnout keys show prod`, for compatibility with earlier releases."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # as in Group
-        """Put the command's name before its arguments where it was left out."""
+        """Insert the command's name before its arguments if it was left out."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [SHOW, *args]
         return super().parse_args(ctx, args)
@@ -100,7 +100,7 @@ def say_signing_key(folder: Path, *, as_json: bool) -> None:
 
 
 def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> None:
-    """Refuse a stage that is not there, or that asks for no key."""
+    """Reject a stage that does not exist or requires no key."""
     if stage not in stages:
         raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
     if stage not in asking:
@@ -110,14 +110,14 @@ def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> Non
 
 
 def keys_of(folder: Path, stages: Iterable[str]) -> Mapping[str, str]:
-    """Stage -> key; missing keys are made."""
+    """Return stage -> key; missing keys are made."""
     from turnout.gateway.editions.api_keys import load_api_keys
 
     return load_api_keys(folder / ".turnout" / "api_keys.json", stages)
 
 
 def find_services_token(folder: Path, port: int) -> str:
-    """The token of the only server of the project that asks for one, or of the one on a port."""
+    """Return the token of the project's only server that requires one, or of the one on a port."""
     from turnout.system.service_tokens import read_tokens
 
     tokens = read_tokens(folder)

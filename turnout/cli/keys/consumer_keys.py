@@ -166,7 +166,7 @@ def _find_consumer(manifest: Manifest, stage: str, consumer: str) -> Consumer:
 
 
 def _choose_key(consumer: Consumer, key: str) -> str:
-    """The key that is named, or the consumer's first one."""
+    """Return the named key, or the consumer's first one."""
     if key and key not in consumer.keys:
         raise _unknown(f"key of {consumer.name}", key, consumer.keys)
     return key or consumer.keys[0]
@@ -177,13 +177,13 @@ def _unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> Comman
 
 
 def _next_name(taken: tuple[str, ...]) -> str:
-    """The first of `k1`, `k2`, ... after all names that are taken."""
+    """Return the first of `k1`, `k2`, ... after all names in use."""
     numbers = [int(name[1:]) for name in taken if name[:1] == "k" and name[1:].isdecimal()]
     return f"k{max(numbers, default=0) + 1}"
 
 
 def _make(folder: Path, name: KeyName, *, anew: bool = False) -> str:
-    """Make a key and return it. If the key exists, replace it with `anew`, else return an empty text."""
+    """Make a key and return it. If the key exists, replace it with `anew`, otherwise return an empty text."""
     from turnout.gateway.editions.consumer_keys import drop_consumer_keys, make_consumer_keys
 
     if anew:  # the consumer may have had a key of this name before

@@ -141,7 +141,7 @@ def secret(*, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
 
 
 def queue_folder(manifest: Path) -> Path:
-    """The folder of a project's queue."""
+    """Return the folder of a project's queue."""
     from turnout.gateway.requests.queue import FOLDER
     from turnout.project.manifest_file import manifest_path
 
@@ -153,7 +153,7 @@ def queue_folder(manifest: Path) -> Path:
 
 @contextmanager
 def opened_queue(manifest: Path) -> Iterator[sqlite3.Connection]:
-    """The queue's database. Fails if there is none, so that listing does not create one."""
+    """Open the queue's database. Fails if there is none, so that listing does not create one."""
     from turnout.gateway.requests.database import FILE_NAME, DatabaseError, connect
 
     folder = queue_folder(manifest)
@@ -168,7 +168,7 @@ def opened_queue(manifest: Path) -> Iterator[sqlite3.Connection]:
 
 
 def find(connection: sqlite3.Connection, identifier: str, stage: str) -> Stored:
-    """The request with an identifier or a location."""
+    """Return the request with an identifier or a location."""
     from turnout.gateway.requests import store
 
     before, slash, name = identifier.rstrip("/").rpartition("/requests/")
@@ -201,7 +201,7 @@ def change(
 
 
 def describe(request: Stored) -> dict[str, Any]:
-    """A request as the API describes it."""
+    """Return a request as the API describes it."""
     from turnout.protocol.requests.description import describe as describe_request
 
     return describe_request(request.progress, request.description)

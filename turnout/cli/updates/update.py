@@ -1,4 +1,4 @@
-"""`turnout update`: checks whether the alias of a model's newest version points to another version now."""
+"""`turnout update`: checks whether the alias of a model's newest version now points to another version."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ def has_revision(version: Version, address: str, revision: str) -> bool:
 
 
 def registered_name(address: str) -> str:
-    """The name of the registered model in an MLflow address."""
+    """Return the name of the registered model in an MLflow address."""
     name = address.removeprefix("mlflow:").removeprefix("models:/")
     return name.rpartition("@")[0] if "@" in name else name.rpartition("/")[0]
 
 
 def current_revision(address: str) -> str:
-    """The version that an alias points to now."""
+    """Return the version that an alias points to now."""
     from turnout.conversion.jobs import JobLimits
     from turnout.conversion.registries.mlflow import resolve_revision
     from turnout.conversion.sources import Order
