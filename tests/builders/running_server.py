@@ -158,11 +158,11 @@ def running_server(
 
 
 def await_port(process: subprocess.Popen[bytes], stderr: Path) -> int:
-    """Return the port from the line that the server prints once it listens.
+    """Return the port from the banner, which the server prints as a whole once it listens.
 
-    Reads the line once more after the process has ended.
+    Reads it once more after the process has ended.
     """
-    pattern = re.compile(rb"http://127\.0\.0\.1:(\d+)")
+    pattern = re.compile(rb" serves .* at http://127\.0\.0\.1:(\d+)\n")
     wait_until(
         lambda: process.poll() is not None or pattern.search(stderr.read_bytes()),
         lambda: f"the server to listen:\n{stderr.read_text()}",
