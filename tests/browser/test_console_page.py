@@ -408,3 +408,40 @@ def test_a_promotion_interrupted_by_a_killed_server_is_mended(chromium: Browser,
     assert versions == {"v2"}
     assert "dev: {serve: {echo: v2}} # the first one" in (project / "models.yaml").read_text()
     assert not list(project.glob(".*.turnout-*"))
+
+
+SEVERAL = """\
+models:
+  echo: {versions: {v1: {artifact: models/echo.onnx}, v2: {artifact: models/echo.onnx}}}
+  mute: {versions: {v1: {artifact: models/echo.onnx}, v2: {artifact: models/echo.onnx}}}
+stages:
+  dev:
+    serve: {echo: v1, mute: v1}
+    canary: {percent: 20, serve: {echo: v2}}
+    routed_canaries: {mute: {version: v2, percent: 100}}
+"""
+
+
+def test_each_canary_of_a_stage_is_shown_and_promoted_by_itself(chromium: Browser, tmp_path: Path) -> None:
+    project = make_project(tmp_path, SEVERAL)
+    with running_server(project, "--no-access-log") as server, visiting(chromium, server) as visit:
+        page = visit.page
+        for _ in range(3):
+            server.post("/dev/models/mute/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
+        visit.open("stage/dev")
+        table = page.locator("table.canaries")
+        table.get_by_role("row", name=re.compile("echo v2 instead of v1 20%")).wait_for()
+        table.get_by_role("row", name=re.compile("mute v2 instead of v1 100% routed 3 of 3")).wait_for()
+        page.get_by_role("button", name="Promote: mute").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_text("Then dev serves mute v2 to all requests.").wait_for()
+        assert "turnout canary promote dev --model mute --now" in dialog.inner_text()
+        confirmation = dialog.locator("input[name=typed]")
+        if confirmation.count():
+            confirmation.fill("dev")
+        dialog.get_by_role("button", name="Promote", exact=True).click()
+        page.get_by_text("Promoted: dev serves mute v2 to all requests.").wait_for()
+        page.locator("dl.facts").get_by_text("instead of v1").wait_for()
+        table.wait_for(state="detached")
+        visit.check_silence()
+    assert "routed_canaries" not in (project / "models.yaml").read_text()

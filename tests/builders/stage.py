@@ -53,6 +53,7 @@ class FakeTraffic:
 
     def __init__(self, answer: Observation | ObservationError | None = None) -> None:
         self.answer = answer
+        self.models: dict[str, Observation] = {}
         self.starts = 0
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
@@ -62,6 +63,9 @@ class FakeTraffic:
         return ObservationStart(float(self.starts))
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
+        for pair in watched:
+            if pair.model in self.models:
+                return self.models[pair.model]
         if not isinstance(self.answer, Observation):
             raise self.answer or ObservationError("nobody counts")
         return self.answer
@@ -75,6 +79,9 @@ def obey(state: StageState, operation: StageOperation) -> StageState:
     match operation["op"], operation["path"].rpartition("/")[0], operation.get("value", operation.get("from")):
         case "replace", "/variables", str(value):
             return StageState(state.deployment_id, {**variables, name: value}, state.canary)
+        case "remove", "/variables", None:
+            del variables[name]
+            return StageState(state.deployment_id, variables, state.canary)
         case "replace", "/canarySettings/stageVariableOverrides", str(value):
             canary = LiveCanary(canary.percent, {**overrides, name: value}, canary.deployment_id)
         case "remove", "/canarySettings/stageVariableOverrides", None:

@@ -280,3 +280,103 @@ def test_a_run_does_not_start_while_a_rollout_is_half_done(scene: Scene) -> None
         scene.do(Action("set", "prod", percent=30))
     with pytest.raises(RolloutError, match="was interrupted"):
         scene.run()
+
+
+TEAMS = """\
+models:
+  echo: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}}
+  mute: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}}
+  dumb: {versions: {v1: {artifact: same.onnx}, v2: {artifact: same.onnx}}}
+stages:
+  prod:
+    serve: {echo: v1, mute: v1, dumb: v1}
+    canary: {percent: 10, serve: {echo: v2, mute: v2}}
+"""
+
+
+@pytest.fixture
+def teams(tmp_path: Path) -> Scene:
+    write_identity(tmp_path / "same.onnx")
+    (tmp_path / "models.yaml").write_text(TEAMS)
+    manifest = load_project(tmp_path).manifest
+    plan = plan_stage(manifest.stages[0], manifest.models)
+    return Scene(tmp_path, FlakyStage(plan), FakeTraffic(GOOD), RolloutLog(tmp_path))
+
+
+def served_of(scene: Scene) -> dict[str, str]:
+    return dict(load_project(scene.folder).manifest.stages[0].serve)
+
+
+def test_a_model_that_fails_is_rolled_back_alone_and_the_run_goes_on(teams: Scene) -> None:
+    teams.traffic.models["mute"] = BAD
+    ticks = walk(teams.run())
+    assert ticks[-1].state.phase is Phase.PROMOTED
+    assert served_of(teams) == {"echo": "v2", "mute": "v1", "dumb": "v1"}
+    steps = [(rollout.action, sorted(rollout.after), rollout.verdict) for rollout in teams.log.read()]
+    assert steps == [
+        ("set", ["echo", "mute"], ""),
+        ("rollback", ["mute"], Verdict.FAILED),
+        ("set", ["echo"], Verdict.SUCCESSFUL),
+        ("promote", ["echo"], Verdict.SUCCESSFUL),
+    ]
+    assert {check.name for check in ticks[0].checks} == {
+        f"{check} of {model}" for check in ("errors", "latency") for model in ("echo", "mute")
+    }
+    assert {check.name for check in ticks[-1].checks} == {"errors", "latency"}
+    teams.assert_in_step()
+
+
+def test_a_model_that_is_ready_is_promoted_alone_and_the_other_is_watched_on(teams: Scene) -> None:
+    teams.judgement = Judgement(bake_minutes=BAKE_S / 60)
+    teams.traffic.models["mute"] = NOTHING
+    ticks = walk(teams.run())
+    assert ticks[-1].state.phase is Phase.LEFT
+    assert served_of(teams) == {"echo": "v2", "mute": "v1", "dumb": "v1"}
+    assert [(rollout.action, sorted(rollout.after)) for rollout in teams.log.read()] == [
+        ("set", ["echo", "mute"]),
+        ("promote", ["echo"]),
+        ("set", ["mute"]),
+    ]
+    teams.assert_in_step()
+
+
+def test_models_join_and_leave_a_run_and_it_resumes_with_them(teams: Scene) -> None:
+    run = teams.run()
+    teams.traffic.models |= {"echo": NOTHING, "mute": NOTHING, "dumb": NOTHING}
+    ticks = run.ticks(BAKE_S / 2)
+    next(ticks)
+    teams.do(Action("start", "prod", {"dumb": "v2"}, run.state.percent))
+    assert any(name.endswith("of dumb") for name in (check.name for check in next(ticks).checks))
+    teams.do(Action("rollback", "prod", {"echo": ""}))
+    assert {check.name.rpartition(" of ")[2] for check in next(ticks).checks} == {"mute", "dumb"}
+    assert teams.run().resumed
+    teams.do(Action("set", "prod", percent=33))
+    with pytest.raises(RolloutError, match="ran `turnout canary set prod` in the meantime"):
+        next(ticks)
+    assert not teams.run().resumed
+
+
+def test_a_routed_canary_runs_by_itself(teams: Scene) -> None:
+    teams.do(Action("start", "prod", {"dumb": "v2"}, 40, routed=True))
+    whole = teams.run()
+    around = Surroundings(
+        lambda: load_project(teams.folder),
+        teams.folder / "models.yaml",
+        teams.log,
+        HERE,
+        StageConnection(teams.stage, FakeFunctions(), teams.traffic),
+        None,
+        lambda: teams.now_s,
+        teams.sleep,
+    )
+    routed = CanaryRun(around, "prod", teams.judgement, RunSettings(), "dumb")
+    assert teams.state().variables["dumbRoute"] == "v1.95,v2.5"
+    with pytest.raises(EditError, match="mute shares the canary of prod"):
+        CanaryRun(around, "prod", teams.judgement, RunSettings(), "mute")
+    assert walk(routed)[-1].state.phase is Phase.PROMOTED
+    assert served_of(teams)["dumb"] == "v2"
+    assert "dumbRoute" not in teams.state().variables
+    assert teams.state().canary is not None
+    assert walk(whole)[-1].state.phase is Phase.PROMOTED
+    assert served_of(teams) == {"echo": "v2", "mute": "v2", "dumb": "v2"}
+    teams.assert_in_step()

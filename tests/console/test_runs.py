@@ -81,7 +81,7 @@ def test_a_run_is_stopped_resumed_and_promoted(browser: Browser) -> None:
     assert done.json()["sentence"].startswith("Started canary run on dev: 30%, 60%;")
     run = run_of(browser, "dev")
     assert (run["is_driven"], run["step"], run["steps"], run["percent"]) == (True, 0, [30, 60], 30)
-    assert allowed(browser, "dev") == {"set", "promote", "rollback"}
+    assert allowed(browser, "dev") == {"start", "set", "promote", "rollback"}
     again = browser.request("POST", "/act", wish(browser, "run"))
     assert (again.status, again.json()["error"]) == (422, "a run of dev is on")
 

@@ -57,9 +57,20 @@ def test_any_change_of_a_canary_is_one_call(two_versions: Life) -> None:
     assert life.stage.variables["digits"] == "v2"
     assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
 
-    # The guard rail and everything that belongs to it is deleted with the last canary.
-    del prod["canary"]
+    # A second canary, with a share of its own: its router is made, and API Gateway's canary stays as it is.
+    prod["routed_canaries"] = {"digits": {"version": "v1", "percent": 40}}
+    life.up()
+    (patch,) = life.world.aws.stages.patches
+    assert sorted(patch) == ["replace /variables/digits router", "replace /variables/digitsRoute v2.60,v1.40"]
+    assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
+    assert "turnout-test_digits_router" in functions()
+
+    # The guard rail and everything that belongs to it is deleted with the last canary, and so is the router.
+    del prod["canary"], prod["routed_canaries"]
     done = touched(life.up())
+    assert life.stage.variables["digits"] == "v2"
+    assert "digitsRoute" not in life.stage.variables
+    assert "turnout-test_digits_router" not in functions()
     assert {kind for verb, kind, _ in done if verb == "delete"} >= {
         "Function", "Role", "RolePolicy", "LogGroup", "EventRule", "EventTarget", "Permission"
     }  # fmt: skip

@@ -17,6 +17,7 @@ from turnout.canary.observation.logged_samples import LoggedSamples
 from turnout.canary.observation.samples import GatewaySamples, Samples
 from turnout.canary.observation.source import ObservationError
 from turnout.canary.rollout.rollout import StageConnection
+from turnout.canary.rollout.stage_canaries import views_of
 from turnout.canary.rollout.stage_control import StageControlError, StageTarget, make_client
 from turnout.canary.run import Compare
 from turnout.client.captured_lines import Sample
@@ -33,9 +34,21 @@ from turnout.system.service_tokens import find_token
 def compare_for(
     project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str = ""
 ) -> Compare | None:
-    """Return the comparison of outputs that a stage's canary configures; None if it configures none."""
-    if stage.canary is None or stage.canary.judgement.agreement is None:
-        return None
+    """The comparison of outputs that a stage's canaries ask for; None where none does."""
+    asking = [
+        view
+        for view in views_of(stage).values()
+        if view.canary is not None and view.canary.judgement.agreement is not None
+    ]
+    comparisons = [_compare_one(project, view, target, connection, api_key) for view in asking]
+    if len(comparisons) < 2:
+        return comparisons[0] if comparisons else None
+    return lambda since_s: {model: counts for one in comparisons for model, counts in one(since_s).items()}
+
+
+def _compare_one(
+    project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str
+) -> Compare:
     if target.is_local:
         folder = project.manifest.path.parent
         key = api_key or read_local_key(target.endpoint_url, folder, stage.name)
@@ -53,7 +66,8 @@ def compare_here(stage: Stage, url: str, api_key: str, token: str = "") -> Compa
         api_key: sent with each request, or empty.
         token: the token that the gateway's services require, or empty.
     """
-    return _make_compare(stage, GatewaySamples(url, token), lambda: url, api_key, {}, token)
+    canary, _ = _asked(stage)
+    return _make_compare(stage, GatewaySamples(url, token, tuple(canary.serve)), lambda: url, api_key, {}, token)
 
 
 def compare_on_aws(

@@ -2,51 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from turnout.canary.judging.checks import Check, Verdict, judge, verdict_of
-from turnout.canary.judging.observed import Observation, quantile_s
+from turnout.canary.judging.observed import AgreementCounts, Observation, merge, quantile_s
 from turnout.canary.observation.source import ObservationError, ObservationStart
-from turnout.canary.rollout.action import served_text
+from turnout.canary.observed_models import find_start, name_checks, watch_models
 from turnout.canary.rollout.log import Rollout, RolloutLog
-from turnout.canary.rollout.manifest_edits import find_stage
 from turnout.canary.rollout.rollout import RolloutError, StageConnection, progress_of
+from turnout.canary.rollout.stage_canaries import find_stage, served_text, views_of
 from turnout.canary.rollout.stage_changes import find_differences
 from turnout.canary.rollout.stage_control import LiveCanary, StageControlError, StageState, StageTarget
 from turnout.canary.run import Compare
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Stage
 from turnout.plan.planner import make_plan
-from turnout.plan.served_by import watched_of
+from turnout.plan.served_by import Watched
 from turnout.plan.stages import find_packed, plan_stage
 from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryReport:
-    """A report on a canary.
+class ModelReport:
+    """A report on the canary of one model.
 
     Args:
-        stage: the stage from the manifest.
-        baseline: model -> what the baseline serves, for the models that the canary moves.
-        since: the last rollout of the stage, None if there is none.
-        observation: the observation since then; None if no source was queried or could answer.
-        checks: checks of the judgement; empty without an observation.
-        verdict: the verdict over all checks; empty without an observation.
-        warnings: sentences about differences, unfinished rollouts and failed queries.
+        model: its name; empty for a release, whose models are judged together.
+        baseline: what the baseline serves.
+        version: what the canary serves.
+        percent: the canary's share.
+        is_routed: whether the model's router splits the traffic; else it has the stage's canary.
+        since: the rollout since which it is observed, None where there is none.
+        observation: what was seen since then, None where no source was asked or could answer.
+        checks: of the judgement; empty without an observation.
+        verdict: over all checks; None without an observation.
+    """
+
+    model: str
+    baseline: str
+    version: str
+    percent: float
+    is_routed: bool
+    since: Rollout | None = None
+    observation: Observation | None = None
+    checks: tuple[Check, ...] = ()
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryReport:
+    """A report on a stage's canaries.
+
+    Args:
+        stage: as the manifest has it.
+        since: the last rollout of the stage, None where there is none.
+        models: of each model with a canary: those of the stage's canary, then the routed ones.
+        warnings: what is out of step, half-done, or could not be asked, a sentence each.
     """
 
     stage: Stage
-    baseline: Mapping[str, str]
     since: Rollout | None
-    observation: Observation | None
-    checks: tuple[Check, ...]
-    verdict: Verdict | None
+    models: tuple[ModelReport, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def observation(self) -> Observation | None:
+        """What was seen of the stage's own canary, of all of its models together; of routed ones where it has none."""
+        own = [entry for entry in self.models if not entry.is_routed] or self.models
+        seen = [entry.observation for entry in own if entry.observation is not None]
+        return merge(seen) if seen else None
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Of all models; where there are several, each check says of which."""
+        return name_checks({entry.model: entry.checks for entry in self.models}) if self.models else ()
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst of all; None without an observation."""
+        return verdict_of(self.checks) if self.checks else None
+
+    def verdict_on(self, models: Collection[str]) -> Verdict | None:
+        """The worst of these models; of all where none is named."""
+        checks = [check for entry in self.models if not models or entry.model in models for check in entry.checks]
+        return verdict_of(checks) if checks else None
 
 
 def make_report(
@@ -81,29 +124,51 @@ def make_report(
     rollouts = log.read(name)
     since = rollouts[-1] if rollouts else None
     warnings = [half_done(project, since)] if since and not since.done else []
-    observation = None
+    models = list(_list_models(stage, rollouts))
     if connection is not None and target is not None:
         try:
             live = connection.control.read()
             warnings += [difference.sentence for difference in find_differences(live, planned, "the live stage")]
-            if planned.canary and live.canary:
-                start = start_of(since)
-                observation = observe(connection, live, name, start, plan or plan_for(project, target))
-                observation = replace(observation, agreement=compare(start.time_s) if compare else {})
+            overrides = live.canary.overrides if live.canary else None
+            known = plan or plan_for(project, target)
+            watched = watch_models(known, stage, live.variables, overrides) if models else {}
+            compared = compare(min(start_of(entry.since).time_s for entry in models)) if compare and watched else {}
+            for index, entry in enumerate(models):
+                if entry.model in watched:
+                    models[index] = _judge_model(stage, entry, target, connection, watched[entry.model], compared)
         except (ObservationError, StageControlError) as error:
             warnings.append(error.message)
     if outputs is not None:
         warnings += compare_outputs(outputs, planned)
-    checks = judge(judgement_of(stage, target), observation) if stage.canary and observation else ()
-    return CanaryReport(
-        stage,
-        {model: served_text(stage, model) for model in (stage.canary.serve if stage.canary else ())},
-        since,
-        observation,
-        checks,
-        verdict_of(checks) if checks else None,
-        tuple(warnings),
-    )
+    return CanaryReport(stage, since, tuple(models), tuple(warnings))
+
+
+def _list_models(stage: Stage, rollouts: Sequence[Rollout]) -> Iterator[ModelReport]:
+    for routed, view in views_of(stage).items():
+        canary = view.canary
+        assert canary is not None  # as in every view
+        serve = {"": "the new release"} if canary.release else canary.serve
+        for model, version in serve.items():
+            baseline = served_text(view, model) if model else "as deployed"
+            since = find_start(rollouts, model, is_routed=bool(routed))
+            yield ModelReport(model, baseline, version, canary.percent, bool(routed), since)
+
+
+def _judge_model(
+    stage: Stage,
+    entry: ModelReport,
+    target: StageTarget,
+    connection: StageConnection,
+    watched: tuple[Watched, ...],
+    compared: Mapping[str, AgreementCounts],
+) -> ModelReport:
+    """The same report with what was observed of the model, and what that comes to."""
+    view = stage.with_canary_of(entry.model) if entry.is_routed else stage
+    observation = connection.source.observe(stage.name, watched, start_of(entry.since))
+    agreement = {model: counts for model, counts in compared.items() if entry.model in ("", model)}
+    observation = replace(observation, agreement=agreement)
+    checks = judge(judgement_of(view, target), observation)
+    return replace(entry, observation=observation, checks=checks, verdict=verdict_of(checks))
 
 
 def half_done(project: Project, rollout: Rollout) -> str:
@@ -121,15 +186,6 @@ def judgement_of(stage: Stage, target: StageTarget | None) -> Judgement:
 def plan_for(project: Project, target: StageTarget) -> Plan:
     """Return the plan with the names of a target's functions."""
     return make_plan(project.manifest, project.artifacts, stack=target.stack, enforce=False)
-
-
-def observe(
-    connection: StageConnection, live: StageState, name: str, start: ObservationStart, plan: Plan
-) -> Observation:
-    """Return the observation since then."""
-    assert live.canary is not None
-    watched = watched_of(plan, live.variables, live.canary.overrides)
-    return connection.source.observe(name, watched, start)
 
 
 def start_of(since: Rollout | None) -> ObservationStart:
@@ -163,8 +219,6 @@ def compare_outputs(outputs: Mapping[str, Any], planned: StagePlan) -> Iterator[
 def report_to_json(report: CanaryReport) -> dict[str, Any]:
     """Return the report for programs."""
     canary, observation = report.stage.canary, report.observation
-    shares = {"baseline": observation.baseline, "canary": observation.canary} if observation else {}
-    bounds_s = observation.bounds_s if observation else ()
     return {
         "stage": report.stage.name,
         "canary": canary
@@ -172,30 +226,52 @@ def report_to_json(report: CanaryReport) -> dict[str, Any]:
             "percent": canary.percent,
             "release": canary.release,
             "models": {
-                model: {"baseline": report.baseline[model], "canary": version}
+                model: {"baseline": served_text(report.stage, model), "canary": version}
                 for model, version in canary.serve.items()
             },
         },
+        "canaries": [_model_to_json(entry) for entry in report.models],
         "since": report.since and report.since.to_json(),
-        "shares": {
-            name: {
-                "requests": arm.requests,
-                "errors": arm.errors,
-                "p50_s": quantile_s(arm, bounds_s, 0.5),
-                "p99_s": quantile_s(arm, bounds_s, 0.99),
-            }
-            for name, arm in shares.items()
-        },
+        "shares": _shares_to_json(observation),
         "verdict": report.verdict,
-        "checks": [
-            {
-                "name": check.name,
-                "verdict": check.verdict,
-                "sentence": check.sentence,
-                "needed": check.needed,
-                "evidence": check.evidence and asdict(check.evidence),
-            }
-            for check in report.checks
-        ],
+        "checks": [_check_to_json(check) for check in report.checks],
         "warnings": list(report.warnings),
+    }
+
+
+def _model_to_json(entry: ModelReport) -> dict[str, Any]:
+    return {
+        "model": entry.model,
+        "routed": entry.is_routed,
+        "percent": entry.percent,
+        "baseline": entry.baseline,
+        "canary": entry.version,
+        "since": entry.since and entry.since.time,
+        "shares": _shares_to_json(entry.observation),
+        "verdict": entry.verdict,
+        "checks": [_check_to_json(check) for check in entry.checks],
+    }
+
+
+def _shares_to_json(observation: Observation | None) -> dict[str, Any]:
+    if observation is None:
+        return {}
+    return {
+        name: {
+            "requests": arm.requests,
+            "errors": arm.errors,
+            "p50_s": quantile_s(arm, observation.bounds_s, 0.5),
+            "p99_s": quantile_s(arm, observation.bounds_s, 0.99),
+        }
+        for name, arm in (("baseline", observation.baseline), ("canary", observation.canary))
+    }
+
+
+def _check_to_json(check: Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "verdict": check.verdict,
+        "sentence": check.sentence,
+        "needed": check.needed,
+        "evidence": check.evidence and asdict(check.evidence),
     }

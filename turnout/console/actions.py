@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from turnout.canary.report import make_report
 from turnout.canary.rollout.action import Action, Prepared, prepare
 from turnout.canary.rollout.log import RETURN, Rollout
-from turnout.canary.rollout.manifest_edits import find_stage
 from turnout.canary.rollout.rollout import carry_out, check_finished
 from turnout.canary.rollout.sentences import sentence_of
+from turnout.canary.rollout.stage_canaries import Placement, find_stage, place_canary
 from turnout.canary.rollout.stage_changes import patch_calls
 from turnout.canary.rollout.way_back import describe, find_promotion, make_return, offer_of
 from turnout.canary.run import RunSettings
@@ -58,7 +58,8 @@ class Wish:
     Args:
         action: one of `Allowed.action`.
         stage: the stage's name.
-        serve: to start: model -> version; to promote: the models, all where it is empty.
+        serve: to start: model -> version; to set, to promote and to roll back: the models, all of the stage's canary
+            where it is empty.
         percent: to start and to set.
         settings: to run.
         generation: of the state that was on the page.
@@ -134,13 +135,13 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
     blocked = "This console is read-only." if not may_write else ""
     if not blocked and rollouts and not rollouts[-1].done:
         blocked = f"`{rollouts[-1].command}` was cut off: `turnout canary mend` finishes it."
-    has_canary = stage.canary is not None
-    none = f"{stage.name} has no canary."
+    has_canary = stage.canary is not None or len(stage.routed) == 1
+    none = "Choose one of the routed canaries." if stage.routed else f"{stage.name} has no canary."
     promotion = find_promotion(rollouts)
     offer = offer_of(stage, rollouts) if promotion else ""
     back = f"Serves {describe(promotion)} again." if promotion and offer else ""
     reasons = {
-        "start": f"{stage.name} has a canary already: promote it or roll it back first." if has_canary else "",
+        "start": "",
         "set": "" if has_canary else none,
         RUN: none if not has_canary else f"A run of {stage.name} is on." if is_running else "",
         "promote": "" if has_canary else none,
@@ -212,7 +213,10 @@ def prepare_wish(subject: Subject, wish: Wish) -> Prepared:
     if wish.action == RETURN:
         action = make_return(stage, subject.log.read(wish.stage))
     else:
-        action = Action(wish.action, wish.stage, dict(wish.serve), wish.percent)
+        placement = Placement(wish.percent)
+        if wish.action == "start":
+            placement = place_canary(stage, wish.percent)
+        action = Action(wish.action, wish.stage, dict(wish.serve), placement.percent, routed=placement.is_routed)
     return prepare(project, action, subject.target, now_s=time.time())
 
 
@@ -235,7 +239,7 @@ def must_type(subject: Subject, wish: Wish) -> bool:
     report = make_report(
         project, wish.stage, subject.log, target=subject.target, connection=connection, plan=subject.plan()
     )
-    return report.verdict != "successful"
+    return report.verdict_on(wish.serve) != "successful"
 
 
 def command_of(subject: Subject, wish: Wish) -> str:
@@ -244,7 +248,7 @@ def command_of(subject: Subject, wish: Wish) -> str:
     if wish.action == "start":
         for model, version in wish.serve.items():
             words += ["--model", model, "--to", version]
-    elif wish.action == "promote":
+    elif wish.action in {"set", "promote", "rollback"}:
         for model in wish.serve:
             words += ["--model", model]
     elif wish.action == RETURN:

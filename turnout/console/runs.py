@@ -15,18 +15,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from turnout.canary.agreement import compare_for
 from turnout.canary.judging.checks import shares_of
 from turnout.canary.judging.states import TERMINAL, State
+from turnout.canary.observed_models import records_of
 from turnout.canary.report import judgement_of
 from turnout.canary.rollout.action import Action, Prepared, prepare
 from turnout.canary.rollout.log import Rollout
-from turnout.canary.rollout.manifest_edits import find_canary, find_stage
-from turnout.canary.run import CanaryRun, RunSettings, Surroundings, check_share, find_earlier
+from turnout.canary.rollout.stage_canaries import find_canary, find_stage, view_of
+from turnout.canary.run import CanaryRun, RunSettings, Surroundings, check_share, find_earlier, find_run, is_continued
 from turnout.canary.run_settings import ending_of, interval_of, plan_text
 from turnout.console.subject import Subject
 from turnout.manifest.parser import Stage
@@ -166,17 +167,17 @@ def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[st
         EditError, RolloutError, ProblemsError: it cannot begin.
     """
     project = subject.project()
-    stage_settings = find_stage(project.manifest, stage)
-    canary, judgement = find_canary(project.manifest, stage), judgement_of(stage_settings, subject.target)
-    rows = subject.log.read(stage)
-    earlier = find_earlier(rows[-1], canary, judgement, settings) if rows else None
+    model, view = view_of(find_stage(project.manifest, stage), "")
+    canary, judgement = find_canary(project.manifest, stage), judgement_of(view, subject.target)
+    earlier = find_earlier(records_of(subject.log.read(stage), model), canary, judgement, settings)
     own = (earlier or settings).over(judgement)
     words = plan_text(own, canary.percent)
     percent = (shares_of(own) or (canary.percent,))[0]
     check_share(stage, own, percent)
     if earlier:
         return f"the run goes on at {canary.percent:g}%: {words}", None
-    prepared = prepare(project, Action("set", stage, percent=percent), subject.target, now_s=time.time())
+    named = {model: ""} if model else {}
+    prepared = prepare(project, Action("set", stage, named, percent), subject.target, now_s=time.time())
     ending = "It is promoted after the last step and rolled back if a check fails."
     return f"{stage} goes through {words} {ending}", prepared
 
@@ -185,22 +186,28 @@ def describe_run(subject: Subject, stage: Stage, rollouts: tuple[Rollout, ...]) 
     """The state of the stage's run, or the end of the last one; None where the stage's last change was no run."""
     files = files_of(subject, stage.name)
     is_driven = files.is_driven()
-    last = rollouts[-1] if rollouts else None
-    if last is None or not last.run:
+    model = next(iter(stage.routed)) if stage.canary is None and len(stage.routed) == 1 else ""
+    view = stage.with_canary_of(model) if model else stage
+    records = records_of(rollouts, model)
+    run = find_run(records)
+    if not run:
         return None
-    state = State.from_json(dict(last.run["state"]))
+    state = State.from_json(dict(run["state"]))
+    is_same = view.canary is not None and is_continued(records, view.canary, state)
+    if not records[-1].run and not is_same:
+        return None
     noted = files.noted()
     is_over = state.phase in TERMINAL
     if is_driven and not is_over and noted.get("step") == state.step:
-        state = State.from_json({**last.run["state"], "phase": noted["phase"], "reason": noted["reason"]})
-    settings = RunSettings.from_json(last.run["settings"])
-    judgement = settings.over(judgement_of(stage, subject.target))
+        state = State.from_json({**run["state"], "phase": noted["phase"], "reason": noted["reason"]})
+    settings = RunSettings.from_json(run["settings"])
+    judgement = settings.over(judgement_of(view, subject.target))
     return {
         "is_driven": is_driven,
         "is_over": is_over,
         "phase": str(state.phase),
         "step": state.step,
-        "steps": [*last.run["shares"]] or [state.percent],
+        "steps": [*run["shares"]] or [state.percent],
         "percent": state.percent,
         "reason": state.reason,
         "step_started_s": state.step_started_s,
@@ -221,14 +228,14 @@ def _lock_soon(files: RunFiles) -> int | None:
 
 def _make_run(subject: Subject, stage: str, settings: RunSettings, sleep: Callable[[float], None]) -> CanaryRun:
     project = subject.project()
-    stage_settings = find_stage(project.manifest, stage)
-    judgement = judgement_of(stage_settings, subject.target)
-    connection = subject.connection(stage_settings)
-    compare = compare_for(project, stage_settings, subject.target, connection)
+    model, view = view_of(find_stage(project.manifest, stage), "")
+    judgement = judgement_of(view, subject.target)
+    connection = subject.connection(view)
+    compare = compare_for(project, replace(view, routed={}), subject.target, connection)
     around = Surroundings(
         subject.project, subject.manifest, subject.log, subject.target, connection, compare, time.time, sleep
     )
-    return CanaryRun(around, stage, judgement, settings)
+    return CanaryRun(around, stage, judgement, settings, model)
 
 
 def _waiting(files: RunFiles) -> Callable[[float], None]:

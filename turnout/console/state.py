@@ -88,7 +88,7 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
         run = describe_run(subject, stage, tuple(rollout for rollout in rollouts if rollout.stage == stage.name))
         if run is not None:
             pulse["runs"][stage.name] = run
-        if stage.canary is not None:
+        if stage.canary is not None or stage.routed:
             pulse["canaries"][stage.name] = describe_canary(subject, project, stage, counters)
     return pulse
 
@@ -150,6 +150,9 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
             "bake_minutes": stage.canary.judgement.bake_minutes,
             "confidence": stage.canary.judgement.confidence,
         },
+        "routed": {
+            model: {"percent": routed.percent, "version": routed.version} for model, routed in stage.routed.items()
+        },
         "actions": [
             action.to_json() for action in list_actions(stage, rollouts, may_write=may_write, is_running=is_running)
         ],
@@ -159,6 +162,8 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
 
 def describe_cell(stage: Stage, model: Model) -> dict[str, Any]:
     """A stage's versions of one model: shares that add up to 100, and further versions."""
+    if model.name in stage.routed:
+        stage = stage.with_canary_of(model.name)
     weights = stage.weights.get(model.name) or {stage.serve.get(model.name, ""): 100.0}
     canary = stage.canary.serve.get(model.name) if stage.canary else None
     percent = stage.canary.percent if stage.canary and canary else 0.0
@@ -190,7 +195,7 @@ def describe_canary(subject: Subject, project: Project, stage: Stage, counters: 
             project, stage.name, subject.log, target=target, connection=connection, plan=subject.plan()
         )
     except (ObservationError, StageControlError) as error:
-        return {"warnings": [error.message], "checks": [], "verdict": None, "shares": {}}
+        return {"warnings": [error.message], "checks": [], "verdict": None, "shares": {}, "canaries": []}
     described = report_to_json(report)
     observation = report.observation
     if observation is not None:

@@ -15,8 +15,8 @@ from turnout.canary.observation.latest_requests import LatestRequests
 from turnout.canary.observation.samples import fetch_samples
 from turnout.canary.report import judgement_of, plan_for
 from turnout.canary.rollout.log import RolloutLog
-from turnout.canary.rollout.manifest_edits import find_stage
 from turnout.canary.rollout.rollout import StageConnection
+from turnout.canary.rollout.stage_canaries import find_stage
 from turnout.canary.rollout.stage_control import StageTarget, make_client
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import ApiConnection, UnreachableError, read_local_key

@@ -69,6 +69,10 @@ def _describe(stage: Stage, *, is_default: bool, has_key: bool) -> list[str]:
     if stage.canary is not None:
         moved = _listed([f"{model} {version}" for model, version in stage.canary.serve.items()])
         lines.append(f"    canary: {stage.canary.percent:g}% of requests get {moved}")
+    lines += [
+        f"    routed canary: {routed.percent:g}% of requests to {model} get {routed.version}"
+        for model, routed in stage.routed.items()
+    ]
     if has_key:
         lines.append(f"    x-api-key: printed by `turnout keys {stage.name}`")
     elif stage.auth != "none":

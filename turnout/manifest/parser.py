@@ -23,6 +23,7 @@ from turnout.manifest.values import (
     Manifest,
     Model,
     Prices,
+    RoutedCanary,
     Routing,
     Stage,
     Throttle,
@@ -66,6 +67,7 @@ __all__ = [
     "Position",
     "Prices",
     "RequestQuota",
+    "RoutedCanary",
     "Routing",
     "SequenceNode",
     "Slo",
@@ -251,11 +253,17 @@ def _routing(fields: Mapping[str, Any]) -> Routing:
 def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judged: Mapping[str, Any]) -> Stage:
     """One stage, with `"*": newest` spelled out in the order of the models; `judged` is `defaults.canary`."""
     serve, weights = fields.get("serve", {}), fields.get("weights", {})
+    routed = {
+        model: _routed_canary(body, serve.get(model, newest[model]), weights.get(model), judged)
+        for model, body in fields.get("routed_canaries", {}).items()
+    }
+    split = {model: {v: float(share) for v, share in shares.items()} for model, shares in weights.items()}
+    split |= {model: canary.weights for model, canary in routed.items()}
     canary, throttle = fields.get("canary"), fields.get("throttle")
     return Stage(
         name=name,
-        serve={model: serve.get(model, newest[model]) for model in newest if model not in weights},
-        weights={model: {v: float(share) for v, share in shares.items()} for model, shares in weights.items()},
+        serve={model: serve.get(model, newest[model]) for model in newest if model not in split},
+        weights=split,
         canary=_canary(canary, judged) if canary is not None else None,
         auth=fields.get("auth", "none"),
         throttle=Throttle(float(throttle["rate"]), int(throttle["burst"])) if throttle is not None else None,
@@ -266,6 +274,7 @@ def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judg
         newest=frozenset(newest.keys() - serve.keys() - weights.keys()),
         cors=read_cors(fields["cors"]) if "cors" in fields else None,
         consumers=read_consumers(fields.get("consumers", {})),
+        routed=routed,
     )
 
 
@@ -289,3 +298,11 @@ def _canary(fields: Mapping[str, Any], judged: Mapping[str, Any]) -> Canary:
         fields.get("release", False),
         build_judgement({**judged, **fields}),
     )
+
+
+def _routed_canary(
+    fields: Mapping[str, Any], served: str, weights: Mapping[str, float] | None, judged: Mapping[str, Any]
+) -> RoutedCanary:
+    baseline = {served: 100.0} if weights is None else {version: float(share) for version, share in weights.items()}
+    judgement = build_judgement({**judged, **fields})
+    return RoutedCanary(fields["version"], float(fields["percent"]), baseline, weights is not None, judgement)

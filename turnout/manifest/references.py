@@ -144,6 +144,7 @@ def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
     yield from _jwt(path, body)
     yield from check_access(tree, path, body)
     yield from _canary(tree, path, stage, body)
+    yield from _routed_canaries(tree, path, stage, body)
 
 
 def _known(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
@@ -215,11 +216,32 @@ def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Findi
         yield Finding((*path, "canary", "serve"), message, "Name another version, or delete the canary.")
 
 
+def _routed_canaries(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:
+    """Each is of a model that the stage's own canary leaves alone, and of a version that gets no requests otherwise."""
+    joined = mapping(mapping(body.get("canary")).get("serve"))
+    for model, canary in mapping(body.get("routed_canaries")).items():
+        where = (*path, "routed_canaries", model)
+        if model == REST:
+            yield Finding(where, "a routed canary must name its model")
+            continue
+        version = mapping(canary).get("version")
+        yield from _known(tree, (*where, "version") if "version" in mapping(canary) else where, model, version)
+        if model in joined:
+            hint = f"Delete one of the two: {stage}'s canary, or the routed one."
+            yield Finding(where, f"`{model}` is in `stages.{stage}.canary.serve` too", hint)
+        elif isinstance(version, str) and version in _baseline(tree, body, model):
+            message = f"the canary changes nothing: {stage} serves {model} {version} already"
+            yield Finding((*where, "version"), message, "Name another version, or delete the canary.")
+
+
 def _serves(tree: Tree, stage: str, model: str) -> set[str]:
     """All the versions of the model that the stage's traffic may see; empty where that is unknown."""
     body = mapping(stages_of(tree).get(stage))
-    seen = mapping(mapping(body.get("canary")).get("serve")).get(model)
-    return _baseline(tree, body, model) | ({seen} if isinstance(seen, str) else set())
+    seen = (
+        mapping(mapping(body.get("canary")).get("serve")).get(model),
+        mapping(mapping(body.get("routed_canaries")).get(model)).get("version"),
+    )
+    return _baseline(tree, body, model) | {version for version in seen if isinstance(version, str)}
 
 
 def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
@@ -246,6 +268,9 @@ def check_judgements(tree: Tree) -> Iterator[Finding]:
         canary = mapping(mapping(body).get("canary"))
         strategy = canary.get("strategy", defaults.get("strategy", "canary"))
         yield from _check(("stages", stage, "canary"), canary, strategy)
+        for model, routed in mapping(mapping(body).get("routed_canaries")).items():
+            strategy = mapping(routed).get("strategy", defaults.get("strategy", "canary"))
+            yield from _check(("stages", stage, "routed_canaries", model), mapping(routed), strategy)
 
 
 def _check(path: KeyPath, judgement: dict[str, Any], strategy: Any) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ Made by turnout.manifest, which hands them on to everybody else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from turnout.manifest.access import Consumer, Cors, Domain
@@ -133,6 +133,32 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedCanary:
+    """The canary of one model whose router splits the traffic, independently of the stage's own canary.
+
+    Args:
+        version: the version that its share sees.
+        percent: of the model's requests, 0-100.
+        baseline: version -> percent of the other requests.
+        is_weighted: whether models.yaml has the baseline under `weights`, not under `serve`.
+        judgement: how it is judged.
+    """
+
+    version: str
+    percent: float
+    baseline: Mapping[str, float]
+    is_weighted: bool = False
+    judgement: Judgement = field(default_factory=Judgement)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights by which the model's router chooses, the canary's among them."""
+        rest = (100 - self.percent) / 100
+        shares = {version: round(share * rest, 6) for version, share in self.baseline.items()}
+        return {**shares, self.version: self.percent}
+
+
+@dataclass(frozen=True, slots=True)
 class Jwt:
     """The tokens that a stage accepts: their `iss`, and their `aud`, one of these.
 
@@ -177,11 +203,14 @@ class Asynchronous:
 class Stage:
     """One stage. `serve` names every model that has versions and no entry in `weights` (`"*": newest` is spelled out).
 
+    A model with a routed canary is in `weights`, with the canary's share among its versions.
+
     Args:
         name: first segment of the stage's paths.
         serve: model name -> version name.
         weights: model name -> version name -> percent; they add up to 100.
         canary: the stage's canary, or `None`.
+        routed: model -> its routed canary.
         auth: a key of `turnout.plan.auth.AUTH_TYPES`.
         throttle: or `None`.
         version_override: whether the header `x-turnout-version` may choose among a routed model's versions.
@@ -206,6 +235,19 @@ class Stage:
     newest: frozenset[str] = field(default=frozenset(), compare=False)  # `serve` holds the resolved versions
     cors: Cors | None = None
     consumers: tuple[Consumer, ...] = ()
+    routed: Mapping[str, RoutedCanary] = field(default_factory=dict)
+
+    def with_canary_of(self, model: str) -> Stage:
+        """The same stage with the routed canary of a model as its only canary, beside the model's own baseline."""
+        routed = self.routed[model]
+        serve, weights = dict(self.serve), dict(self.weights)
+        if routed.is_weighted:
+            weights[model] = routed.baseline
+        else:
+            del weights[model]
+            serve[model] = next(iter(routed.baseline))
+        canary = Canary(routed.percent, {model: routed.version}, judgement=routed.judgement)
+        return replace(self, serve=serve, weights=weights, canary=canary, routed={})
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from turnout.manifest.values import Stage
 from turnout.plan.values import Plan
 from turnout.protocol.naming import (
     ALIAS_VARIABLE,
+    LIVE,
     ROUTER,
     function_name,
     function_prefix,
@@ -33,11 +35,19 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A model for which the canary's share differs from the baseline's."""
+    """A model for which the canary's share differs from the baseline's.
+
+    Args:
+        model: its name.
+        baseline: what answers the one share.
+        canary: what answers the other.
+        is_routed: whether the model's router splits the two, not the stage: both have the router as their function.
+    """
 
     model: str
     baseline: Serving
     canary: Serving
+    is_routed: bool = False
 
 
 def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str, str]) -> tuple[Watched, ...]:
@@ -54,6 +64,19 @@ def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str,
     models = dict.fromkeys(served.version.model for served in plan.versions)
     servings = ((model, _serving(prefix, model, variables), _serving(prefix, model, seen)) for model in models)
     return tuple(Watched(model, baseline, canary) for model, baseline, canary in servings if baseline != canary)
+
+
+def watched_routed(plan: Plan, stage: Stage, model: str) -> Watched:
+    """The two shares of a model's routed canary."""
+    prefix = function_prefix(plan.platform, plan.stack)
+    routed = stage.routed[model]
+
+    def serve(versions: Iterable[str]) -> Serving:
+        names = frozenset(f"{function_name(prefix, model, version)}:{LIVE}" for version in versions)
+        return Serving(function_name(prefix, model, ROUTER), names)
+
+    baseline = (version for version, share in routed.baseline.items() if share)
+    return Watched(model, serve(baseline), serve((routed.version,)), is_routed=True)
 
 
 def _serving(prefix: str, model: str, variables: Mapping[str, str]) -> Serving:

@@ -97,7 +97,14 @@ def _uses_of_stage(stage: Stage, model: str, version: str) -> Iterator[str]:
         yield f'{place}.serve: `"*": newest` serves it. Name another version: `{model}: VERSION`.'
     elif stage.serve.get(model) == version:
         yield f"{place}.serve.{model} serves it. Name another version there."
-    if version in stage.weights.get(model, {}):
+    routed = stage.routed.get(model)
+    if routed is not None and routed.version == version:
+        end = f"End the canary: `turnout canary rollback {stage.name} --model {model}`."
+        yield f"{place}.routed_canaries.{model} names it. {end}"
+    elif routed is not None and version in routed.baseline:
+        key = "weights" if routed.is_weighted else "serve"
+        yield f"{place}.{key}.{model} names it. Name another version there."
+    elif version in stage.weights.get(model, {}):
         yield f"{place}.weights.{model} names it ({stage.weights[model][version]:g}%). Delete it there."
     if stage.canary is not None and stage.canary.serve.get(model) == version:
         yield f"{place}.canary.serve.{model} names it. End the canary: `turnout canary rollback {stage.name}`."

@@ -174,7 +174,7 @@ def test_rollback_of_a_model_outside_the_canary_is_rejected() -> None:
             5.0,
             False,
             "all models of a stage's canary have one percentage, here 10%",
-            "digits: {v1: 95, v2: 5}",
+            "start a routed canary",
         ),
         ({}, 10.0, True, "prod already has a canary", "turnout canary promote prod"),
         ({"digits": "v2"}, 10.0, True, "prod already has a canary", "turnout canary rollback prod"),

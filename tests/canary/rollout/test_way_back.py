@@ -11,8 +11,8 @@ from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
 from turnout.canary.rollout.action import Action, prepare
 from turnout.canary.rollout.log import RETURN, Rollout, RolloutLog
-from turnout.canary.rollout.manifest_edits import find_stage
 from turnout.canary.rollout.rollout import RolloutError, StageConnection, carry_out, mend
+from turnout.canary.rollout.stage_canaries import find_stage
 from turnout.canary.rollout.stage_changes import find_differences
 from turnout.canary.rollout.stage_control import StageTarget
 from turnout.canary.rollout.way_back import find_promotion, make_return, offer_of
@@ -124,7 +124,7 @@ def test_each_return_undoes_one_more_promotion(world: World) -> None:
 def test_a_later_rolled_back_canary_does_not_hide_a_promotion(world: World) -> None:
     world.promote(echo="v2")
     world.do(Action("start", "prod", {"echo": "v3"}, 10))
-    with pytest.raises(EditError, match="prod has a canary"):
+    with pytest.raises(EditError, match="echo has a canary on prod"):
         world.way_back()
     assert world.offer() == ""
     world.do(Action("rollback", "prod"))

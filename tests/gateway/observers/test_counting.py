@@ -11,7 +11,7 @@ from turnout.gateway.api.exchange import Exchange
 from turnout.gateway.api.identifiers import Identifiers
 from turnout.gateway.observers.counting import count_requests
 from turnout.gateway.rules.stages import FunctionTarget, Share
-from turnout.gateway.shared.counters import CounterKey
+from turnout.gateway.shared.counters import ROUTED, CounterKey
 from turnout.gateway.shared.state import SharedState
 from turnout.http_server.messages import Request, Response
 
@@ -61,6 +61,33 @@ def test_an_inference_through_the_general_router_counts_for_its_model(proxy: str
 def test_other_requests_count_for_the_function_of_their_route() -> None:
     assert count("t_iris_v1") == ("t_iris_v1", 0)
     assert count("t_router", "models/iris/infer", variables={}) == ("t_router", 0)
+
+
+def test_a_routers_choices_count_for_their_versions_too() -> None:
+    state = SharedState(1)
+    known = {"t_iris_router", "t_iris_v1", "t_iris_v2"}
+    observe = count_requests(state.counters, known=known)
+
+    def send(status: int = 200, **headers: str) -> None:
+        exchange: Any = Exchange(Request("POST", "/", "", (), b""), Identifiers().take(), 0.0, 0.0)
+        exchange.stage = SimpleNamespace(settings=SimpleNamespace(name="prod"))
+        exchange.target = FunctionTarget("t_iris_router", "live", 1.0)
+        exchange.share = Share(False, "d", VARIABLES, ())
+        named = tuple((f"X-Turnout-{name.replace('_', '-')}".lower(), value) for name, value in headers.items())
+        observe(exchange, Response(status, named), 0.1)
+
+    send(version="v1", route="weight")
+    send(version="v2", route="sticky")
+    send(502, version="v2", route="weight")
+    send(version="v1", route="fallback", fallback_from="v2")  # v2 was chosen, and failed
+    send(version="v2", route="override")  # the caller chose
+    send(version="v9", route="weight")
+    send(fallback_from="iris v2", route="graph")
+    counted = {key.function: counts for key, counts in state.counters.read().items() if key.kind == ROUTED}
+    assert {name: (counts.requests, counts.failures) for name, counts in counted.items()} == {
+        "t_iris_v1": (1, 0),
+        "t_iris_v2": (3, 2),
+    }
 
 
 FELL_BACK = Response(200, (("Content-Type", "application/json"), ("x-turnout-fallback-from", "v2")))

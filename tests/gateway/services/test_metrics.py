@@ -59,6 +59,7 @@ def test_functions_of_a_stage_are_reported_for_all_workers() -> None:
             },
         ],
         "asynchronous": [],
+        "routed": [],
     }
 
 

@@ -6,7 +6,7 @@ Made by turnout.canary.observation, read by turnout.canary.judging.checks and by
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -28,6 +28,14 @@ class Arm:
     def slower(self, bound: int) -> int:
         """Return the number of requests that took longer than the bound with this index."""
         return sum(self.durations[bound + 1 :])
+
+    def plus(self, other: Arm) -> Arm:
+        """Both together; an arm without buckets has seen nothing."""
+        if self.durations and other.durations:
+            durations = tuple(a + b for a, b in zip(self.durations, other.durations, strict=True))
+        else:
+            durations = self.durations or other.durations
+        return Arm(self.requests + other.requests, self.errors + other.errors, durations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,23 @@ class Observation:
     bounds_s: tuple[float, ...]
     alarms: Mapping[str, str] = field(default_factory=dict)
     agreement: Mapping[str, AgreementCounts] = field(default_factory=dict)
+
+
+def merge(observations: Iterable[Observation]) -> Observation:
+    """Everything that was seen of several models together; they come from one source."""
+    merged: Observation | None = None
+    for other in observations:
+        if merged is None:
+            merged = other
+            continue
+        merged = Observation(
+            merged.baseline.plus(other.baseline),
+            merged.canary.plus(other.canary),
+            merged.bounds_s,
+            {**merged.alarms, **other.alarms},
+            {**merged.agreement, **other.agreement},
+        )
+    return merged or Observation(Arm(), Arm(), ())
 
 
 def quantile_s(arm: Arm, bounds_s: tuple[float, ...], share: float) -> float | None:

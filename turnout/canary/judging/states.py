@@ -91,9 +91,15 @@ def step(judgement: Judgement, state: State, observation: Observation | None, no
         observation: since `state.step_started_s`; None if nothing could be observed, which changes nothing.
         now_s: seconds since 1970.
     """
-    if state.phase in TERMINAL or observation is None:
+    if observation is None:
         return state
-    checks = judge(judgement, observation)
+    return step_by(judgement, state, judge(judgement, observation), now_s)
+
+
+def step_by(judgement: Judgement, state: State, checks: tuple[Check, ...], now_s: float) -> State:
+    """The same by checks that are made already, of one model or of several."""
+    if state.phase in TERMINAL:
+        return state
     verdict = verdict_of(checks)
     if verdict is Verdict.FAILED:
         return _fail(judgement, state, checks)
@@ -104,6 +110,16 @@ def step(judgement: Judgement, state: State, observation: Observation | None, no
         return _advance(judgement, state, now_s)
     reason = _reasons(checks, Verdict.INCONCLUSIVE)
     return replace(state, phase=Phase.LEFT if bakes >= MOST_BAKES else Phase.WAITING, reason=reason)
+
+
+def is_last(judgement: Judgement, state: State) -> bool:
+    """Whether the next step is the promotion."""
+    return state.step + 1 >= len(shares_of(judgement))
+
+
+def is_baked(judgement: Judgement, state: State, since_s: float, now_s: float) -> bool:
+    """Whether what is observed since a moment has lasted for the step's bake."""
+    return _bakes(judgement, replace(state, step_started_s=max(since_s, state.step_started_s)), now_s) >= 1
 
 
 def _bakes(judgement: Judgement, state: State, now_s: float) -> float:

@@ -70,24 +70,38 @@ class ReadCounters:
     metrics: Mapping[str, Any]
 
     def start(self, stage: str, watched: Sequence[Watched]) -> ObservationStart:
-        """Return the counters at the time of reading."""
-        return ObservationStart(self.metrics["time"], self.metrics["run"], *_arms(self.metrics, stage, watched))
+        """The counters at the reading."""
+        models = {pair.model: _arms(self.metrics, stage, (pair,)) for pair in watched}
+        arms = _arms(self.metrics, stage, watched)
+        return ObservationStart(self.metrics["time"], self.metrics["run"], *arms, models)
 
     def observe(self, stage: str, watched: Sequence[Watched], since: ObservationStart) -> Observation:
         """Return the counts between `since` and the time of reading."""
         baseline, canary = _arms(self.metrics, stage, watched)
         if self.metrics["run"] == since.run:
-            baseline, canary = _less(baseline, since.baseline), _less(canary, since.canary)
+            before = [since.models[pair.model] for pair in watched if pair.model in since.models]
+            for then in before if since.models else [(since.baseline, since.canary)]:
+                baseline, canary = _less(baseline, then[0]), _less(canary, then[1])
         return Observation(baseline, canary, tuple(self.metrics["bounds_s"]))
 
 
 def _arms(metrics: Mapping[str, Any], stage: str, watched: Sequence[Watched]) -> tuple[Arm, Arm]:
-    """Return the counters of a stage's baseline and canary."""
-    shares = {False: {pair.baseline.function for pair in watched}, True: {pair.canary.function for pair in watched}}
+    """The counters of baseline and canary: by the stage's share, or by the version that a router chose."""
+    split = [pair for pair in watched if not pair.is_routed]
+    shares = {False: {pair.baseline.function for pair in split}, True: {pair.canary.function for pair in split}}
     counted: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}
     for function in metrics["functions"]:
         if function["stage"] == stage and function["function"] in shares[function["canary"]]:
             counted[function["canary"]].append(function)
+    for pair in watched:
+        chosen = {
+            version.partition(":")[0]: is_canary
+            for is_canary, serving in ((False, pair.baseline), (True, pair.canary))
+            for version in serving.versions
+        }
+        for function in metrics.get("routed", ()) if pair.is_routed else ():
+            if function["stage"] == stage and function["function"] in chosen:
+                counted[chosen[function["function"]]].append(function)
     buckets = len(metrics["bounds_s"]) + 1
     return _sum(counted[False], buckets), _sum(counted[True], buckets)
 

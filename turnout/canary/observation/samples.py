@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import orjson
@@ -39,36 +39,41 @@ class GatewaySamples:
     Args:
         url: `http://127.0.0.1:8080`.
         token: the one that its services require, or empty.
+        models: those of the canary; empty for all.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", models: Collection[str] = ()) -> None:
         self._url = url
         self._token = token
+        self._models = models
 
     def take(self, stage: str, since_s: float) -> Sequence[Sample]:
-        """Return the samples that the gateway has."""
-        samples = fetch_samples(self._url, stage, MOST_SAMPLES, self._token)
+        """Those that it hands out."""
+        samples = fetch_samples(self._url, stage, MOST_SAMPLES, self._token, models=self._models)
         return [sample for sample in samples if sample.time >= since_s]
 
 
-def fetch_samples(url: str, stage: str, limit: int = 100, token: str = "", *, keep: bool = False) -> list[Sample]:
-    """Return sampled requests of a stage's canary from a local gateway.
+def fetch_samples(
+    url: str, stage: str, limit: int = 100, token: str = "", *, keep: bool = False, models: Collection[str] = ()
+) -> list[Sample]:
+    """Sampled requests of a stage's canary from a local gateway.
 
     Args:
         url: the gateway's URL.
         stage: the stage's name.
-        limit: the maximum number.
-        token: the token that the gateway's services require, or empty.
-        keep: return the latest samples, newest first, and keep them; otherwise the oldest, each of which is returned
-            only once.
+        limit: the most that are wanted.
+        token: that the gateway's services ask for, or empty.
+        keep: get the latest, the newest first, without taking them; else the oldest, each of which is handed out once.
+        models: those whose samples are taken; empty for all.
 
     Raises:
         UnreachableError: there is no gateway of ours at the address.
         ValueError: `url` is not a valid address.
     """
     with closing(ApiConnection(url)) as connection:
-        query = {"stage": stage, "limit": limit} | ({"keep": "true"} if keep else {})
-        path = f"/turnout/samples?{urlencode(query)}"
+        query: dict[str, Any] = {"stage": stage, "limit": limit} | ({"keep": "true"} if keep else {})
+        query |= {"model": list(models)} if models and not keep else {}
+        path = f"/turnout/samples?{urlencode(query, doseq=True)}"
         answer = connection.request("GET", path, headers=service_headers(token))
     try:
         return [parse_sample(sample) for sample in orjson.loads(answer.body)["samples"]]

@@ -7,7 +7,7 @@ turnout.canary.observation.cloudwatch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from turnout.canary.judging.observed import Arm, Observation
@@ -28,15 +28,17 @@ class ObservationStart:
 
     Args:
         time_s: seconds since 1970.
-        run: identifies the run of the server that has these counters; empty if there are no counters.
-        baseline: the counters at that time.
-        canary: likewise.
+        run: of a server whose counters these are; empty where there are no counters.
+        baseline: the counters then.
+        canary: the same.
+        models: the counters of each model, baseline and canary; empty in records of earlier releases.
     """
 
     time_s: float
     run: str = ""
     baseline: Arm = _NOTHING
     canary: Arm = _NOTHING
+    models: Mapping[str, tuple[Arm, Arm]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -45,11 +47,14 @@ class ObservationStart:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ObservationStart:
         """Inverse of `to_json`."""
-        arms = {
-            name: Arm(**{**fields[name], "durations": tuple(fields[name]["durations"])})
-            for name in ("baseline", "canary")
+        models = {
+            model: (_arm(baseline), _arm(canary)) for model, (baseline, canary) in fields.get("models", {}).items()
         }
-        return cls(fields["time_s"], fields["run"], **arms)
+        return cls(fields["time_s"], fields["run"], _arm(fields["baseline"]), _arm(fields["canary"]), models)
+
+
+def _arm(fields: Mapping[str, Any]) -> Arm:
+    return Arm(**{**fields, "durations": tuple(fields["durations"])})
 
 
 class Source(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,24 +14,23 @@ from turnout.canary.rollout.log import RETURN, Rollout
 from turnout.canary.rollout.manifest_diff import make_diff
 from turnout.canary.rollout.manifest_edits import (
     end_canary,
-    find_stage,
     promote_models,
     return_models,
     set_percent,
     start_canary,
     versions_in,
 )
+from turnout.canary.rollout.stage_canaries import choose_models, find_stage, served_text, version_of
 from turnout.canary.rollout.stage_changes import StageChange, change_between
 from turnout.canary.rollout.stage_control import StageTarget
 from turnout.manifest.parser import Manifest, Stage
 from turnout.plan.checks.replacements import baselines_of
 from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
 from turnout.plan.planner import make_plan
-from turnout.plan.served_by import Watched, watched_of
+from turnout.plan.served_by import Watched, watched_of, watched_routed
 from turnout.plan.stages import find_packed, plan_stage
 from turnout.plan.values import Plan, StagePlan
 from turnout.project.project import Project
-from turnout.protocol.routing.choice import spell_route
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,11 @@ class Action:
     Args:
         kind: a key of `EDITS`.
         stage: the stage's name.
-        serve: for a start: model -> version; for promotion and rollback: the models, all if empty; for a return: model
-            -> what is served again, a version or `v1.90,v2.10`.
-        percent: for a start and a change of the share: the canary's share.
-        release: for a start: whether the share also gets the new code and routes.
+        serve: to start: model -> version; to set, to promote and to roll back: the models, all of the stage's canary
+            where it is empty; to return: model -> what is served again, a version or `v1.90,v2.10`.
+        percent: to start and to set: the canary's share.
+        release: to start: whether the share also gets the new code and routes.
+        routed: to start: whether the models' routers split the traffic.
     """
 
     kind: str
@@ -52,13 +52,18 @@ class Action:
     serve: Mapping[str, str] = field(default_factory=dict)
     percent: float = 0.0
     release: bool = False
+    routed: bool = False
+
+
+WATCHING = frozenset({"start", "set"})
+"""Actions with which the observation of their models begins."""
 
 
 EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
     "start": lambda manifest, action: start_canary(
-        manifest, action.stage, action.serve, action.percent, release=action.release
+        manifest, action.stage, action.serve, action.percent, release=action.release, routed=action.routed
     ),
-    "set": lambda manifest, action: set_percent(manifest, action.stage, action.percent),
+    "set": lambda manifest, action: set_percent(manifest, action.stage, action.percent, action.serve),
     "promote": lambda manifest, action: promote_models(manifest, action.stage, action.serve),
     "rollback": lambda manifest, action: end_canary(manifest, action.stage, action.serve),
     RETURN: lambda manifest, action: return_models(manifest, action.stage, action.serve),
@@ -125,8 +130,12 @@ def prepare(
         plan_stage(stage, manifest.models, packed=find_packed(manifest))
         for stage, manifest in ((old_stage, old), (new_stage, new))
     )
-    change = change_between(before, after, promotes=action.kind == "promote")
-    served, is_release = _served_then(action, old_stage, new_stage)
+    served, is_release = _served_then(action, old_stage)
+    routed = tuple(model for model in served if model in (new_stage if action.kind in WATCHING else old_stage).routed)
+    is_elsewhere = set(routed) == set(served) and not is_release
+    if action.kind == RETURN:
+        is_elsewhere = before.canary is not None
+    change = change_between(before, after, promotes=action.kind == "promote", is_elsewhere=is_elsewhere)
     rollout = Rollout(
         time=datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         who=_user(),
@@ -136,6 +145,7 @@ def prepare(
         after=served,
         percent={"promote": 100.0, "rollback": 0.0, RETURN: 100.0}.get(action.kind, action.percent),
         release=is_release,
+        routed=routed,
         verdict=verdict,
         digests=_digests(plan, old_stage, served),
         stack=target.stack if target else "",
@@ -145,34 +155,37 @@ def prepare(
         change=change.to_json(),
         run=run or {},
     )
-    watched = watched_of(plan, after.variables, after.canary.overrides) if after.canary else ()
+    watched = _watched_then(plan, new_stage, after, served, release=is_release) if action.kind in WATCHING else ()
     opened = watched_of(plan, before.variables, after.variables) if action.kind == RETURN else watched
     alarms = None
-    if action.kind in {"start", "set"} and action.percent >= (before.canary.percent if before.canary else 0.0):
-        assert new_stage.canary is not None  # these actions keep the canary
+    is_own = action.kind in WATCHING and not is_elsewhere
+    if is_own and action.percent >= (before.canary.percent if before.canary else 0.0) and new_stage.canary is not None:
         alarms = find_guard_alarms(plan, new_stage.canary.judgement, after)
     return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, opened, alarms)
 
 
+def _watched_then(
+    plan: Plan, stage: Stage, planned: StagePlan, models: Collection[str], *, release: bool
+) -> tuple[Watched, ...]:
+    """The models whose observation begins."""
+    split = watched_of(plan, planned.variables, planned.canary.overrides) if planned.canary else ()
+    routed = [watched_routed(plan, stage, model) for model in stage.routed if model in models]
+    return (*(pair for pair in split if release or pair.model in models), *routed)
+
+
 def action_of(rollout: Rollout) -> Action:
-    """Return the action of a record."""
-    return Action(rollout.action, rollout.stage, rollout.after, rollout.percent, rollout.release)
+    """The action whose record this is."""
+    is_routed = bool(rollout.routed)
+    return Action(rollout.action, rollout.stage, rollout.after, rollout.percent, rollout.release, is_routed)
 
 
-def served_text(stage: Stage, model: str) -> str:
-    """Return what a stage's baseline serves of a model: `v1`, or `v1.90,v2.10` if it has weights."""
-    weights = stage.weights.get(model)
-    return stage.serve[model] if weights is None else spell_route(weights)
-
-
-def _served_then(action: Action, old: Stage, new: Stage) -> tuple[dict[str, str], bool]:
-    """Return model -> what an action is about, and whether it also is about a release."""
-    if action.kind == RETURN:
+def _served_then(action: Action, old: Stage) -> tuple[dict[str, str], bool]:
+    """Model -> what an action is about, and whether it is about a release, too."""
+    if action.kind in {"start", RETURN}:
         return dict(action.serve), action.release
-    canary = (new if action.kind == "start" else old).canary
-    assert canary is not None  # EDITS has already rejected a stage without a canary
-    every = action.kind == "set" or not action.serve
-    return {model: name for model, name in canary.serve.items() if every or model in action.serve}, canary.release
+    models = choose_models(old, action.serve)
+    is_release = old.canary is not None and old.canary.release and (not models or not old.routed.keys() >= set(models))
+    return {model: version_of(old, model) for model in models}, is_release
 
 
 def _digests(plan: Plan, stage: Stage, served: Mapping[str, str]) -> dict[str, dict[str, str]]:

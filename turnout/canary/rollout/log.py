@@ -8,7 +8,7 @@ so readers see only whole lines. It belongs in version control, like models.yaml
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,11 @@ class Rollout:
         after: model -> what the canary served; for a `return`, what the baseline serves again.
         percent: the canary's new share; 100 after a promotion, 0 after a rollback.
         release: whether the canary had the new code and routes.
-        verdict: the verdict of a judgement, one word; empty if there was none.
-        digests: model -> version -> the first 12 digits of its artifact's sha256.
-        stack: the Pulumi stack if the stage was changed immediately; empty if `pulumi up` applies the change.
-        endpoint_url: the control plane if the stage was changed immediately; empty for AWS's own.
+        routed: those of the models whose canary is a routed one.
+        verdict: what a judgement said, in a word; empty where none was asked.
+        digests: model -> version -> its artifact's sha256, first 12.
+        stack: where the stage was changed at once: the Pulumi stack; empty where `pulumi up` applies it.
+        endpoint_url: where the stage was changed at once: the control plane; empty for AWS's own.
         manifest: sha256 of models.yaml before and after.
         diff: diff of models.yaml for users; empty if it was not changed, and in records of earlier releases.
         change: the necessary change of the stage, as long as it is not done.
@@ -63,6 +64,7 @@ class Rollout:
     after: Mapping[str, str]
     percent: float
     release: bool = False
+    routed: Sequence[str] = ()
     verdict: str = ""
     digests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stack: str = ""
@@ -80,12 +82,20 @@ class Rollout:
         """Return the user's command: `turnout canary promote prod`."""
         if self.action == RETURN:
             return f"turnout canary rollback {self.stage} --to-previous"
-        return f"turnout canary {self.action} {self.stage}"
+        models = "".join(f" --model {model}" for model in self.routed) if self.action != "start" else ""
+        return f"turnout canary {self.action} {self.stage}{models}"
+
+    def is_of(self, model: str) -> bool:
+        """Whether it is about the routed canary of a model; without a model, about the stage's own canary."""
+        if model:
+            return model in self.routed
+        return self.action != RETURN and (self.release or any(name not in self.routed for name in self.after))
 
     def to_json(self) -> dict[str, Any]:
         """Return one line; empty fields are left out, except for those that every line has."""
         optional = {
             "release": self.release,
+            "routed": list(self.routed),
             "stack": self.stack,
             "endpoint_url": self.endpoint_url,
             "diff": self.diff,
@@ -123,6 +133,7 @@ class Rollout:
             "before": fields["from"],
             "after": fields["to"],
             "manifest": (before, after),
+            "routed": tuple(fields.get("routed", ())),
             "observed_since": since,
         }
         return Rollout(**known | renamed)

@@ -8,47 +8,82 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from turnout.canary.rollout.stage_canaries import choose_models, describe_canary, find_stage, version_of
 from turnout.manifest.parser import Canary, Manifest, Stage, make_manifest
 from turnout.protocol.routing.choice import parse_route
 from turnout.wording import did_you_mean, listed
 from turnout.yaml_text.editor import EditError, YamlEdit
-from turnout.yaml_text.reader import read_yaml
+from turnout.yaml_text.reader import YamlSource, read_yaml
 
 
 def start_canary(
-    manifest: Manifest, stage: str, serve: Mapping[str, str], percent: float, *, release: bool = False
+    manifest: Manifest,
+    stage: str,
+    serve: Mapping[str, str],
+    percent: float,
+    *,
+    release: bool = False,
+    routed: bool = False,
 ) -> Manifest:
-    """Return the manifest with a canary on a stage, or with more models in its existing canary.
+    """The manifest with a canary on a stage, or with more models in the one that it has, or with routed canaries.
 
     Args:
         manifest: the current manifest.
         stage: the stage's name.
-        serve: model -> the version for the canary's share; may be empty for a release.
-        percent: percentage of the stage's traffic.
+        serve: model -> the version that the canary's share sees; may be empty for a release.
+        percent: of the stage's traffic; of a routed canary, of the model's.
         release: whether the share also gets the new code and routes.
+        routed: whether the routers of the models split their traffic.
 
     Raises:
         EditError: the existing canary cannot be joined, a name is unknown, or a version is already served.
         ProblemsError: the manifest would be invalid.
     """
     target = find_stage(manifest, stage)
-    if target.canary is not None:
+    for model in serve:
+        _check_free(target, model)
+    if target.canary is not None and not routed:
         _check_join(target, target.canary, serve, percent, release=release)
     if not serve and not release:
         raise EditError("the canary would change nothing", "Name a model and a version: --model iris --to v2.")
     for model, version in serve.items():
         _check_version(manifest, target, model, version)
-    if target.canary is not None:
-        edit = _edit(manifest)
+    edit = _edit(manifest)
+    if routed:
+        _route(edit, target, {model: {"version": version} for model, version in serve.items()}, percent)
+    elif target.canary is not None:
         for model, version in serve.items():
             edit.set(("stages", stage, "canary", "serve"), model, version)
-        return _finish(edit, manifest)
-    canary: dict[str, Any] = {"percent": plain_number(percent)}
-    canary |= {"serve": dict(serve)} if serve else {}
-    canary |= {"release": True} if release else {}
-    edit = _edit(manifest)
-    edit.insert(("stages", stage), "canary", canary)
+    else:
+        canary: dict[str, Any] = {"percent": plain_number(percent)}
+        canary |= {"serve": dict(serve)} if serve else {}
+        canary |= {"release": True} if release else {}
+        edit.insert(("stages", stage), "canary", canary)
     return _finish(edit, manifest)
+
+
+def _route(edit: YamlEdit, stage: Stage, canaries: Mapping[str, Mapping[str, Any]], percent: float) -> None:
+    """Add routed canaries: model -> what each says beside its share."""
+    entries: dict[str, Any] = {
+        model: {"version": fields["version"], "percent": plain_number(percent), **fields}
+        for model, fields in canaries.items()
+    }
+    if not stage.routed:
+        edit.insert(("stages", stage.name), "routed_canaries", entries)
+        return
+    for model, entry in entries.items():
+        edit.insert(("stages", stage.name, "routed_canaries"), model, entry)
+
+
+def _check_free(stage: Stage, model: str) -> None:
+    """Raise an EditError where a model has a canary already."""
+    own = stage.canary.serve if stage.canary else {}
+    if model in stage.routed or model in own:
+        canary = stage.with_canary_of(model).canary if model in stage.routed else stage.canary
+        assert canary is not None  # it serves the model
+        end = f"`turnout canary promote {stage.name} --model {model}` or"
+        end = f"End {model}'s first: {end} `turnout canary rollback {stage.name} --model {model}`."
+        raise EditError(f"{stage.name} already has a canary: {describe_canary(canary)}", end)
 
 
 def _check_join(stage: Stage, canary: Canary, serve: Mapping[str, str], percent: float, *, release: bool) -> None:
@@ -59,68 +94,85 @@ def _check_join(stage: Stage, canary: Canary, serve: Mapping[str, str], percent:
     """
     name = stage.name
     has = f"{name} already has a canary: {describe_canary(canary)}"
-    end = f"End it first: `turnout canary promote {name}` or `turnout canary rollback {name}`."
     if canary.release or release or not serve:
+        end = f"End it first: `turnout canary promote {name}` or `turnout canary rollback {name}`."
         raise EditError(has, end)
-    twice = [model for model in serve if model in canary.serve]
-    if twice:
-        model = twice[0]
-        alone = f"`turnout canary promote {name} --model {model}` or `turnout canary rollback {name} --model {model}`"
-        raise EditError(has, f"End {model}'s first: {alone}.")
     if percent != canary.percent:
-        model, version = next(iter(serve.items()))
-        weights = _weights_of(stage, model, version, percent)
         share = f"all models of a stage's canary have one percentage, here {canary.percent:g}%"
-        join = f"Omit --percent to join at {canary.percent:g}%, or route {model} by weights of its own"
-        raise EditError(f"{has}; {share}", f"{join}: stages.{name}.weights: {weights}.")
+        raise EditError(f"{has}; {share}", f"Join it at {canary.percent:g}%, or start a routed canary.")
 
 
-def _weights_of(stage: Stage, model: str, version: str, percent: float) -> str:
-    """Return the weights that send a share to a version, as they are written in models.yaml."""
-    served = stage.serve.get(model)
-    shares = {version: percent} if served is None else {served: 100 - percent, version: percent}
-    return f"{{{model}: {{{', '.join(f'{name}: {plain_number(share)}' for name, share in shares.items())}}}}}"
+def set_percent(manifest: Manifest, stage: str, percent: float, models: Collection[str] = ()) -> Manifest:
+    """The manifest with another share for the stage's canary, or for the canaries of these models.
 
-
-def set_percent(manifest: Manifest, stage: str, percent: float) -> Manifest:
-    """Return the manifest with another share for the stage's canary.
+    A model that shares the stage's canary with others leaves it, and gets a routed canary.
 
     Raises:
-        EditError: the stage has no canary.
-        ProblemsError: the manifest would be invalid.
+        EditError: the stage has no canary, or none of these models.
+        ProblemsError: the manifest would not be right.
     """
-    find_canary(manifest, stage)
+    target = find_stage(manifest, stage)
+    chosen = choose_models(target, models)
     edit = _edit(manifest)
-    edit.set(("stages", stage, "canary"), "percent", plain_number(percent))
+    for model in chosen:
+        if model in target.routed:
+            edit.set(("stages", stage, "routed_canaries", model), "percent", plain_number(percent))
+    if _is_whole(target, chosen):
+        edit.set(("stages", stage, "canary"), "percent", plain_number(percent))
+        return _finish(edit, manifest)
+    leaving = [model for model in chosen if model not in target.routed]
+    if leaving:
+        written = _read(manifest).tree["stages"][stage]["canary"]
+        judged = {key: value for key, value in written.items() if key not in {"percent", "serve", "release"}}
+        for model in leaving:
+            edit.remove(("stages", stage, "canary", "serve"), model)
+        _route(edit, target, {model: {"version": version_of(target, model), **judged} for model in leaving}, percent)
     return _finish(edit, manifest)
 
 
-def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> Manifest:
-    """Return the manifest in which the stage serves the canary's versions of these models to all requests.
+def _is_whole(stage: Stage, chosen: Collection[str]) -> bool:
+    """Whether the models are all of the stage's own canary, or it has none and is a release."""
+    own = [model for model in chosen if model not in stage.routed]
+    return stage.canary is not None and (not chosen or (bool(own) and set(own) == stage.canary.serve.keys()))
 
-    The canary ends with the last of its models. A model with weights keeps them, all on the promoted version.
+
+def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> Manifest:
+    """The manifest in which the stage serves to everybody what its canaries serve of these models.
+
+    The stage's canary goes with the last of its models. A model with weights keeps them, all for the version promoted.
 
     Args:
         manifest: the current manifest.
         stage: the stage's name.
-        models: those to promote; empty for all.
+        models: those to promote; empty for all of the stage's canary, or for the only routed one.
 
     Raises:
-        EditError: the stage has no canary, or its canary does not serve these models.
-        ProblemsError: the manifest would be invalid.
+        EditError: the stage has no canary, or none of these models.
+        ProblemsError: the manifest would not be right.
     """
-    canary = find_canary(manifest, stage)
-    _check_tested(stage, canary, models)
-    promoted = {model: version for model, version in canary.serve.items() if not models or model in models}
+    target = find_stage(manifest, stage)
+    chosen = choose_models(target, models)
     edit = _edit(manifest)
-    for model, version in promoted.items():
-        _serve(edit, find_stage(manifest, stage), model, version)
-    if promoted.keys() == canary.serve.keys():
-        edit.remove(("stages", stage), "canary")
-    else:
-        for model in promoted:
-            edit.remove(("stages", stage, "canary", "serve"), model)
+    for model in chosen:
+        _serve(edit, target, model, version_of(target, model))
+    _end(edit, target, chosen)
     return _finish(edit, manifest)
+
+
+def _end(edit: YamlEdit, stage: Stage, chosen: Collection[str]) -> None:
+    """Delete the canaries of the models that were chosen."""
+    routed = [model for model in chosen if model in stage.routed]
+    if _is_whole(stage, chosen):
+        edit.remove(("stages", stage.name), "canary")
+    else:
+        for model in chosen:
+            if model not in stage.routed:
+                edit.remove(("stages", stage.name, "canary", "serve"), model)
+    if routed and set(routed) == stage.routed.keys():
+        edit.remove(("stages", stage.name), "routed_canaries")
+    else:
+        for model in routed:
+            edit.remove(("stages", stage.name, "routed_canaries"), model)
 
 
 def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> Manifest:
@@ -145,7 +197,7 @@ def return_models(manifest: Manifest, stage: str, serve: Mapping[str, str]) -> M
         if "." not in served:
             _serve(edit, target, model, served)
             continue
-        if model not in target.weights:
+        if written_weights(target, model) is None:
             hint = f"Add it by hand below stages.{stage}.weights."
             raise EditError(f"{stage} no longer has weights for {model}; it had {served}", hint)
         weights = {version: plain_number(share) for version, share in parse_route(served).items()}
@@ -159,57 +211,20 @@ def versions_in(served: str) -> tuple[str, ...]:
 
 
 def end_canary(manifest: Manifest, stage: str, models: Collection[str] = ()) -> Manifest:
-    """Return the manifest without the stage's canary, or without these models in it: all requests see their baseline.
+    """The manifest without the stage's canary, or without the canaries of these models: they see their baseline.
 
     Args:
         manifest: the current manifest.
         stage: the stage's name.
-        models: those to roll back; empty for all. The canary ends with the last of its models.
+        models: those to take back; empty for all of the stage's canary, or for the only routed one.
 
     Raises:
-        EditError: the stage has no canary, or its canary does not serve these models.
+        EditError: the stage has no canary, or none of these models.
     """
-    canary = find_canary(manifest, stage)
-    _check_tested(stage, canary, models)
+    target = find_stage(manifest, stage)
     edit = _edit(manifest)
-    if not models or set(models) == canary.serve.keys():
-        edit.remove(("stages", stage), "canary")
-    else:
-        for model in models:
-            edit.remove(("stages", stage, "canary", "serve"), model)
+    _end(edit, target, choose_models(target, models))
     return _finish(edit, manifest)
-
-
-def _check_tested(stage: str, canary: Canary, models: Collection[str]) -> None:
-    for model in models:
-        if model not in canary.serve:
-            message = f"the canary of {stage} does not serve {model}{did_you_mean(model, canary.serve)}"
-            raise EditError(message, f"Its canary: {describe_canary(canary)}.")
-
-
-def find_stage(manifest: Manifest, name: str) -> Stage:
-    """Return the stage with this name; raise an EditError that lists the known ones if there is none."""
-    for stage in manifest.stages:
-        if stage.name == name:
-            return stage
-    names = [stage.name for stage in manifest.stages]
-    raise EditError(f"unknown stage {name}{did_you_mean(name, names)}", f"There are: {listed(names)}.")
-
-
-def find_canary(manifest: Manifest, stage: str) -> Canary:
-    """Return the stage's canary; raise an EditError if the stage or its canary does not exist."""
-    canary = find_stage(manifest, stage).canary
-    if canary is None:
-        hint = f"Start one: turnout canary start {stage} --model MODEL --to VERSION --percent 10"
-        raise EditError(f"{stage} has no canary", hint)
-    return canary
-
-
-def describe_canary(canary: Canary) -> str:
-    """Return text such as `10% see iris v2, digits v2 and the new release`."""
-    seen = listed(f"{model} {version}" for model, version in canary.serve.items())
-    release = "the new release" if canary.release else ""
-    return f"{canary.percent:g}% of requests to {' and '.join(filter(None, (seen, release)))}"
 
 
 def plain_number(percent: float) -> int | float:
@@ -227,26 +242,41 @@ def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -
     if version not in known[model]:
         hint = f"{model} has {listed(known[model])}."
         raise EditError(f"{model} has no version {version}{did_you_mean(version, known[model])}", hint)
-    if stage.serve.get(model) == version:
+    weights = written_weights(stage, model)
+    served = [stage.serve.get(model)] if weights is None else [name for name, share in weights.items() if share]
+    if served == [version]:
         others = [name for name in known[model] if name != version]
         hint = f"{model} also has {listed(others)}." if others else f"Add a new version with `turnout add {model}`."
         raise EditError(f"{stage.name} already serves {model} {version}", hint)
 
 
 def _serve(edit: YamlEdit, stage: Stage, model: str, version: str) -> None:
-    """Make a stage's baseline serve this version: an explicit entry next to `"*": newest`."""
-    if model not in stage.weights:
+    """Make a stage's baseline serve that version: an explicit entry beside `"*": newest`."""
+    weights = written_weights(stage, model)
+    if weights is None:
         edit.set(("stages", stage.name, "serve"), model, version)
         return
     path = ("stages", stage.name, "weights", model)
     edit.set(path, version, 100)
-    for other in stage.weights[model]:
+    for other in weights:
         if other != version:
             edit.remove(path, other)
 
 
+def written_weights(stage: Stage, model: str) -> Mapping[str, float] | None:
+    """The weights that models.yaml has for a model, without the share of a routed canary; None without weights."""
+    routed = stage.routed.get(model)
+    if routed is None:
+        return stage.weights.get(model)
+    return routed.baseline if routed.is_weighted else None
+
+
 def _edit(manifest: Manifest) -> YamlEdit:
-    return YamlEdit(manifest.read or read_yaml(manifest.path.read_bytes(), source=manifest.source))
+    return YamlEdit(_read(manifest))
+
+
+def _read(manifest: Manifest) -> YamlSource:
+    return manifest.read or read_yaml(manifest.path.read_bytes(), source=manifest.source)
 
 
 def _finish(edit: YamlEdit, manifest: Manifest) -> Manifest:

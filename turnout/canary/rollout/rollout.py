@@ -28,7 +28,7 @@ from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.stages import find_packed, plan_stage
 from turnout.problems import TurnoutError
 from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
-from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE
+from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, LIVE
 from turnout.protocol.routing.packed_choices import expand_choices
 
 WriteText = Callable[[Path, str, bytes], None]
@@ -151,7 +151,9 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
         return
     canary = prepared.change.canary
     changed = {**prepared.change.variables, **(canary.overrides if canary else {})}
-    subjects = {CANARY, *expand_choices(changed)} - {CANARY_VARIABLE}
+    subjects = {*expand_choices(changed)} - {CANARY_VARIABLE}
+    if not prepared.change.keeps_canary:
+        subjects.add(CANARY)
     differences = find_differences(live, prepared.before, "the live stage")
     sentences = [difference.sentence for difference in differences if difference.subject in subjects]
     if sentences:
@@ -165,10 +167,14 @@ def check_functions(functions: ReachableFunctions, prepared: Prepared) -> None:
     if prepared.rollout.action not in OPENING:
         return
     wanted = sorted({name for moved in prepared.opened for name in moved.canary.versions})
-    missing = [name for name in wanted if not functions.has(name)]
+    routers = sorted({f"{moved.canary.function}:{LIVE}" for moved in prepared.opened if moved.is_routed})
+    missing = [name for name in (*wanted, *routers) if not functions.has(name)]
     if missing:
         message = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not deployed yet"
-        raise RolloutError(message, "Deploy it with `pulumi up`, or reload a local gateway with SIGHUP.")
+        hint = "Deploy it with `pulumi up`, or reload a local gateway with SIGHUP."
+        if set(missing) <= set(routers):
+            hint = "Omit --now, then run `pulumi up`, or reload a local gateway with SIGHUP: that makes the router."
+        raise RolloutError(message, hint)
 
 
 def check_alarms(connection: StageConnection, prepared: Prepared) -> None:
@@ -270,5 +276,6 @@ def says(manifest: Manifest, stage: str, change: StageChange) -> bool:
         if candidate.name == stage:
             planned = plan_stage(candidate, manifest.models, packed=find_packed(manifest))
             variables = {name: value for name, value in change.variables.items() if name != ALIAS_VARIABLE}
-            return planned.canary == change.canary and variables.items() <= planned.variables.items()
+            are_so = all(planned.variables.get(name, "") == value for name, value in variables.items())
+            return planned.canary == change.canary and are_so
     return False

@@ -12,6 +12,10 @@ def sentence_of(rollout: Rollout) -> str:
     before += ["the release before"] * rollout.release
     new, old = " and ".join(after), " and ".join(before)
     share = f"{new} {'gets' if len(after) == 1 else 'get'} {rollout.percent:g}% of requests"
+    is_routed = bool(rollout.routed) and set(rollout.routed) == rollout.after.keys() and not rollout.release
+    canary = "routed canary" if is_routed else "canary"
+    if is_routed and len(after) == 1:
+        share += f" to {rollout.routed[0]}"
     baseline = ", ".join(rollout.before.values()) or "as deployed"
     match rollout.action:
         case "promote":
@@ -21,6 +25,6 @@ def sentence_of(rollout: Rollout) -> str:
         case "rollback":
             return f"Rolled back: {rollout.stage} serves {old} to all requests."
         case "set":
-            return f"Updated canary on {rollout.stage}: {share} (baseline {baseline})."
+            return f"Updated {canary} on {rollout.stage}: {share} (baseline {baseline})."
         case _:
-            return f"Started canary on {rollout.stage}: {share} (baseline {baseline})."
+            return f"Started {canary} on {rollout.stage}: {share} (baseline {baseline})."

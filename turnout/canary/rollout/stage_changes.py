@@ -17,14 +17,16 @@ class StageChange:
     """The changes of a stage by one command.
 
     Args:
-        variables: the baseline's variables that get another value.
-        canary: the new canary, None for none.
+        variables: those of the baseline that get another value; an empty one is removed.
+        canary: the canary afterwards, None for none.
         promotes: whether the baseline takes over the canary's deployment when the canary ends.
+        keeps_canary: whether the stage's canary is left as it is served: the command is about another one.
     """
 
     variables: Mapping[str, str]
     canary: CanaryPlan | None
     promotes: bool = False
+    keeps_canary: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON in the record of a rollout."""
@@ -33,25 +35,36 @@ class StageChange:
             "overrides": dict(self.canary.overrides),
             "release": self.canary.release,
         }
-        return {"variables": dict(self.variables), "canary": canary, "promotes": self.promotes}
+        keeps = {"keeps_canary": True} if self.keeps_canary else {}
+        return {"variables": dict(self.variables), "canary": canary, "promotes": self.promotes, **keeps}
 
     @staticmethod
     def from_json(fields: Mapping[str, Any]) -> StageChange:
         """Read what `to_json` wrote."""
         canary = fields["canary"]
-        return StageChange(fields["variables"], CanaryPlan(**canary) if canary else None, fields["promotes"])
+        plan = CanaryPlan(**canary) if canary else None
+        return StageChange(fields["variables"], plan, fields["promotes"], fields.get("keeps_canary", False))
 
 
-def change_between(before: StagePlan, after: StagePlan, *, promotes: bool) -> StageChange:
-    """Return the changes of a stage that follow from an edit of the manifest.
+def change_between(before: StagePlan, after: StagePlan, *, promotes: bool, is_elsewhere: bool = False) -> StageChange:
+    """The changes of a stage by an edit of the manifest.
 
-    A promoted release leaves the stage at the alias that the canary called: it already has the new code, and `live`
-    gets it with the next `pulumi up`.
+    A release that is promoted leaves the stage at the alias that the canary called: the new code is behind it already,
+    and behind `live` only after the next `pulumi up`.
+
+    Args:
+        before: the stage as it was.
+        after: the stage as it shall be.
+        promotes: whether the canary is promoted.
+        is_elsewhere: whether the edit is about something else than the stage's own canary.
     """
-    variables = {name: value for name, value in after.variables.items() if before.variables.get(name) != value}
+    names = dict.fromkeys((*after.variables, *before.variables))
+    values = {name: after.variables.get(name, "") for name in names}
+    variables = {name: value for name, value in values.items() if before.variables.get(name, "") != value}
     if promotes and after.canary is None and before.canary is not None and before.canary.release:
         variables[ALIAS_VARIABLE] = before.canary.overrides[ALIAS_VARIABLE]
-    return StageChange(variables, after.canary, promotes)
+    keeps_canary = is_elsewhere and before.canary == after.canary
+    return StageChange(variables, after.canary, promotes, keeps_canary)
 
 
 CANARY_VALUES = {True: "true", False: "false"}
@@ -84,8 +97,12 @@ def patch_calls(live: StageState, change: StageChange) -> tuple[tuple[StageOpera
     if live.variables.get(CANARY_VARIABLE, CANARY_VALUES[False]) != CANARY_VALUES[False]:
         wanted[CANARY_VARIABLE] = CANARY_VALUES[False]
     variables = tuple(
-        _replace(f"/variables/{name}", value) for name, value in wanted.items() if live.variables.get(name) != value
+        _replace(f"/variables/{name}", value) if value else {"op": "remove", "path": f"/variables/{name}"}
+        for name, value in wanted.items()
+        if live.variables.get(name, "") != value
     )
+    if change.keeps_canary:
+        return (variables,) if variables else ()
     if change.canary is not None:
         operations = (*variables, *_canary_operations(live.canary, change.canary))
         return (operations,) if operations else ()
@@ -121,7 +138,8 @@ def find_unpacked(live: StageState, change: StageChange) -> list[str]:
     """Return the variables that a change sets with packed choices but that the live stage does not read yet."""
     canary = change.canary
     names = (*change.variables, *(canary.overrides if canary else ()))
-    return [name for name in dict.fromkeys(names) if is_packed(name) and name not in live.variables]
+    missing = (name for name in dict.fromkeys(names) if is_packed(name) and name not in live.variables)
+    return [name for name in missing if change.variables.get(name) != ""]
 
 
 RESET = "`turnout canary mend STAGE` resets the stage variable `canary`"

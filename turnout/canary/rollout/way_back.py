@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
-from turnout.canary.rollout.action import Action, served_text
+from turnout.canary.rollout.action import Action
 from turnout.canary.rollout.log import RETURN, Rollout
+from turnout.canary.rollout.stage_canaries import served_text
 from turnout.manifest.values import Stage
 from turnout.wording import listed
 from turnout.yaml_text.editor import EditError
 
 
-def find_promotion(rollouts: Iterable[Rollout]) -> Rollout | None:
-    """Return the latest promotion of a stage that was not undone; None if there is none.
+def find_promotion(rollouts: Iterable[Rollout], models: Collection[str] = ()) -> Rollout | None:
+    """The latest promotion of a stage that was not returned from; None where there is none.
 
     Args:
-        rollouts: the stage's rollouts, oldest first.
+        rollouts: of the stage, the oldest first.
+        models: those of them that the promotion must have moved; it is narrowed to them.
     """
     open_promotions: list[Rollout] = []
     for rollout in rollouts:
+        if models and not set(models) <= rollout.after.keys():
+            continue
         if rollout.action == "promote":
             open_promotions.append(rollout)
         elif rollout.action == RETURN and open_promotions:
             open_promotions.pop()
-    return open_promotions[-1] if open_promotions else None
+    if not open_promotions:
+        return None
+    last = open_promotions[-1]
+    if not models:
+        return last
+    before, after = ({model: moved[model] for model in models} for moved in (last.before, last.after))
+    return replace(last, before=before, after=after)
 
 
-def make_return(stage: Stage, rollouts: Iterable[Rollout]) -> Action:
-    """Return the action that makes a stage serve what it served before its latest promotion.
+def make_return(stage: Stage, rollouts: Iterable[Rollout], models: Collection[str] = ()) -> Action:
+    """The action that makes a stage, or these models in it, serve what they served before their latest promotion.
 
     Raises:
-        EditError: there is no promotion to undo, a canary is on, or the stage serves something else now.
+        EditError: there is no promotion to return from, a model of it has a canary, or the stage serves something else
+            by now.
     """
-    if stage.canary is not None:
+    promotion = find_promotion(rollouts, models)
+    if stage.canary is not None and (promotion is None or stage.canary.release):
         hint = f"End it first: `turnout canary rollback {stage.name}`."
         raise EditError(f"{stage.name} has a canary: --to-previous only undoes a promotion", hint)
-    promotion = find_promotion(rollouts)
     if promotion is None:
-        raise EditError(f"rollouts.jsonl has no promotion of {stage.name} to undo")
+        of = f"{listed(models)} on {stage.name}" if models else stage.name
+        raise EditError(f"rollouts.jsonl has no promotion of {of} to undo")
+    for model in promotion.after:
+        if model in stage.routed or (stage.canary is not None and model in stage.canary.serve):
+            hint = f"End it first: `turnout canary rollback {stage.name} --model {model}`."
+            raise EditError(f"{model} has a canary on {stage.name}: --to-previous only undoes a promotion", hint)
     if not promotion.after:
         message = (
             f"the promotion of {promotion.time} released code and routes: models.yaml serves the same "

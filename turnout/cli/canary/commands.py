@@ -5,6 +5,7 @@ They start a stage's canary, change its share, promote it, roll it back, and fin
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 
 from turnout.cli.canary.percents import parse_percent
 from turnout.cli.canary.run import run
-from turnout.cli.canary.status import status
+from turnout.cli.canary.status import WIDTH, status
 from turnout.cli.canary.target import (
     WHERE,
     EndpointOption,
@@ -69,6 +70,10 @@ PercentOption = Annotated[
 ReleaseOption = Annotated[
     bool, typer.Option("--release", help="The canary's requests also get the new code and routes.")
 ]
+RoutedOption = Annotated[
+    bool,
+    typer.Option("--routed", help="Let each model's router split its requests: a share independent of other models."),
+]
 NowOption = Annotated[
     bool, typer.Option("--now", help="Also change the live stage immediately. Needs --url or --stack.")
 ]
@@ -81,6 +86,7 @@ def start(
     to: ToOption = [],  # noqa: B006
     percent: StartPercentOption = None,
     release: ReleaseOption = False,
+    routed: RoutedOption = False,
     now: NowOption = False,
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
@@ -91,10 +97,13 @@ def start(
     turnout canary start prod --model iris --to v2 --percent 10
 
     If the stage has a canary of other models, these join it: API Gateway has one canary for a stage, with one share.
-    Each model is promoted and rolled back by itself (`--model`). Rejected if a version is incompatible with what the
-    stage serves.
+    With another --percent, and beside a release canary, they get routed canaries instead: their routers split their
+    requests. Each model is promoted and rolled back by itself (`--model`). Rejected if a version is incompatible with
+    what the stage serves.
     """
     from turnout.canary.rollout.action import Action
+    from turnout.canary.rollout.stage_canaries import place_canary
+    from turnout.wording import listed
 
     if len(model) != len(to):
         raise CommandError("Each --model needs a --to.", "For example: --model iris --to v2 --model digits --to v2")
@@ -106,11 +115,21 @@ def start(
         hint = "Omit --now: `pulumi up` deploys the code and starts the canary."
         raise CommandError("--release cannot be combined with --now: its code and routes are not deployed yet.", hint)
 
+    if release and routed:
+        raise CommandError("--release cannot be combined with --routed: routers split versions, not code.")
+    if routed and not model:
+        raise CommandError("--routed needs a model.", "For example: --routed --model iris --to v2 --percent 25")
+    reasons: list[str] = []
+
     def make_start(current: Stage) -> Action:
-        share = percent if percent is not None else current.canary.percent if current.canary else 10.0
-        return Action("start", stage, dict(zip(model, to, strict=True)), share, release)
+        placement = place_canary(current, percent, release=release, routed=routed)
+        reasons.append(placement.reason)
+        serve = dict(zip(model, to, strict=True))
+        return Action("start", stage, serve, placement.percent, release, placement.is_routed)
 
     do(make_start, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
+    if reasons[0]:
+        say(textwrap.fill(f"Routed by {listed(model)}'s own weights: {reasons[0]}.", WIDTH, break_long_words=False))
 
 
 def set_share(
@@ -120,6 +139,9 @@ def set_share(
         float,
         typer.Option("--percent", metavar="0-100", parser=parse_percent, help="The canary's new share."),
     ],
+    model: Annotated[
+        list[str], typer.Option("--model", metavar="MODEL", help="Change only this model's share. Repeatable.")
+    ] = [],  # noqa: B006
     now: NowOption = False,
     endpoint_url: EndpointOption = "",
     stack: StackOption = "",
@@ -127,11 +149,12 @@ def set_share(
 ) -> None:
     """Change the share of a running canary.
 
-    With --now, the live stage's canary is overwritten with what models.yaml says.
+    With --model, change the share of that model alone. If it shares the stage's canary with other models, it leaves it
+    and gets a routed canary. With --now, the live stage's canary is overwritten with what models.yaml says.
     """
     from turnout.canary.rollout.action import Action
 
-    action = Action("set", stage, percent=percent)
+    action = Action("set", stage, dict.fromkeys(model, ""), percent)
     do(lambda _: action, stage, manifest, now=now, endpoint_url=endpoint_url, stack=stack)
 
 
@@ -148,7 +171,8 @@ def promote(
 ) -> None:
     """Send all traffic to the canary's versions and end the canary.
 
-    With --model, promote only that model. The canary continues with the others and ends with the last one.
+    With --model, promote only that model. The canary continues with the others and ends with the last one. A routed
+    canary is promoted by its --model, which can be omitted if the stage has no other canary.
     """
     from turnout.canary.rollout.action import Action
 
@@ -172,10 +196,11 @@ def rollback(
 ) -> None:
     """End a canary: send all traffic to what the stage served before.
 
-    With --model, take back only that model. The canary continues with the others and ends with the last one.
+    With --model, take back only that model. The canary continues with the others and ends with the last one. A routed
+    canary is rolled back by its --model, which can be omitted if the stage has no other canary.
 
     After a promotion, --to-previous returns to what the stage served before it, as recorded in rollouts.jsonl. Each
-    further call undoes the promotion before that one.
+    further call undoes the promotion before that one. With --model, only the promotions of that model count.
     """
 
     def make_action(target: Stage) -> Action:
@@ -184,12 +209,11 @@ def rollback(
         from turnout.yaml_text.editor import EditError
 
         rollouts = log_of(manifest).read(stage)
-        if to_previous and model:
-            raise CommandError("--to-previous cannot be combined with --model.", "Omit --model.")
         if to_previous:
-            return make_return(target, rollouts)
+            return make_return(target, rollouts, model)
         promotion = find_promotion(rollouts)
-        if target.canary is None and promotion and (offer := offer_of(target, rollouts)):
+        has_none = target.canary is None and not target.routed
+        if has_none and promotion and (offer := offer_of(target, rollouts)):
             served = f"To return to {describe(promotion)}, served before the promotion at {promotion.time}"
             raise EditError(f"{stage} has no canary", f"{served}: {offer}")
         return Action("rollback", stage, dict.fromkeys(model, ""))
@@ -221,8 +245,8 @@ def mend(
     """
     from turnout.canary.connection import connect
     from turnout.canary.rollout import rollout as effects
-    from turnout.canary.rollout.manifest_edits import find_stage
     from turnout.canary.rollout.sentences import sentence_of
+    from turnout.canary.rollout.stage_canaries import find_stage
 
     target = find_target(endpoint_url, stack, uses_environment=bool(stage))
     if stage and target is None:
@@ -263,7 +287,7 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Show all changes to canaries, oldest first."""
-    from turnout.canary.rollout.manifest_edits import find_stage
+    from turnout.canary.rollout.stage_canaries import find_stage
 
     with reported_errors(manifest):
         rollouts = log_of(manifest).read(stage)
@@ -283,9 +307,9 @@ def do(
     """Perform the action that follows from a stage's current state, and report the result."""
     from turnout.canary.connection import connect
     from turnout.canary.rollout.action import prepare
-    from turnout.canary.rollout.manifest_edits import find_stage
     from turnout.canary.rollout.rollout import carry_out, check_finished
     from turnout.canary.rollout.sentences import sentence_of
+    from turnout.canary.rollout.stage_canaries import find_stage
 
     target = find_target(endpoint_url, stack, uses_environment=now)
     if now and target is None:

@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -64,6 +65,9 @@ OnceOption = Annotated[
 def run(
     stage: StageArgument,
     *,
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="The model of a routed canary.", show_default=False)
+    ] = "",
     steps: StepsOption = "",
     bake: BakeOption = "",
     once: OnceOption = False,
@@ -79,7 +83,11 @@ def run(
     move edits models.yaml, changes the stage and is recorded. Ctrl-C stops the run and keeps the canary; the same
     command resumes it.
 
-    The run ends if another command changes the canary.
+    Each model of the canary is judged by itself. One that fails is rolled back alone, and one that is successful for
+    the last step is promoted alone. --model runs the routed canary of that model, which can be omitted if the stage has
+    no other canary. Runs of several canaries do not disturb each other.
+
+    The run ends if another command changes the canary's share or ends it.
 
     With --once, each call is one look of the run, whose state is in rollouts.jsonl. It exits with 0 while the run goes
     on and if there is no canary.
@@ -90,7 +98,7 @@ def run(
     from turnout.canary.connection import connect
     from turnout.canary.judging.states import TERMINAL, Phase
     from turnout.canary.report import judgement_of
-    from turnout.canary.rollout.manifest_edits import find_canary, find_stage
+    from turnout.canary.rollout.stage_canaries import find_stage, view_of
     from turnout.canary.run import CanaryRun, RunSettings, Surroundings
     from turnout.canary.run_settings import parse_bake, parse_steps
 
@@ -101,10 +109,9 @@ def run(
         raise CommandError("`turnout canary run` needs the address of the stage.", WHERE)
     with reported_errors(manifest):
         project = load(manifest)
-        if once and not is_looked_at(project, stage, manifest):
+        if once and not is_looked_at(project, stage, manifest, model):
             return
-        find_canary(project.manifest, stage)
-        stage_settings = find_stage(project.manifest, stage)
+        model, stage_settings = view_of(find_stage(project.manifest, stage), model)
         judgement = judgement_of(stage_settings, target)
         connection = connect(project, target, stage, judgement)
         around = Surroundings(
@@ -113,32 +120,37 @@ def run(
             log_of(manifest),
             target,
             connection,
-            compare_for(project, stage_settings, target, connection, api_key),
+            compare_for(project, replace(stage_settings, routed={}), target, connection, api_key),
             time.time,
             time.sleep,
         )
-        going = CanaryRun(around, stage, judgement, settings)
+        going = CanaryRun(around, stage, judgement, settings, model)
         with interruptible(going, stage, manifest), ending_with_1():
             state = look(going, stage) if once else watch(going, stage, is_local=target.is_local)
     is_well = state.phase is Phase.PROMOTED or (once and state.phase not in TERMINAL)
     raise typer.Exit(0 if is_well else 1)
 
 
-def is_looked_at(project: Project, stage: str, manifest: Path) -> bool:
-    """Whether there is a canary for one tick of a schedule; prints why if there is none.
+def is_looked_at(project: Project, stage: str, manifest: Path, model: str) -> bool:
+    """Whether there is something for one look of a schedule; says why there is not.
 
     Raises:
         EditError: the stage is unknown.
         CommandError: the run ended without a decision, and the canary is still on.
     """
     from turnout.canary.judging.states import TERMINAL, State
-    from turnout.canary.rollout.manifest_edits import find_stage
+    from turnout.canary.observed_models import records_of
+    from turnout.canary.rollout.stage_canaries import find_stage, view_of
 
-    canary = find_stage(project.manifest, stage).canary
-    if canary is None:
+    settings = find_stage(project.manifest, stage)
+    if model and model not in settings.routed and (settings.canary is None or model not in settings.canary.serve):
+        say(f"No canary of {model} on {stage}.")
+        return False
+    if settings.canary is None and not settings.routed:
         say(f"No canary on {stage}.")
         return False
-    rollouts = log_of(manifest).read(stage)
+    model, _ = view_of(settings, model)
+    rollouts = records_of(log_of(manifest).read(stage), model)
     if not rollouts or not rollouts[-1].run:
         return True
     state = State.from_json(dict(rollouts[-1].run["state"]))

@@ -52,17 +52,17 @@ def status(
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the status of a stage's canary.
+    """Show the status of a stage's canaries.
 
-    Shows its versions, the requests and errors of canary and baseline, the verdict, and all differences between
-    models.yaml, the live stage and Pulumi's outputs. Reads the live stage if --url or --stack is passed. If the canary
-    has an agreement check, sends recent requests to both versions: samples of a local gateway, or the last hour of the
-    functions' logs on AWS.
+    Shows the versions, the requests and errors of canary and baseline, the verdict on each model, and all differences
+    between models.yaml, the live stage and Pulumi's outputs. Reads the live stage if --url or --stack is passed. If a
+    canary has an agreement check, sends recent requests to both versions: samples of a local gateway, or the last hour
+    of the functions' logs on AWS.
     """
     from turnout.canary.agreement import compare_for
     from turnout.canary.connection import connect
     from turnout.canary.report import judgement_of, make_report, report_to_json
-    from turnout.canary.rollout.manifest_edits import find_stage
+    from turnout.canary.rollout.stage_canaries import find_stage
 
     with reported_errors(manifest):
         project = load(manifest)
@@ -102,17 +102,17 @@ def read_outputs(name: str) -> Mapping[str, Any] | None:
 def say_report(report: CanaryReport, *, is_asked: bool) -> None:
     """Print the whole report, the most important parts first."""
     say(headline_of(report))
-    canary = report.stage.canary
-    if canary is not None:
-        rows = [(model, report.baseline[model], version) for model, version in canary.serve.items()]
-        rows += [("(all)", "as deployed", "the new release")] if canary.release else []
+    if report.models:
         say()
-        say_table(("MODEL", "BASELINE", "CANARY"), rows)
-    if report.observation:
+        say_canaries(report)
+    if report.observation and len(report.models) == 1:
         say_observation(report.observation)
-        say_section("Checks")
-        for check in report.checks:
-            say(check_text(check))
+        say_checks(report.checks)
+    for entry in report.models if len(report.models) > 1 else ():
+        if entry.observation:
+            say_section(f"{entry.model}: {entry.verdict}")
+            say_observation(entry.observation)
+            say_checks(entry.checks, is_titled=False)
     if report.warnings:
         say_section("Out of step")
         for warning in report.warnings:
@@ -121,16 +121,57 @@ def say_report(report: CanaryReport, *, is_asked: bool) -> None:
         say("\nThe live stage was not checked. Name it with --url or --stack.")
 
 
+def say_canaries(report: CanaryReport) -> None:
+    """A line for each model; its share where they differ."""
+    from turnout.canary.rollout.stage_canaries import served_text
+
+    release = report.stage.canary is not None and report.stage.canary.release
+    rows = [
+        (
+            entry.model or "(all)",
+            entry.baseline,
+            entry.version,
+            f"{entry.percent:g}%{' (routed)' if entry.is_routed else ''}",
+            (entry.since.time.replace("T", " ").removesuffix("Z") if entry.since else "-"),
+        )
+        for entry in report.models
+    ]
+    if release and report.stage.canary is not None:
+        own = [(model, served_text(report.stage, model), name) for model, name in report.stage.canary.serve.items()]
+        rows = [(*line, *rows[0][3:]) for line in own] + rows
+    if len(report.models) > 1:
+        say_table(("MODEL", "BASELINE", "CANARY", "SHARE", "SINCE"), rows)
+    else:
+        say_table(("MODEL", "BASELINE", "CANARY"), [line[:3] for line in rows])
+
+
 def headline_of(report: CanaryReport) -> str:
-    """Return stage, share, last change and verdict."""
-    canary, since = report.stage.canary, report.since
-    share = f": the canary has {canary.percent:g}% of the traffic" if canary else " has no canary"
-    lines = [f"{report.stage.name}{share}."]
+    """Stage, shares, what was done last, and the verdict."""
+    canary, since, routed = report.stage.canary, report.since, report.stage.routed
+    lines = [f"{report.stage.name}: the canary has {canary.percent:g}% of the traffic."] if canary else []
+    if len(report.models) > 1 and canary and not routed:
+        models = len(report.models)
+        lines = [f"{report.stage.name}: the canary of {models} models has {canary.percent:g}% of the traffic."]
+    elif routed:
+        own = [f"the canary has {canary.percent:g}% of the traffic"] if canary else []
+        own += [f"the routed canary of {model} has {routed[model].percent:g}% of its requests" for model in routed]
+        lines = textwrap.wrap(f"{report.stage.name}: {', '.join(own)}.", WIDTH, break_long_words=False)
+    lines = lines or [f"{report.stage.name} has no canary."]
     if since:
         lines.append(f"Last: {since.action} by {since.who}, {since.time.replace('T', ' ').removesuffix('Z')} UTC.")
     if report.verdict:
         lines.append(f"Verdict: {report.verdict}.")
     return "\n".join(lines)
+
+
+def say_checks(checks: Iterable[Check], *, is_titled: bool = True) -> None:
+    """A paragraph for each check."""
+    if is_titled:
+        say_section("Checks")
+    else:
+        say()
+    for check in checks:
+        say(check_text(check))
 
 
 def say_observation(observation: Observation) -> None:

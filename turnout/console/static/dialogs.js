@@ -5,11 +5,11 @@ import { percent } from './format.js';
 
 const TITLES = { start: 'Start a canary', set: 'Change the share', run: 'Run through the steps', promote: 'Promote', rollback: 'Roll back', return: 'Return to what was served before' };
 
-/** @param {{action: string, stage: any, state: any, onClose: () => void, onDone: (sentence: string) => void}} props */
-export function ActionDialog({ action, stage, state, onClose, onDone }) {
+/** @param {{action: string, model: string, stage: any, state: any, onClose: () => void, onDone: (sentence: string) => void}} props */
+export function ActionDialog({ action, model, stage, state, onClose, onDone }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  const [serve, setServe] = useState(/** @type {Record<string, string>} */ ({}));
-  const [share, setShare] = useState(String(stage.canary?.percent ?? 10));
+  const [serve, setServe] = useState(/** @type {Record<string, string>} */ (model ? { [model]: '' } : {}));
+  const [share, setShare] = useState(String(stage.routed[model]?.percent ?? stage.canary?.percent ?? 10));
   const [steps, setSteps] = useState((stage.canary?.steps || []).join(', '));
   const [bake, setBake] = useState(stage.canary ? bakeText(stage.canary.bake_minutes) : '');
   const [typed, setTyped] = useState('');
@@ -48,9 +48,9 @@ export function ActionDialog({ action, stage, state, onClose, onDone }) {
   const mustType = shown?.must_type;
   return html`<dialog ref=${dialog} aria-labelledby="dialog-title" onClose=${onClose}>
     <form method="dialog" onSubmit=${act}>
-      <h2 id="dialog-title">${TITLES[/** @type {keyof typeof TITLES} */ (action)]}: ${stage.name}</h2>
+      <h2 id="dialog-title">${TITLES[/** @type {keyof typeof TITLES} */ (action)]}: ${stage.name}${model && `, ${model}`}</h2>
       ${action === 'start' && html`<${Choices} stage=${stage} state=${state} serve=${serve} onChange=${setServe} />`}
-      ${(action === 'start' || action === 'set') && html`<label>Share of the stage's requests <input type="number" min="0" max="100" step="any" value=${share} onInput=${(/** @type {any} */ event) => setShare(event.target.value)} /> %</label>`}
+      ${(action === 'start' || action === 'set') && html`<label>Share of the ${model ? `requests to ${model}` : "stage's requests"} <input type="number" min="0" max="100" step="any" value=${share} onInput=${(/** @type {any} */ event) => setShare(event.target.value)} /> %</label>`}
       ${action === 'run' && html`<div class="choose"><label>Steps in percent <input value=${steps} placeholder="5, 25, 50" onInput=${(/** @type {any} */ event) => setSteps(event.target.value)} /></label>
         <label>At least per step <input value=${bake} placeholder="90s, 10m or 1h" onInput=${(/** @type {any} */ event) => setBake(event.target.value)} /></label></div>`}
       ${shown && html`<p class="says">Then ${shown.sentence}</p>
@@ -82,7 +82,8 @@ function Choices({ stage, state, serve, onChange }) {
     else delete next[model];
     onChange(next);
   };
-  const models = state.models.filter((/** @type {any} */ model) => model.versions.length > 1 && stage.cells[model.name]);
+  const hasCanary = (/** @type {string} */ name) => stage.cells[name].parts.some((/** @type {any} */ part) => part.kind === 'canary');
+  const models = state.models.filter((/** @type {any} */ model) => model.versions.length > 1 && stage.cells[model.name] && !hasCanary(model.name));
   if (!models.length) return html`<p>No model that ${stage.name} serves has another version. Add one: <code>turnout add MODEL VERSION FILE</code></p>`;
   return html`<fieldset class="choices"><legend>What the canary serves</legend>
     ${models.map((/** @type {any} */ model) => {

@@ -11,6 +11,11 @@ const WORDS = { start: 'Start a canary', set: 'Set percent', run: 'Run', promote
 /** @param {{stage: any, state: any, pulse: any, evidence: any, onClose: () => void, onDone: (sentence: string) => void}} props */
 export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
   const [action, setAction] = useState('');
+  const [model, setModel] = useState('');
+  const open = (/** @type {string} */ name, /** @type {string} */ of = '') => {
+    setModel(of);
+    setAction(name);
+  };
   const heading = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => heading.current?.focus(), [stage.name]);
   const report = pulse?.canaries?.[stage.name];
@@ -27,14 +32,15 @@ export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
     </div>
     <div class="buttons left">
       ${stage.actions.map((/** @type {any} */ row) => (row.action !== 'return' || row.allowed) && html`<span class="action">
-        <button disabled=${!row.allowed} title=${row.reason || row.note} onClick=${() => setAction(row.action)}>${WORDS[/** @type {keyof typeof WORDS} */ (row.action)]}</button>
+        <button disabled=${!row.allowed} title=${row.reason || row.note} onClick=${() => open(row.action)}>${WORDS[/** @type {keyof typeof WORDS} */ (row.action)]}</button>
       </span>`)}
     </div>
     <p class="muted small">${[...new Set(stage.actions.filter((/** @type {any} */ row) => !row.allowed && row.action !== 'return').map((/** @type {any} */ row) => row.reason))].join(' ')}</p>
     ${run && html`<${Run} stage=${stage} run=${run} now=${pulse.time} mayWrite=${state.may_write} onDone=${onDone} />`}
-    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} isLocal=${state.is_local} />` : html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
+    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} isLocal=${state.is_local} />` : !Object.keys(stage.routed).length && html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
+    <${Canaries} stage=${stage} report=${report} mayWrite=${state.may_write} onAct=${open} />
     <${History} rows=${stage.history} />
-    ${action && html`<${ActionDialog} action=${action} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
+    ${action && html`<${ActionDialog} action=${action} model=${model} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
   </section>`;
 }
 
@@ -63,6 +69,21 @@ function Run({ stage, run, now, mayWrite, onDone }) {
     ${problem && html`<p class="problem" role="alert">${problem}</p>`}
     ${run.is_driven && mayWrite && html`<button disabled=${busy} onClick=${stop}>${busy ? 'Stopping...' : 'Stop the run'}</button>`}
   </div>`;
+}
+
+/** Each model with a canary by itself, where there are several or its router splits its requests. @param {any} props */
+function Canaries({ stage, report, mayWrite, onAct }) {
+  const rows = report?.canaries || [];
+  if (rows.length < 2 && !Object.keys(stage.routed).length) return '';
+  return html`<h3>Canaries of models</h3>
+    <div class="wide"><table class="canaries">
+      <thead><tr><th>Model</th><th>Canary</th><th class="number">Share</th><th class="number">Requests</th><th class="number">Error rate</th><th>Verdict</th><th></th></tr></thead>
+      <tbody>${rows.map((/** @type {any} */ row) => html`<tr key=${row.model}>
+        <th scope="row">${row.model || 'all'}</th><td><strong>${row.canary}</strong> instead of ${row.baseline}</td><td class="number">${percent(row.percent)}${row.routed && html` <span class="badge">routed</span>`}</td>
+        <td class="number">${row.shares.canary ? `${count(row.shares.canary.requests)} of ${count(row.shares.canary.requests + row.shares.baseline.requests)}` : '-'}</td><td class="number">${row.shares.canary?.requests ? percent((100 * row.shares.canary.errors) / row.shares.canary.requests) : '-'}</td>
+        <td>${row.verdict ? html`<span class=${`badge ${row.verdict}`}>${row.verdict}</span>` : '-'}<div class="muted small">${row.checks.map((/** @type {any} */ check) => html`<div>${check.name}: ${check.sentence}.</div>`)}</div></td>
+        <td>${mayWrite && row.model && html`<div class="buttons left">${['set', 'promote', 'rollback'].map((name) => html`<button aria-label=${`${WORDS[/** @type {keyof typeof WORDS} */ (name)]}: ${row.model}`} onClick=${() => onAct(name, row.model)}>${WORDS[/** @type {keyof typeof WORDS} */ (name)]}</button>`)}</div>`}</td></tr>`)}</tbody>
+    </table></div>`;
 }
 
 /** @param {any} props */

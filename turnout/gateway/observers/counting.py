@@ -7,10 +7,22 @@ from collections.abc import Collection
 
 from turnout.gateway.api.exchange import Exchange, Observer, Routed
 from turnout.gateway.rules.shared_routes import SharedRoutes
-from turnout.gateway.shared.counters import Counters
+from turnout.gateway.shared.counters import ROUTED, Counters
 from turnout.http_server.messages import Response
-from turnout.protocol.naming import FALLBACK_HEADER, ROUTER, function_name, variable_name
+from turnout.protocol.naming import (
+    FALLBACK_HEADER,
+    ROUTE_HEADER,
+    ROUTER,
+    VERSION_HEADER,
+    function_name,
+    variable_name,
+)
 from turnout.protocol.routing.packed_choices import find_choice
+
+ROUTER_ENDING = f"_{ROUTER}"
+
+CHOSEN = frozenset({"weight", "sticky", "fallback"})
+"""What a router's answer says of a version that the router chose."""
 
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
@@ -43,6 +55,9 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
             share is not None and share.is_canary,
         )
         record(key, response.status, duration_s, failed=_has_failed(key[1], response))
+        if function.endswith(ROUTER_ENDING) and (chosen := _find_chosen(function, response)) in known:
+            failed = response.status >= 500 or response.status == 429 or _fell_back(response)
+            record((key[0], chosen, key[2], ROUTED), response.status, duration_s, failed=failed)
         if callers is not None and (caller := exchange.caller):
             callers.record((key[0], caller, False), response.status, duration_s)
 
@@ -53,7 +68,23 @@ def _has_failed(function: str, response: Response) -> bool:
     """Whether a function failed a request: in its caller's eyes, for want of room, or behind a router's fallback."""
     if response.status >= 500 or response.status == 429:
         return True
-    return function.endswith(f"_{ROUTER}") and any(name == FALLBACK_HEADER for name, _ in response.headers)
+    return function.endswith(ROUTER_ENDING) and _fell_back(response)
+
+
+def _fell_back(response: Response) -> bool:
+    """Whether another version answered than the one that was chosen, which failed."""
+    return any(name == FALLBACK_HEADER for name, _ in response.headers)
+
+
+def _find_chosen(function: str, response: Response) -> str:
+    """The function of the version that a model's router chose for a request, also where its fallback answered.
+
+    Empty where the caller named the version, and for a graph, which chooses for each of its steps.
+    """
+    headers = {name.lower(): value for name, value in response.headers}
+    version = headers.get(FALLBACK_HEADER) or headers.get(VERSION_HEADER, "")
+    is_chosen = headers.get(ROUTE_HEADER) in CHOSEN and not headers.get(FALLBACK_HEADER, "").count(" ")
+    return f"{function.removesuffix(ROUTER)}{version}" if version and is_chosen else ""
 
 
 def _function_behind(routed: Routed, general: str) -> str:

@@ -9,7 +9,7 @@ from turnout.gateway.api.exchange import Observer
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.observers.capture import capture_requests, redactions_of
 from turnout.gateway.observers.counting import count_requests
-from turnout.gateway.observers.sampling import sample_requests, shares_of
+from turnout.gateway.observers.sampling import routed_of, sample_requests, shares_of
 from turnout.gateway.shared.counters import Counters
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.plan.values import Plan
@@ -47,6 +47,7 @@ def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Obse
         plan,
         deferred=outlets.deferred,
         redactions=redactions_of(project),
+        routed=routed_of(project.manifest),
     )
     capturing = outlets.capture and capture_requests(outlets.capture, project, plan, outlets.deferred)
     known = frozenset(function.name for function in plan.functions if function.model)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import MappingProxyType
 
-from turnout.gateway.api.exchange import Exchange, Observer, Routed
+from turnout.gateway.api.exchange import Exchange, Observer
 from turnout.gateway.functions.deferred import Deferred
 from turnout.gateway.observers.capture import Redactions, sample_of, versions_of, who_answered, with_sample
 from turnout.gateway.rules.stages import Share
@@ -21,15 +22,23 @@ from turnout.protocol.routing.packed_choices import find_choice
 
 
 def shares_of(manifest: Manifest) -> dict[str, float]:
-    """Stage -> percent of its canary's requests that are sampled, of the stages whose judgement asks for agreement.
+    """Stage -> percent of its canaries' requests that are sampled, of the stages whose judgement asks for agreement.
 
     A stage without a canary in models.yaml may be given one while it is served: then `defaults.canary` holds.
     """
-    asked = {
-        stage.name: (stage.canary.judgement if stage.canary else manifest.judgement).agreement
-        for stage in manifest.stages
-    }
-    return {name: agreement.percent for name, agreement in asked.items() if agreement is not None}
+    asked: dict[str, float] = {}
+    for stage in manifest.stages:
+        judgements = [stage.canary.judgement if stage.canary else manifest.judgement]
+        judgements += [routed.judgement for routed in stage.routed.values()]
+        percents = [judgement.agreement.percent for judgement in judgements if judgement.agreement is not None]
+        if percents:
+            asked[stage.name] = max(percents)
+    return asked
+
+
+def routed_of(manifest: Manifest) -> dict[str, frozenset[str]]:
+    """Stage -> the stage variables with which routers split the requests of a routed canary."""
+    return {stage.name: frozenset(map(route_variable_name, stage.routed)) for stage in manifest.stages if stage.routed}
 
 
 def sample_requests(
@@ -39,6 +48,7 @@ def sample_requests(
     random: Callable[[], float] = random_module.random,
     deferred: Deferred | None = None,
     redactions: Redactions = MappingProxyType({}),
+    routed: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Observer | None:
     """Keeps a share of the requests that a canary decides about; None where no stage asks for agreement.
 
@@ -46,9 +56,10 @@ def sample_requests(
         samples: where they are kept.
         shares: see `shares_of`.
         plan: whose functions are called.
-        random: 0 up to but not 1, one call per request to a stage with a canary.
+        random: 0 up to but not 1, one call per request to a stage whose judgement asks for agreement.
         deferred: makes the samples of large bodies.
         redactions: see `redactions_of`.
+        routed: see `routed_of`.
     """
     if not shares:
         return None
@@ -57,14 +68,20 @@ def sample_requests(
         function.name: route_variable_name(function.model) for function in plan.functions if function.kind == "router"
     }
 
+    planned = {entry.name: entry.variables for api in plan.apis for entry in api.stages}
+
+    def is_split(stage: str, variables: Mapping[str, str] | None, route: str) -> bool:
+        """Whether a routed canary is on: one of models.yaml, or one that was started while the stage is served."""
+        choice = (variables or {}).get(route, "")
+        return "," in choice and (route in routed.get(stage, ()) or planned.get(stage, {}).get(route) != choice)
+
     def sample(exchange: Exchange, response: Response, duration_s: float) -> None:
         stage = exchange.stage
         if (
             stage is not None
-            and stage.canary is not None
             and not exchange.is_replayed
             and random() * 100 < shares.get(stage.settings.name, 0.0)
-            and _is_decided(exchange, routes)
+            and _is_decided(exchange, routes, is_split)
         ):
             answered = who_answered(exchange, response, versions)
             if answered is not None:
@@ -73,31 +90,43 @@ def sample_requests(
                     sample_line = sample_of(exchange, response, duration_s, answered, redactions.get(answered, ()))
                     return None if sample_line is None else write_line(sample_line)
 
-                with_sample(exchange, make, lambda line: samples.add(stage.settings.name, line), deferred)
+                add = partial(samples.add, stage.settings.name, model=answered[0])
+                with_sample(exchange, make, add, deferred)
 
     return sample
 
 
-def _is_decided(exchange: Exchange, routes: Mapping[str, str]) -> bool:
-    """Whether the canary decides which version a request reaches.
+IsSplit = Callable[[str, Mapping[str, str] | None, str], bool]
+"""Whether a routed canary is on: stage, variables of the share, the stage variable with the router's weights."""
+
+
+def _is_decided(exchange: Exchange, routes: Mapping[str, str], is_split: IsSplit) -> bool:
+    """Whether a canary decides which version a request reaches: the stage's own, or a model's router.
 
     Not so where its path names the version, as the paths do by which both versions answer the samples.
     """
     routed = exchange.routed
-    canary_share = None if routed is None else routed.stage.canary
-    if routed is None or canary_share is None:
+    if routed is None:
         return False
-    stage, operation = routed.stage, routed.operation
+    stage, operation, canary_share = routed.stage, routed.operation, routed.stage.canary
     if operation.resource in SHARED_PATHS:
-        return _moves_model(routed, stage.baseline, canary_share)
-    baseline, canary = (share.targets[operation.index].function for share in (stage.baseline, canary_share))
+        parameters = routed.parameters or {}
+        model, variables = parameters["model"], stage.baseline.variables
+        is_moved = canary_share is not None and _moves_model(model, stage.baseline, canary_share)
+        is_moved = is_moved or is_split(stage.settings.name, variables, route_variable_name(model))
+        return "version" not in parameters and is_moved
+    baseline = stage.baseline.targets[operation.index].function
+    if is_split(stage.settings.name, stage.baseline.variables, routes.get(baseline, "")):
+        return True
+    if canary_share is None:
+        return False
+    canary = canary_share.targets[operation.index].function
     settings = stage.settings.canary
     return baseline != canary or (settings is not None and routes.get(canary) in settings.overrides)
 
 
-def _moves_model(routed: Routed, baseline: Share, canary: Share) -> bool:
+def _moves_model(model: str, baseline: Share, canary: Share) -> bool:
     """The same of a call by a shared route, which leads both shares to the general router."""
-    parameters = routed.parameters or {}
-    names = variable_name(parameters["model"]), route_variable_name(parameters["model"])
+    names = variable_name(model), route_variable_name(model)
     shares = ([find_choice(share.variables or {}, name) for name in names] for share in (baseline, canary))
-    return "version" not in parameters and next(shares) != next(shares)
+    return next(shares) != next(shares)

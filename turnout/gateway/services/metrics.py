@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from turnout.gateway.services.aws_wire import AwsError, answer
-from turnout.gateway.shared.counters import ASYNC, BOUNDS_S, CounterKey, Counters, Counts
+from turnout.gateway.shared.counters import ASYNC, BOUNDS_S, ROUTED, CounterKey, Counters, Counts
 from turnout.http_server.messages import Handler, Request, Response
 
 PATH = "/turnout/metrics"
@@ -35,7 +35,7 @@ def make_metrics(
         stage = parse_qs(request.query).get("stage", [""])[-1]
         if request.method not in {"GET", "HEAD"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH} or {PATH}?stage=NAME").response()
-        functions: dict[str, list[dict[str, Any]]] = {"": [], ASYNC: []}
+        functions: dict[str, list[dict[str, Any]]] = {"": [], ASYNC: [], ROUTED: []}
         for key, counts in counters.read().items():
             if key.function and stage in {"", key.stage}:
                 functions[key.kind].append(_describe(key, counts))
@@ -46,6 +46,7 @@ def make_metrics(
             "bounds_s": BOUNDS_S,
             "functions": functions[""],
             "asynchronous": functions[ASYNC],
+            "routed": functions[ROUTED],
         }
         return answer(200, metrics if dropped is None else {**metrics, "dropped_lines": dropped()})
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout import __version__
 from turnout.gateway.services.aws_wire import AwsError
-from turnout.gateway.shared.counters import BOUNDS_S, CounterKey, Counts
+from turnout.gateway.shared.counters import BOUNDS_S, ROUTED, CounterKey, Counts
 from turnout.gateway.shared.gauges import Event
 from turnout.gateway.shared.state import SharedState
 from turnout.http_server.messages import Handler, Request, Response
@@ -155,6 +155,8 @@ def _make_call_metrics(counted: Mapping[CounterKey, Counts]) -> Iterator[Metric]
         unit="seconds",
     )
     for key, counts in counted.items():
+        if key.kind == ROUTED:
+            continue  # counted as the router's, too
         labels = labels_of(key)
         if key.kind:
             for digit, number in enumerate(counts.statuses, 1):

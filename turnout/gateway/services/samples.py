@@ -18,18 +18,21 @@ MOST = 1000
 def make_samples(samples: SharedSamples) -> Handler:
     """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples and answers with them.
 
-    With `&keep=true` nothing is taken: the answer has the latest samples, the newest first.
+    With `&keep=true` nothing is taken: the answer has the latest samples, the newest first. Without it, `&model=iris`,
+    which may be repeated, takes those of a model.
     """
 
     def answer_samples(request: Request) -> Response:
-        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        values = parse_qs(request.query)
+        query = {name: given[-1] for name, given in values.items()}
         stage, limit = query.get("stage", ""), query.get("limit", "100")
         keep = query.get("keep", "false")
         is_number = limit.isascii() and limit.isdigit() and len(limit) < 5
         if request.method != "GET" or not stage or not is_number or keep not in {"true", "false"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME&limit=NUMBER").response()
-        find = samples.recent if keep == "true" else samples.take
-        lines = find(stage, min(int(limit), MOST))
+        most = min(int(limit), MOST)
+        models = values.get("model", ())
+        lines = samples.recent(stage, most) if keep == "true" else samples.take(stage, most, models)
         body = b'{"samples":[' + b",".join(lines) + b"]}"
         return Response(200, (("Content-Type", "application/json"),), body)
 

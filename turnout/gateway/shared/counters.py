@@ -66,6 +66,9 @@ _ROW_BYTES = 8 * _COLUMNS
 ASYNC = "async"
 """The kind of asynchronous runs."""
 
+ROUTED = "routed"
+"""The kind of requests whose version a router chose, by that version's function; they also count as the router's."""
+
 Key = tuple[str, str, bool] | tuple[str, str, bool, str]
 """The fields of a `CounterKey`."""
 
@@ -78,7 +81,8 @@ class CounterKey:
         stage: its name; empty for requests that found none.
         function: the function that the route led to; empty for requests that were refused before.
         is_canary: which share of the stage's traffic.
-        kind: `async` for runs of asynchronous requests, which wait and take as long as they like; else empty.
+        kind: `async` for runs of asynchronous requests, which wait and take as long as they like; `routed` for a
+            router's choices; else empty.
     """
 
     stage: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from turnout.gateway.shared.lock import SharedLock
@@ -23,7 +23,7 @@ OLDEST_S = 600.0
 """A canary's samples are of no use to the next one."""
 
 _USED = struct.Struct("<Q")
-# whether the sample was taken, when, length of the stage's name, length of the line, in bytes
+# whether the sample was taken, when, length of `stage/model`, length of the line, in bytes
 _HEAD = struct.Struct("<BdHI")
 
 
@@ -36,6 +36,7 @@ class _Row:
     is_taken: bool
     when: float
     stage: str
+    model: str
     line: bytes
 
 
@@ -56,11 +57,11 @@ class SharedSamples:
         self._number = number
         self._clock = clock
 
-    def add(self, stage: str, line: bytes) -> None:
+    def add(self, stage: str, line: bytes, model: str = "") -> None:
         """Keep a line unless it is too large; where there is no room left, older ones give way."""
         if len(line) > LARGEST_BYTES:
             return
-        name = stage.encode()
+        name = f"{stage}/{model}".encode()
         row = _HEAD.pack(0, self._clock(), len(name), len(line)) + name + line
         with self._lock.hold(self._number):
             used = self._word[0]
@@ -70,15 +71,22 @@ class SharedSamples:
             # Last: a process that is killed before this has added nothing.
             self._word[0] = used + len(row)
 
-    def take(self, stage: str, limit: int) -> list[bytes]:
-        """The oldest lines of a stage that were not taken before, at most `limit`; `recent` still has them."""
+    def take(self, stage: str, limit: int, models: Collection[str] = ()) -> list[bytes]:
+        """The oldest lines of a stage that were not taken before, at most `limit`; `recent` still has them.
+
+        Args:
+            stage: its name.
+            limit: the most that are wanted.
+            models: those whose lines are wanted; empty for all. Each canary takes its own.
+        """
         taken: list[bytes] = []
         since = self._clock() - OLDEST_S
         with self._lock.hold(self._number):
             for row in self._rows():
                 if len(taken) == limit:
                     break
-                if row.stage == stage and not row.is_taken and row.when >= since:
+                is_wanted = row.stage == stage and (not models or row.model in models)
+                if is_wanted and not row.is_taken and row.when >= since:
                     taken.append(row.line)
                     self._table[row.position] = 1
         return taken
@@ -109,6 +117,6 @@ class SharedSamples:
             is_taken, when, stage_bytes, line_bytes = _HEAD.unpack_from(data, position)
             start = position + _HEAD.size
             end = start + stage_bytes + line_bytes
-            stage = data[start : start + stage_bytes].decode()
-            yield _Row(position, end, is_taken == 1, when, stage, data[start + stage_bytes : end])
+            stage, _, model = data[start : start + stage_bytes].decode().partition("/")
+            yield _Row(position, end, is_taken == 1, when, stage, model, data[start + stage_bytes : end])
             position = end

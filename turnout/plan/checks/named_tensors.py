@@ -29,6 +29,11 @@ def check_named_tensors(manifest: Manifest, signatures: Signatures) -> Iterator[
         if stage.canary is not None and stage.canary.judgement.agreement != shared:
             agreement, moved = stage.canary.judgement.agreement, stage.canary.serve.items()
             yield from _check_rules(manifest, ("stages", stage.name, "canary"), agreement, moved, signatures)
+        for model, routed in stage.routed.items():
+            if routed.judgement.agreement != shared:
+                where = ("stages", stage.name, "routed_canaries", model)
+                rules = routed.judgement.agreement
+                yield from _check_rules(manifest, where, rules, [(model, routed.version)], signatures)
 
 
 def _check_rules(

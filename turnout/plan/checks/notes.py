@@ -77,6 +77,9 @@ def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
 
 
 def _of_agreement(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
+    for model in stage.routed:
+        for _, message in _of_agreement(manifest, stage.with_canary_of(model)):
+            yield f"stages.{stage.name}.routed_canaries.{model}", message
     if stage.canary is None or stage.canary.judgement.agreement is None:
         return
     for model in stage.canary.serve:

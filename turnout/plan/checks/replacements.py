@@ -52,9 +52,14 @@ def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
             yield from _step_replacements(manifest, model.graph, ("models", model.name, "graph"))
     for stage in manifest.stages:
         for name, weights in stage.weights.items():
-            first, *others = weights
+            routed = stage.routed.get(name)
+            first, *others = weights if routed is None else routed.baseline
             for other in others:
                 yield Replacement(name, first, other, ("stages", stage.name, "weights", name, other))
+        for name, canary in stage.routed.items():
+            for baseline in canary.baseline:
+                path = ("stages", stage.name, "routed_canaries", name, "version")
+                yield Replacement(name, baseline, canary.version, path)
         for name, target in (stage.canary.serve if stage.canary else {}).items():
             for baseline in baselines_of(stage, name):
                 yield Replacement(name, baseline, target, ("stages", stage.name, "canary", "serve", name))
