@@ -135,6 +135,7 @@ INSIDE = {
     "model_lambdas.python_model": "model_lambdas",
     "soak.runs": "soak",
     "turnout.conversion.registries": "turnout.conversion",
+    "turnout.conversion.converters.networks": "turnout.conversion.converters",
 }
 """Folder -> the room that it is part of."""
 

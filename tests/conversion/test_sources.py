@@ -183,13 +183,21 @@ def test_converters_know_their_files(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"layers": []}')
     (tmp_path / "a.txt").write_text("tree\nversion=v4\n")
     (tmp_path / "notes.txt").write_text("some notes")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
     kinds = {"m.skops": "sklearn", "m.PKL": "sklearn", "a.json": "xgboost", "m.ubj": "xgboost", "a.txt": "lightgbm"}
-    for name, converter in {**kinds, "m.cbm": "catboost"}.items():
+    for name, converter in {
+        **kinds,
+        "m.cbm": "catboost",
+        "m.keras": "keras",
+        "m.h5": "keras",
+        "saved": "tensorflow",
+    }.items():
         result = find_converter(tmp_path / name)
         assert result is not None, name
         assert result.name == converter
     assert find_converter(tmp_path / "m.onnx") is None
-    for name in ("other.json", "notes.txt", "m.h5"):
+    for name in ("other.json", "notes.txt", "m.bin"):
         with pytest.raises(ConversionError, match="no kind of model") as caught:
             find_converter(tmp_path / name)
         assert caught.value.hint == known_kinds()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -258,17 +259,52 @@ def catboost_models(folder: Path) -> None:
         model.save_model(str(folder / f"{name}.cbm"))
 
 
+def keras_models(folder: Path) -> None:
+    """Dense, convolutional and recurrent layers, several inputs and outputs, whole numbers, a SavedModel."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    import keras
+
+    layers, wide = keras.layers, X.astype(np.float32)
+    keras.utils.set_random_seed(0)
+    normal = layers.Normalization()
+    normal.adapt(wide)
+    parts = [layers.Input((4,)), normal, layers.Dense(8, "gelu"), layers.BatchNormalization()]
+    dense = keras.Sequential([*parts, layers.Dropout(0.5), layers.Dense(3, "softmax", name="classes")])
+    dense.compile("adam", "sparse_categorical_crossentropy")
+    dense.fit(wide, CLASSES, verbose=0)
+    dense.save(folder / "dense.keras")
+    dense.save(folder / "legacy.h5")
+    dense.export(str(folder / "saved"), verbose=False)
+    image, words = layers.Input((8, 8, 3), name="image"), layers.Input((5,), dtype="int32", name="words")
+    filtered = layers.Flatten()(layers.MaxPool2D()(layers.Conv2D(2, 3, activation="relu")(image)))
+    joined = layers.Concatenate()([filtered, layers.GlobalAveragePooling1D()(layers.Embedding(30, 4)(words))])
+    outputs = [layers.Dense(3, name="kind")(joined), layers.Dense(1, name="price")(joined)]
+    keras.Model([image, words], outputs).save(folder / "two-inputs.keras")
+    keras.Sequential([layers.Input((None, 4)), layers.LSTM(5), layers.Dense(1)]).save(folder / "sequence.keras")
+    vectorize = layers.TextVectorization(max_tokens=20)
+    vectorize.adapt(TEXTS)
+    keras.Sequential([layers.Input((), dtype="string"), vectorize, layers.Embedding(20, 3)]).save(folder / "text.keras")
+    keras.Sequential([layers.Input((4,)), layers.Lambda(lambda x: x * 2)]).save(folder / "own-code.keras")
+    keras.Sequential([layers.Input((4,), batch_size=2), layers.Dense(1)]).save(folder / "fixed-batch.keras")
+
+
 def main(kind: str, folder: Path) -> None:
     """Train and convert; print a line of JSON for each model."""
     sys.path.insert(0, str(ROOT))
     warnings.simplefilter("ignore")
-    {"sklearn": sklearn_models, "xgboost": xgboost_models, "lightgbm": lightgbm_models, "catboost": catboost_models}[
-        kind
-    ](folder)
-    module = importlib.import_module(f"turnout.conversion.converters.{kind}_model")
+    makers = {
+        "sklearn": sklearn_models,
+        "xgboost": xgboost_models,
+        "lightgbm": lightgbm_models,
+        "catboost": catboost_models,
+        "keras": keras_models,
+    }
+    makers[kind](folder)
+    name = f"networks.{kind}_model" if kind == "keras" else f"{kind}_model"
+    module = importlib.import_module(f"turnout.conversion.converters.{name}")
     refused = importlib.import_module("turnout.conversion.converters.start").RefusedJob
     opsets = json.loads(sys.argv[3])
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    for path in sorted(folder.iterdir()):
         out = folder / f"{path.stem}-out"
         out.mkdir()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from turnout.conversion.examples import make_examples
 from turnout.conversion.jobs import JobLimits, run_job
 from turnout.conversion.mlmodel import find_model_file
 from turnout.conversion.opsets import find_opsets
-from turnout.conversion.proof import Proof, prove
+from turnout.conversion.proof import CAUSES, Proof, prove
 from turnout.conversion.python_version import RUNTIME as PYTHON_RUNTIME
 from turnout.conversion.python_version import check_converter, prove_python
 from turnout.conversion.registry import PICKLES, Converter, find_converter
@@ -67,9 +67,10 @@ class Choices:
 class DifferenceError(ConversionError):
     """The graph does not answer like its original."""
 
-    def __init__(self, proof: Proof, subject: str = "the converted model") -> None:
-        lines = "\n    ".join((*summary_lines(proof), *difference_lines(proof)))  # indent all lines below the message
-        super().__init__(f"{subject} does not answer like its original, so nothing was added", lines, code=1)
+    def __init__(self, proof: Proof, subject: str = "the converted model", causes: Sequence[str] = CAUSES) -> None:
+        lines = (*summary_lines(proof), *difference_lines(proof, causes))
+        message = f"{subject} does not answer like its original, so nothing was added"
+        super().__init__(message, "\n    ".join(lines), code=1)  # indent all lines below the message
         self.proof = proof
 
 
@@ -165,7 +166,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
         made = _prove_python(out, done, choices, root)
     else:
         remark("proving that the graph answers like the original")
-        made = _prove_graph(out, done, choices)
+        made = _prove_graph(out, done, choices, converter.causes)
     assert made.proof is not None
     examples = out / EXAMPLES_FILE
     examples.write_bytes(make_examples(out, made.proof, from_samples=samples is not None))
@@ -175,7 +176,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
     return replace(made, provenance=provenance, examples=examples, reports=reports, notes=notes)
 
 
-def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices) -> Converted:
+def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, causes: Sequence[str]) -> Converted:
     """The ONNX model that a converter wrote, with its proof."""
     model = out / "model" / "model.onnx"
     transform = None
@@ -185,7 +186,7 @@ def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices) -> Conver
     seconds = choices.limits.seconds
     proof = prove(out, model, transform, done["groups"], done["refused"], choices.tolerance, seconds=seconds)
     if not proof.holds:
-        raise DifferenceError(proof)
+        raise DifferenceError(proof, causes=causes)
     return Converted(model, {}, proof, transform)
 
 

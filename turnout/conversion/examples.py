@@ -13,6 +13,8 @@ from turnout.conversion.proof import Proof
 
 ROWS = 5
 LARGEST_TEXT = 500
+LARGE_ROW = 2000
+"""Values of a row from which on one example is enough: the examples are JSON."""
 
 DATATYPES = {
     "f8": "FP64",
@@ -37,7 +39,9 @@ def make_examples(folder: Path, proof: Proof, *, from_samples: bool) -> bytes:
     inputs, expected = read_arrays(folder / "inputs"), read_arrays(folder / "expected")
     got = read_arrays(folder / "whole")
     first = next(iter(proof.groups.values()))
-    rows = [at for at in range(first) if _is_plain(inputs, at) and _is_plain(expected, at)][:ROWS]
+    size = sum(array[0].size for array in inputs.values())
+    number_of_rows = 1 if size > LARGE_ROW else ROWS
+    rows = [at for at in range(first) if _is_plain(inputs, at) and _is_plain(expected, at)][:number_of_rows]
     word = "sample" if from_samples else "drawn row"
     tolerance = {"absolute": proof.tolerance.absolute, "relative": proof.tolerance.relative}
     made = [_example(f"{word} {number}", [at], inputs, expected, got) for number, at in enumerate(rows, 1)]

@@ -11,7 +11,7 @@ import yaml
 
 from turnout.conversion.downloads import safe_path
 from turnout.conversion.errors import ConversionError
-from turnout.conversion.registry import CONVERTERS, known_kinds
+from turnout.conversion.registry import CONVERTERS, SAVED_MODEL, known_kinds
 
 FLAVORS: Mapping[str, tuple[str, str, str]] = {
     "onnx": ("", "data", "model.onnx"),
@@ -48,6 +48,8 @@ def find_model_file(path: Path) -> ModelFile:
         return ModelFile(path)
     if (path / "MLmodel").is_file():
         return _of_mlflow(path)
+    if (path / SAVED_MODEL).is_file():
+        return ModelFile(path, "tensorflow")
     files = [file for file in sorted(path.iterdir()) if file.is_file()]
     result = [file for file in files if file.suffix == ".onnx"]
     if not result:

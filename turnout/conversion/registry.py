@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnout.conversion.errors import ConversionError
+from turnout.conversion.proof import CAUSES, NETWORK_CAUSES
+
+SAVED_MODEL = "saved_model.pb"
+"""The file that makes a folder a SavedModel."""
 
 LOCKS = Path(__file__).with_name("converters")
 
@@ -23,6 +27,7 @@ class Converter:
         reads: returns whether a file is of this kind.
         module: its module in turnout/conversion/converters/.
         environment: the name of its requirements: converters/NAME.in, pinned in NAME.lock.
+        causes: the usual causes of a difference.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Converter:
     reads: Callable[[Path], bool]
     module: str
     environment: str
+    causes: tuple[str, ...] = CAUSES
 
 
 def _has_suffix(*suffixes: str) -> Callable[[Path], bool]:
@@ -60,6 +66,10 @@ def _is_lightgbm(path: Path) -> bool:
         return False
 
 
+def _is_saved_model(path: Path) -> bool:
+    return (path / SAVED_MODEL).is_file()
+
+
 CONVERTERS: Mapping[str, Converter] = {
     row.name: row
     for row in (
@@ -74,6 +84,24 @@ CONVERTERS: Mapping[str, Converter] = {
         Converter("xgboost", "XGBoost", ".ubj, .json", _is_xgboost, "xgboost_model", "xgboost"),
         Converter("lightgbm", "LightGBM", ".txt", _is_lightgbm, "lightgbm_model", "lightgbm"),
         Converter("catboost", "CatBoost", ".cbm", _has_suffix(".cbm"), "catboost_model", "catboost"),
+        Converter(
+            "keras",
+            "Keras",
+            ".keras, .h5",
+            _has_suffix(".keras", ".h5", ".hdf5"),
+            "networks.keras_model",
+            "keras",
+            NETWORK_CAUSES,
+        ),
+        Converter(
+            "tensorflow",
+            "TensorFlow",
+            "the folder of a SavedModel",
+            _is_saved_model,
+            "networks.keras_model",
+            "keras",
+            NETWORK_CAUSES,
+        ),
     )
 }
 """Converters by name. To add one, add an entry here, and a module and a requirements file in converters/, and run

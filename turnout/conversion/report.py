@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from turnout.conversion.proof import CAUSES, Proof
@@ -60,7 +60,7 @@ def _differ(count: int) -> str:
     return "1 row differs" if count == 1 else f"{count:,} rows differ"
 
 
-def difference_lines(proof: Proof) -> Iterator[str]:
+def difference_lines(proof: Proof, causes: Iterable[str] = CAUSES) -> Iterator[str]:
     """The rows that differ, and why that usually is."""
     for row in proof.disagreements[:ROWS_OF_PAGE]:
         yield f"row {row.row} ({row.group}; batch of {row.batch:,}): {_clip(row.inputs)}"
@@ -70,7 +70,7 @@ def difference_lines(proof: Proof) -> Iterator[str]:
     if more > 0:
         yield f"... and {more:,} more rows"
     yield "Usual causes:"
-    for cause in CAUSES:
+    for cause in causes:
         yield f"    - {cause}"
 
 

@@ -128,10 +128,10 @@ def add(
     A file that ends with .py is added with `runtime: python`. Its whole folder is copied. --signature declares its
     inputs and outputs.
 
-    A model of scikit-learn, XGBoost, LightGBM or CatBoost is converted to ONNX, in its own environment and without
-    network access. The original and the ONNX model then answer the same rows: those of --samples, else random ones that
-    fit the model. If an answer differs by more than --atol + --rtol * |value|, nothing is added. The first rows become
-    the version's examples. A report is written next to the model.
+    A model of scikit-learn, XGBoost, LightGBM, CatBoost, Keras or TensorFlow is converted to ONNX, in its own
+    environment and without network access. The original and the ONNX model then answer the same rows: those of
+    --samples, else random ones that fit the model. If an answer differs by more than --atol + --rtol * |value|, nothing
+    is added. The first rows become the version's examples. A report is written next to the model.
 
     --runtime python serves a scikit-learn model that has no ONNX form. It writes predict.py and compares its answers in
     the same way. The packages of a version are pinned and measured: Lambda allows 250 MB.

@@ -1,0 +1,1 @@
+"""Converters of models whose inputs are whole tensors: Keras and TensorFlow."""
