@@ -1,7 +1,7 @@
-"""Packages that only some commands need: which extra of Turnout brings them, and what to do where one is missing.
+"""Packages that only some commands need: the extra that installs each, and the remedy if one is missing.
 
-Serving on this machine is the smallest installation. `turnout[build]` adds what makes packages for Lambda,
-`turnout[aws]` what speaks to AWS, `turnout[otlp]` what sends spans, `turnout[jwt]` what checks tokens.
+A plain installation can serve on this machine. `turnout[build]` adds packaging for Lambda, `turnout[aws]` access to
+AWS, `turnout[otlp]` sending spans, `turnout[jwt]` checking tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from turnout.problems import TurnoutError
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """Which extra brings a package, and the requirement to install it alone; the same as in pyproject.toml."""
+    """The extra that installs a package, and the requirement to install it alone; the same as in pyproject.toml."""
 
     name: str
     requirement: str
@@ -41,6 +41,6 @@ class MissingPackageError(TurnoutError):
 
 
 def install_hint(package: str) -> str:
-    """The remedy, which does not depend on where Turnout came from."""
+    """Return the remedy, which does not depend on how Turnout was installed."""
     extra = EXTRAS[package]
     return f"The extra turnout[{extra.name}] brings it; so does: pip install '{extra.requirement}'"

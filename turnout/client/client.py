@@ -137,7 +137,7 @@ class Client:
     def infer_body(
         self, model: str, body: bytes, headers: Mapping[str, str] | None = None, *, version: str = ""
     ) -> ApiAnswer:
-        """Send a request with an encoded body, and return the unprocessed answer, whatever its status.
+        """Send a request with an encoded body, and return the unprocessed answer with any status.
 
         Raises:
             UnreachableError: the server does not respond.
@@ -396,10 +396,10 @@ class PendingRequest:
         self._client.close()
 
     def cancel(self) -> None:
-        """Cancel it if it has not begun.
+        """Cancel it if it has not started.
 
         Raises:
-            ApiError: it has begun or ended.
+            ApiError: it has started or ended.
         """
         self.description = orjson.loads(self._client.call("DELETE", self.location).body)
 

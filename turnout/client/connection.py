@@ -1,6 +1,6 @@
 """Requests to a running API, over HTTP.
 
-No proxy is asked: the API is usually on this machine.
+No proxy is used: the API is usually on this machine.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from turnout import __version__
 from turnout.loopback import is_loopback_url
 
 TIMEOUT_S = 60.0
-"""Longer than the 29 s after which API Gateway gives up, so that its 504 is seen."""
+"""Longer than the 29 s after which API Gateway gives up, so that the client receives its 504."""
 
 
 class UnreachableError(Exception):
-    """No answer came; the message is a sentence."""
+    """No answer arrived; the message is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class ApiAnswer:
     Args:
         status: HTTP status.
         headers: names in lower case.
-        body: as it came.
-        elapsed_ms: from the connection, where it was not open, to the body's last byte.
+        body: unchanged.
+        elapsed_ms: from opening the connection, if it was not open, to the body's last byte.
     """
 
     status: int
@@ -42,24 +42,24 @@ class ApiAnswer:
 
 
 def inference_path(model: str, version: str, stage: str) -> str:
-    """`/prod/models/iris/v1/inference`; without `stage` or `version` where they are empty."""
+    """Return `/prod/models/iris/v1/inference`; `stage` and `version` are left out if they are empty."""
     return make_path(stage, "models", model, version, "inference")
 
 
 def make_path(*segments: str) -> str:
-    """The path of these segments, quoted, without those that are empty."""
+    """Return the quoted path of these segments, without empty ones."""
     return "".join(f"/{quote(segment, safe='')}" for segment in segments if segment)
 
 
 class ApiConnection:
-    """Requests to one place, one after the other, over a connection that stays open between them.
+    """Requests to one address, one after another, over a connection that stays open between them.
 
     Args:
         url: the server's address; its path is the prefix of each request's path.
         timeout_s: how long an answer may take.
 
     Raises:
-        ValueError: `url` is no address.
+        ValueError: `url` is not a valid address.
     """
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -73,10 +73,10 @@ class ApiConnection:
         self._timeout_s = timeout_s
 
     def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> ApiAnswer:
-        """Send one request and return what comes back.
+        """Send one request and return the answer.
 
         Raises:
-            UnreachableError: nothing does.
+            UnreachableError: there is no answer.
         """
         sent = {"content-type": "application/json", "user-agent": f"turnout/{__version__}", **(headers or {})}
         was_open = self._connection.sock is not None
@@ -113,15 +113,15 @@ class ApiConnection:
 
 
 def read_local_key(url: str, project: Path, stage: str) -> str:
-    """The API key that the gateway wrote for `stage` into the project's folder, for a server on this machine only.
+    """Return the API key that a local gateway wrote for `stage` into the project's folder.
 
     Args:
         url: the request's address; a key made here is sent to no other machine.
         project: the folder of the manifest.
-        stage: the stage's name; empty takes the only key there is.
+        stage: the stage's name; empty uses the only existing key.
 
     Returns:
-        The key, or an empty text where there is none.
+        The key, or an empty text if there is none.
     """
     if not is_loopback_url(url):
         return ""

@@ -14,7 +14,9 @@ from turnout.protocol.tensors.datatypes import DATATYPES, Array
 from turnout.protocol.tensors.interface import datatype_of
 
 BINARY_BYTES = 16_384
-"""From this size on all arrays are sent, and asked for, in binary: digits take three times the room and longer."""
+"""From this size on all arrays are sent, and requested, in binary: decimal digits take three times the space and more
+time.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,18 +21,18 @@ PREDICTIONS = "predictions"
 
 
 class UnreadableAnswerError(ValueError):
-    """An answer that no version of ours gives; the sentence says what is odd."""
+    """A malformed answer; the message says what is wrong."""
 
 
 def read_outputs(headers: Mapping[str, str], body: bytes) -> dict[str, Array]:
-    """The arrays: texts in object arrays, BF16 as FP32; the short forms' numbers are FP64, INT64 or BOOL.
+    """Return the arrays: texts in object arrays, BF16 as FP32; numbers in the short forms are FP64, INT64 or BOOL.
 
     Args:
         headers: names in lower case.
-        body: as it came.
+        body: unchanged.
 
     Raises:
-        UnreadableAnswerError: it is none of the answer's forms.
+        UnreadableAnswerError: it has none of the answer's forms.
     """
     length = headers.get(LENGTH_HEADER)
     try:

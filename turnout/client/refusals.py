@@ -1,4 +1,4 @@
-"""Explains API Gateway's own refusals and their remedies, which its messages leave out."""
+"""Explains API Gateway's own errors and their remedies, which its messages leave out."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OLDER_SERVER = (
 
 
 def find_hint(headers: Mapping[str, str], *, is_listed: bool) -> str:
-    """The remedy for a refusal of API Gateway's; empty for any other answer.
+    """Return the remedy for an error of API Gateway; empty for any other answer.
 
     Args:
-        headers: of the answer, names in lower case.
-        is_listed: whether models.yaml has the version that was asked for.
+        headers: headers of the answer, with names in lower case.
+        is_listed: whether models.yaml contains the requested version.
     """
     kind = headers.get(ERROR_TYPE, "")
     return OLDER_SERVER if kind == UNKNOWN_PATH and is_listed else HINTS.get(kind, "")

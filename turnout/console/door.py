@@ -1,8 +1,8 @@
-"""Admits to the console only a browser on this machine that opened this run's address.
+"""Allows access to the console only to a browser on this machine that opened this run's address.
 
-The page acts without another question, so what another page or a stranger could do to it is refused here: other hosts
-by name (DNS rebinding), other sites' forms, fetches and frames (`Sec-Fetch-Site`, a `SameSite=Strict` cookie, JSON
-bodies, `frame-ancestors`), and strangers behind a proxy.
+The page acts without further questions, so requests from other pages or clients are rejected here: other host names
+(DNS rebinding), other sites' forms, fetches and frames (`Sec-Fetch-Site`, a `SameSite=Strict` cookie, JSON bodies,
+`frame-ancestors`), and clients behind a proxy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HEADERS = (
 )
 
 NAVIGATED = frozenset({"same-origin", "none"})
-"""`Sec-Fetch-Site` of a page that a person opened; whatever a page fetches has `same-origin`."""
+"""`Sec-Fetch-Site` of a page that a user opened; requests made by a page have `same-origin`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Door:
     """The checks of one run.
 
     Args:
-        token: of the printed address.
-        session: what the cookie holds.
-        is_open: whether other machines may come in, too.
+        token: the token in the printed address.
+        session: the value of the cookie.
+        is_open: whether other machines may access the console.
         may_write: whether anything may be changed.
     """
 
@@ -56,11 +56,11 @@ class Door:
 
     @property
     def cookie(self) -> str:
-        """The cookie's name. Cookies know no ports, so two servers on one machine need two names."""
+        """The cookie's name. Cookies ignore ports, so two servers on one machine need two names."""
         return f"{COOKIE}_{hashlib.sha256(self.session.encode()).hexdigest()[:8]}"
 
     def let_in(self, request: Request) -> Response | None:
-        """The answer to a visitor with the printed address: a cookie, and a redirect without the token."""
+        """Return the answer to a client with the printed address: a cookie, and a redirect without the token."""
         offered = parse_qs(request.query).get("token", [""])[-1]
         if request.method != "GET" or not offered:
             return None
@@ -70,11 +70,11 @@ class Door:
         return Response(303, (("Location", f"/{CONSOLE_SEGMENT}/"), ("Set-Cookie", cookie), *HEADERS))
 
     def find_objection(self, request: Request, *, is_page: bool = False) -> str:
-        """Why a request is refused; empty where it is not.
+        """Return why a request is rejected; empty if it is not.
 
         Args:
             request: any request to the console.
-            is_page: whether it asks for the page itself, which a person may open from anywhere but another site.
+            is_page: whether it requests the page itself, which a user may open from anywhere except another site.
         """
         headers = {name.lower(): value for name, value in request.headers}
         if objection := self.find_objection_to_origin(request):
@@ -89,7 +89,7 @@ class Door:
         return ""
 
     def find_objection_to_origin(self, request: Request) -> str:
-        """Why requests from this client or with this `Host` are refused; empty where they are not."""
+        """Return why requests from this client or with this `Host` are rejected; empty if they are not."""
         if self.is_open:
             return ""
         headers = {name.lower(): value for name, value in request.headers}
@@ -103,7 +103,10 @@ class Door:
         return ""
 
     def _has_session(self, cookies: Iterable[str]) -> bool:
-        """Whether one of the cookies is this run's. Others on this machine may have any name, value and number."""
+        """Whether one of the cookies is this run's.
+
+        Other programs on this machine may set any names, values and numbers of cookies.
+        """
         pairs = (pair.strip().partition("=") for text in cookies for pair in text.split(";"))
         return any(
             name == self.cookie and compare_digest(value.encode(), self.session.encode()) for name, _, value in pairs
@@ -123,6 +126,6 @@ class Door:
 
 
 def refuse(sentence: str) -> Response:
-    """A refusal for people and programs."""
+    """Return a rejection for users and programs."""
     text = f"{sentence}\n".encode()
     return Response(403, (("Content-Type", "text/plain; charset=utf-8"), *HEADERS), text)

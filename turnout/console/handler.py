@@ -1,4 +1,4 @@
-"""The console's requests: the page, its data, its stream of events, and its changes."""
+"""Answers the console's requests: the page, its data, its event stream, and its changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PULSE_S = 1.0
 """Seconds between two events of a stream."""
 
 PULSE_ON_AWS_S = 30.0
-"""The same for a stack: each event asks CloudWatch, which is paid by the question and has a number a minute."""
+"""The same for a stack: each event queries CloudWatch, which charges per query and has one value per minute."""
 
 _JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-cache"), *HEADERS)
 
@@ -40,8 +40,8 @@ class ConsoleHandler:
     """A `Handler` for everything below `/console`.
 
     Args:
-        subject: what is shown.
-        door: who may come in.
+        subject: the project that is shown.
+        door: decides about access.
         clock: monotonic seconds.
     """
 
@@ -111,7 +111,7 @@ class ConsoleHandler:
         return Response(200, (("ETag", etag), *_JSON), data)
 
     def _answer_events(self) -> Response:
-        """One open stream: an event a second."""
+        """Answer with an open stream of one event a second."""
         headers = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), *HEADERS)
         return Response(200, headers, chunks=self._pulse.follow())
 
@@ -120,7 +120,7 @@ class ConsoleHandler:
         return Response(200, headers, chunks=send_rows(rows))
 
     def _answer_sample(self, request: Request) -> Response:
-        """Requests to begin with: a version's examples, or one made from its signature."""
+        """Return requests to start with: a version's examples, or one made from its signature."""
         query = _query_of(request)
         project = self._subject.project()
         model, version = query.get("model", ""), query.get("version", "")
@@ -137,7 +137,7 @@ class ConsoleHandler:
         return answer_json(200, describe_plan(self._subject))
 
     def _answer_key(self, request: Request) -> Response:
-        """The local API key of a stage, for requests that the page sends."""
+        """Return the local API key of a stage, for requests that the page sends."""
         stage = _query_of(request).get("stage", "")
         key = ""
         if self._subject.target.is_local:

@@ -1,4 +1,4 @@
-"""The console as a part of `turnout serve`: made when it is first asked for, so that a start does not wait for it."""
+"""The console as a part of `turnout serve`: made on first use, so that startup does not wait for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from turnout.protocol.naming import CONSOLE_SEGMENT
 
 @dataclass(frozen=True, slots=True)
 class MountedConsole:
-    """The console of one server, as `turnout.gateway.services.console.Console` asks it.
+    """The console of one server, as used by `turnout.gateway.services.console.Console`.
 
     Args:
         handle: answers every path below `/console`.
-        front: answers browsers that ask for `/`.
-        address: to open, with this run's token.
+        front: answers browsers that request `/`.
+        address: the address to open, with this run's token.
     """
 
     handle: Handler
@@ -29,12 +29,12 @@ class MountedConsole:
 
 
 def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None = None) -> MountedConsole:
-    """The console of one server.
+    """Make the console of one server.
 
     Args:
-        manifest: the project's.
-        door: who may come in; the same in all workers.
-        url: where this server serves it.
+        manifest: the project's manifest.
+        door: decides about access; the same in all workers.
+        url: the server's URL.
         capture: the file to which it captures requests, or None.
     """
     made: list[Handler] = []
@@ -53,7 +53,7 @@ def make_console(manifest: Path, door: Door, url: str, *, capture: Path | None =
 
 
 def lead_browsers(door: Door, request: Request) -> Response | None:
-    """Lead a browser that opens `/` to the console, if it may come in; everyone else gets API Gateway's own answer."""
+    """Redirect a browser that opens `/` to the console if it has access; others get API Gateway's own answer."""
     if door.find_objection_to_origin(request):
         return None
     return lead_browser(request, f"/{CONSOLE_SEGMENT}/")

@@ -1,4 +1,4 @@
-"""The console's files: the page, its modules and its style sheet, each with a digest that browsers ask by."""
+"""The console's files: the page, its modules and its style sheet, each with a digest as ETag."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One file, ready to be sent."""
+    """One file with its headers."""
 
     content_type: str
     etag: str
@@ -33,7 +33,7 @@ class Page:
 
 @cache
 def load_pages() -> Mapping[str, Page]:
-    """Every file by its path below the folder: `app.js`, `vendor/preact.js`."""
+    """Return every file by its path below the folder: `app.js`, `vendor/preact.js`."""
     pages = {}
     for path in sorted(FOLDER.rglob("*")):
         if path.suffix in TYPES:
@@ -44,7 +44,7 @@ def load_pages() -> Mapping[str, Page]:
 
 
 def answer_page(request: Request, name: str) -> Response:
-    """The file of that name, or 304 for a browser that has it; 404 where there is none."""
+    """Return the file with this name, or 304 for a browser that has it; 404 if there is none."""
     page = load_pages().get(name)
     if page is None:
         return Response(404, (("Content-Type", "text/plain"), *HEADERS), b"There is no such file.\n")

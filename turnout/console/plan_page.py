@@ -1,4 +1,4 @@
-"""The plan in the page: functions, quotas, costs and notes, the same as `turnout plan --json`."""
+"""The plan on the page: functions, quotas, costs and notes, the same as `turnout plan --json`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from turnout.plan.values import Function, Quota
 
 
 def describe_plan(subject: Subject) -> dict[str, Any]:
-    """The plan of the project as its files say now; a quota that is exceeded is shown, not refused.
+    """Return the plan of the project's current files; an exceeded quota is shown, not rejected.
 
     Raises:
-        ProblemsError: the project's files are wrong.
+        ProblemsError: the project's files are invalid.
     """
     project = subject.project()
     plan = make_plan(project.manifest, project.artifacts, stack=subject.target.stack, enforce=False)
@@ -42,7 +42,7 @@ def describe_plan(subject: Subject) -> dict[str, Any]:
 
 
 def describe_warm(function: Function) -> str:
-    """A function's setting against cold starts; empty where there is none."""
+    """Return a function's warm-up setting; empty if it has none."""
     warm = function.settings.warm
     if warm.snap_start:
         return "SnapStart"
@@ -50,7 +50,7 @@ def describe_warm(function: Function) -> str:
 
 
 def describe_quota(quota: Quota) -> dict[str, Any]:
-    """A quota with its amounts as texts."""
+    """Return a quota with its amounts as texts."""
     return {
         "name": quota.name,
         "subject": quota.subject,

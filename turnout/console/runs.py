@@ -1,8 +1,8 @@
-"""Canary runs that the console drives as `turnout canary run` does, each in a thread of the process that was asked.
+"""Canary runs that the console drives like `turnout canary run`, each in a thread of the process that was asked.
 
-rollouts.jsonl says where a run is. The rest of what a page shows is in `.turnout/runs`, since any process may be asked:
-`STAGE.lock` is locked while a run is driven, and the kernel unlocks it when the process ends; `STAGE.json` has the last
-look; `STAGE.stop` asks the run to stop.
+rollouts.jsonl records the state of a run. The other parts of what a page shows are in `.turnout/runs`, because any
+process may receive a request: `STAGE.lock` is locked while a run is driven, and the kernel unlocks it when the process
+ends; `STAGE.json` contains the last tick; `STAGE.stop` asks the run to stop.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ LOCK_TRIES = 5
 LOCK_WAIT_S = 0.05
 
 STOPPING_S = 10.0
-"""Time that a request to stop waits for the run's end."""
+"""How long a stop request waits for the run's end."""
 
 
 class Stopped(Exception):  # noqa: N818 - requested by the user, not a failure
-    """A run was asked to stop."""
+    """The run was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RunFiles:
     stage: str
 
     def lock(self) -> int | None:
-        """A descriptor that holds the lock; None where a run is driven already."""
+        """Return a descriptor that holds the lock; None if a run is driven already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -82,18 +82,18 @@ class RunFiles:
         return descriptor is None
 
     def begin(self) -> None:
-        """Delete the files of the run before."""
+        """Delete the files of the previous run."""
         self._path("stop").unlink(missing_ok=True)
         self._path("json").unlink(missing_ok=True)
 
     def note(self, **fields: Any) -> None:
-        """Save the last look, for the pages."""
+        """Save the last tick, for the pages."""
         made = self._path("json.new")
         made.write_text(json.dumps(fields))
         made.replace(self._path("json"))
 
     def noted(self) -> Mapping[str, Any]:
-        """The last look; empty where there is none."""
+        """Return the last tick; empty if there is none."""
         try:
             note = json.loads(self._path("json").read_text())
         except (OSError, ValueError):
@@ -101,7 +101,7 @@ class RunFiles:
         return note if isinstance(note, dict) else {}
 
     def ask_to_stop(self) -> None:
-        """Ask the run to stop; it sees that within `LOOK_FOR_STOP_S`."""
+        """Ask the run to stop; it notices within `LOOK_FOR_STOP_S`."""
         self._path("stop").touch()
 
     def is_to_stop(self) -> bool:
@@ -113,7 +113,7 @@ class RunFiles:
 
 
 def files_of(subject: Subject, stage: str) -> RunFiles:
-    """The files of a stage's run."""
+    """Return the files of a stage's run."""
     return RunFiles(subject.folder / CACHE_DIR / "runs", stage)
 
 
@@ -123,7 +123,7 @@ def start_run(subject: Subject, stage: str, settings: RunSettings) -> str:
     The first move is made before this returns, so its errors are raised here.
 
     Raises:
-        EditError, RolloutError, StageControlError, ManifestChangedError, ProblemsError: it cannot begin.
+        EditError, RolloutError, StageControlError, ManifestChangedError, ProblemsError: it cannot start.
     """
     files = files_of(subject, stage)
     descriptor = _lock_soon(files)
@@ -164,7 +164,7 @@ def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[st
     """The preview of a run, and its first move; None where it continues a stopped run.
 
     Raises:
-        EditError, RolloutError, ProblemsError: it cannot begin.
+        EditError, RolloutError, ProblemsError: it cannot start.
     """
     project = subject.project()
     model, view = view_of(find_stage(project.manifest, stage), "")
@@ -183,7 +183,10 @@ def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[st
 
 
 def describe_run(subject: Subject, stage: Stage, rollouts: tuple[Rollout, ...]) -> dict[str, Any] | None:
-    """The state of the stage's run, or the end of the last one; None where the stage's last change was no run."""
+    """Return the state of the stage's run, or the end of the last one.
+
+    Return None if the stage's last change was not by a run.
+    """
     files = files_of(subject, stage.name)
     is_driven = files.is_driven()
     model = next(iter(stage.routed)) if stage.canary is None and len(stage.routed) == 1 else ""
@@ -218,7 +221,7 @@ def describe_run(subject: Subject, stage: Stage, rollouts: tuple[Rollout, ...]) 
 
 
 def _lock_soon(files: RunFiles) -> int | None:
-    """The lock; a check whether a run is driven holds it for a moment."""
+    """Return the lock; retry briefly, because checking whether a run is driven holds it for a moment."""
     for _ in range(LOCK_TRIES):
         if (descriptor := files.lock()) is not None:
             return descriptor
@@ -239,7 +242,7 @@ def _make_run(subject: Subject, stage: str, settings: RunSettings, sleep: Callab
 
 
 def _waiting(files: RunFiles) -> Callable[[float], None]:
-    """A function that waits so many seconds and raises `Stopped` once the run was asked to stop."""
+    """Return a function that waits for some seconds and raises `Stopped` once the run was asked to stop."""
 
     def wait(seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The console on a port of its own: for a stack on AWS, or a server that runs elsewhere on this machine."""
+"""The console on its own port: for a stack on AWS, or a server in another process on this machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def serve_console(subject: Subject, port: int, announce: Callable[[str], None], 
     """Serve the console on 127.0.0.1 until SIGINT or SIGTERM.
 
     Args:
-        subject: what is shown.
-        port: 0 takes a free one.
+        subject: the project that is shown.
+        port: 0 uses a free port.
         announce: called with the address to open, once the console listens.
         may_write: whether it may change anything.
 
     Raises:
-        OSError: the port cannot be listened on.
+        OSError: the server cannot listen on the port.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(subject, port, announce, Door(may_write=may_write)))

@@ -24,11 +24,11 @@ from turnout.project.project import Project
 from turnout.protocol.naming import split_function_name
 
 HISTORY = 50
-"""The latest rollouts of a stage that are shown."""
+"""Number of the latest rollouts of a stage that are shown."""
 
 
 def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
-    """Everything but what moves each second.
+    """Return everything except what changes each second.
 
     Args:
         subject: the project and where it is served.

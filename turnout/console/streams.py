@@ -1,4 +1,4 @@
-"""The streams that the page follows: the pulse as server-sent events, and rows of long work as lines of JSON."""
+"""The streams that the page follows: the pulse as server-sent events, and rows of long operations as lines of JSON."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Pulse:
     """The latest pulse, made once for all streams that this process sends.
 
     Args:
-        make: makes one; it asks the server, and so may take a while.
-        every_s: between two of them.
+        make: makes a pulse; it queries the server, so it may take a while.
+        every_s: seconds between two pulses.
         clock: monotonic seconds.
     """
 
@@ -73,7 +73,7 @@ class Pulse:
 
 
 async def send_rows(rows: Generator[dict[str, Any]]) -> AsyncGenerator[bytes]:
-    """Rows as lines of JSON, each as it is made in a thread; an error is the last one."""
+    """Send rows as lines of JSON, each as soon as a thread has made it; an error is the last row."""
     try:
         while (entry := await asyncio.to_thread(next, rows, None)) is not None:
             yield orjson.dumps(entry) + b"\n"

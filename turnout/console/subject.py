@@ -41,8 +41,8 @@ class Sending:
     """How requests are sent again to a stage.
 
     Args:
-        url: where the stage is called; the stage's name is the first segment of paths.
-        headers: of each request: the mark of a replay, and the stage's key or token.
+        url: the stage's URL; the stage's name is the first segment of paths.
+        headers: headers of each request: the replay marker, and the stage's key or token.
         sign: signs each request, or None.
     """
 
@@ -104,10 +104,10 @@ class Subject:
         return RolloutLog(self.folder)
 
     def project(self) -> Project:
-        """The project as its files say now; read again where models.yaml has changed.
+        """The project of the current files; read again if models.yaml has changed.
 
         Raises:
-            ProblemsError: everything that is wrong with it.
+            ProblemsError: all problems of the project.
         """
         status = manifest_path(self.manifest).stat()
         stamp = (status.st_mtime_ns, status.st_size)
@@ -120,7 +120,7 @@ class Subject:
             return self._cached.project
 
     def connection(self, stage: Stage) -> StageConnection:
-        """The stage where it is served: kept while models.yaml stays the same, for it takes a plan to find it."""
+        """The connection to the stage: kept while models.yaml is unchanged, because making it requires a plan."""
         project = self.project()
         with self._cached.lock:
             if stage.name not in self._cached.connections:
@@ -129,7 +129,7 @@ class Subject:
             return self._cached.connections[stage.name]
 
     def plan(self) -> Plan:
-        """The project's plan, kept while models.yaml stays the same: with 1,000 models it takes 0.2 s."""
+        """The project's plan, kept while models.yaml is unchanged: with 1,000 models it takes 0.2 s."""
         project = self.project()
         with self._cached.lock:
             if self._cached.plan is None:
@@ -137,7 +137,7 @@ class Subject:
             return self._cached.plan
 
     def samples(self, stage: str, limit: int) -> list[Sample]:
-        """The latest requests that the server sampled for a stage's canary; they stay there for the canary's run.
+        """Return the latest requests that the server sampled for a stage's canary; they are kept for the canary's run.
 
         Raises:
             UnreachableError: the server does not answer.
@@ -186,14 +186,14 @@ class Subject:
         return Sending(url, {**replay_headers(url, key), **token}, sign)
 
     def generation(self) -> str:
-        """A short fingerprint of models.yaml and the record: a change of either changes it."""
+        """A short fingerprint of models.yaml and the record, which changes with either."""
         digest = hashlib.sha256(manifest_path(self.manifest).read_bytes())
         log = self.log.path
         digest.update(log.read_bytes() if log.exists() else b"")
         return digest.hexdigest()[:16]
 
     def traffic(self) -> Mapping[str, Any]:
-        """The counters of every stage since the server's start; empty on AWS, where CloudWatch has them.
+        """Return the counters of every stage since the server's start; empty on AWS, where CloudWatch has them.
 
         Raises:
             UnreachableError: the server does not answer.

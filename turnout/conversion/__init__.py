@@ -1,1 +1,4 @@
-"""Models of other libraries made ONNX versions: fetched, converted in isolation, and proved to answer the same."""
+"""Converts models of other libraries to ONNX versions.
+
+They are fetched, converted in isolation, and proved to answer the same.
+"""

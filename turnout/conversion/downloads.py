@@ -1,4 +1,4 @@
-"""Files fetched over HTTPS, from S3 and from Google Cloud Storage."""
+"""Downloads files over HTTPS, from S3 and from Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_S = 60.0
 
 
 def download_url(order: Order) -> Fetched:
-    """A file from a web server; its digest must be given, as nothing else pins it."""
+    """Download a file from a web server; its digest must be given, because nothing else pins it."""
     address = without_secrets(order.address)
     if not order.sha256:
         raise ConversionError(
@@ -40,7 +40,7 @@ def download_url(order: Order) -> Fetched:
 
 
 def check_digest(path: Path, sha256: str, address: str) -> None:
-    """Raise a ConversionError where a file has another digest than it must; empty checks nothing."""
+    """Raise a ConversionError if a file does not have the required digest; empty checks nothing."""
     if sha256 and (result := file_digest(path)) != sha256.lower():
         raise ConversionError(
             f"{address} has sha256 {result}, not {sha256.lower()}", "Check the address and the digest."
@@ -51,7 +51,7 @@ def fetch_file(url: str, target: Path, headers: Mapping[str, str] | None = None)
     """Write a URL's body into a file.
 
     Raises:
-        ConversionError: the server does not answer, or with an error.
+        ConversionError: the server does not answer, or answers with an error.
     """
     with open_url(url, headers) as response:
         expected = response.headers.get("content-length")
@@ -70,7 +70,7 @@ def fetch_file(url: str, target: Path, headers: Mapping[str, str] | None = None)
 
 
 def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
-    """Return the JSON that a URL answers with."""
+    """Return the JSON at a URL."""
     with open_url(url, headers) as response:
         try:
             return json.loads(response.read())
@@ -79,7 +79,7 @@ def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
 
 
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
-    """The open answer of a URL, https or http only; loopback addresses are reached without a proxy."""
+    """Return the open response of a URL, https or http only; loopback addresses are accessed without a proxy."""
     request = urllib.request.Request(url, headers={"user-agent": "turnout"})  # noqa: S310
     for name, value in (headers or {}).items():
         request.add_unredirected_header(name, value)  # send a token to this server only, not to where it redirects
@@ -97,7 +97,7 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:
 
 
 def download_s3(order: Order) -> Fetched:
-    """One object, or all objects below a prefix that ends with `/`, with boto3's credentials."""
+    """Download one object, or all objects below a prefix that ends with `/`, with boto3's credentials."""
     from turnout.aws_client import check_boto3, make_aws_client
     from turnout.extras import MissingPackageError
 
@@ -147,7 +147,7 @@ def _s3_folder(order: Order, client: Any, bucket: str, prefix: str) -> Fetched:
 
 
 def external_names(path: Path) -> tuple[str, ...]:
-    """The files that an ONNX file's weights lie in, within its folder."""
+    """Return the files with an ONNX file's weights, within its folder."""
     if path.suffix != ".onnx":
         return ()
     import onnx
@@ -162,7 +162,7 @@ def external_names(path: Path) -> tuple[str, ...]:
 
 
 def safe_path(root: Path, name: str, address: str) -> Path:
-    """A file below a folder; a ConversionError for a name that leads out of it."""
+    """Return a file below a folder; raise a ConversionError for a name that leads out of it."""
     parts = PurePosixPath(name)
     if not parts.parts or parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise ConversionError(f"{address} has a file named {name!r}, which leads out of its folder")
@@ -170,7 +170,7 @@ def safe_path(root: Path, name: str, address: str) -> Path:
 
 
 def download_gs(order: Order) -> Fetched:
-    """One object, over the JSON API, with the token of GOOGLE_OAUTH_ACCESS_TOKEN where it is set."""
+    """Download one object through the JSON API, with the token in GOOGLE_OAUTH_ACCESS_TOKEN if it is set."""
     bucket, _, name = order.address.removeprefix("gs://").partition("/")
     if not bucket or not name or name.endswith("/"):
         raise ConversionError(f"{order.address} must be gs://bucket/object")

@@ -1,7 +1,7 @@
-"""The converters' environments: made by uv from pinned requirements, once for each user, then used offline.
+"""The converters' environments: made by uv from pinned requirements, once per user, then used offline.
 
-An environment's folder is named by a digest of its lock and of the Python that runs it. It is made beside its place
-under a lock and then renamed, so it is whole or not there, whatever ends the process that makes it.
+An environment's folder is named by a digest of its lock and of the Python that runs it. It is made under a temporary
+name while a lock is held, and then renamed, so it is complete or missing, however its process ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CACHE_VARIABLE = "TURNOUT_CACHE_DIR"
 
 
 def cache_folder() -> Path:
-    """Where environments are kept: TURNOUT_CACHE_DIR, or `turnout` in the user's cache folder."""
+    """Return the folder of environments: TURNOUT_CACHE_DIR, or `turnout` in the user's cache folder."""
     if own := os.environ.get(CACHE_VARIABLE):
         return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -31,23 +31,23 @@ def cache_folder() -> Path:
 
 
 def environment_folder(name: str) -> Path:
-    """Where the environment of that lock is, or will be."""
+    """Return the folder of the environment of a lock, which may not exist yet."""
     wants = (lock_path(name).read_bytes(), sys.version.encode(), platform.machine().encode())
     digest = hashlib.sha256(b"\0".join(wants)).hexdigest()
     return cache_folder() / "converters" / f"{name}-{digest[:16]}"
 
 
 def lock_path(name: str) -> Path:
-    """The pinned requirements of an environment."""
+    """Return the file with the pinned requirements of an environment."""
     return LOCKS / f"{name}.lock"
 
 
 def find_environment(name: str, remark: Callable[[str], None]) -> Path:
-    """The Python of an environment, which is made where it is missing.
+    """Return the Python of an environment, which is made if it is missing.
 
     Args:
-        name: of its lock.
-        remark: called with a line for people before something that takes long.
+        name: name of its lock.
+        remark: called with a message for the user before each long step.
 
     Raises:
         ConversionError: it cannot be made.

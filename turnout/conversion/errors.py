@@ -11,7 +11,7 @@ class ConversionError(TurnoutError):
     Args:
         message: what is wrong, without a full stop.
         hint: the remedy.
-        code: the command's exit code: 2 for input that is wrong, 1 for an operation that failed.
+        code: the command's exit code: 2 for invalid input, 1 for an operation that failed.
     """
 
     def __init__(self, message: str, hint: str = "", *, code: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""A version's examples, out of the rows of its proof: what was sent, and what the original answered."""
+"""Makes a version's examples from the rows of its proof: the requests, and the original's answers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ DATATYPES = {
 
 
 def make_examples(folder: Path, proof: Proof, *, from_samples: bool) -> bytes:
-    """An examples.json with the first rows one by one, then together.
+    """Return an examples.json with the first rows one by one, then together.
 
     Args:
-        folder: with `inputs`, `expected` and `whole`.
-        proof: whose first group the rows are of.
-        from_samples: whether the user gave the rows, for their names.
+        folder: contains `inputs`, `expected` and `whole`.
+        proof: the proof whose first group contains the rows.
+        from_samples: whether the user provided the rows, which determines their names.
     """
     inputs, expected = read_arrays(folder / "inputs"), read_arrays(folder / "expected")
     got = read_arrays(folder / "whole")
@@ -51,7 +51,7 @@ def make_examples(folder: Path, proof: Proof, *, from_samples: bool) -> bytes:
 
 
 def _is_plain(arrays: Arrays, at: int) -> bool:
-    """Whether a row can be written as JSON and read by people."""
+    """Whether a row can be written as readable JSON."""
     for array in arrays.values():
         for value in np.ravel(array[at]).tolist():
             if isinstance(value, float) and not np.isfinite(value):

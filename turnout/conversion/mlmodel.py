@@ -1,4 +1,4 @@
-"""The model file inside a folder: an MLflow model says which it is, any other folder has one that counts."""
+"""Finds the model file in a folder: an MLflow model names it, any other folder must have exactly one."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ModelFile:
     """The file to convert.
 
     Args:
-        path: of the file.
-        converter: its name where the folder says it, else empty.
+        path: the file.
+        converter: the converter's name if the folder names it, else empty.
         samples: rows that came with it, or None.
     """
 
@@ -39,10 +39,10 @@ class ModelFile:
 
 
 def find_model_file(path: Path) -> ModelFile:
-    """The model file of a file or folder.
+    """Return the model file of a file or folder.
 
     Raises:
-        ConversionError: a folder has none, or several.
+        ConversionError: a folder contains none, or several.
     """
     if path.is_file():
         return ModelFile(path)

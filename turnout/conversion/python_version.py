@@ -1,4 +1,4 @@
-"""A version of the `python` runtime, made of a model that has no ONNX form, and compared with its original."""
+"""A version of the `python` runtime, made from a model without an ONNX form, and compared with its original."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class PythonVersion:
     """The files of a Python version, and its proof.
 
     Args:
-        path: predict.py, in a folder with all that belongs to it.
+        path: predict.py, in a folder with everything that belongs to it.
         signature: a file with its inputs and outputs.
-        requirements: its packages, pinned.
+        requirements: its pinned packages.
         proof: the comparison with the original.
     """
 
@@ -88,7 +88,7 @@ class PythonVersion:
 
 
 def check_converter(converter: Converter | None, name: str) -> Converter:
-    """The converter of a file for which predict.py can be written; a ConversionError for others."""
+    """Return the converter of a file for which predict.py can be written; raise a ConversionError for others."""
     if converter is not None and converter.name in PYTHON_CONVERTERS:
         return converter
     if converter is None:
@@ -112,10 +112,10 @@ def prove_python(
 
     Args:
         out: the converter's folder, with `python`, `inputs` and `expected`.
-        done: what the converter returned.
+        done: the converter's result.
         extra: requirements that the user adds.
         tolerance: for floats.
-        imports: where packages are installed.
+        imports: installs packages.
         seconds: time limit.
 
     Raises:

@@ -16,12 +16,12 @@ from types import FrameType
 PREFIX = "converting-"
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a process at once, unless it has something to put away."""
+"""Signals that end a process immediately unless it handles them for cleanup."""
 
 
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent`, deleted at the end; folders of processes that were killed are deleted first.
+    """Make a folder in `parent`, deleted at the end; folders of killed processes are deleted first.
 
     Raises:
         OSError: it cannot be made.
@@ -59,7 +59,7 @@ def _delete_abandoned(folder: Path) -> None:
 
 @contextmanager
 def endings_as_exceptions() -> Iterator[None]:
-    """While this lasts SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt."""
+    """For the duration of the block, SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,7 +77,7 @@ def endings_as_exceptions() -> Iterator[None]:
 
 @contextmanager
 def ignored_signals() -> Iterator[None]:
-    """While this lasts a second Ctrl-C does nothing: what is left would stay."""
+    """For the duration of the block, a further Ctrl-C is ignored, so that the cleanup is completed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,1 +1,1 @@
-"""The API on this machine: obeys the OpenAPI document exactly as API Gateway does."""
+"""The API on this machine: implements the OpenAPI document exactly as API Gateway does."""

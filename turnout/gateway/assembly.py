@@ -1,4 +1,4 @@
-"""The parts of a server that outlive an edition, and how each edition's functions and gateway are made of them."""
+"""The parts of a server that outlive an edition, and how each edition's functions and gateway are made from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 
 FINISH_S = 2.0
-"""Time that a stopping worker waits for captured requests that are still being read."""
+"""How long a stopping worker waits for captured requests that are still being read."""
 
 Preparing = Callable[[int], AbstractContextManager[BuildProgress]]
 """Shows progress while packages are built; called with the number of functions."""
@@ -41,19 +41,19 @@ class Assembly:
     """The parts of a server that do not depend on the edition.
 
     Args:
-        stage: answers paths that name none; empty is the manifest's first.
-        port: that the server listens on.
-        workers: processes that answer requests.
-        mode: who may use the services beside the API.
-        isolation: how each function runs in processes of its own; None runs all in this one.
+        stage: the stage for paths that name none; empty for the manifest's first.
+        port: the port that the server listens on.
+        workers: number of processes that answer requests.
+        mode: who may use the services besides the API.
+        isolation: how each function runs in separate processes; None runs all of them in this process.
         preparing: shows progress while the isolated functions' packages are built.
-        parts: of the services.
-        outlets: of the observers.
+        parts: parts of the services.
+        outlets: outlets of the observers.
         lines: writes the access log.
-        captured: writes captured requests; None where nothing is captured.
-        tracing: of requests and calls.
-        queue: of asynchronous requests.
-        budget: the memory that loaded versions may take; None for no limit.
+        captured: writes captured requests; None if nothing is captured.
+        tracing: traces requests and calls.
+        queue: the queue of asynchronous requests.
+        budget: the memory limit for loaded versions; None for no limit.
     """
 
     stage: str
@@ -71,7 +71,7 @@ class Assembly:
     budget: SessionBudget | None
 
     def functions_of(self, edition: Edition, before: EditionFunctions | None) -> EditionFunctions:
-        """Make the functions of an edition, which may take over those of the edition before."""
+        """Make the functions of an edition, which may take over those of the previous edition."""
         if self.isolation is not None:
             return self._isolated_functions(edition, before, self.isolation)
         at_once = max(2, -(-processors() // self.workers))
@@ -154,7 +154,7 @@ class Assembly:
             self.queue.database.close(FINISH_S)
 
     def flush(self) -> None:
-        """Write out what a stopping worker still holds: spans, captured requests, lines of the access log."""
+        """Write what a stopping worker still buffers: spans, captured requests, lines of the access log."""
         self.tracing.close()
         self.outlets.deferred.finish(FINISH_S)
         self.lines.flush()

@@ -15,16 +15,16 @@ from turnout.manifest.parser import Manifest, Stage
 DEFAULT_SOURCE = "models.yaml"
 
 MOST_LISTED = 8
-"""Models that a stage's line names; more are counted."""
+"""Most models that a stage's line names; more are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class BannerRequest:
-    """A request that works, to paste.
+    """A working request to copy.
 
     Args:
-        path: without the stage where the default stage is meant.
-        body: what is sent.
+        path: without the stage if it is the default stage.
+        body: the request's body.
         key_of: the stage whose API key it needs, or empty.
     """
 
@@ -42,7 +42,7 @@ def render_banner(
     sample: BannerRequest | None,
     notes: Iterable[str] = (),
 ) -> str:
-    """The whole text: address, a line or more for each stage, one curl, notes."""
+    """Return the whole text: address, one or more lines for each stage, one curl command, notes."""
     lines = [f"turnout {__version__} serves {manifest.source} at {url}", ""]
     for stage in manifest.stages:
         lines += _describe(stage, is_default=stage.name == default_stage, has_key=stage.name in keys)
@@ -55,7 +55,7 @@ def render_banner(
 
 
 def render_curl(url: str, sample: BannerRequest, source: str = DEFAULT_SOURCE) -> str:
-    """One line for any POSIX shell; a command in it prints the API key, which is no text to leave in logs."""
+    """Return one line for any POSIX shell. A command in it prints the API key, so that the key is not logged."""
     words = shlex.join(["curl", url + sample.path, "-H", "content-type: application/json"])
     if sample.key_of:
         where = "" if source == DEFAULT_SOURCE else f" -m {shlex.quote(source)}"

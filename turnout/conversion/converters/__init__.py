@@ -1,1 +1,1 @@
-"""The scripts that convert and fetch, each in an environment of its own: nothing of Turnout is installed there."""
+"""The scripts that convert and fetch models, each in its own environment, where Turnout is not installed."""

@@ -1,4 +1,4 @@
-"""CatBoost: .cbm files, by the library's own export, without its list of dicts."""
+"""Converts CatBoost's .cbm files with the library's own export, without its list of dicts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 class CatboostOriginal:
-    """A model without categories or texts: CatBoost's export has neither."""
+    """A model without categories or texts, which CatBoost's export does not support."""
 
     transform = ""
 
@@ -68,7 +68,7 @@ class CatboostOriginal:
         return {"label": label, "probabilities": self.model.predict(table, prediction_type="Probability")}
 
     def candidates(self, _: Mapping[str, int]) -> Iterator[Candidate]:
-        """Return the one way: CatBoost itself compares float32."""
+        """Return the only candidate: CatBoost itself compares in float32."""
         yield Candidate("FP32", self._convert)
 
     def _convert(self) -> onnx.ModelProto:
@@ -115,7 +115,7 @@ class CatboostOriginal:
 
 
 def _drop_zipmap(model: onnx.ModelProto) -> None:
-    """Give out the tensor of probabilities instead of a dict for each row."""
+    """Return the tensor of probabilities instead of a dict for each row."""
     for node in list(model.graph.node):
         if node.op_type == "ZipMap":
             for value in model.graph.output:

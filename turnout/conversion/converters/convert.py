@@ -1,7 +1,11 @@
-"""One conversion: load, draw rows, convert as faithfully as onnxruntime can run it, answer the rows with the original.
+"""One conversion from start to end.
 
-Some graphs cannot be run with float64 inputs. So an original offers candidates, the most faithful first, and the first
-one that answers like the original is taken. This is only a choice: the proof is made outside, by what serves the graph.
+It loads the model, generates rows, converts as precisely as onnxruntime can run it, and answers the rows with the
+original.
+
+Some graphs cannot be run with float64 inputs. Therefore an original offers candidates, the most precise first, and the
+first one that answers like the original is used. This only selects a candidate: the proof is made outside, by the code
+that serves the graph.
 """
 
 from __future__ import annotations
@@ -27,11 +31,11 @@ FLOATS: Mapping[str, np.dtype[Any]] = {"FP64": np.dtype(np.float64), "FP32": np.
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to convert.
+    """One way to convert a model.
 
     Args:
-        floats: `FP64` or `FP32`: the datatype of inputs with numbers.
-        make: converts; raises where it cannot.
+        floats: the datatype of numeric inputs, `FP64` or `FP32`.
+        make: converts; raises an exception if it cannot.
     """
 
     floats: str
@@ -39,29 +43,29 @@ class Candidate:
 
 
 class Original(Protocol):
-    """A model in its own format, open."""
+    """An open model in its own format."""
 
     features: list[Feature]
     matrix: str
-    """The name of the one input that holds all columns, or empty where each column is an input."""
+    """The name of the single input that contains all columns, or empty if each column is an input."""
 
     transform: str
-    """Source of the transform that the version needs, or empty."""
+    """Source code of the transform that the version needs, or empty."""
 
     notes: list[str]
 
     def predict(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the outputs by the names that the graph's get, in the graph's order."""
+        """Return the outputs under the names of the graph's outputs, in the graph's order."""
         ...
 
     def candidates(self, opsets: Mapping[str, int], /) -> Iterator[Candidate]:
-        """Return the ways to convert it, the most faithful first."""
+        """Return the candidates, the most precise first."""
         ...
 
 
 @dataclass(slots=True)
 class Answers:
-    """What the original returned: groups with rows, outputs of all rows, and the groups that it refused."""
+    """What the original returned: groups with rows, outputs for all rows, and the groups that it rejected."""
 
     groups: list[RowGroup]
     outputs: dict[str, np.ndarray[Any, Any]]
@@ -69,7 +73,7 @@ class Answers:
 
 
 def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str], progress: Progress) -> dict[str, Any]:
-    """Convert one model into `job["out"]`; return what Turnout has to know."""
+    """Convert one model into `job["out"]`; return the information for Turnout."""
     out = Path(job["out"])
     samples = read_samples(Path(job["samples"]), original.features) if job.get("samples") else None
     groups = draw_groups(original.features, samples)
@@ -129,7 +133,7 @@ def _input_names(path: Path) -> list[str]:
 
 
 def package_versions(names: Sequence[str]) -> dict[str, str]:
-    """The releases of the packages that are installed."""
+    """Return the releases of the installed packages."""
     result = {}
     for name in names:
         try:
@@ -140,12 +144,12 @@ def package_versions(names: Sequence[str]) -> dict[str, str]:
 
 
 def join(groups: Sequence[RowGroup]) -> Batch:
-    """The rows of all groups, one after the other."""
+    """Return the rows of all groups, one after another."""
     return {name: np.concatenate([group.rows[name] for group in groups]) for name in groups[0].rows}
 
 
 def rounded(batch: Batch, floats: str) -> Batch:
-    """The values that arrive when clients send them with that datatype."""
+    """Return the values that arrive when clients send them with this datatype."""
     with np.errstate(over="ignore"):
         return {
             name: column.astype(FLOATS[floats]).astype(np.float64) if column.dtype.kind == "f" else column
@@ -154,7 +158,7 @@ def rounded(batch: Batch, floats: str) -> Batch:
 
 
 def make_feed(original: Original, batch: Batch, floats: str) -> dict[str, np.ndarray[Any, Any]]:
-    """The request's tensors for these rows."""
+    """Return the request's tensors for these rows."""
     batch = rounded(batch, floats)
     if original.matrix:
         kind = FLOATS[floats]
@@ -168,7 +172,7 @@ def make_feed(original: Original, batch: Batch, floats: str) -> dict[str, np.nda
 
 
 def answer_groups(original: Original, groups: Sequence[RowGroup], floats: str) -> Answers:
-    """Ask the original; edge values that it refuses are left out, other rows must work."""
+    """Return the original's answers; edge values that it rejects are left out, other rows must work."""
     kept: list[RowGroup] = []
     parts: list[dict[str, np.ndarray[Any, Any]]] = []
     refused: dict[str, str] = {}
@@ -191,7 +195,7 @@ def answer_groups(original: Original, groups: Sequence[RowGroup], floats: str) -
 def _wrong(
     session: Any, path: Path, original: Original, answers: Answers, floats: str, job: Mapping[str, Any]
 ) -> float:
-    """How many values of the candidate's outputs differ; infinite where it cannot be run."""
+    """Return how many values of the candidate's outputs differ; infinity if it cannot be run."""
     feed = make_feed(original, join(answers.groups), floats)
     try:
         feed = run_transform(original.transform, feed)
@@ -204,7 +208,7 @@ def _wrong(
 
 
 def run_transform(source: str, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-    """What `preprocess` of a transform makes of a request's tensors."""
+    """Return the result of a transform's `preprocess` for a request's tensors."""
     if not source:
         return dict(feed)
     scope: dict[str, Any] = {"__name__": "transform"}
@@ -220,7 +224,7 @@ def _encode(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def count_wrong(want: Any, have: Any, job: Mapping[str, Any]) -> int:
-    """How many values differ: floats by the job's tolerance, anything else exactly."""
+    """Return how many values differ: floats by the job's tolerance, anything else exactly."""
     want, have = np.asarray(want), as_objects(have)
     if want.size != have.size:
         return int(max(want.size, have.size))
@@ -232,7 +236,7 @@ def count_wrong(want: Any, have: Any, job: Mapping[str, Any]) -> int:
 
 
 def length_of(batch: Batch) -> int:
-    """The number of rows."""
+    """Return the number of rows."""
     return len(next(iter(batch.values())))
 
 

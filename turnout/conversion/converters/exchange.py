@@ -1,4 +1,4 @@
-"""Tensors in a folder, as converters write them and Turnout reads them: no pickle, texts as JSON."""
+"""Tensors in a folder, as converters write them and Turnout reads them: without pickle, texts as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
-"""By name; texts are `str` in arrays of objects."""
+"""Arrays by name; texts are `str` in object arrays."""
 
 
 def write_arrays(folder: Path, arrays: Arrays) -> None:
@@ -41,7 +41,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def as_objects(values: Any) -> np.ndarray[Any, Any]:
-    """Texts of any array as `str` in an array of objects; other arrays as they are."""
+    """Return texts of any array as `str` in an object array; other arrays unchanged."""
     array = np.asarray(values)
     if array.dtype.kind not in "OUSTM":
         return array

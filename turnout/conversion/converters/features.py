@@ -1,8 +1,8 @@
-"""What is known of a model's inputs, column by column, and the rows that are drawn from it.
+"""What is known about a model's inputs, column by column, and the rows that are generated from it.
 
-Random values rarely find what a conversion gets wrong. So rows also hit both sides of every threshold of a tree, in
-steps of float64 and float32, and groups of rows hold what clients send by mistake: nothing, unknown categories, other
-alphabets.
+Random values rarely reveal conversion errors. Therefore rows also hit both sides of every threshold of a tree, in steps
+of float64 and float32, and groups of rows contain what clients send by mistake: missing values, unknown categories,
+other alphabets.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .start import RefusedJob
 
 DRAWN_ROWS = 200
 MOST_THRESHOLDS = 60
-"""Tried of each column: evenly chosen where there are more."""
+"""Most thresholds tested in each column; if there are more, they are chosen evenly."""
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""Thresholds beyond these stand for zero and infinity in some libraries; no row comes near them."""
+"""Thresholds beyond these stand for zero and infinity in some libraries; rows do not come near them."""
 
 MOST_SAMPLES = 100_000
 
@@ -51,15 +51,15 @@ class Feature:
     """One column.
 
     Args:
-        name: of the column.
+        name: the column's name.
         kind: `float`, `int`, `bool` or `text`.
-        categories: the values that it had in training, where an encoder keeps them; empty otherwise.
-        thresholds: at which a tree splits it.
-        center: a usual value.
-        scale: how far usual values are from it.
+        categories: the values in training, if an encoder stores them; empty otherwise.
+        thresholds: values at which a tree splits the column.
+        center: a typical value.
+        scale: typical distance from the center.
         is_words: whether it is text that is split into words.
-        vocabulary: words that count in it.
-        used: whether anything in the model reads it.
+        vocabulary: words that matter in it.
+        used: whether the model reads it.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Rows that are drawn for one reason."""
+    """Rows that are generated for one reason."""
 
     name: str
     rows: Batch
@@ -90,7 +90,7 @@ DTYPES = {
 
 
 def draw_groups(features: Sequence[Feature], samples: Batch | None, *, seed: int = 0) -> list[RowGroup]:
-    """The groups of rows on which the original and the graph are compared; samples come first."""
+    """Return the groups of rows on which the original and the graph are compared; samples come first."""
     random = np.random.default_rng(seed)
     base = samples if samples is not None else {row.name: _draw(row, DRAWN_ROWS, random) for row in features}
     groups = [RowGroup("samples" if samples is not None else "drawn from the model's schema", base)]
@@ -110,7 +110,7 @@ def draw_groups(features: Sequence[Feature], samples: Batch | None, *, seed: int
 
 
 def stack(features: Sequence[Feature], rows: Sequence[Mapping[str, Any]]) -> Batch:
-    """Rows as columns."""
+    """Return rows as columns."""
     batch: Batch = {}
     for feature in features:
         column = np.empty(len(rows), dtype=DTYPES[feature.kind])
@@ -157,7 +157,7 @@ def _threshold_rows(features: Sequence[Feature], base: Batch, random: np.random.
 
 
 def _neighbours(edge: float) -> Iterator[float]:
-    """A threshold, the next numbers on both sides in float64, and its nearest numbers in float32."""
+    """Return a threshold, its neighbors on both sides in float64, and its nearest numbers in float32."""
     single = np.float32(edge)
     yield from (edge, float(np.nextafter(edge, np.inf)), float(np.nextafter(edge, -np.inf)))
     with np.errstate(over="ignore"):
@@ -203,10 +203,10 @@ def _large_rows(features: Sequence[Feature], base: Batch, _: np.random.Generator
 
 
 def read_samples(path: Path, features: Sequence[Feature]) -> Batch:
-    """The rows of a CSV, Parquet, JSON or .npy file, by the model's columns.
+    """Return the rows of a CSV, Parquet, JSON or .npy file, by the model's columns.
 
     Raises:
-        RefusedJob: it cannot be read, or lacks a column.
+        RefusedJob: the file cannot be read, or lacks a column.
     """
     frame = _read_frame(path, features)
     missing = [feature.name for feature in features if feature.used and feature.name not in frame]
@@ -228,7 +228,7 @@ def read_samples(path: Path, features: Sequence[Feature]) -> Batch:
 
 
 def note_texts(path: Path, features: Sequence[Feature]) -> None:
-    """Make text of each column whose samples are texts, where the model itself does not say what it holds.
+    """Set the kind of each column with text samples to text, unless the model itself defines the kind.
 
     Raises:
         RefusedJob: the file cannot be read.
@@ -294,7 +294,7 @@ def _columns_of(frame: Any, names: Sequence[str]) -> dict[str, Sequence[Any]]:
 
 
 def _from_json(path: Path, _: Sequence[Feature], names: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """A list of objects, a list of lists, or an object of lists."""
+    """Read a list of objects, a list of lists, or an object of lists."""
     rows = json.loads(path.read_text())
     if isinstance(rows, dict):
         columns: dict[str, Sequence[Any]] = {str(name): list(column)[:MOST_SAMPLES] for name, column in rows.items()}

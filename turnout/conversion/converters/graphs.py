@@ -1,4 +1,4 @@
-"""What is set right in a converted graph: names, the batch dimension, versions of operators and format."""
+"""Corrections of a converted graph: names, the batch dimension, versions of operators and format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import onnx
 from .start import disable_telemetry
 
 IR_VERSION = 10
-"""Of the file format; what a newer one adds is not used, and older releases of onnxruntime refuse it."""
+"""Version of the file format. Features of newer ones are not used, and older releases of onnxruntime reject them."""
 
 EXTERNAL_BYTES = 1_500_000_000
-"""From this size on the weights go into a file of their own: protobuf ends at 2 GB."""
+"""From this size on the weights are written to a separate file: protobuf is limited to 2 GB."""
 
 
 def tidy(model: onnx.ModelProto, outputs: Sequence[str], inputs: Mapping[str, str] | None = None) -> onnx.ModelProto:
-    """Name outputs and inputs as clients see them, free the batch dimension, drop what nothing reads.
+    """Name outputs and inputs as clients see them, free the batch dimension, and remove unused values.
 
     Args:
-        model: is changed.
+        model: changed in place.
         outputs: new names, in the graph's order.
-        inputs: the graph's name -> the new one, for inputs whose names a converter changed.
+        inputs: the graph's name -> the new one, for inputs renamed by a converter.
     """
     names = {value.name: new for value, new in zip(model.graph.output, outputs, strict=True)}
     names |= inputs or {}
@@ -50,7 +50,7 @@ def tidy(model: onnx.ModelProto, outputs: Sequence[str], inputs: Mapping[str, st
 
 
 def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
-    """Rename values wherever they are used; another value that has a new name already makes way."""
+    """Rename values wherever they are used; another value that already has a new name is renamed, too."""
     graph = model.graph
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     taken |= {row.name for row in (*graph.input, *graph.output, *graph.initializer)}
@@ -64,7 +64,7 @@ def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
 
 
 def set_output_types(model: onnx.ModelProto) -> None:
-    """Declare the float datatypes that outputs really have: converters derive some of them wrong."""
+    """Declare the actual float datatypes of outputs, because converters derive some of them wrong."""
     tensors = [value.type.tensor_type for value in model.graph.output]
     floats = [tensor for tensor in tensors if tensor.elem_type in {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}]
     given = [tensor.elem_type for tensor in floats]
@@ -84,7 +84,7 @@ def set_output_types(model: onnx.ModelProto) -> None:
 
 
 def set_output_shapes(path: Path, shapes: Sequence[Sequence[int]]) -> None:
-    """Declare the shapes that outputs really have: converters get some of them wrong."""
+    """Declare the actual shapes of outputs, because converters get some of them wrong."""
     model = onnx.load(path, load_external_data=False)
     for value, shape in zip(model.graph.output, shapes, strict=True):
         tensor = value.type.tensor_type
@@ -96,7 +96,7 @@ def set_output_shapes(path: Path, shapes: Sequence[Sequence[int]]) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write the file, with external data where it is large."""
+    """Write the file, with external data if it is large."""
     if model.ByteSize() < EXTERNAL_BYTES:
         onnx.save(model, path)
     else:
@@ -104,7 +104,7 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 
 def check_versions(model: onnx.ModelProto, most: Mapping[str, int]) -> str:
-    """What a graph needs that the runtime lacks, or nothing."""
+    """Return what a graph needs that the runtime lacks, or an empty text."""
     for row in model.opset_import:
         if row.domain in most and row.version > most[row.domain]:
             return f"the graph needs opset {row.version} of {row.domain or 'ai.onnx'}; the layer has {most[row.domain]}"
@@ -112,7 +112,7 @@ def check_versions(model: onnx.ModelProto, most: Mapping[str, int]) -> str:
 
 
 def open_session(model: Path | bytes) -> Any:
-    """A session of onnxruntime, one thread, silent."""
+    """Return an onnxruntime session with one thread and no log output."""
     disable_telemetry()
     import onnxruntime
 

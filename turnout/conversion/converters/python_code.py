@@ -1,4 +1,4 @@
-"""Writes predict.py for an estimator that has no ONNX form, and the rows on which it is compared with its original."""
+"""Writes predict.py for an estimator without an ONNX form, and the rows on which it is compared with its original."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "text": "BYTES"}
 
 
 def import_modules(files: Sequence[str]) -> None:
-    """Import the files that hold an estimator's own classes, each under its own name."""
+    """Import the files that contain an estimator's own classes, each under its own name."""
     for file in map(Path, files):
         sys.path.insert(0, str(file.parent))
         spec = importlib.util.spec_from_file_location(file.stem, file)
@@ -79,7 +79,7 @@ def import_modules(files: Sequence[str]) -> None:
 
 
 def write_python(original: Any, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Write the version's files into `job["out"]`; return what Turnout has to know."""
+    """Write the version's files into `job["out"]`; return the information for Turnout."""
     path, out = Path(job["path"]), Path(job["out"])
     samples = None
     if job.get("samples"):
@@ -118,7 +118,7 @@ def _is_binary(original: Any) -> bool:
 
 
 def make_signature(original: Any, outputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """The `signature` of models.yaml."""
+    """Return the `signature` for models.yaml."""
     features: list[Feature] = original.features
     if original.matrix:
         inputs: dict[str, Any] = {original.matrix: {"datatype": "FP64", "shape": [-1, len(features)]}}
@@ -136,7 +136,7 @@ def make_signature(original: Any, outputs: Mapping[str, np.ndarray[Any, Any]]) -
 
 
 def make_code(original: Any, file: str, job: Mapping[str, Any], kinds: Mapping[str, np.dtype[Any]]) -> str:
-    """The source of predict.py."""
+    """Return the source code of predict.py."""
     modules = [Path(module).stem for module in job["modules"]]
     is_skops = file.endswith(".skops")
     is_frame = not original.matrix and not original.is_text

@@ -1,4 +1,4 @@
-"""Which columns a fitted estimator takes, what it keeps of their categories, and where its trees split them."""
+"""The columns that a fitted estimator reads, their categories, and the thresholds of its trees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Column:
 
 
 Columns = Sequence[Column | None]
-"""None where a step made something else of the features."""
+"""The columns; None after a step that computes something else from the features."""
 
 
 def is_vectorizer(step: Any) -> bool:
@@ -32,7 +32,7 @@ def is_vectorizer(step: Any) -> bool:
 
 
 def is_text_first(estimator: Any) -> bool:
-    """Whether it takes a list of texts."""
+    """Whether it accepts a list of texts."""
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[0][1]
     if hasattr(estimator, "transformer_list"):
@@ -41,7 +41,7 @@ def is_text_first(estimator: Any) -> bool:
 
 
 def vectorizers_of(estimator: Any, features: Sequence[Feature]) -> list[tuple[str, Any]]:
-    """Every vectorizer with the name of the feature that it reads."""
+    """Yield every vectorizer with the name of the feature that it reads."""
     first = features[0].name if features else TEXT
     return list(_vectorizers(estimator, first, features))
 
@@ -60,7 +60,7 @@ def _vectorizers(step: Any, name: str, features: Sequence[Feature]) -> Iterator[
 
 
 def describe_inputs(estimator: Any) -> list[Feature]:
-    """The features in their order."""
+    """Return the features in their order."""
     if is_text_first(estimator):
         feature = Feature(TEXT, "text")
         _walk(estimator, [Column(feature)])
@@ -87,7 +87,7 @@ def _kind_of(categories: Sequence[Any]) -> tuple[str, list[Any]]:
 
 
 def _walk(step: Any, columns: Columns) -> Columns:
-    """Note what a step knows of its columns; return what it makes of them."""
+    """Record what a step knows about its columns; return the columns after the step."""
     if isinstance(step, str):
         return columns if step == "passthrough" else []
     if hasattr(step, "steps"):
@@ -124,7 +124,7 @@ def _walk_columns(step: Any, columns: Columns) -> Columns:
 
 
 def _indices(selected: Any, features: Sequence[Feature]) -> list[int]:
-    """The places of a ColumnTransformer's columns: names, places, a slice or a mask."""
+    """Return the positions of a ColumnTransformer's columns: names, positions, a slice or a mask."""
     names = [feature.name for feature in features]
     if isinstance(selected, str):
         return [names.index(selected)]
@@ -141,7 +141,7 @@ def _indices(selected: Any, features: Sequence[Feature]) -> list[int]:
 
 
 def _parts(step: Any) -> list[Any]:
-    """The estimators inside of one that sees the same columns."""
+    """Return the estimators inside another one that see the same columns."""
     result = getattr(step, "estimators_", None)
     if result is None or hasattr(step, "estimators_features_"):
         result = []
@@ -180,7 +180,7 @@ def _note_thresholds(step: Any, columns: Columns) -> None:
 
 
 def thresholds_of(step: Any) -> Iterator[tuple[int, float]]:
-    """Column and threshold of each split of a tree."""
+    """Yield column and threshold of each split of a tree."""
     tree = getattr(step, "tree_", None)
     if tree is not None:
         for at, threshold in zip(tree.feature.tolist(), tree.threshold.tolist(), strict=True):
@@ -194,7 +194,7 @@ def thresholds_of(step: Any) -> Iterator[tuple[int, float]]:
 
 
 def _after(step: Any, columns: Columns) -> Columns:
-    """The columns behind a step that scales or keeps each of them; none behind any other."""
+    """Return the columns after a step that scales or keeps each of them; None after any other."""
     name = type(step).__name__
     if name == "SimpleImputer":
         return columns if len(step.statistics_) == len(columns) else []

@@ -1,4 +1,4 @@
-"""scikit-learn: .skops files, and pickles where the user trusts them."""
+"""Converts scikit-learn models: .skops files, and pickles if the user trusts them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def load(path: Path, job: Mapping[str, Any], notes: list[str]) -> Any:
-    """Open the file: a .skops file with known types only, a pickle only where it is trusted."""
+    """Open the file: a .skops file only with known types, a pickle only if it is trusted."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimator = _load_skops(path, job) if path.suffix == ".skops" else _load_pickle(path, job)
@@ -142,7 +142,7 @@ class SklearnOriginal:
     """A fitted estimator or pipeline."""
 
     def __init__(self, estimator: Any, notes: list[str], *, is_converted: bool = True) -> None:
-        """Look at what it takes; one that is not converted needs no transform."""
+        """Inspect its inputs; a model that is not converted needs no transform."""
         self.estimator = estimator
         self.notes = notes
         self.features: list[Feature] = describe_inputs(estimator)
@@ -177,7 +177,7 @@ class SklearnOriginal:
         return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in batch.items()})
 
     def predict(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
-        """Return label and probabilities, the prediction, or what a transformer returns."""
+        """Return label and probabilities, the prediction, or a transformer's result."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self._predict(self._table(batch))
@@ -263,14 +263,14 @@ class SklearnOriginal:
 
 
 def _capped(targets: Mapping[str, int]) -> dict[str, int]:
-    """No newer opset than this release of skl2onnx was tested with."""
+    """Return the opset, limited to the newest one with which this release of skl2onnx was tested."""
     from skl2onnx import __max_supported_opset__
 
     return {"": min(targets[""], __max_supported_opset__), "ai.onnx.ml": min(targets["ai.onnx.ml"], 3)}
 
 
 def last_of(estimator: Any) -> Any:
-    """The last step of a pipeline, whatever is nested."""
+    """Return the last step of a pipeline, at any nesting depth."""
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[-1][1]
     return estimator
@@ -282,13 +282,13 @@ def restore_names(model: onnx.ModelProto, names: Sequence[str]) -> None:
 
 
 def _selects_columns(step: Any) -> bool:
-    """Whether a ColumnTransformer reads columns by their names."""
+    """Whether a ColumnTransformer reads columns by name."""
     parts = (part for name in ("steps", "transformer_list") for _, part in getattr(step, name, ()))
     return hasattr(step, "transformers_") or any(map(_selects_columns, parts))
 
 
 def _split_columns(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Make each column of the one input an input of its own."""
+    """Turn each column of the single input into a separate input."""
     (value,) = model.graph.input
     element = value.type.tensor_type.elem_type
     rename(model, {value.name: "joined_columns"})
@@ -299,7 +299,7 @@ def _split_columns(model: onnx.ModelProto, names: Sequence[str]) -> None:
 
 
 def _stack_probabilities(model: onnx.ModelProto) -> None:
-    """Make probabilities of several outputs one tensor [row, output, class].
+    """Combine probabilities of several outputs into one tensor [row, output, class].
 
     They are a sequence, or a tensor [output, row, class].
     """

@@ -1,7 +1,7 @@
-"""What a job's process runs first: it limits itself, gives up the network, then imports its module.
+"""The first code in a job's process: it sets limits, disables the network, then imports its module.
 
-It is run as a file, by the environment's own Python. Of Turnout only this folder is importable: the modules of the
-installation that starts it must not stand in for packages that the environment lacks.
+It is run as a file, by the environment's own Python. Only this folder of Turnout is importable: modules of the
+installation that starts it must not replace packages that the environment lacks.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class RefusedJob(Exception):  # noqa: N818 - not an error of the program
 
 
 def disable_telemetry() -> None:
-    """Switch off what onnxruntime reports to its maker; call it before `import onnxruntime`."""
+    """Turn off onnxruntime's reports to its vendor; call it before `import onnxruntime`."""
     os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"
 
 
 def cut_network() -> str:
-    """Give up the network; return how: a network namespace without addresses, else a hook on Python's sockets."""
+    """Disable the network; return how: a network namespace without addresses, or a hook on Python's sockets."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0:
@@ -68,7 +68,7 @@ def _package(name: str, folder: Path) -> None:
 
 
 def main() -> None:
-    """Do the job that standard input describes; what happens goes out as lines of JSON."""
+    """Do the job that standard input describes; report progress and result as lines of JSON."""
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # keep what libraries print out of the reports
     job = json.loads(sys.stdin.readline())

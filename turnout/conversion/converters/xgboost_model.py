@@ -1,4 +1,4 @@
-"""XGBoost: .ubj and .json files, out of the model's own description; no pickle is involved."""
+"""Converts XGBoost's .ubj and .json files from the model's own description, without pickle."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ LINKS = {
     "rank:map": "",
     "rank:pairwise": "",
 }
-"""Objective -> what makes of the sum of trees what `predict` returns."""
+"""Objective -> the function that turns the sum of the trees into the result of `predict`."""
 
 BASE = {"sigmoid": "logit", "logistic": "logit", "exp": "log"}
-"""Link -> how `base_score` becomes the start of the sum."""
+"""Link -> the function that turns `base_score` into the start of the sum."""
 
 
 def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class XgboostOriginal:
         self.features = self._features(learner)
 
     def _iterations(self, attributes: Mapping[str, str]) -> int:
-        """How many rounds count: all, or up to the best one where scikit-learn's interface stopped early."""
+        """Return how many rounds count: all, or up to the best one if scikit-learn's interface stopped early."""
         rounds = int(self.booster.num_boosted_rounds())
         if "scikit_learn" in attributes and "best_iteration" in attributes and self.booster_kind != "gblinear":
             best = int(attributes["best_iteration"]) + 1
@@ -158,7 +158,7 @@ class XgboostOriginal:
             return {"prediction": result.reshape(len(result), -1)}
 
     def candidates(self, opsets: Mapping[str, int]) -> Iterator[Candidate]:
-        """Return the one way: XGBoost itself computes in float32."""
+        """Return the only candidate: XGBoost itself computes in float32."""
         yield Candidate("FP32", lambda: self._convert(opsets))
 
     def _base(self) -> list[float]:
@@ -215,7 +215,10 @@ class XgboostOriginal:
 
 
 def _categories(known: Mapping[str, Any], name: str) -> tuple[str, list[Any]]:
-    """The kind and the values of a column's categories: texts lie end to end, numbers as they are."""
+    """Return the kind and the values of a column's categories.
+
+    Texts are concatenated, numbers are stored as they are.
+    """
     offsets, values = known.get("offsets"), known.get("values", [])
     if offsets:
         data = bytes(value % 256 for value in values)
@@ -235,7 +238,10 @@ def _categories(known: Mapping[str, Any], name: str) -> tuple[str, list[Any]]:
 
 
 def _tree(tree: Mapping[str, Any], target: int, targets: int, factor: float) -> Split | Leaf:
-    """One tree of the description. Values below the threshold go to the left, members of a set to the right."""
+    """Return one tree of the description.
+
+    Values below the threshold take the left branch, members of a set the right one.
+    """
     width = int(tree["tree_param"]["size_leaf_vector"])
     starts = dict(
         zip(

@@ -1,1 +1,1 @@
-"""Places that keep models with versions: MLflow servers and Hugging Face's hub."""
+"""Places that store models with versions: MLflow servers and the Hugging Face Hub."""

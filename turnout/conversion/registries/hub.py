@@ -1,4 +1,4 @@
-"""ONNX files of Hugging Face's hub: `hf:org/name`, `hf:org/name/onnx/model.onnx@revision`, over the hub's HTTPS API."""
+"""ONNX files of the Hugging Face Hub: `hf:org/name`, `hf:org/name/onnx/model.onnx@revision`, over its HTTPS API."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from turnout.conversion.sources import Fetched, Order
 
 ADDRESS = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<path>[^@]+))?(?:@(?P<revision>[^@]+))?")
 USUAL = ("model.onnx", "onnx/model.onnx")
-"""Chosen where a repository has several ONNX files: the others are quantized or optimized copies."""
+"""Chosen if a repository has several ONNX files: the others are quantized or optimized copies."""
 
 
 def download_model(order: Order) -> Fetched:
-    """An ONNX file with its external data; the revision is resolved to a commit once."""
+    """Download an ONNX file with its external data; the revision is resolved to a commit once."""
     match = ADDRESS.fullmatch(order.address)
     if match is None:
         raise ConversionError(f"{order.address} must be hf:org/name, hf:org/name/FILE or either with @revision")
@@ -51,7 +51,7 @@ def download_model(order: Order) -> Fetched:
 
 
 def choose_file(address: str, files: Mapping[str, str], wanted: str) -> str:
-    """The ONNX file of a repository; a ConversionError where there is none, or no usual one among several."""
+    """Return the ONNX file of a repository; raise a ConversionError if there is none, or no usual one among several."""
     graphs = [file for file in files if file.endswith(".onnx")]
     if wanted:
         if wanted in graphs:

@@ -15,20 +15,20 @@ from turnout.conversion.sources import Fetched, Order
 TRACKING = "MLFLOW_TRACKING_URI"
 
 PASSED = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_", "DATABRICKS_")
-"""What the names of variables begin with that MLflow and its stores need."""
+"""Prefixes of the environment variables that MLflow and its stores need."""
 
 ALSO_PASSED = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NO_PROXY", "no_proxy")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 def download_model(order: Order) -> Fetched:
-    """The folder of a model, by MLflow's own client; an alias is resolved once."""
+    """Download the folder of a model with MLflow's own client; an alias is resolved once."""
     value = _ask(order, str(order.target))
     return Fetched(Path(value["path"]), order.address, str(value["revision"]))
 
 
 def resolve_revision(order: Order) -> str:
-    """The version that an address points to now."""
+    """Return the version that an address points to now."""
     return str(_ask(order, None)["revision"])
 
 
@@ -50,7 +50,7 @@ def _ask(order: Order, target: str | None) -> Mapping[str, Any]:
 
 
 def variables() -> dict[str, str]:
-    """The variables that MLflow's process gets."""
+    """Return the environment variables of MLflow's process."""
     home = Path.home()
     files = {
         "AWS_SHARED_CREDENTIALS_FILE": str(home / ".aws" / "credentials"),

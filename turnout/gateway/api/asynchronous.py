@@ -16,12 +16,12 @@ class AsyncCall:
     """A call to be made later: routed, admitted and validated.
 
     Args:
-        exchange: of the request that asks for it.
-        routed: to the operation that is called.
-        target: the function, chosen by the share that was drawn.
-        event: for the function, without a body.
-        path: of the operation, without the stage.
-        identifier: that the caller chose; empty for one of the gateway's.
+        exchange: the request that asks for the call.
+        routed: the operation that is called.
+        target: the function, from the share chosen for the request.
+        event: the function's event, without a body.
+        path: path of the operation, without the stage.
+        identifier: the identifier that the caller chose; empty for a generated one.
     """
 
     exchange: Exchange
@@ -33,10 +33,10 @@ class AsyncCall:
 
 
 class AsyncRequests(Protocol):
-    """Accepts asynchronous requests and answers for them."""
+    """Accepts asynchronous requests and answers requests about them."""
 
     def accepts(self, stage: str) -> bool:
-        """Whether a stage accepts any."""
+        """Whether a stage accepts asynchronous requests."""
         ...
 
     def accept(self, call: AsyncCall) -> Awaitable[Response]:
@@ -44,15 +44,15 @@ class AsyncRequests(Protocol):
         ...
 
     def answer(self, exchange: Exchange, routed: Routed) -> Awaitable[Response]:
-        """Answer what is asked of a request that was accepted, or of an upload."""
+        """Answer a request about an accepted request, or about an upload."""
         ...
 
     def refuse(self, exchange: Exchange, code: str, message: str) -> Response:
-        """Refuse a request with one of the codes of `turnout.protocol.requests.refusals`."""
+        """Reject a request with one of the codes of `turnout.protocol.requests.refusals`."""
         ...
 
     def receive(self, request: Request) -> BodySink | None:
-        """Return what takes the body of an upload; None where the request is none."""
+        """Return the receiver of an upload's body; None for other requests."""
         ...
 
     def transfer(self, request: Request) -> Response | Awaitable[Response]:
@@ -60,5 +60,5 @@ class AsyncRequests(Protocol):
         ...
 
     def admit_transfer(self, request: Request) -> Response | None:
-        """Refuse a request to a signed address before its body is read."""
+        """Reject a request to a signed address before its body is read; None if it is allowed."""
         ...

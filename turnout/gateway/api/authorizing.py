@@ -1,4 +1,4 @@
-"""Checks who sent a request and whether they may, between matching its route and throttling it."""
+"""Checks who sent a request and whether they may, after matching its route and before throttling."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class CallerChecks:
     """The keys that verify callers, besides API keys.
 
     Args:
-        signing_keys: access key -> secret key; without one, every stage with `auth: iam` is closed.
-        tokens: issuer -> its keys; every other issuer's tokens are refused.
+        signing_keys: access key -> secret key; without any, every stage with `auth: iam` is closed.
+        tokens: issuer -> its keys; tokens of other issuers are rejected.
     """
 
     signing_keys: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, TokenKeys] = field(default_factory=dict)
 
     def authorize(self, exchange: Exchange, routed: Routed, *, is_whole: bool) -> GatewayError | None:
-        """Find out who sent a request; the error where it is refused.
+        """Find out who sent a request; return the error if it is rejected.
 
         Args:
-            exchange: gets the caller.
-            routed: what the request is for.
+            exchange: the caller is set on it.
+            routed: the operation that the request calls.
             is_whole: whether its body has arrived.
 
         Raises:
-            KeysNeededError: an issuer's keys are to be read first.
+            KeysNeededError: an issuer's keys must be read first.
         """
         match routed.operation.access:
             case Access.OPEN:
@@ -78,7 +78,7 @@ def _check_key(exchange: Exchange, routed: Routed) -> GatewayError | None:
 
 
 def may_call_operation(exchange: Exchange, routed: Routed) -> bool:
-    """Whether the consumer whose key was sent, if any, may call an operation: what the authorizer decides on AWS."""
+    """Whether the consumer whose key was sent, if any, may call an operation; on AWS the authorizer decides this."""
     consumer = None if exchange.key is None else exchange.key.consumer
     if consumer is None:
         return True

@@ -1,6 +1,6 @@
-"""One request on its way through the gateway, with everything that is found out about it.
+"""One request on its way through the gateway, with everything that is known about it.
 
-Made by the core for each request and read by all who follow.
+The core makes it for each request; later steps read it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Routed:
 
     Args:
         stage: the stage.
-        share: the baseline or the canary, drawn for this request.
-        operation: of the stage's document.
-        parameters: of the path; None where it has none.
+        share: the baseline or the canary, chosen for this request.
+        operation: the operation in the stage's document.
+        parameters: path parameters; None if there are none.
         fields: the request's header fields.
     """
 
@@ -44,32 +44,32 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class DomainPath:
-    """A path of the domain's host name: as it was sent, and without the base path, None where it is outside of it."""
+    """A path on the domain's host name: as it was sent, and without the base path; None if it is outside of it."""
 
     sent: str
     inner: str | None
 
 
 class Exchange:
-    """One request and what became of it, which grows step by step.
+    """One request and its outcome, filled in step by step.
 
     Attributes:
-        stage: None until the path has led to one; so is `share`.
-        routed: None until the path and the method have led to an operation.
+        stage: None until the path has selected a stage; likewise `share`.
+        routed: None until path and method have selected an operation.
         target: None until the request has been admitted and validated.
-        domain: where the request came by the domain's host name, else None.
-        signer: the access key whose signature the request has, or empty.
-        claims: of the token that came with it, or None.
-        trace: of the event; empty until there is one.
-        span: of OpenTelemetry, where requests are traced and a function is called; else None.
-        error: why the gateway answered itself, or None.
+        domain: set if the request came through the domain's host name, else None.
+        signer: the access key that signed the request, or empty.
+        claims: the claims of its token, or None.
+        trace: the trace in the event; empty until there is one.
+        span: the OpenTelemetry span, if requests are traced and a function is called; else None.
+        error: why the gateway answered the request itself, or None.
         is_replayed: whether it is a replay, which is neither captured nor counted.
 
     Args:
-        request: as the server read it.
-        taken: the characters that its ids are made of.
+        request: the request as the server read it.
+        taken: the random characters of its ids.
         now: seconds since 1970.
-        started: seconds of the monotonic clock.
+        started: start time of the monotonic clock.
     """
 
     __slots__ = (
@@ -118,11 +118,11 @@ class Exchange:
 
     @property
     def caller(self) -> str:
-        """The name of the consumer whose key was sent; empty where the stage's callers have no names."""
+        """The name of the consumer whose key was sent; empty if the stage's callers have no names."""
         return self.key.consumer.name if self.key is not None and self.key.consumer is not None else ""
 
     def context(self, account_id: str, times: RequestTimes) -> dict[str, Any]:
-        """The known values by `$context` name: for customised errors and the access log, not for the hot path."""
+        """Return known values by `$context` name, for customized errors and the access log, not for the hot path."""
         stage, share, routed = self.stage, self.share, self.routed
         operation = None if routed is None else routed.operation
         fields = fields_of(self.request)
@@ -153,9 +153,9 @@ class Tracer(Protocol):
     """Traces exchanges."""
 
     def begin(self, exchange: Exchange, event: dict[str, Any]) -> dict[str, Any]:
-        """Begin an exchange's span; return the event with which its function is called."""
+        """Start an exchange's span; return the event with which its function is called."""
         ...
 
 
 Observer = Callable[[Exchange, Response, float], None]
-"""Takes an exchange, its response and its duration in seconds."""
+"""Called with an exchange, its response and its duration in seconds."""

@@ -1,7 +1,8 @@
-"""A request's header fields and query, taken apart once, as API Gateway hands them to functions.
+"""A request's header fields and query, parsed once, as API Gateway passes them to functions.
 
-Names keep the client's spelling, but `Authorization`, `User-Agent` and `X-Amzn-Trace-Id` have AWS's. What belongs to
-the connection is dropped. A name sent twice keeps its last value, and all of them in the multi-value map.
+Names keep the client's spelling, except for `Authorization`, `User-Agent` and `X-Amzn-Trace-Id`, which have AWS's.
+Fields that belong to the connection are dropped. A repeated name has its last value, and all of its values in the
+multi-value map.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ ACCEPT, CONTENT_TYPE, HOST, USER_AGENT, TRACE, API_KEY, FORWARDED_FOR, REPLAY, O
 
 @lru_cache(maxsize=1024)
 def _spelled(name: str) -> tuple[str, int]:
-    """The name's spelling in the event (empty: not in it) and its slot."""
+    """Return the name's spelling in the event (empty: not in it) and its slot."""
     lowered = name.lower()
     slot = _SLOTS.index(lowered) if lowered in _SLOTS else 0
     return "" if lowered in _DROPPED else _RESPELLED.get(lowered, name), slot
 
 
 class Fields:
-    """A request's header fields; requests with the same head share them, so nobody changes them.
+    """A request's header fields. Requests with the same head share them, so they must not be changed.
 
     Args:
         headers: as sent.
@@ -88,12 +89,12 @@ class Fields:
             single[spelling] = value
 
     def by_lower_name(self) -> dict[str, str]:
-        """Name in lower case -> last value."""
+        """Return name in lower case -> last value."""
         return {name.lower(): value for name, value in self.single.items()}
 
 
 def fields_of(request: Request) -> Fields:
-    """The request's fields, taken apart once for all that have the same."""
+    """Return the request's fields, parsed once for all requests with the same ones."""
     fields: Fields | None = request.kept.get("fields")
     if fields is None:
         fields = request.kept["fields"] = Fields(request.headers)
@@ -101,7 +102,7 @@ def fields_of(request: Request) -> Fields:
 
 
 def parse_query(query: str) -> tuple[dict[str, str] | None, dict[str, list[str]] | None]:
-    """Last value and all values by name, decoded (`+` is a space); None twice where there are no parameters."""
+    """Return last value and all values by name, decoded (`+` is a space); None twice without parameters."""
     multiple: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
         if name in multiple:

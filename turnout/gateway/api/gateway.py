@@ -1,6 +1,6 @@
-"""API Gateway's rules without sockets: a request comes in, a response goes out.
+"""API Gateway's rules without sockets: takes a request and returns a response.
 
-The order is AWS's: stage and canary's draw, match, authorize, throttle, validate, integrate.
+The order is AWS's: choose stage and share, match, authorize, throttle, validate, integrate.
 """
 
 from __future__ import annotations
@@ -88,28 +88,29 @@ class Gateway:
     """Answers requests as API Gateway would.
 
     Args:
-        apis: the documents with their stages; stage names are unique over all of them.
-        functions: what integrations invoke.
-        default_stage: the stage that answers paths which name none, as a custom domain mapped to it would.
-        endpoint: what events say of this place.
-        api_keys: stage name -> its keys; where a document asks for a key and its stage has none, all are refused.
+        apis: the documents with their stages; stage names are unique across them.
+        functions: calls the functions of integrations.
+        default_stage: the stage for paths that name none, as with a custom domain mapped to it.
+        endpoint: what events contain about this server.
+        api_keys: stage name -> its keys; a stage that requires a key and has none rejects all requests.
         clock: seconds since 1970.
-        monotonic: seconds of a clock that never goes back, for throttles and durations.
-        random: 0 up to but not 1, one call per request to a stage with a canary.
+        monotonic: monotonic clock in seconds, for throttles and durations.
+        random: returns a number from 0 up to, but not including, 1; called once per request to a stage with a canary.
         observers: called after each request, in this order.
         bucket_of: makes a throttle's counter, given the stage's name.
-        services: first segment of a path -> what answers requests under it that no route of a stage takes: the
-            control plane and others that are not the API's.
-        replay_token: the header's value by which replayed requests are known; empty knows none.
-        front: answers browsers that ask for `/`; None, or an answer of None, leaves it to the stages.
-        tracer: begins a span for each request that reaches a function, or None.
-        checks: of signatures and tokens; without them, stages that ask for either are closed.
-        domain: a host name that reaches the stages alone, below its base path; None for none.
+        services: first segment of a path -> handler of requests below it that match no route of a stage: the control
+            plane and other services besides the API.
+        replay_token: the header value of replayed requests; empty for none.
+        front: answers browsers that request `/`; None, or an answer of None, leaves them to the stages.
+        tracer: starts a span for each request that reaches a function, or None.
+        checks: checks of signatures and tokens; without them, stages that require either are closed.
+        domain: a host name that serves only the stages, below its base path; None for none.
         requests: accepts asynchronous requests; None accepts none.
-        shared_routes: finds the functions behind routes that models share; None leaves all to the general router.
+        shared_routes: finds the functions behind routes that models share; None passes all such calls to the general
+            router.
 
     Raises:
-        DocumentError: a document asks for what is not supported here.
+        DocumentError: a document uses an unsupported feature.
         ValueError: the stages contradict each other.
     """
 
@@ -182,7 +183,7 @@ class Gateway:
                 yield f"stage {name!r} requires tokens of {issuer}, which cannot be checked: every request is rejected"
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer one request; nothing that a request holds makes it raise."""
+        """Answer one request; no content of a request raises an exception."""
         snapshot = self.stages.snapshot
         domain = None if self._domain is None else _find_domain_path(request, self._domain)
         direct = snapshot.direct.get(request.path if domain is None else domain.inner or "")
@@ -206,9 +207,9 @@ class Gateway:
         return self._wait(exchange, response)
 
     def admit(self, request: Request) -> Response | None:
-        """Refuse a request by its head alone, before its body is read; None where it may go on.
+        """Reject a request by its head, before its body is read; None if it may continue.
 
-        What it takes from its stage's throttle is not taken again when its body has come.
+        A token taken from its stage's throttle is not taken again when the body has arrived.
         """
         snapshot = self.stages.snapshot
         if self.requests is not None and _is_transfer(request):
@@ -234,7 +235,7 @@ class Gateway:
         return None
 
     def receive(self, request: Request) -> BodySink | None:
-        """Return what takes a request's body, by its head; None where it is kept in memory."""
+        """Return the receiver of a request's body, chosen by its head; None if it is kept in memory."""
         if self.requests is None or not _is_transfer(request):
             return None
         return self.requests.receive(request)
@@ -242,7 +243,7 @@ class Gateway:
     def _answer(
         self, exchange: Exchange, snapshot: Snapshot, direct: DirectPath | None
     ) -> Response | Awaitable[Response]:
-        """Everything up to the function's answer, and that too where it came at once."""
+        """Handle everything up to the function's answer, and the answer if it is immediate."""
         if len(exchange.request.body) > LARGEST_REQUEST_BYTES:
             return Response(TOO_LARGE_STATUS, TOO_LARGE_HEADERS, TOO_LARGE_BODY)
         routed = self._route(exchange, snapshot, direct)
@@ -257,7 +258,7 @@ class Gateway:
         return self._invoke(exchange, routed)
 
     async def _answer_with_keys(self, exchange: Exchange, routed: Routed, keys: TokenKeys) -> Response:
-        """The same once an issuer's keys are read, in a thread: that takes a while."""
+        """Answer after an issuer's keys were read, in a thread, because that takes a while."""
         await asyncio.to_thread(keys.refresh)
         error = self._admit(exchange, routed, is_whole=True)
         response = self._invoke(exchange, routed) if error is None else self._refuse(exchange, error)
@@ -297,7 +298,7 @@ class Gateway:
         """Authorize, then throttle; `is_whole` says whether the body has arrived.
 
         Raises:
-            KeysNeededError: an issuer's keys are to be read first.
+            KeysNeededError: an issuer's keys must be read first.
         """
         stage, known = routed.stage, routed.fields.known
         sent = known[REPLAY]
@@ -353,7 +354,7 @@ class Gateway:
     def _shorten(
         shared: SharedRoutes, exchange: Exchange, target: FunctionTarget, event: dict[str, Any]
     ) -> tuple[FunctionTarget, dict[str, Any]]:
-        """The function behind a route that models share, and what it gets; both as they are where there is none."""
+        """Return the function behind a route that models share, and its event; both unchanged for other routes."""
         routed = exchange.routed
         assert routed is not None
         behind = shared.find(routed.operation.resource, routed.parameters, routed.share, target)
@@ -367,7 +368,7 @@ class Gateway:
         return self._refuse(exchange, MISCONFIGURED)
 
     def _is_asynchronous(self, requests: AsyncRequests, routed: Routed) -> bool:
-        """Whether a request asks for an asynchronous inference, and its stage accepts one."""
+        """Whether a request asks for an asynchronous inference and its stage accepts it."""
         prefer = routed.fields.known[PREFER]
         if prefer is None or not asks_for_async(prefer):
             return False
@@ -378,7 +379,7 @@ class Gateway:
     def _take_later(
         self, requests: AsyncRequests, exchange: Exchange, routed: Routed, parameters: Query
     ) -> Response | Awaitable[Response]:
-        """Whatever is asked of requests: `PUT` makes one of the inference that its query names."""
+        """Answer requests about asynchronous requests: `PUT` makes one of the inference in its query."""
         query = parameters[0] or {}
         if routed.operation.resource not in REQUEST_PATHS:
             return self._accept(requests, exchange, routed, parameters)
@@ -401,7 +402,7 @@ class Gateway:
     def _accept(
         self, requests: AsyncRequests, exchange: Exchange, routed: Routed, query: Query, identifier: str = ""
     ) -> Response | Awaitable[Response]:
-        """Have a call stored, to be made later. The share, its variables and its function are those of this moment."""
+        """Have a call stored, to be made later, with the current share, variables and function."""
         target = routed.share.targets[routed.operation.index]
         if target.problem:
             return self._refuse_target(exchange, routed, target)
@@ -410,7 +411,7 @@ class Gateway:
         return requests.accept(AsyncCall(exchange, routed, target, event, exchange.path, identifier))
 
     async def _wait(self, exchange: Exchange, pending: Awaitable[Response]) -> Response:
-        """The response of a function that takes its time."""
+        """Return the response of a function that does not answer immediately."""
         try:
             response = await pending
         except Exception:
@@ -442,7 +443,7 @@ class Gateway:
         return self._respond(exchange, routed, target, invocation)
 
     def _respond(self, exchange: Exchange, routed: Routed, target: FunctionTarget, invocation: Invocation) -> Response:
-        """The response that a function's answer asks for."""
+        """Return the response made from a function's answer."""
         if invocation.error is not None:
             if invocation.error != "throttled" or self._is_first_throttled(exchange.started):
                 _LOG.error("%s: %s: %s", target.function, invocation.error, invocation.message)
@@ -468,7 +469,7 @@ class Gateway:
         return True
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> Response:
-        """The gateway's own answer, in the document's wording where it has one."""
+        """Return the gateway's own error response, in the document's wording if it has one."""
         exchange.error = error
         stage, share = exchange.stage, exchange.share
         responses = stage.document.gateway_responses if stage is not None else _NO_RESPONSES
@@ -499,12 +500,12 @@ class Gateway:
 
 
 def _is_transfer(request: Request) -> bool:
-    """Whether a request goes to a signed address, which is no stage's and the same under every host name."""
+    """Whether a request is for a signed address, which belongs to no stage and is the same under every host name."""
     return request.path.startswith(_TRANSFERS)
 
 
 def _find_domain_path(request: Request, domain: Domain) -> DomainPath | None:
-    """The path of a request to the domain's host name, which reaches the stages alone; None of any other."""
+    """Return the path of a request to the domain's host name, which serves only the stages; None for other hosts."""
     host = fields_of(request).known[HOST]
     if host is None or domain_of(host)[0].lower() != domain.name or _is_transfer(request):
         return None
@@ -512,7 +513,7 @@ def _find_domain_path(request: Request, domain: Domain) -> DomainPath | None:
 
 
 def _answer_pages(routed: Routed, response: Response | Awaitable[Response]) -> Response | Awaitable[Response]:
-    """The same response with the headers that a function would add for web pages, where the stage has `cors`."""
+    """Return the response with the CORS headers that a function would add, if the stage has `cors`."""
     variables = routed.share.variables or {}
     if ORIGINS_VARIABLE not in variables:
         return response
@@ -530,7 +531,7 @@ def _answer_pages(routed: Routed, response: Response | Awaitable[Response]) -> R
 
 
 def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:
-    """Whether a request asks for health, which is never throttled and takes no caller's token."""
+    """Whether a request calls a health route, which is never throttled and takes no token."""
     if exchange.request.method not in {"GET", "HEAD"}:
         return False
     return routed.operation.resource in HEALTH_PATHS

@@ -1,4 +1,4 @@
-"""The ids and the time of every request, in AWS's spellings, made cheaply."""
+"""The ids and the time of every request, in AWS's formats, generated cheaply."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 class Identifiers:
-    """A stock of randomness, refilled in batches and thrown away in a forked process (which would repeat its parent's).
+    """A stock of randomness, refilled in batches and dropped in a forked process, which would repeat its parent's.
 
     Args:
-        random_bytes: where randomness comes from.
+        random_bytes: source of randomness.
     """
 
     __slots__ = ("__weakref__", "_at", "_digits", "_extended", "_random_bytes")
@@ -43,7 +43,7 @@ class Identifiers:
         self._at = _BATCH
 
     def take(self) -> str:
-        """The characters of one request, for `request_id` and its siblings."""
+        """Return the characters for one request, for `request_id` and the other functions."""
         at = self._at
         if at == _BATCH:
             self._refill()
@@ -63,24 +63,28 @@ class Identifiers:
 
 
 def request_id(taken: str) -> str:
-    """A version 4 UUID: `9c8d440b-420d-47c2-880c-c40f692293fa`."""
+    """Return a version 4 UUID: `9c8d440b-420d-47c2-880c-c40f692293fa`."""
     return f"{taken[:8]}-{taken[8:12]}-4{taken[13:16]}-{_VARIANT[taken[16]]}{taken[17:20]}-{taken[20:32]}"
 
 
 def extended_request_id(taken: str) -> str:
-    """An id like API Gateway's `x-amz-apigw-id`, eleven bytes in base64: `FiV9AHvHoAMFtsg=`."""
+    """Return an id like API Gateway's `x-amz-apigw-id`, eleven bytes in base64: `FiV9AHvHoAMFtsg=`."""
     return f"{taken[72:87]}="
 
 
 def trace_root(taken: str, now: float) -> str:
-    """X-Ray's root: version, seconds since 1970 and 12 random bytes, `Root=1-699e4882-01d7d0c003396d7931cdb212`."""
+    """Return X-Ray's root.
+
+    It consists of version, seconds since 1970 and 12 random bytes: `Root=1-699e4882-01d7d0c003396d7931cdb212`.
+    """
     return f"Root=1-{int(now):08x}-{taken[32:56]}"
 
 
 def trace_of_answer(trace: str, taken: str) -> str:
-    """The trace that an answer carries: what the request came with, a parent and a sampling decision added.
+    """Return the trace of an answer: the request's trace with a parent and a sampling decision added.
 
-    `trace` holds a root. Recorded from AWS: a full trace comes back as it is, one with a root alone is given a parent.
+    `trace` contains a root. Recorded from AWS: a full trace is returned unchanged, one with only a root is given a
+    parent.
     """
     if trace.count("=") == 1:  # a root alone: nearly every request has this, set here if not by its client
         return f"{trace};Parent={taken[56:72]};Sampled=0"
@@ -100,7 +104,7 @@ class RequestTimes:
         self._text = ""
 
     def at(self, now: float) -> str:
-        """The text for a moment, in seconds since 1970."""
+        """Return the text for a time in seconds since 1970."""
         second = int(now)
         if second != self._second:
             moment = time.gmtime(second)

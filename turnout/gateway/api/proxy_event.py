@@ -1,7 +1,7 @@
 """The proxy event, format 1.0, exactly as API Gateway sends it to a Lambda function behind a Regional endpoint.
 
-The body is text, or base64 where the request's content type is among the API's binary media types. Text that is not
-UTF-8 arrives as AWS delivers it: each bad byte replaced by U+FFFD, so such a body must be declared binary.
+The body is text, or base64 if the request's content type is among the API's binary media types. Text that is not UTF-8
+arrives as on AWS, with each invalid byte replaced by U+FFFD, so such a body must be declared binary.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.naming import CANARY_VARIABLE
 
 _SURELY_SMALL_BYTES = 1_000_000
-"""A body that cannot make an event of 6 MB, whatever its escapes cost (six bytes for one)."""
+"""Size of a body that cannot make an event of 6 MB, whatever its escapes cost (at most six bytes each)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The fields of events about the place where requests arrive.
+    """The fields of events that describe the server.
 
     Args:
         account_id: twelve digits.
@@ -79,7 +79,7 @@ class Events:
         routed: Routed,
         query: tuple[dict[str, str] | None, dict[str, list[str]] | None],
     ) -> dict[str, Any]:
-        """The event of one request."""
+        """Return the event of one request."""
         stage, share, operation, fields = routed.stage, routed.share, routed.operation, routed.fields
         request, known, client = exchange.request, fields.known, exchange.request.client
         # The function may change its event, so each event has its own dicts and lists.
@@ -147,7 +147,7 @@ class Events:
         return event
 
     def _constant_context(self, stage: CompiledStage, share: Share, operation: Operation) -> dict[str, Any]:
-        """The request context with all its keys, in AWS's order."""
+        """Return the request context with all its keys, in AWS's order."""
         context: dict[str, Any] = {
             "resourceId": operation.resource_id,
             "resourcePath": operation.resource,
@@ -174,7 +174,7 @@ class Events:
 
 
 def _authorizer_of(exchange: Exchange) -> dict[str, Any]:
-    """The authorizer's context for a caller who has claims or a name."""
+    """Return the authorizer's context for a caller with claims or a name."""
     if exchange.claims is not None:
         return {"claims": {name: _spell_claim(value) for name, value in exchange.claims.items()}}
     name = exchange.caller
@@ -182,12 +182,12 @@ def _authorizer_of(exchange: Exchange) -> dict[str, Any]:
 
 
 def _spell_claim(value: Any) -> str:
-    """A claim as API Gateway writes it into an event: every one is text."""
+    """Return a claim as API Gateway writes it into an event: always as text."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def encode_body(body: bytes, *, is_binary: bool) -> tuple[str | None, bool]:
-    """The event's body and whether it is base64; an empty body is None."""
+    """Return the event's body and whether it is base64; an empty body is None."""
     if not body:
         return None, False
     if is_binary:
@@ -196,7 +196,7 @@ def encode_body(body: bytes, *, is_binary: bool) -> tuple[str | None, bool]:
 
 
 def is_too_large(event: dict[str, Any], body: bytes) -> bool:
-    """Whether Lambda refuses the event: more than 6 MB as JSON."""
+    """Whether Lambda would reject the event: more than 6 MB as JSON."""
     if len(body) <= _SURELY_SMALL_BYTES:
         return False
     if event["isBase64Encoded"]:

@@ -1,7 +1,7 @@
-"""A function's proxy answer, read as API Gateway reads it.
+"""Reads a function's proxy response as API Gateway does.
 
-None of the five keys is required and no other key may be there. Base64 is decoded only where the first type of the
-request's `Accept` is among the API's binary media types; else the base64 text itself goes out.
+None of the five keys is required, and no other key is allowed. Base64 is decoded only if the first type of the
+request's `Accept` is among the API's binary media types; otherwise the base64 text itself is sent.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _KEYS = frozenset({"statusCode", "headers", "multiValueHeaders", "body", "isBase
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _REMAPPED = frozenset({"connection", "content-length", "date", "server"})
-"""Fields that belong to the connection: a function's own go out as `x-amzn-Remapped-*`."""
+"""Fields that belong to the connection: those of a function are sent as `x-amzn-Remapped-*`."""
 _DROPPED = frozenset({"transfer-encoding"})
 _SURELY_SMALL_CHARACTERS = 1_000_000
 _LONG_CHARACTERS = 2_000
 
 
 class MalformedAnswerError(Exception):
-    """The answer is not what API Gateway takes; the message says why, for the log."""
+    """API Gateway would not accept the function's response; the message says why, for the log."""
 
 
 def read_answer(answer: object, *, decodes_base64: bool) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
-    """Status, header fields (always with a `Content-Type`) and body.
+    """Return status, header fields (always with a `Content-Type`) and body.
 
     Raises:
         MalformedAnswerError: AWS answers 502 to it.
@@ -89,14 +89,14 @@ def _read_headers(answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 class _UnknownFieldsError(Exception):
-    """Fields that are too long to be worth remembering, or hold other values than text."""
+    """The fields are too long for the cache, or have values other than text."""
 
 
 @lru_cache(maxsize=256)
 def _known_fields(single: tuple[tuple[str, object], ...]) -> tuple[tuple[str, str], ...]:
-    """The fields of an answer with single values only: a function answers with the same ones again and again.
+    """Return the cached fields of an answer with single values only: functions usually return the same ones.
 
-    Only texts are remembered: `True` and `1`, which are one key of a dict, are not one value of a field.
+    Only texts are cached: `True` and `1` are the same key of a dict, but not the same value of a field.
     """
     if sum(len(value) if type(value) is str else _LONG_CHARACTERS for _, value in single) >= _LONG_CHARACTERS:
         raise _UnknownFieldsError
@@ -104,9 +104,9 @@ def _known_fields(single: tuple[tuple[str, object], ...]) -> tuple[tuple[str, st
 
 
 def _merge_fields(single: object, multiple: object) -> list[tuple[str, str]]:
-    """All fields in the order of AWS: the values of `multiValueHeaders` first, then those of `headers`.
+    """Return all fields in AWS's order: the values of `multiValueHeaders` first, then those of `headers`.
 
-    A name in both is merged under the spelling of `multiValueHeaders`; a value in both counts once.
+    A name in both is merged under its spelling in `multiValueHeaders`; a value in both is sent once.
     """
     if single is not None and not isinstance(single, Mapping):
         raise MalformedAnswerError("headers must be an object")
@@ -130,7 +130,7 @@ def _merge_fields(single: object, multiple: object) -> list[tuple[str, str]]:
 
 
 def _read_multiple(multiple: object) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """The fields, and the spelling of each name by its lower case."""
+    """Return the fields, and the spelling of each name by its lower case."""
     if not isinstance(multiple, Mapping):
         raise MalformedAnswerError("multiValueHeaders must be an object")
     fields: list[tuple[str, str]] = []
@@ -148,10 +148,10 @@ def _read_multiple(multiple: object) -> tuple[list[tuple[str, str]], dict[str, s
 
 @lru_cache(maxsize=1024)
 def _sent_as(name: str) -> tuple[str, str]:
-    """The name of a function's field on the wire (empty: not sent), and its name in lower case.
+    """Return the name under which a function's field is sent (empty: not sent), and its name in lower case.
 
     Raises:
-        MalformedAnswerError: no field can have that name.
+        MalformedAnswerError: it is not a valid name of a field.
     """
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise MalformedAnswerError(f"{name!r} is no header name")
@@ -162,7 +162,7 @@ def _sent_as(name: str) -> tuple[str, str]:
 
 
 def _text(name: str, value: object) -> str:
-    """A field's value as it is sent; what could end the field early is refused."""
+    """Return a field's value as it is sent; reject values that could end the field early."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):

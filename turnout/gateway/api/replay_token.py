@@ -1,4 +1,4 @@
-"""Tells requests that this server's own commands send again from callers' requests."""
+"""Distinguishes requests that this server's own commands send again from callers' requests."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from hmac import compare_digest
 
 
 def is_replay_token(sent: str, token: str) -> bool:
-    """Whether a header's value is the token; the time that this takes does not say how much of it is right."""
+    """Whether a header's value is the token; compared in constant time."""
     return bool(token) and compare_digest(sent.encode(errors="replace"), token.encode())

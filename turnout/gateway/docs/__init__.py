@@ -1,1 +1,1 @@
-"""`GET /docs`: the API's pages for people, rendered from its OpenAPI document, its plan and its examples."""
+"""`GET /docs`: the API's pages for users, rendered from its OpenAPI document, its plan and its examples."""

@@ -15,7 +15,7 @@ from turnout.http_server.messages import Handler, Request, Response
 from turnout.http_server.navigation import is_navigation
 
 BROWSER_HEADERS = frozenset({"origin", "sec-fetch-site"})
-"""Header fields that the services' guard refuses and that browsers send with every request."""
+"""Header fields that the services' guard rejects and that browsers send with every request."""
 
 OWN_SITES = frozenset({"", "none", "same-origin"})
 
@@ -24,11 +24,11 @@ _LET_IN = Response(204)
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One who asks.
+    """The sender of a request for a page.
 
     Args:
-        is_trusted: whether the services would answer this client: then every stage is shown.
-        refusal: why nothing is shown; empty where something may be.
+        is_trusted: whether the services would answer this client, which is then shown every stage.
+        refusal: why nothing is shown; empty if something may be shown.
     """
 
     is_trusted: bool
@@ -36,12 +36,12 @@ class Reader:
 
 
 def find_reader(request: Request, guard: Callable[[Handler], Handler], *, is_public: bool) -> Reader:
-    """The reader of a page.
+    """Return the reader of a page.
 
     Args:
         request: any request for a page.
-        guard: of the services.
-        is_public: whether others than the guard's may read about stages without authentication.
+        guard: the services' guard.
+        is_public: whether clients that the guard rejects may read about stages without authentication.
     """
     headers = {name.lower(): value for name, value in request.headers}
     if headers.get("sec-fetch-site", "") not in OWN_SITES and not is_navigation(headers):
@@ -57,6 +57,6 @@ def find_reader(request: Request, guard: Callable[[Handler], Handler], *, is_pub
 
 
 def _sentence_of(answer: object) -> str:
-    """The guard's own sentence."""
+    """Return the guard's own message."""
     body = orjson.loads(answer.body) if isinstance(answer, Response) and answer.body else {}
     return str(body.get("message", "Access denied."))

@@ -1,4 +1,4 @@
-"""The body that a version's example is answered with, written by the same codecs that write the real one."""
+"""The body with which a version answers its example, written by the same codecs as real answers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _JSON = {"content-type": "application/json"}
 
 
 def write_answer(served: ServedVersion, example: Example) -> bytes | None:
-    """The expected body, with the outputs that the example names; None where it cannot be written as JSON.
+    """Return the expected body, with the outputs that the example names; None if it cannot be written as JSON.
 
     Args:
         served: the version.
-        example: of it.
+        example: one of its examples.
     """
     version = served.version
     is_free = bool(version.transform) and not (version.inputs or version.outputs)

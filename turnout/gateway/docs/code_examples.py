@@ -1,4 +1,4 @@
-"""A request as a command or program that can be copied and run: curl, Python's standard library, fetch."""
+"""Writes a request as a command or program to copy and run: curl, Python's standard library, fetch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Call:
     """A call to show in examples, and its authentication.
 
     Args:
-        url: of the operation.
+        url: URL of the operation.
         auth: a key of `AUTH_TYPES`.
-        request: the body; None where it is read from `request.json`, because it is too large to read.
+        request: the body; None if it is read from `request.json`, because it is too large to show.
     """
 
     url: str
@@ -32,7 +32,7 @@ class Call:
 
 
 def write_curl(call: Call) -> str:
-    """A command for a POSIX shell."""
+    """Return a command for a POSIX shell."""
     lines = [f"curl -sS {shlex.quote(call.url)}", "-H 'content-type: application/json'", *_curl_auth(call.auth)]
     body = f"@{FILE}" if call.request is None else orjson.dumps(call.request).decode()
     return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"])
@@ -54,7 +54,7 @@ def _curl_auth(auth: str) -> list[str]:
 
 
 def write_python(call: Call) -> str:
-    """A program for Python's standard library; requests that are signed need botocore."""
+    """Return a program for Python's standard library; signed requests need botocore."""
     body = f'json.load(open("{FILE}"))'
     if call.request is not None:
         body = pprint.pformat(dict(call.request), width=100, sort_dicts=False, compact=True)
@@ -110,7 +110,7 @@ def _python_auth(auth: str) -> str:
 
 
 def write_javascript(call: Call) -> str:
-    """A module for Node 18 and newer; empty where requests are signed, which Node does not do by itself."""
+    """Return a module for Node 18 and newer; empty if requests are signed, which Node does not support itself."""
     if call.auth == "iam":
         return ""
     auth = {
@@ -138,5 +138,5 @@ def write_javascript(call: Call) -> str:
 
 
 def _text(value: str) -> str:
-    """A literal that Python and JavaScript read alike."""
+    """Return a literal that Python and JavaScript read alike."""
     return orjson.dumps(value).decode()

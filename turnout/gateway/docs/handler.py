@@ -1,4 +1,4 @@
-"""`/docs`: which page a path means, for whom, and at which address its examples call the API."""
+"""`/docs`: selects the page for a path and a reader, with the address for its examples."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class DocsSource:
     """The source of the pages, and the check of their readers.
 
     Args:
-        make: makes what is shown of the edition; called with the first request.
-        guard: of the services.
+        make: makes the content for the edition; called with the first request.
+        guard: the services' guard.
         is_public: whether anyone may read about stages without authentication.
         has_console: whether the server has a console.
-        has_open_stage: whether a stage asks for no authentication.
+        has_open_stage: whether a stage requires no authentication.
     """
 
     make: Callable[[], Shown]
@@ -44,7 +44,7 @@ class DocsSource:
 
     @cached_property
     def shown(self) -> Shown:
-        """The shown state."""
+        """The content of the pages."""
         return self.make()
 
 
@@ -52,7 +52,7 @@ class DocsHandler:
     """Answers everything below `/docs`.
 
     Args:
-        source: what the pages are made of.
+        source: the source of the pages.
     """
 
     def __init__(self, source: DocsSource) -> None:
@@ -70,7 +70,7 @@ class DocsHandler:
         return asyncio.to_thread(self._answer, request, reader)
 
     def lead(self, request: Request) -> Response | None:
-        """Lead a browser that opens `/` here, where there is something to read."""
+        """Redirect a browser that opens `/` here, if there is something for it to read."""
         reader = find_reader(request, self._source.guard, is_public=self._source.is_public)
         if reader.refusal or not (reader.is_trusted or self._source.has_open_stage):
             return None  # build no page here: this runs on the event loop
@@ -111,14 +111,14 @@ class DocsHandler:
 
 
 def make_stage_page(shown: Shown, stage: ShownStage, frame: PageFrame, parts: list[str], words: str) -> bytes | None:
-    """The page of a path below a stage; None where there is none.
+    """Return the page of a path below a stage; None if there is none.
 
     Args:
-        shown: the edition.
-        stage: that the path names.
-        frame: of the page.
-        parts: of the path behind the stage.
-        words: what the list of models is filtered by.
+        shown: the content for the edition.
+        stage: the stage that the path names.
+        frame: frame of the page.
+        parts: segments of the path after the stage.
+        words: filter of the list of models.
     """
     from turnout.gateway.docs.index_page import make_index
     from turnout.gateway.docs.model_page import make_model_page
@@ -135,7 +135,7 @@ def make_stage_page(shown: Shown, stage: ShownStage, frame: PageFrame, parts: li
 
 
 def find_request(shown: Shown, parts: list[str]) -> bytes | None:
-    """The body of `MODEL/VERSION/NUMBER.json`: a version's example."""
+    """Return the body of `MODEL/VERSION/NUMBER.json`: a version's example."""
     if len(parts) != 3 or parts[1] == GRAPH:
         return None
     model, version, file = parts
@@ -149,7 +149,10 @@ def find_request(shown: Shown, parts: list[str]) -> bytes | None:
 
 
 def find_base(request: Request) -> str:
-    """The address by which the reader reaches the server, as its headers say; a `Host` that is none is not repeated."""
+    """Return the address by which the reader reaches the server, from its headers.
+
+    An invalid `Host` is not repeated.
+    """
     headers = {name.lower(): value for name, value in request.headers}
     host = headers.get("host", "")
     if not _HOST.fullmatch(host):

@@ -1,4 +1,4 @@
-"""HTML from values. Everything that is not `Html` is escaped, so no name or description can become markup."""
+"""Makes HTML from values. Everything that is not `Html` is escaped, so no name or description can become markup."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ _VOID = frozenset({"br", "hr", "input", "link", "meta"})
 
 
 class Html(str):
-    """Markup that is sent as it is."""
+    """Markup that is sent unchanged."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *children: Child, **attributes: str | int | None) -> Html:
-    """One element.
+    """Return one element.
 
     Args:
         name: the tag's name.
-        children: markup, or text, which is escaped; iterables are flattened, and None is nothing.
-        attributes: `class_` is `class`, `aria_label` is `aria-label`. None and False leave one out, True has no value.
+        children: markup, or text, which is escaped; iterables are flattened, and None is left out.
+        attributes: `class_` is `class`, `aria_label` is `aria-label`. None and False leave an attribute out, True has
+            no value.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if not (value is None or value is False)
@@ -36,23 +37,23 @@ def tag(name: str, /, *children: Child, **attributes: str | int | None) -> Html:
 
 
 def join(children: Iterable[Child]) -> Html:
-    """The children one after another, escaped where they are text."""
+    """Return the children one after another, with texts escaped."""
     return Html("".join(map(_child, children)))
 
 
 def prose(text: str) -> Html:
-    """A description: paragraphs at empty lines, and text in backticks as code."""
+    """Return a description as paragraphs separated by empty lines, with text in backticks as code."""
     return join(tag("p", rich(part)) for part in re.split(r"\n\s*\n", text.strip()) if part)
 
 
 def rich(text: str) -> Html:
-    """Text whose backticks mark code."""
+    """Return text in which backticks mark code."""
     parts = _CODE.split(text)
     return join(tag("code", part) if number % 2 else part for number, part in enumerate(parts))
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[Child]], caption: str) -> Html:
-    """A table that scrolls by itself where the page is narrow; the first cell of a row is its heading."""
+    """Return a table that scrolls separately on narrow pages; the first cell of a row is its heading."""
     head = tag("tr", (tag("th", heading, scope="col") for heading in headings))
     body = (
         tag(
@@ -76,7 +77,7 @@ def _cell(number: int, cell: Child) -> Html:
 
 
 def facts(rows: Mapping[str, Child]) -> Html:
-    """A list of names and values; those that are empty are left out."""
+    """Return a list of names and values; empty ones are left out."""
     return tag(
         "dl", (tag("div", tag("dt", name), tag("dd", value)) for name, value in rows.items() if value), class_="facts"
     )

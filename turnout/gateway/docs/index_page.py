@@ -1,4 +1,4 @@
-"""The list of a stage's models, and of what the API answers beside them."""
+"""The list of a stage's models, and of the API's other paths."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ assert AUTH_SENTENCES.keys() == AUTH_TYPES.keys()
 
 
 def make_index(shown: Shown, stage: ShownStage, frame: PageFrame, words: str) -> bytes:
-    """The page.
+    """Return the page.
 
     Args:
-        shown: the edition.
+        shown: the content for the edition.
         stage: one of its stages.
-        frame: of the page.
-        words: only models whose name or description holds each of them.
+        frame: frame of the page.
+        words: only models whose name or description contains each of them.
     """
     name = stage.plan.name
     listed = list(_find_models(shown, words))

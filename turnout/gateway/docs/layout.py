@@ -1,4 +1,4 @@
-"""The common parts of all pages: frame, headers, and the addresses of the other pages."""
+"""The common parts of all pages: frame, headers, and the addresses of other pages."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class PageFrame:
 
     Args:
         base: the server's address as the reader reaches it, `http://127.0.0.1:8080`.
-        stages: those that the reader sees.
-        stage: the one of this page.
+        stages: the stages that the reader may see.
+        stage: the stage of this page.
         platform: the project's name.
-        is_open: whether a browser gets the stage's document, which takes no authentication.
-        has_console: whether the reader may have the console, too.
+        is_open: whether a browser can get the stage's document, because the stage requires no authentication.
+        has_console: whether the reader may also open the console.
     """
 
     base: str
@@ -53,24 +53,24 @@ class PageFrame:
 
 
 def address_of(*parts: str, **query: str) -> str:
-    """The path of a page."""
+    """Return the path of a page."""
     path = "/".join(["", DOCS_SEGMENT, *(quote(part, safe="") for part in parts)])
     return f"{path}?{urlencode(query)}" if query else path
 
 
 def try_address(model: str, version: str = "") -> str:
-    """The console's form for a model."""
+    """Return the address of the console's form for a model."""
     return f"/{CONSOLE_SEGMENT}/#try/{quote(model, safe='')}" + (f"/{quote(version, safe='')}" if version else "")
 
 
 def make_page(frame: PageFrame, title: str, *content: Child, model: str = "") -> bytes:
-    """A whole page.
+    """Return a whole page.
 
     Args:
-        frame: what all pages have.
-        title: of the page.
-        content: of its main part.
-        model: the stages' links lead to this model; empty leads to their lists.
+        frame: the common parts.
+        title: the page's title.
+        content: the main part.
+        model: the model to which the stages' links lead; empty for their lists.
     """
     stages = tag(
         "nav",
@@ -116,17 +116,17 @@ def make_page(frame: PageFrame, title: str, *content: Child, model: str = "") ->
 
 
 def answer_html(request: Request, page: bytes, status: int = 200) -> Response:
-    """A page as it is sent."""
+    """Return a page as a response."""
     return _answer(request, page, "text/html; charset=utf-8", status)
 
 
 def answer_file(request: Request, name: str) -> Response:
-    """One of `FILES`."""
+    """Return one of `FILES` as a response."""
     return _answer(request, _read_file(name), FILES[name])
 
 
 def answer_json(request: Request, body: bytes, name: str) -> Response:
-    """A file to download."""
+    """Return a file to download."""
     response = _answer(request, body, "application/json")
     return Response(
         response.status, (*response.headers, ("Content-Disposition", f'attachment; filename="{name}"')), response.body
@@ -134,7 +134,7 @@ def answer_json(request: Request, body: bytes, name: str) -> Response:
 
 
 def answer_text(status: int, sentence: str) -> Response:
-    """A refusal."""
+    """Return a rejection."""
     return Response(status, (("Content-Type", "text/plain; charset=utf-8"), *HEADERS), f"{sentence}\n".encode())
 
 

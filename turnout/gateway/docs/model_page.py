@@ -1,4 +1,4 @@
-"""One model of a stage: what each version takes and returns, with examples that run, errors, headers and limits."""
+"""One model of a stage: each version's inputs and outputs, with runnable examples, errors, headers and limits."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ MOST_SECTIONS = 8
 MOST_EXAMPLES = 3
 MOST_LABELS = 50
 SHOWN_BYTES = 20_000
-"""The longest answer that is shown whole."""
+"""The longest answer that is shown completely."""
 
 
 def make_model_page(shown: Shown, stage: ShownStage, frame: PageFrame, model: str, version: str = "") -> bytes:
-    """The page of a model, or of one of its versions.
+    """Return the page of a model, or of one of its versions.
 
     Args:
-        shown: the edition.
+        shown: the content for the edition.
         stage: one of its stages.
-        frame: of the page.
+        frame: frame of the page.
         model: its name.
-        version: describe this one alone; empty describes them all, or those that are served where there are many.
+        version: describe only this one; empty describes all, or the served ones if there are many.
     """
     title = f"{model} {version}".rstrip()
     versions = shown.versions.get(model, [])
@@ -77,7 +77,7 @@ def _links(frame: PageFrame, model: str, version: str) -> Html:
 
 
 def _endpoints(stage: ShownStage, model: str, version: str) -> Html:
-    """The operation that leaves the version to the stage."""
+    """Return the operation that leaves the version to the stage."""
     operation = None if version else stage.inference(model)
     if operation is None:
         return join([])
@@ -201,7 +201,7 @@ def _describe_values(tensor: TensorSpec) -> Child:
 
 
 def _metadata(metadata: Mapping[str, str], title: str) -> Html | None:
-    """The model file's metadata, where its author writes units and descriptions."""
+    """Return the model file's metadata, in which its author may describe units and meaning."""
     if not metadata:
         return None
     rows = [(name, value) for name, value in metadata.items()]
@@ -237,7 +237,7 @@ def _examples(
 
 
 def _document_example(operation: ShownOperation | None) -> Mapping[str, Any] | None:
-    """The request that the document shows for a version."""
+    """Return the request that the document shows for a version."""
     if operation is None:
         return None
     example: Mapping[str, Any] | None = operation.body["requestBody"]["content"]["application/json"].get("example")
@@ -245,7 +245,7 @@ def _document_example(operation: ShownOperation | None) -> Mapping[str, Any] | N
 
 
 def _graph_example(signature: Signature) -> Mapping[str, Any] | None:
-    """A request that is short enough to be read."""
+    """Return a request that is short enough to read."""
     if not signature.outputs or 2 * count_request(signature) > EXAMPLE_BYTES:
         return None
     return make_request(signature)

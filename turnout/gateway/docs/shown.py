@@ -1,4 +1,4 @@
-"""The contents of the pages for one edition: each stage with its document, each model with its versions."""
+"""The content of the pages for one edition: each stage with its document, each model with its versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from turnout.protocol.tensors.datatypes import Signature
 
 @dataclass(frozen=True, slots=True)
 class ShownOperation:
-    """One operation of the document, and its place."""
+    """One operation of the document, with its path and method."""
 
     method: str
     path: str
@@ -33,10 +33,10 @@ class ShownStage:
     """One stage.
 
     Args:
-        plan: the stage as planned.
-        api: that it belongs to.
-        document: of the API, as API Gateway reads it.
-        live: the stage's settings at this moment.
+        plan: the stage from the plan.
+        api: the API that it belongs to.
+        document: the API's document, as API Gateway reads it.
+        live: the stage's current settings.
     """
 
     plan: StagePlan
@@ -46,7 +46,7 @@ class ShownStage:
 
     @cached_property
     def operations(self) -> Mapping[str, ShownOperation]:
-        """The operations that callers see, by their ids."""
+        """Return the operations that callers see, by their ids."""
         paths = publish_document(self.document)["paths"]
         return {
             body["operationId"]: ShownOperation(method.upper(), path, body)
@@ -55,7 +55,7 @@ class ShownStage:
         }
 
     def shares_of(self, model: str) -> dict[str, str]:
-        """Version -> what it gets of the stage's calls that name no version, at this moment."""
+        """Return version -> its current share of the stage's calls that name no version."""
         settings = self.live()
         variables = self.plan.variables if settings is None else settings.variables
         canary = self.plan.canary if settings is None else settings.canary
@@ -66,7 +66,7 @@ class ShownStage:
         return shares
 
     def inference(self, model: str, version: str = "", kind: str = "inference") -> ShownOperation | None:
-        """The operation that calls a version, or the one that the stage chooses."""
+        """Return the operation that calls a version, or the one that leaves the version to the stage."""
         return self.operations.get(operation_id(model, version, VERBS[kind]))
 
 
@@ -83,11 +83,11 @@ def _read_shares(variables: Mapping[str, str], model: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Shown:
-    """An edition.
+    """The content for one edition.
 
     Args:
-        project: its files.
-        plan: made of them.
+        project: the project.
+        plan: the project's plan.
         stages: by name, in the order of models.yaml.
     """
 
@@ -97,7 +97,7 @@ class Shown:
 
     @cached_property
     def versions(self) -> Mapping[str, list[ServedVersion]]:
-        """Model -> its versions."""
+        """Return model -> its versions."""
         versions: dict[str, list[ServedVersion]] = {}
         for version in self.plan.versions:
             versions.setdefault(version.version.model, []).append(version)
@@ -105,16 +105,16 @@ class Shown:
 
     @cached_property
     def graphs(self) -> Mapping[str, ServedGraph]:
-        """Model -> the graph that it is."""
+        """Return model -> its graph."""
         return {graph.model: graph for graph in self.plan.graphs}
 
     def models(self) -> Iterator[tuple[str, str, int]]:
-        """Each model with its description and its number of versions; a graph has none."""
+        """Return each model with its description and its number of versions; a graph has none."""
         for model in (*self.versions, *self.graphs):
             yield model, self.plan.descriptions.get(model, ""), len(self.versions.get(model, ()))
 
     def signature_of(self, model: str, version: str) -> Signature:
-        """The signature of a version or a graph."""
+        """Return the signature of a version or a graph."""
         if version == GRAPH:
             return self.graphs[model].signature
         return next(candidate.signature for candidate in self.versions[model] if candidate.version.name == version)
@@ -126,13 +126,13 @@ def make_shown(
     documents: Mapping[str, Mapping[str, Any]],
     live: Callable[[str], StageSettings | None],
 ) -> Shown:
-    """An edition as the pages show it.
+    """Return the content of the pages for an edition.
 
     Args:
-        project: its files.
-        plan: made of them.
+        project: the project.
+        plan: the project's plan.
         documents: the name of an API -> its document.
-        live: a stage's settings at this moment, by its name.
+        live: returns a stage's current settings, by its name.
     """
     rows = {stage.name: (stage, api) for api in plan.apis for stage in api.stages}
     if plan.shared:

@@ -1,1 +1,1 @@
-"""Going over to what the project's files say now, without a failed request."""
+"""Switches to the current state of the project's files without a failed request."""

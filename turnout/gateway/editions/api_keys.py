@@ -1,4 +1,4 @@
-"""API keys of the stages that ask for one, on this machine: made once, then kept beside the manifest."""
+"""API keys of stages that require one, on this machine: made once, then kept next to the manifest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 ALPHABET = string.ascii_letters + string.digits
 KEY_LENGTH = 40
-"""AWS makes keys of 40 letters and digits, and takes ones of 20 to 128 characters."""
+"""AWS makes keys of 40 letters and digits, and accepts keys of 20 to 128 characters."""
 
 
 def load_api_keys(path: Path, stages: Iterable[str]) -> dict[str, str]:
-    """Stage -> key: those that `path` holds, and new ones, which it holds from then on.
+    """Return stage -> key: those in the file `path`, and new ones, which are added to it.
 
-    Two servers that start at once agree. Where the file cannot be written the new keys hold for this run only.
-    ProblemsError where the file is there and is not `{stage: key}`.
+    Two servers that start at once use the same keys. If the file is not writable, new keys are valid for this run only.
+    Raises ProblemsError if the file exists and is not `{stage: key}`.
     """
     wanted = tuple(dict.fromkeys(stages))
     if not wanted:
@@ -53,7 +53,7 @@ def make_key() -> str:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock is on the folder itself, so that no lock file is left behind."""
+    """Hold a lock for one process at a time; it is on the folder itself, so that no lock file is left behind."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -63,7 +63,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def _read_keys(path: Path) -> dict[str, str]:
-    """The file's contents, empty where there is no file."""
+    """Return the file's contents, empty if there is no file."""
     try:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -11,11 +11,11 @@ from turnout.gateway.rules.stages import StageSettings
 from turnout.gateway.shared.state import ControlState
 
 MOST_SHOWN = 8
-"""Changes that are named; more are counted."""
+"""Most changes that are named; more are counted."""
 
 
 def describe_changes(before: Edition, after: Edition) -> str:
-    """`iris v1 changed, stage prod changed`; empty where nothing did that a user would know of."""
+    """Return `iris v1 changed, stage prod changed`; empty if nothing changed that matters to users."""
     changes = [*_functions(before, after), *_stages(before, after)]
     if not changes and (before.apis != after.apis or before.keys != after.keys):
         changes = ["descriptions and examples"]
@@ -52,12 +52,14 @@ def _stages(before: Edition, after: Edition) -> Iterator[str]:
 
 
 def carry_over(state: ControlState, before: Edition, after: Edition) -> ControlState:
-    """The control state under a new edition. A stage whose plan did not change keeps what the control plane set.
+    """Return the control state under a new edition.
+
+    A stage whose plan did not change keeps the control plane's settings.
 
     Args:
-        state: the present one.
+        state: the current state.
         before: the edition that it belongs to.
-        after: the one to come.
+        after: the next edition.
     """
     live = {stage.name: stage for stage in state.stages}
     old, new = _planned(before), _planned(after)
@@ -80,7 +82,7 @@ def _planned(edition: Edition) -> dict[str, StageSettings]:
 
 
 def _is_same(one: StageSettings, other: StageSettings) -> bool:
-    """Whether two plans of a stage ask for the same; the document's digest is not asked for."""
+    """Whether two plans of a stage are the same, regardless of the document's digest."""
 
     def wanted(stage: StageSettings) -> object:
         canary = stage.canary and (stage.canary.percent, stage.canary.overrides)
@@ -90,7 +92,7 @@ def _is_same(one: StageSettings, other: StageSettings) -> bool:
 
 
 def _moved(live: StageSettings, old: StageSettings, new: StageSettings) -> StageSettings:
-    """A stage as it is, on the new document."""
+    """Return a stage unchanged, on the new document."""
 
     def moved(deployment_id: str) -> str:
         return new.deployment_id if deployment_id == old.deployment_id else deployment_id

@@ -31,7 +31,7 @@ def read_consumer_keys(folder: Path) -> dict[KeyName, KeptKey]:
     """The keys stored in the project's `.turnout`.
 
     Raises:
-        ProblemsError: the file cannot be read, or is not what this module writes.
+        ProblemsError: the file cannot be read, or has another format.
     """
     path = folder / FILE
     try:
@@ -52,7 +52,7 @@ def make_consumer_keys(folder: Path, names: Iterable[KeyName], today: str) -> di
 
     Raises:
         OSError: the folder cannot be written.
-        ProblemsError: the file that is there cannot be read.
+        ProblemsError: the existing file cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
@@ -65,7 +65,7 @@ def make_consumer_keys(folder: Path, names: Iterable[KeyName], today: str) -> di
 
 
 def drop_consumer_keys(folder: Path, names: Iterable[KeyName]) -> None:
-    """Forget keys; a server refuses them once it has reloaded."""
+    """Delete keys; a server rejects them once it has reloaded."""
     if not (folder / FILE).exists():
         return
     dropped = set(names)

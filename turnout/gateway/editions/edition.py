@@ -1,4 +1,4 @@
-"""One reading of a project's files, with everything that is made of them once for all workers."""
+"""One reading of a project's files, with everything that is made from them once for all workers."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from turnout.project.project import CACHE_DIR, Project
 from turnout.protocol.aws.callers import OWNER
 
 FileStamp = tuple[int, int, int]
-"""Size, time of the last change in ns, inode: what shows that a file is another than it was."""
+"""Size, time of the last change in ns, inode: shows whether a file was replaced or changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionFingerprint:
-    """The parts of a function.
+    """What identifies a function's content.
 
     Args:
-        digest: of its plan, its artifact's digest, its transform and what lies beside it: equal for equal functions.
-        stamps: its files as they were when they were read.
-        contents: the digests of those files whose content nothing else checks; sessions check their model's.
+        digest: digest of its plan, its artifact, its transform and the files next to it: equal for equal functions.
+        stamps: stamps of its files when they were read.
+        contents: digests of those files whose content is checked nowhere else; sessions check their model's.
     """
 
     digest: str
@@ -51,14 +51,14 @@ class FunctionFingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """Everything that workers serve from.
+    """Everything from which workers serve.
 
     Args:
         project: the manifest and its artifacts.
-        plan: made of them.
+        plan: the project's plan.
         apis: the documents and the stages as planned.
-        keys: stage name -> API key, of the stages that ask for one.
-        fingerprints: function name -> its fingerprint, of the functions whose artifact is here.
+        keys: stage name -> API key, for stages that require one.
+        fingerprints: function name -> its fingerprint, for functions whose artifact is on this machine.
     """
 
     project: Project
@@ -70,17 +70,17 @@ class Edition:
 
     @property
     def documents(self) -> dict[str, Mapping[str, Any]]:
-        """The name of an API -> its document."""
+        """Return the name of an API -> its document."""
         return {api.name: rest.document for api, rest in zip(self.plan.apis, self.apis, strict=True)}
 
     @property
     def api_keys(self) -> dict[str, tuple[ApiKey, ...]]:
-        """Stage name -> its keys, as the gateway takes them."""
+        """Return stage name -> its keys, in the gateway's format."""
         return make_api_keys(self.keys, self.consumer_keys)
 
 
 def make_edition(project: Project) -> Edition:
-    """Everything that follows from the project's files; makes API keys for stages that are new.
+    """Make an edition of the project's files; make API keys for new stages.
 
     Raises:
         ProblemsError: the plan or the API keys cannot be used.
@@ -96,12 +96,12 @@ def make_edition(project: Project) -> Edition:
 
 
 def make_local_plan(project: Project) -> Plan:
-    """The plan for this machine: what only AWS would refuse, its quotas, is a note here."""
+    """Make the plan for this machine, where quotas that only AWS enforces are notes."""
     return make_plan(project.manifest, project.artifacts, enforce=False)
 
 
 def make_apis(project: Project, plan: Plan) -> tuple[RestApi, ...]:
-    """The plan's documents, with the stages that each one serves."""
+    """Return the plan's documents, each with the stages that it serves."""
     apis = []
     examples = project.first_requests
     for api in plan.apis:
@@ -114,13 +114,13 @@ def make_apis(project: Project, plan: Plan) -> tuple[RestApi, ...]:
 
 
 def load_keys(project: Project, plan: Plan) -> dict[str, str]:
-    """The API keys of the stages that ask for one, made where they are new."""
+    """Return the API keys of the stages that require one; missing keys are made."""
     stages = [stage.name for api in plan.apis for stage in api.stages if stage.auth == "api_key"]
     return load_api_keys(project.manifest.path.parent / ".turnout" / "api_keys.json", stages)
 
 
 def load_consumer_keys(project: Project) -> dict[str, tuple[ApiKey, ...]]:
-    """The keys of the consumers of each stage that has some, as far as they were made on this machine."""
+    """Return the consumers' keys of each stage that has consumers, if they were made on this machine."""
     stages = [stage for stage in project.manifest.stages if stage.consumers]
     kept = read_consumer_keys(project.manifest.path.parent / CACHE_DIR) if stages else {}
     return {
@@ -154,30 +154,30 @@ def build_gateway(
     requests: AsyncRequests | None = None,
     shortens_shared_routes: bool = True,
 ) -> Gateway:
-    """The whole API without sockets.
+    """Make the whole API without sockets.
 
     Args:
         project: the manifest and its artifacts.
-        plan: made of them.
-        functions: what runs the plan's functions; closed by its maker.
-        apis: the plan's documents, where they were made already.
-        stage: answers paths that name none; empty is the manifest's first.
-        keys: stage -> API key, for the stages that ask for one.
-        consumer_keys: stage -> the keys of its consumers, for the stages that have some.
-        port: what events say of this place.
+        plan: the project's plan.
+        functions: runs the plan's functions; the caller closes it.
+        apis: the plan's documents, if they were made already.
+        stage: the stage for paths that name none; empty for the manifest's first.
+        keys: stage -> API key, for stages that require one.
+        consumer_keys: stage -> the keys of its consumers, for stages that have some.
+        port: the port in events.
         observers: called after each request, in this order.
         bucket_of: makes a throttle's counter.
-        services: what answers beside the API, by the first segment of its paths.
-        replay_token: by which replayed requests are known; empty knows none.
-        front: answers browsers that ask for `/`; None leaves it to the stages.
+        services: handlers besides the API, by the first segment of their paths.
+        replay_token: identifies replayed requests; empty for none.
+        front: answers browsers that request `/`; None leaves them to the stages.
         tracer: traces requests, or None.
-        checks: of signatures and tokens; None makes those of the project.
+        checks: checks of signatures and tokens; None makes those of the project.
         requests: accepts asynchronous requests; None accepts none.
-        shortens_shared_routes: whether calls by a route that models share skip the general router.
+        shortens_shared_routes: whether calls through a route that models share skip the general router.
 
     Raises:
-        DocumentError: a document asks for what is not supported here.
-        ValueError: there is no such stage.
+        DocumentError: a document uses an unsupported feature.
+        ValueError: the stage does not exist.
     """
     return Gateway(
         make_apis(project, plan) if apis is None else apis,
@@ -199,7 +199,7 @@ def build_gateway(
 
 
 def make_checks(project: Project) -> CallerChecks:
-    """The checks of callers for stages with `auth: iam` and `auth: jwt`."""
+    """Make the checks of callers for stages with `auth: iam` and `auth: jwt`."""
     folder, stages = project.manifest.path.parent, project.manifest.stages
     signing = (
         dict([load_signing_key(folder / CACHE_DIR)]) if any(candidate.auth == "iam" for candidate in stages) else {}
@@ -211,7 +211,7 @@ def make_checks(project: Project) -> CallerChecks:
 
 
 def find_shared_routes(plan: Plan) -> SharedRoutes | None:
-    """What spares calls the hop through the general router; None where there is no such hop."""
+    """Return what lets calls skip the general router; None if no call uses it."""
     if not plan.shared:
         return None
     return SharedRoutes([function.name for function in plan.functions if function.model in plan.shared])
@@ -220,9 +220,9 @@ def find_shared_routes(plan: Plan) -> SharedRoutes | None:
 def make_api_keys(
     keys: Mapping[str, str], consumers: Mapping[str, tuple[ApiKey, ...]] | None = None
 ) -> dict[str, tuple[ApiKey, ...]]:
-    """Stage name -> its keys, as the gateway takes them, with the ids that they would have.
+    """Return stage name -> its keys, in the gateway's format, with the ids that they would have.
 
-    Where a stage has consumers, its own key has a name as well, `owner`.
+    If a stage has consumers, its own key also has a name, `owner`.
     """
     consumers = consumers or {}
     return {
@@ -235,13 +235,15 @@ def make_api_keys(
 
 
 class FileChangedError(Exception):
-    """A file is not what it was when it was read; the message names it."""
+    """A file has changed since it was read; the message names it."""
 
 
 def check_files(fingerprints: Mapping[str, FunctionFingerprint], function: Function) -> None:
-    """Raise a FileChangedError unless the function's files hold what they held; that they were touched does not matter.
+    """Raise a FileChangedError if the content of the function's files has changed.
 
-    Another content under a version's name would be served as what it is not, perhaps half of it.
+    A new modification time alone does not matter.
+
+    Otherwise another content, perhaps a half-written file, would be served under a version's name.
     """
     for file, digest in fingerprints[function.name].contents:
         if _digest(_content(file), 64) != digest:
@@ -251,7 +253,7 @@ def check_files(fingerprints: Mapping[str, FunctionFingerprint], function: Funct
 
 
 def fingerprint_of(project: Project, function: Function) -> FunctionFingerprint:
-    """The fingerprint of a function whose artifact is here."""
+    """Return the fingerprint of a function whose artifact is on this machine."""
     version = project.manifest.model(function.model).version(function.version)
     artifact = project.artifacts[function.model, function.version]
     files = [artifact.path, *artifact.external_files]
@@ -265,12 +267,12 @@ def fingerprint_of(project: Project, function: Function) -> FunctionFingerprint:
 
 
 def stamps_of(files: Iterable[Path]) -> tuple[tuple[Path, FileStamp], ...]:
-    """Files as they are now."""
+    """Return the current stamps of files."""
     return tuple((file, stamp_of(file)) for file in files)
 
 
 def stamp_of(file: Path) -> FileStamp:
-    """One file as it is now; zeros where it is not there."""
+    """Return the current stamp of one file; zeros if it does not exist."""
     try:
         status = os.stat(file)  # noqa: PTH116 - Path.stat takes twice as long, and a watch checks thousands of files
     except OSError:
@@ -286,5 +288,5 @@ def _content(path: Path) -> bytes:
 
 
 def _digest(data: bytes, length: int) -> str:
-    """A short id, the same for the same data."""
+    """Return a short id, the same for the same data."""
     return hashlib.sha256(data).hexdigest()[:length]

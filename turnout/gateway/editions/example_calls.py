@@ -1,4 +1,4 @@
-"""Functions called one after the other from a program without an event loop: for `turnout test`."""
+"""Calls functions one after another from a program without an event loop: for `turnout test`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ISOLATION = Isolation(max_environments=1, idle_s=1.0)
 
 @contextmanager
 def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
-    """Calls to functions in this process, each open only while its own examples run."""
+    """Call functions in this process; each is open only while its own examples run."""
     with asyncio.Runner() as runner:
         opened: dict[tuple[str, str], Functions] = {}
 
@@ -54,7 +54,7 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
 
 @contextmanager
 def calling_isolated(project: Project, plan: Plan, progress: BuildProgress) -> Iterator[CallVersion]:
-    """Calls to functions in processes of their own, from the zips that AWS gets.
+    """Call functions in separate processes, from the zips that AWS gets.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved.
@@ -80,7 +80,7 @@ async def _invoke(functions: Functions, name: str, event: dict[str, Any], timeou
 
 
 def _make_event(version: Version, body: bytes) -> dict[str, Any]:
-    """API Gateway's event of a call by the version's own path, as far as functions read it."""
+    """Return API Gateway's event of a call to the version's own path, as far as functions read it."""
     path = f"/models/{version.model}/{version.name}/inference"
     headers = {"content-type": "application/json"}
     return {

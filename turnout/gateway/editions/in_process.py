@@ -1,4 +1,4 @@
-"""The plan's functions and routers, bound to the code that Lambda runs for them and to the files on this machine."""
+"""Binds the plan's functions and routers to the code that Lambda runs for them and to the files on this machine."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class UnopenedError(Exception):
 def make_functions(
     project: Project, plan: Plan, *, documents: Mapping[str, Mapping[str, Any]] | None = None, **limits: Any
 ) -> InProcessFunctions:
-    """Make the functions of routers and of versions whose artifact is here; others are refused with the reason.
+    """Make the functions of routers and of versions whose artifact is on this machine; reject others with the reason.
 
     Args:
         project: the manifest and its artifacts.
-        plan: made of them.
-        documents: the name of an API -> its document, where they were built already.
-        limits: as `InProcessFunctions` takes them.
+        plan: the project's plan.
+        documents: the name of an API -> its document, if they were built already.
+        limits: see `InProcessFunctions`.
     """
     here, refused = choose_functions(project, plan)
     manifest = project.manifest
@@ -68,7 +68,7 @@ def make_functions(
 
 
 def edition_functions(edition: Edition, before: EditionFunctions | None, **limits: Any) -> InProcessFunctions:
-    """An edition's functions. Unchanged ones are taken over from the edition before."""
+    """Make an edition's functions. Unchanged ones are taken over from the previous edition."""
     assert before is None or isinstance(before, InProcessFunctions)
     return make_functions(
         edition.project,
@@ -82,7 +82,7 @@ def edition_functions(edition: Edition, before: EditionFunctions | None, **limit
 
 
 def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict[str, str]]:
-    """The model functions that can run here, and for the others: name -> the reason."""
+    """Return the model functions that can run here, and for the others: name -> the reason."""
     models = [function for function in plan.functions if function.kind == "model"]
     here = [function for function in models if (function.model, function.version) in project.artifacts]
     names = {function.name for function in here}
@@ -96,7 +96,7 @@ def _runs_own_code(manifest: Manifest, function: Function) -> bool:
 
 
 def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
-    """Makes one function's code, not yet loaded."""
+    """Return what makes one function's code, not yet loaded."""
     folder = project.manifest.path.parent
     trials = make_trials(project)
 
@@ -131,7 +131,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
 
 
 def make_cancellation() -> Cancellation:
-    """Stops one run."""
+    """Return what stops one run."""
     made: Cancellation = _shared_code().Cancellation()
     return made
 
@@ -144,7 +144,7 @@ def _shared_code() -> Any:
 def make_router_codes(
     project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Iterator[RouterCode]:
-    """Every model's router, and the general one."""
+    """Make every model's router, and the general router."""
     for function in plan.functions:
         if function.kind == "router":
             table = make_route_table(project.manifest, plan, function.model)

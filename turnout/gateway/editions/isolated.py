@@ -1,4 +1,4 @@
-"""A project's isolated functions, made ready: packages built and unpacked, the runtime installed, all of it once."""
+"""Prepares a project's isolated functions: builds and unpacks packages and installs the runtime, all only once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from turnout.plan.values import Plan
 from turnout.project.project import Project
 
 RUNTIME = "runtime"
-"""The runtime's name where progress is shown."""
+"""The runtime's name in the progress display."""
 
 IDLE_S = 300.0
-"""How long an environment waits for its next call; Lambda's wait some minutes."""
+"""How long an environment waits for its next call; on Lambda it is some minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Isolation:
     """Settings of isolated functions.
 
     Args:
-        max_environments: of one function at once; 0 is one per processor.
-        idle_s: after which an environment that has nothing to do is ended.
-        ports: TCP ports that models' functions may connect to, beside their own Runtime API.
+        max_environments: most environments of one function at once; 0 is one per processor.
+        idle_s: time after which an idle environment is ended.
+        ports: TCP ports to which models' functions may connect, besides their own Runtime API.
     """
 
     max_environments: int = 0
@@ -55,16 +55,16 @@ def open_isolated(
     budget: SessionBudget | None = None,
     wrap: Wrap = no_wrap,
 ) -> IsolatedFunctions:
-    """The plan's functions, each to run in processes of its own; none is started yet.
+    """Return the plan's functions, each to run in separate processes; none is started yet.
 
     Args:
         project: the manifest and its artifacts.
-        plan: made of them.
-        isolation: limits; the defaults where it is None.
+        plan: the project's plan.
+        isolation: limits; None for the defaults.
         progress: called as packages are built, from other threads.
         share: how many processes serve together, each with its share of the environments.
         make_slots: see `IsolatedFunctions`.
-        before: see `IsolatedFunctions`; with it the packages are built when they are prepared.
+        before: see `IsolatedFunctions`; if it is set, the packages are built when they are prepared.
         budget: see `IsolatedFunctions`.
         wrap: see `IsolatedFunctions`.
 
@@ -100,14 +100,14 @@ def open_isolated(
 
 
 def serve_invoke(functions: Invocable, names: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
-    """Lambda's Invoke API over these functions, for one environment of a router."""
+    """Serve Lambda's Invoke API for these functions to one environment of a router."""
     return invoke_server(InvokeApi(functions, names).handle)
 
 
 def prepare_codes(
     project: Project, plan: Plan, progress: BuildProgress = ignore_progress, ports: tuple[int, ...] = OUTGOING_PORTS
 ) -> list[FunctionCode]:
-    """The code of each function's environments: builds and unpacks packages and installs the runtime where missing.
+    """Return the code of each function's environments: build and unpack packages and install the runtime if missing.
 
     Raises:
         LayerError: the layer or the runtime cannot be resolved.

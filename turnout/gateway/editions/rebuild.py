@@ -1,4 +1,4 @@
-"""A project's files read again, while the gateway serves what they were before."""
+"""Reads a project's files again, while the gateway serves their previous state."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SHORTAGES = (
     "bad_alloc",
     *map(os.strerror, (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)),
 )
-"""Parts of messages that say that the system is short of something, and nothing about the files."""
+"""Parts of error messages about a shortage of the system, which say nothing about the files."""
 
 TRIES = 20
 RETRY_S = 0.1
 CLOCK_STEP_NS = 20_000_000
-"""File systems take their time from a clock that goes in steps; 10 ms are the longest."""
+"""File systems use a clock with steps of at most 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Rebuilt:
     """The result of reading the files.
 
     Args:
-        edition: None where something is wrong.
-        problems: as `turnout validate` reports them; empty where there are none.
-        files: everything that the outcome depends on, as it was when it was read or earlier.
+        edition: None if something is wrong.
+        problems: as `turnout validate` reports them; empty if there are none.
+        files: stamps of everything that the outcome depends on, from when it was read or earlier.
     """
 
     edition: Edition | None
@@ -54,13 +54,13 @@ class Rebuilt:
 
 @without_collections()
 def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_of: GatewayOf) -> Rebuilt:
-    """Read everything, and try what is new: its document and routes, its sessions and transforms.
+    """Read everything, and test what is new: its document and routes, its sessions and transforms.
 
-    To be called in a process of its own: it silences the log.
+    Must be called in a separate process, because it silences the log.
 
     Args:
         path: the manifest.
-        before: what is served; a function that is in it as it is now is not tried again.
+        before: the served edition; functions that are unchanged in it are not tested again.
         functions_of: makes functions.
         gateway_of: makes a gateway.
     """
@@ -91,16 +91,16 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
 
 
 def is_shortage(problems: str) -> bool:
-    """Whether reading the same files again may succeed: processes, memory or descriptors were short."""
+    """Whether reading the same files again may succeed: processes, memory or descriptors ran short."""
     return any(text in problems for text in SHORTAGES)
 
 
 def _read(path: Path, manifest: FoundManifest | None) -> Edition:
-    """An edition none of whose files changed while it was made, or the last of many tries.
+    """Return an edition of which no file changed while it was made, or the last of many attempts.
 
     Args:
         path: the manifest.
-        manifest: what it held when the files were looked for; None where nothing could be read.
+        manifest: its contents when the files were listed; None if nothing could be read.
     """
     for _ in range(TRIES):
         started = time.time_ns() - CLOCK_STEP_NS
@@ -126,7 +126,7 @@ def _problem(edition: Edition, name: str, reason: str) -> Problem:
 
 
 def find_what_is_there(path: Path) -> FoundManifest | None:
-    """The manifest's contents, valid or not; None where it cannot be read."""
+    """Return the manifest's contents, valid or not; None if it cannot be read."""
     try:
         return find_manifest(path)
     except ProblemsError:
@@ -134,12 +134,12 @@ def find_what_is_there(path: Path) -> FoundManifest | None:
 
 
 def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Version] = ()) -> dict[Path, FileStamp]:
-    """The manifest, what it names, right or wrong, and the folders in which something may be missing, as they are now.
+    """Return the current stamps of the manifest, of the files that it names, and of folders that may lack a file.
 
     Args:
         path: the manifest.
-        edition: has the artifacts' data files, too, and the state of all its files when they were read.
-        versions: those that the manifest names; empty where nothing of it could be read.
+        edition: contains the artifacts' data files, too, and the stamps of all its files when they were read.
+        versions: those that the manifest names; empty if none could be read.
     """
     files = [path.absolute()]
     for version in versions:
@@ -157,7 +157,7 @@ def find_files(path: Path, edition: Edition | None = None, versions: Sequence[Ve
 
 
 def _beside_transforms(root: Path, versions: Sequence[Version]) -> Iterator[Path]:
-    """Every file beside a transform, or an artifact that takes its folder, and the folders where one may be missing."""
+    """Yield every file next to a transform, or in the folder that an artifact includes, and their folders."""
     owners = [
         owner
         for version in versions
@@ -173,20 +173,20 @@ def _beside_transforms(root: Path, versions: Sequence[Version]) -> Iterator[Path
 
 
 def write_rebuilt(rebuilt: Rebuilt, file: int) -> None:
-    """Write it for other processes."""
+    """Write the result for other processes."""
     with os.fdopen(os.dup(file), "wb") as stream:
         pickle.dump(rebuilt, stream, pickle.HIGHEST_PROTOCOL)
 
 
 def read_rebuilt(file: int) -> Rebuilt:
-    """Read another process's output; the file stays open, with its shared position unchanged."""
+    """Read another process's result; the file stays open, with its shared position unchanged."""
     rebuilt = pickle.loads(os.pread(file, os.fstat(file).st_size, 0))  # noqa: S301 - from a process forked with this one
     assert isinstance(rebuilt, Rebuilt)
     return rebuilt
 
 
 def take_edition(file: int) -> Edition:
-    """The edition that another process wrote; closes the file."""
+    """Return the edition that another process wrote; close the file."""
     try:
         edition = read_rebuilt(file).edition
     finally:

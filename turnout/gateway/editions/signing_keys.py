@@ -1,4 +1,4 @@
-"""The access key with which requests to stages with `auth: iam` are signed on this machine: made once, then kept."""
+"""The access key that signs requests to stages with `auth: iam` on this machine: made once, then kept."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SECRETS = string.ascii_letters + string.digits
 
 
 def load_signing_key(folder: Path) -> tuple[str, str]:
-    """Return the access key and the secret key that the project's `.turnout` keeps, made if there are none.
+    """Return the access key and the secret key in the project's `.turnout`; they are made if missing.
 
     Raises:
         OSError: the folder cannot be written.
-        ProblemsError: the file is not what this function writes.
+        ProblemsError: the file has another format.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE

@@ -1,10 +1,10 @@
-"""The gateway that a worker serves with at this moment, and the one that it will serve with next.
+"""The gateway with which a worker serves now, and the next one.
 
 Each worker has one; its HTTP server calls it for every request.
 
-A new edition is prepared beside the present one: its gateway is made in a thread, sessions of versions that changed are
-opened, those of versions that did not are taken over. Every worker goes over to it in its first request after the
-control state says so, between two requests; what was begun before ends with the old one.
+A new edition is prepared next to the current one: its gateway is made in a thread, sessions of changed versions are
+opened, those of unchanged versions are taken over. Every worker switches in its first request after the control state
+requires it, between two requests; requests that have started end with the old edition.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ log = logging.getLogger(__name__)
 
 
 class EditionFunctions(Functions, Protocol):
-    """Functions that can make room for those of another edition."""
+    """Functions that can be replaced by those of another edition."""
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None) -> None:
         """Open everything before the first request."""
         ...
 
     def notify_opened(self, callback: Callable[[str], None]) -> None:
-        """Report the name of every function that is opened later, where an open one outlives a change of its files."""
+        """Report the name of every function opened later, and of open ones that survive a change of their files."""
         ...
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
-        """Obey which functions ended workers, by name: what they were made of, and how many."""
+        """Apply which functions ended workers, by name: the digest of each and the number of ends."""
         ...
 
     def notify_worn(self, callback: Callable[[], None]) -> None:
-        """Call it when this process should be replaced by a new one."""
+        """Set the callback for when this process should be replaced by a new one."""
         ...
 
     def open(self, name: str) -> None:
@@ -49,20 +49,20 @@ class EditionFunctions(Functions, Protocol):
         ...
 
     async def prepare(self, *, everything: bool) -> str:
-        """Open what is new, all of it or what is sure to be called; empty, or why that failed."""
+        """Open what is new, all of it or what is certain to be called; return why that failed, or an empty text."""
         ...
 
     async def try_out(self, names: Iterable[str]) -> Mapping[str, str]:
-        """Whether these functions can be opened: name -> why not."""
+        """Test whether these functions can be opened: name -> why not."""
         ...
 
     def retire(self, kept: Any) -> None:
-        """Let go of everything that `kept`, the functions that go on, do not share, once its last call has ended."""
+        """Close everything that is not shared with `kept`, the next functions, once its last call has ended."""
         ...
 
 
 FunctionsOf = Callable[[Edition, "EditionFunctions | None"], EditionFunctions]
-"""Makes an edition's functions; the second are those of the edition before, which it may take over."""
+"""Makes an edition's functions; may take over functions of the previous edition, the second argument."""
 
 GatewayOf = Callable[[Edition, Functions], Gateway]
 
@@ -77,14 +77,14 @@ class Served:
 
 
 class Switch:
-    """A `Handler` that obeys the shared control state.
+    """A `Handler` that follows the shared control state.
 
     Args:
         state: shared by all workers; it has been published once.
         served: the first edition.
         functions_of: makes functions of further editions.
         gateway_of: makes gateways of further editions.
-        preload: open everything that is new in an edition before going over to it.
+        preload: open everything that is new in an edition before switching to it.
         on_open: called with every function that is opened, or None.
         on_unprepared: called when the control state names an edition that this worker lacks; the worker must end.
     """
@@ -117,32 +117,32 @@ class Switch:
 
     @property
     def functions(self) -> EditionFunctions:
-        """Those that requests reach now."""
+        """The functions that requests call now."""
         return self._served.functions
 
     def handle(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer one request by the state of this moment."""
+        """Answer one request using the current state."""
         if self._generation[0] != self._seen:
             self.look()
         return self._handle(request)
 
     def admit(self, request: Request) -> Response | None:
-        """Refuse one request by its head, by the state of this moment; None where it may go on."""
+        """Reject one request by its head, using the current state; None if it may continue."""
         if self._generation[0] != self._seen:
             self.look()
         return self._served.gateway.admit(request)
 
     @property
     def gateway(self) -> Gateway:
-        """The one that answers requests now."""
+        """The gateway that answers requests now."""
         return self._served.gateway
 
     def receive(self, request: Request) -> BodySink | None:
-        """Return what takes a request's body; None where it is kept in memory."""
+        """Return the receiver of a request's body; None if it is kept in memory."""
         return self._served.gateway.receive(request)
 
     def look(self) -> None:
-        """Obey the control state as it is now."""
+        """Apply the current control state."""
         generation, state = self._state.read()
         if state.edition != self._served.number:
             following = self._prepared.pop(state.edition, None)
@@ -160,7 +160,7 @@ class Switch:
         self._seen = generation
 
     async def prepare(self, number: int, edition: Edition) -> str:
-        """Make everything ready for going over to an edition; empty, or why that failed: nothing is kept then."""
+        """Prepare the switch to an edition; return why that failed, with nothing kept, or an empty text."""
         present = self._served.functions
         try:
             functions = await asyncio.to_thread(self._functions_of, edition, present)
@@ -176,7 +176,7 @@ class Switch:
         return reason
 
     def discard(self, number: int) -> None:
-        """Forget an edition that was prepared and is not wanted."""
+        """Drop a prepared edition that is no longer needed."""
         discarded = self._prepared.pop(number, None)
         if discarded is not None:
             discarded.functions.retire(self._served.functions)

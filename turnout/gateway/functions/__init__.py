@@ -1,1 +1,1 @@
-"""Runs what an integration names, in this process or in processes of its own."""
+"""Runs what an integration names, in this process or in separate processes."""

@@ -1,8 +1,8 @@
-"""Calls whose answers are not awaited: asynchronous invocations and the copies that shadow versions get.
+"""Calls whose answers are not awaited: asynchronous invocations and copies for shadow versions.
 
-All state is the event loop's.
+All state belongs to the event loop.
 
-Lambda tries an asynchronous call that fails twice more; here it is made once.
+Lambda retries a failing asynchronous call twice; here it is made once.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from turnout.gateway.functions.invocation import Invocable, Invocation
 log = logging.getLogger("turnout.functions")
 
 LIMIT = 256
-"""Calls at once in one process; more are refused, so that these calls never fill the memory."""
+"""Most calls at once in one process; more are rejected, so that these calls never fill the memory."""
 
 TIMEOUT_S = 900.0
-"""Lambda's longest; a function's own timeout ends its calls before."""
+"""Lambda's longest timeout; a function's own timeout ends its calls earlier."""
 
 
 class Background:
     """Makes such calls.
 
     Args:
-        functions: what is called.
+        functions: the called functions.
         limit: see `LIMIT`.
     """
 
