@@ -1,4 +1,4 @@
-"""The actions on a stage's canary: lists, previews and carries them out with the command line's code."""
+"""The actions on a stage's canary: lists, previews and performs them with the command line's code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from turnout.project.manifest_file import editing
 T = TypeVar("T")
 
 PRODUCTION = "prod"
-"""Stages whose names begin with this want their name typed before they are promoted."""
+"""Promoting a stage whose name starts with this prefix requires typing its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Allowed:
 
     Args:
         action: one of `ACTIONS`.
-        allowed: whether.
-        reason: why not, a sentence; empty where it is allowed.
-        note: what the action comes to, where that is not plain from its name.
+        allowed: whether it is allowed.
+        reason: why it is not allowed, a sentence; empty if it is.
+        note: what the action does, if its name does not make that clear.
     """
 
     action: str
@@ -53,17 +53,17 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """An action that the page asks for.
+    """An action that the page requests.
 
     Args:
         action: one of `Allowed.action`.
         stage: the stage's name.
         serve: to start: model -> version; to set, to promote and to roll back: the models, all of the stage's canary
             where it is empty.
-        percent: to start and to set.
-        settings: to run.
-        generation: of the state that was on the page.
-        typed: the stage's name, where it had to be typed.
+        percent: for a start and a change of the share.
+        settings: for a run.
+        generation: generation of the state that the page showed.
+        typed: the stage's name, if it had to be typed.
     """
 
     action: str
@@ -76,7 +76,7 @@ class Wish:
 
 
 class WishError(TurnoutError):
-    """A wish that cannot be granted; `status` is the answer's: 400 malformed, 409 out of date, 422 refused."""
+    """A request that cannot be fulfilled; `status` is the answer's: 400 malformed, 409 out of date, 422 rejected."""
 
     def __init__(self, status: int, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -84,10 +84,10 @@ class WishError(TurnoutError):
 
 
 def parse_wish(body: Any) -> Wish:
-    """The wish in a request's JSON.
+    """Return the wish in a request's JSON.
 
     Raises:
-        WishError: it is not one; the message names the key.
+        WishError: it is malformed; the message names the key.
     """
     if not isinstance(body, dict):
         raise WishError(400, "Send a JSON object.")
@@ -124,11 +124,11 @@ ACTIONS = ("start", "set", RUN, "promote", "rollback", RETURN)
 
 
 def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, is_running: bool) -> list[Allowed]:
-    """Each action with whether it may be taken, and why not.
+    """Return each action with whether it is allowed, and why not.
 
     Args:
-        stage: as models.yaml has it.
-        rollouts: of the stage, the oldest first.
+        stage: the stage from models.yaml.
+        rollouts: the stage's rollouts, oldest first.
         may_write: whether this console may change anything.
         is_running: whether a console drives a run of its canary.
     """
@@ -155,7 +155,7 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
 
 
 def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
-    """A preview of an action: what is served then, the diff, the calls of UpdateStage and the command.
+    """Return a preview of an action: what is served afterwards, the diff, the calls of UpdateStage and the command.
 
     Raises:
         WishError: it is out of date.
@@ -180,10 +180,10 @@ def preview(subject: Subject, wish: Wish) -> dict[str, Any]:
 
 
 def take(subject: Subject, wish: Wish) -> str:
-    """Do what a wish asks for; the sentence that says what was done.
+    """Perform a wish; return the success message.
 
     Raises:
-        WishError: it is out of date, or the stage's name was to be typed.
+        WishError: it is out of date, or the stage's name had to be typed.
         EditError, ProblemsError, RolloutError, StageControlError, ManifestChangedError: it cannot be done.
     """
     if wish.action == RUN:
@@ -201,7 +201,7 @@ def take(subject: Subject, wish: Wish) -> str:
 
 
 def check_generation(subject: Subject, wish: Wish) -> None:
-    """Raise a WishError where the page showed another state than there is."""
+    """Raise a WishError if the page showed another state than the current one."""
     if wish.generation != subject.generation():
         raise WishError(409, "models.yaml or the record has changed since this page was loaded.", "Look again.")
 
@@ -221,13 +221,13 @@ def prepare_wish(subject: Subject, wish: Wish) -> Prepared:
 
 
 def check_typed(subject: Subject, wish: Wish) -> None:
-    """Raise a WishError where the stage's name was to be typed and was not."""
+    """Raise a WishError if the stage's name had to be typed and was not."""
     if must_type(subject, wish) and wish.typed != wish.stage:
         raise WishError(422, f"Type the stage's name, {wish.stage}, to promote it.")
 
 
 def must_type(subject: Subject, wish: Wish) -> bool:
-    """Whether the stage's name has to be typed: to promote in production, by a run, too, or against the verdict."""
+    """Whether the stage's name must be typed: to promote in production, also by a run, or against the verdict."""
     if wish.action not in {"promote", RUN}:
         return False
     if wish.stage.startswith(PRODUCTION):
@@ -243,7 +243,7 @@ def must_type(subject: Subject, wish: Wish) -> bool:
 
 
 def command_of(subject: Subject, wish: Wish) -> str:
-    """The same as a command line to copy."""
+    """Return the action as a command line to copy."""
     words = ["turnout", "canary", "rollback" if wish.action == RETURN else wish.action, wish.stage]
     if wish.action == "start":
         for model, version in wish.serve.items():

@@ -36,15 +36,15 @@ class Choices:
 
     Args:
         samples: a file with rows, or None.
-        tolerance: for floats.
+        tolerance: the tolerance for floats.
         trust_pickle: whether a pickle may be loaded.
         trusted_types: types in .skops files that may be loaded.
-        converter: chosen by name, or empty.
-        sha256: what the fetched file must have, or empty.
-        limits: of each process.
+        converter: the chosen converter, or empty.
+        sha256: the required digest of the fetched file, or empty.
+        limits: limits of each process.
         runtime: `python` for a model that is not converted but served by its own library; or empty.
         modules: Python files with the classes of a model that is not converted.
-        requirements: packages that these import.
+        requirements: packages that these modules import.
     """
 
     samples: Path | None = None
@@ -80,14 +80,14 @@ class Converted:
 
     Args:
         path: the ONNX file, or predict.py.
-        provenance: what models.yaml says under `source`, but for the report's place.
-        proof: or None for a file that was ONNX already.
-        transform: or None.
-        examples: or None.
+        provenance: the content of `source` in models.yaml, without the report's path.
+        proof: the proof, or None for a file that was already ONNX.
+        transform: a transform, or None.
+        examples: an examples file, or None.
         reports: name within the version's folder -> file.
-        notes: what the user should know.
+        notes: notes for the user.
         signature: a file with the inputs and outputs of predict.py, or None.
-        requirements: the packages of predict.py, pinned.
+        requirements: the pinned packages of predict.py.
     """
 
     path: Path
@@ -102,15 +102,15 @@ class Converted:
 
 
 def needs_conversion(address: str, converter: str, runtime: str = "") -> bool:
-    """Whether an address is fetched or converted, and not a file that a runtime takes as it is.
+    """Whether an address must be fetched or converted, because no runtime reads the file directly.
 
     Args:
         address: as the user wrote it.
-        converter: chosen by name, or empty.
-        runtime: chosen by name, or empty.
+        converter: the chosen converter, or empty.
+        runtime: the chosen runtime, or empty.
 
     Raises:
-        ConversionError: nothing fetches or converts it.
+        ConversionError: no source or converter supports it.
     """
     if find_source(address) is not None or converter:
         return True
@@ -128,19 +128,19 @@ def needs_conversion(address: str, converter: str, runtime: str = "") -> bool:
 
 
 def convert(title: str, address: str, scratch: Path, choices: Choices, remark: Remark, root: Path) -> Converted:
-    """Fetch a model, convert it where it is not ONNX, and prove that it answers the same.
+    """Fetch a model, convert it unless it is ONNX, and prove that it answers the same.
 
     Args:
         title: model and version, for the report.
         address: as the user wrote it.
         scratch: an empty folder for the result.
         choices: what the user asked for.
-        remark: called with a line for people before something that takes long.
+        remark: called with a message for the user before each long step.
         root: the project's folder, to which local paths are relative in models.yaml.
 
     Raises:
         DifferenceError: the answers differ.
-        ConversionError: anything else that prevents it.
+        ConversionError: the conversion failed for another reason.
     """
     fetched = fetch(address, scratch, choices, remark, root)
     result = find_model_file(fetched.path)
@@ -177,7 +177,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
 
 
 def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, causes: Sequence[str]) -> Converted:
-    """The ONNX model that a converter wrote, with its proof."""
+    """Return the ONNX model that a converter wrote, with its proof."""
     model = out / "model" / "model.onnx"
     transform = None
     if done["transform"]:
@@ -191,7 +191,7 @@ def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, causes: S
 
 
 def _prove_python(out: Path, done: Mapping[str, Any], choices: Choices, root: Path) -> Converted:
-    """The Python file that a converter wrote, with its proof."""
+    """Return the Python file that a converter wrote, with its proof."""
     imports, seconds = root / CACHE_DIR / "imports", choices.limits.seconds
     made = prove_python(out, done, choices.requirements, choices.tolerance, imports, seconds=seconds)
     if not made.proof.holds:
@@ -200,7 +200,7 @@ def _prove_python(out: Path, done: Mapping[str, Any], choices: Choices, root: Pa
 
 
 def fetch(address: str, scratch: Path, choices: Choices, remark: Remark, root: Path) -> Fetched:
-    """Get what an address names, on this machine."""
+    """Fetch what an address names to this machine."""
     source = find_source(address)
     if source is not None:
         target = scratch / "fetched"
@@ -217,7 +217,10 @@ def fetch(address: str, scratch: Path, choices: Choices, remark: Remark, root: P
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file; of a folder, that of its files' digests and names: `sha256sum NAMES | sha256sum`."""
+    """Return the SHA-256 of a file; for a folder, that of its files' digests and names.
+
+    For a folder it is what `sha256sum NAMES | sha256sum` prints.
+    """
     from turnout.protocol.artifact_digest import combine_named_digests
 
     if path.is_file():
@@ -229,7 +232,7 @@ def digest_of(path: Path) -> str:
 def _run(
     converter: Converter, path: Path, samples: Path | None, scratch: Path, choices: Choices, remark: Remark
 ) -> Mapping[str, Any]:
-    """Run the converter in its environment, without network."""
+    """Run the converter in its environment, without network access."""
     python = find_environment(converter.environment, remark)
     out = scratch / "out"
     out.mkdir()

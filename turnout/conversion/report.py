@@ -1,4 +1,4 @@
-"""The report of a conversion: conversion.json for programs, conversion.md for people."""
+"""The report of a conversion: conversion.json for programs, conversion.md for users."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PAGE_FILE = "conversion.md"
 
 ROWS_OF_PAGE = 5
 VALUES_OF_ROW = 400
-"""Characters of a row on a terminal."""
+"""Most characters of a row on a terminal."""
 
 
 def render_report(title: str, source: Mapping[str, Any], proof: Proof, notes: tuple[str, ...]) -> str:
-    """The page beside the artifact."""
+    """Return the page next to the artifact."""
     lines = [f"# {title}: conversion", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {_cell(value)} |" for key, value in source.items()]
     lines += ["", "## Proof", "", *summary_lines(proof), ""]
@@ -45,7 +45,7 @@ def _cell(value: Any) -> str:
 
 
 def summary_lines(proof: Proof) -> list[str]:
-    """What was compared, in sentences."""
+    """Yield sentences about what was compared."""
     tolerance = proof.tolerance
     sizes = ", ".join(f"{size:,}" for size in proof.batches[:-1])
     result = "all agree" if proof.holds else _differ(proof.disagreeing_rows)
@@ -61,7 +61,7 @@ def _differ(count: int) -> str:
 
 
 def difference_lines(proof: Proof, causes: Iterable[str] = CAUSES) -> Iterator[str]:
-    """The rows that differ, and why that usually is."""
+    """Yield the rows that differ, and the usual reason."""
     for row in proof.disagreements[:ROWS_OF_PAGE]:
         yield f"row {row.row} ({row.group}; batch of {row.batch:,}): {_clip(row.inputs)}"
         yield f"    original: {_clip(row.expected)}"
