@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM while a command works or the server starts.
 
-Python drops an exception that falls into a callback, and every import has one: the server would start all the same.
+Python drops an exception that is raised in a callback, and every import runs one, so the server would start anyway.
 Here the signal is remembered, and raised again where no callback runs. The processes that the command has started end
-at once; a second signal ends the command at once, too.
+immediately; a second signal ends the command immediately, too.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from types import FrameType
 from turnout.system.processes import allow_children, end_children
 
 TERMINATED = 143
-"""The exit code that shells give to SIGTERM."""
+"""The exit code that shells use for SIGTERM."""
 
 
 @contextmanager
 def remembered_interrupt() -> Iterator[Callable[[], None]]:
-    """Raises KeyboardInterrupt at SIGINT and SystemExit at SIGTERM; only the main thread may use it.
+    """Raise KeyboardInterrupt at SIGINT and SystemExit at SIGTERM; only for the main thread.
 
     Yields:
-        A function that raises it again where the exception was dropped.
+        A function that raises the exception again if it was dropped.
     """
     came = 0
 

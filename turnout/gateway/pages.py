@@ -25,7 +25,7 @@ def make_docs(
     is_public: bool,
     console: Console | None,
 ) -> DocsHandler:
-    """The API's pages for people, of one edition."""
+    """Make the API's pages for users, for one edition."""
 
     def make() -> Shown:
         from turnout.gateway.docs.shown import make_shown
@@ -38,13 +38,13 @@ def make_docs(
 
 
 def settings_of(gateway: Gateway, stage: str) -> StageSettings | None:
-    """A stage's settings as they are served at this moment."""
+    """Return a stage's current settings."""
     stage_state = gateway.stages.snapshot.stages.get(stage)
     return None if stage_state is None else stage_state.settings
 
 
 def make_front(console: Console | None, docs: DocsHandler) -> Front:
-    """Leads browsers that open `/` to the console, or readers without access to the console to the documentation."""
+    """Return what redirects browsers that open `/` to the console, or to the documentation if they may not open it."""
 
     def lead(request: Request) -> Response | None:
         response = None if console is None else console.front(request)

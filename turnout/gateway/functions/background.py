@@ -37,7 +37,7 @@ class Background:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, name: str, alias: str, event: Mapping[str, Any]) -> bool:
-        """Call a function soon, after what goes on now; False where too many such calls go on."""
+        """Call a function soon, after the current work; return False if too many such calls are running."""
         if len(self._tasks) >= self._limit:
             return False
         task = asyncio.get_running_loop().create_task(self._call(name, alias, event))

@@ -1,6 +1,6 @@
-"""Runs jobs that would hold up the event loop in one thread, in order, within a bound of bytes.
+"""Runs jobs that would block the event loop in one thread, in order, within a limit of bytes.
 
-Capturing a request needs no answer, but undoing its content encoding and reading its JSON can take tens of
+Capturing a request needs no immediate answer, but decoding its content encoding and reading its JSON can take tens of
 milliseconds.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Most bytes of waiting jobs. More are dropped."""
+"""Most bytes of waiting jobs. Further jobs are dropped."""
 
 QUICK_BYTES = 65_536
 """Largest body without a content encoding that needs no thread: reading its JSON takes 0.3 ms."""
@@ -26,10 +26,10 @@ Then = Callable[[Any], object]
 
 
 class Deferred:
-    """One daemon thread, started with the first job, so that it may be made before a process forks.
+    """One daemon thread, started with the first job, so the object may be made before a process forks.
 
     Args:
-        name: what the jobs are, for warnings.
+        name: the name of the jobs in warnings.
         most_bytes: see `MOST_BYTES`.
     """
 
@@ -44,7 +44,7 @@ class Deferred:
         self.dropped = 0
 
     def submit(self, size_bytes: int, job: Callable[[], Any], then: Then) -> bool:
-        """Run `job` in the thread and `then` with its result on the event loop; False where there is no room.
+        """Run `job` in the thread and `then` with its result on the event loop; return False if there is no space.
 
         Must be called on the event loop. A job that raises is logged, and `then` is not called.
         """
@@ -94,10 +94,10 @@ class Deferred:
 
 
 def _ignore(_result: Any) -> None:
-    """The job raised."""
+    """Do nothing: the job raised."""
 
 
 def is_encoded(headers: Mapping[str, Any]) -> bool:
-    """Whether a request says that its body has a content encoding. A small body may then become a large one."""
+    """Whether a request declares a content encoding of its body, so that a small body may become a large one."""
     # Hardly any header name has this length, so most requests cost only one length comparison per header.
     return any(len(name) == 16 and name.lower() == "content-encoding" for name in headers)

@@ -1,4 +1,4 @@
-"""The functions behind the gateway, reached through one small interface: `invoke(name, event) -> Invocation`."""
+"""The functions behind the gateway, called through one small interface: `invoke(name, event) -> Invocation`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from turnout.protocol.naming import LIVE, NEXT
 __all__ = ["ALIASES", "LARGEST_ANSWER_BYTES", "Current", "Functions", "Invocable", "Invocation", "answer_bytes"]
 
 ALIASES = frozenset({LIVE, NEXT})
-"""The Lambda aliases that a stage may name; here both are the one code that there is."""
+"""The Lambda aliases that a stage may name; here both call the same code."""
 
 
 OPEN_S = 30.0
 OPEN_S_PER_MB = 0.01
-"""The longest that opening a function may take at a reload, by its memory size: a transform may hang at its import."""
+"""The longest time that opening a function may take at a reload, by its memory size, because a transform may hang
+during import.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +32,7 @@ class Invocation:
     """The outcome of one call.
 
     Args:
-        answer: what the function returned, None when it failed.
+        answer: what the function returned, None if it failed.
         error: None, or why there is no answer: `unknown_function` (AWS: 500), `failed` (raised or crashed: 502),
             `timed_out` (504), `throttled` (429), `too_large` (an answer over 6 MB: 502).
         message: for the log, never for the caller.
@@ -47,7 +49,10 @@ class Invocable(Protocol):
     def invoke(
         self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
     ) -> Invocation | Awaitable[Invocation]:
-        """Call one function. An answer that is quick may come at once; a slow one is awaited, off the event loop."""
+        """Call one function.
+
+        A quick answer may be returned immediately; a slow one is awaited, outside the event loop.
+        """
         ...
 
 
@@ -56,24 +61,24 @@ Wrap = Callable[[Invocable], Invocable]
 
 
 def no_wrap(functions: Invocable) -> Invocable:
-    """Nothing."""
+    """Return the functions unchanged."""
     return functions
 
 
 class Named(Invocable, Protocol):
-    """Functions that know what they are called."""
+    """Functions that know their names."""
 
     @property
     def names(self) -> Collection[str]:
-        """Of those that run here."""
+        """The names of the functions that run here."""
         ...
 
 
 class Current:
-    """The functions of the edition that is served at this moment: what calls them may outlive its own edition.
+    """The functions of the served edition, for callers that may outlive their own edition.
 
     Args:
-        functions: those of the first edition; set on every switch to another.
+        functions: those of the first edition; replaced at every switch to another.
     """
 
     def __init__(self, functions: Named) -> None:
@@ -91,12 +96,12 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """The load of all functions at this moment.
+    """The current load of all functions.
 
     Args:
-        open: sessions in this process, or environments.
-        running: calls that run.
-        waiting: calls that wait for a thread, an environment or a session.
+        open: number of sessions in this process, or of environments.
+        running: number of running calls.
+        waiting: number of calls that wait for a thread, an environment or a session.
     """
 
     open: int
@@ -105,24 +110,24 @@ class Occupancy:
 
 
 class Functions(Invocable, Protocol):
-    """Runs functions: in this process, or each in a process of its own."""
+    """Runs functions: in this process, or each in separate processes."""
 
     @property
     def takes_files(self) -> bool:
-        """Whether functions reach files of this process, which asynchronous runs with large bodies need."""
+        """Whether functions can access files of this process, which asynchronous runs with large bodies need."""
         ...
 
     def occupancy(self) -> Occupancy:
-        """Their load."""
+        """Return their load."""
         ...
 
     def close(self) -> None:
-        """Let go of every session and thread; called once, after the last request."""
+        """Release every session and thread; called once, after the last request."""
         ...
 
 
 async def await_opening(function: Function, opening: asyncio.Future[str]) -> str:
-    """Why a function cannot be opened, or an empty text; one that hangs is reported, and left to itself."""
+    """Return why a function cannot be opened, or an empty text; one that hangs is reported and abandoned."""
     patience_s = OPEN_S + OPEN_S_PER_MB * function.settings.memory_mb
     try:
         return await asyncio.wait_for(asyncio.shield(opening), patience_s)
@@ -133,17 +138,17 @@ async def await_opening(function: Function, opening: asyncio.Future[str]) -> str
 
 
 def title_of(function: Function) -> str:
-    """A function's name in output: `iris v1`, `iris router`, `router`."""
+    """Return a function's name in output: `iris v1`, `iris router`, `router`."""
     return f"{function.model} {function.version or 'router'}".lstrip()
 
 
 def refuse(name: str, alias: str, refused: Mapping[str, str], *, known: bool) -> Invocation:
-    """Why a call reaches no function.
+    """Return why a call reaches no function.
 
     Args:
-        name: the function's.
-        alias: which of `ALIASES` was called, or another.
-        refused: name -> why, of functions that cannot run here.
+        name: the function's name.
+        alias: the called alias, one of `ALIASES` or another.
+        refused: name -> reason, for functions that cannot run here.
         known: whether the function could be called under another alias.
     """
     if known:
@@ -156,9 +161,9 @@ def refuse(name: str, alias: str, refused: Mapping[str, str], *, known: bool) ->
 
 
 def answer_bytes(answer: Any) -> int:
-    """Bytes of JSON that Lambda's runtime makes of an answer: UTF-8, with `json.dumps`'s spaces between the parts.
+    """Return the bytes of JSON that Lambda's runtime makes of an answer: UTF-8, with `json.dumps`'s spaces.
 
-    TypeError or ValueError where the answer is not JSON, a failed invocation there.
+    Raises TypeError or ValueError if the answer is not JSON, which is a failed invocation on Lambda.
     """
     body = answer.get("body") if isinstance(answer, Mapping) else None
     if not isinstance(body, str):
@@ -175,14 +180,14 @@ REGION = "local"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One session opened, or not: what `preload` reports while it works.
+    """The result of opening one session, which `preload` reports.
 
     Args:
-        function: which.
+        function: the function's name.
         seconds: how long it took.
-        reason: why it failed; empty where it did not.
-        done: how many are through, this one with them.
-        total: how many there are.
+        reason: why it failed; empty if it did not.
+        done: how many are finished, including this one.
+        total: the total number.
     """
 
     function: Function

@@ -1,7 +1,7 @@
-"""The shapes with which a function's runs were short.
+"""The shapes for which a function's runs were short.
 
-What a run costs follows its inputs' shapes, and a body's size does not show them: 40,000 numbers are added in
-microseconds to one number, and for seconds where 20,000 in rows meet 20,000 in columns. So a run goes on the event loop
+The cost of a run depends on the shapes of its inputs, which a body's size does not show: adding one number to 40,000
+takes microseconds, but combining 20,000 rows with 20,000 columns takes seconds. Therefore a run uses the event loop
 only with shapes that were short in a thread.
 """
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 Shapes = tuple[str | int, ...]
 
 MOST_KNOWN = 1000
-"""Shapes that are remembered; with more, all are forgotten and learned again."""
+"""Most remembered shapes; with more, all are forgotten and learned again."""
 
 
 class KnownShapes:
-    """Shapes, each size rounded to the next power of two.
+    """Shapes, with each size rounded to the next power of two.
 
     Args:
         limit_s: the longest run that counts as short.
@@ -35,7 +35,7 @@ class KnownShapes:
         return shapes in self._known
 
     def learn(self, shapes: Shapes, cost_s: float) -> None:
-        """Remember what one run in a thread cost."""
+        """Record the cost of one run in a thread."""
         if cost_s > self._limit_s:
             self._known.discard(shapes)
             return
@@ -45,7 +45,7 @@ class KnownShapes:
 
 
 def make_shapes(inputs: Mapping[str, npt.NDArray[Any]]) -> Shapes:
-    """The inputs' names and the bits of their sizes."""
+    """Return the inputs' names and the bit lengths of their sizes."""
     shapes: list[str | int] = []
     for name, values in inputs.items():
         shapes.append(name)

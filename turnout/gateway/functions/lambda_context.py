@@ -1,6 +1,6 @@
 """Lambda's context object, for functions that run here.
 
-Made by a hosted function for each run, so nothing is computed before it is asked for.
+A hosted function makes it for each run, so values are computed only when they are used.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class Cancellation(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Make the run end soon; nothing where it has ended already."""
+        """End the run soon; does nothing if it has already ended."""
         ...
 
 
 class Context:
-    """Lambda's context, under Lambda's names, and the run's `cancellation`.
+    """Lambda's context with Lambda's names, and the run's `cancellation`.
 
     Args:
-        function: which one runs.
-        alias: under which it was called.
-        event: what it was called with.
-        deadline: when the call times out, of the monotonic clock.
+        function: the function that runs.
+        alias: the called alias.
+        event: the call's event.
+        deadline: when the call times out, on the monotonic clock.
         cancellation: ends the run.
-        known: shapes with which the run may go on; None allows all.
+        known: shapes with which the run may continue; None allows all.
     """
 
     __slots__ = ("_alias", "_deadline", "_event", "_function", "_known", "cancellation", "is_postponed", "shapes")
@@ -65,7 +65,7 @@ class Context:
         self.is_postponed = False
 
     def may_run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> bool:
-        """Whether the run may go on with these inputs; if not, it is postponed to a thread."""
+        """Whether the run may continue with these inputs; if not, it is postponed to a thread."""
         shapes = self.shapes = make_shapes(inputs)
         if self._known is None or shapes in self._known:
             return True
@@ -79,36 +79,36 @@ class Context:
 
     @property
     def function_version(self) -> str:
-        """Lambda's number of the published version; there is one here."""
+        """Lambda's number of the published version; there is only one here."""
         return "1"
 
     @property
     def memory_limit_in_mb(self) -> str:
-        """A text, as in Lambda."""
+        """The memory size as text, as on Lambda."""
         return str(self._function.settings.memory_mb)
 
     @property
     def invoked_function_arn(self) -> str:
-        """With the alias that was called."""
+        """The ARN with the called alias."""
         return f"arn:aws:lambda:local:000000000000:function:{self._function.name}:{self._alias}"
 
     @property
     def log_group_name(self) -> str:
-        """The name of Lambda's log stream."""
+        """The name of Lambda's log group."""
         return f"/aws/lambda/{self._function.name}"
 
     @property
     def log_stream_name(self) -> str:
-        """There is one stream here."""
+        """The name of the only log stream."""
         return "local"
 
     @property
     def aws_request_id(self) -> str:
-        """The gateway's id of the request, so that log lines meet."""
+        """The gateway's id of the request, so that log lines can be matched."""
         request_context = self._event.get("requestContext")
         known = request_context.get("requestId") if isinstance(request_context, Mapping) else None
         return str(known or uuid.uuid4())
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until the call times out."""
+        """Return the time until the call times out."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))

@@ -1,6 +1,6 @@
-"""Estimates how long a call of one function would wait, so that a hopeless one is refused at once.
+"""Estimates how long a call of one function would wait, so that a hopeless one is rejected immediately.
 
-Without it an overloaded function works on calls whose callers have given up by the time that it is done.
+Otherwise an overloaded function would work on calls whose callers have given up before the answer.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 WEIGHT = 0.2
-"""Of the newest run in the moving mean: the last ten or so count."""
+"""Weight of the newest run in the moving mean: about the last ten runs count."""
 
 SHARE_OF_DEADLINE = 0.8
-"""The estimate is a mean, so a call that needs its whole time by it comes too late every second time."""
+"""The estimate is a mean, so a call that needs all of its remaining time would be late half of the time."""
 
 
 GRACE_S = 0.2
-"""A hopeless call is kept for so long before it is refused. Of those ahead some callers may have gone away just now,
-which takes a moment to be noticed."""
+"""How long a hopeless call is kept before it is rejected. Callers ahead of it may just have disconnected, which takes a
+moment to be noticed.
+"""
 
 MOST_GRACED = 64
-"""Hopeless calls that are kept at once. More are refused immediately."""
+"""Most hopeless calls that are kept at once. More are rejected immediately."""
 
 
 class Waiting(Protocol):
     """A call that waits.
 
     Attributes:
-        deadline: of the clock that `find_hopeless` is given.
-        kept_until: when it may be refused; 0 for one that was not hopeless when it came.
+        deadline: on the clock of `find_hopeless`.
+        kept_until: when it may be rejected; 0 for one that was not hopeless on arrival.
     """
 
     deadline: float
@@ -39,7 +40,10 @@ W = TypeVar("W", bound=Waiting)
 
 
 class WaitingTime:
-    """A moving mean of a function's runs, by the clock: on a busy machine they take longer, and calls wait longer."""
+    """A moving mean of a function's run times, by the clock.
+
+    On a busy machine runs take longer, and calls wait longer.
+    """
 
     __slots__ = ("_runs", "run_s")
 
@@ -48,9 +52,9 @@ class WaitingTime:
         self._runs = 0
 
     def learn(self, run_s: float) -> None:
-        """Take in how long one run took.
+        """Record how long one run took.
 
-        The first one pays for memory that later ones find ready, so it counts until the second has ended.
+        The first run also allocates memory that later ones reuse, so it counts only until the second has ended.
         """
         self._runs += 1
         if self._runs <= 2:
@@ -59,12 +63,12 @@ class WaitingTime:
             self.run_s += (run_s - self.run_s) * WEIGHT
 
     def is_hopeless(self, ahead: int, at_once: int, remaining_s: float) -> bool:
-        """Whether a new call is likely to miss its deadline. As many as run may always wait: runs differ.
+        """Whether a new call is likely to miss its deadline. As many calls as run may always wait, because runs differ.
 
         Args:
-            ahead: calls that wait already.
-            at_once: runs that are under way, each of which makes room for one call when it ends.
-            remaining_s: until the deadline.
+            ahead: number of calls that already wait.
+            at_once: number of runs in progress, each of which makes room for one call when it ends.
+            remaining_s: time until the deadline.
         """
         if ahead < at_once:
             return False
@@ -72,13 +76,13 @@ class WaitingTime:
         return needed_s > remaining_s * SHARE_OF_DEADLINE
 
     def find_hopeless(self, latest_first: Iterable[W], count: int, at_once: int, now: float) -> list[W]:
-        """The calls at a queue's end that will not be answered in time, and are to be refused.
+        """Yield the calls at the end of a queue that will not be answered in time and must be rejected.
 
         Args:
-            latest_first: all calls that wait.
-            count: how many they are.
+            latest_first: all waiting calls.
+            count: their number.
             at_once: see `is_hopeless`.
-            now: the clock's.
+            now: time of the clock.
         """
         hopeless: list[W] = []
         for call in latest_first:

@@ -1,6 +1,6 @@
-"""One line per request: text for people; JSON for machines, with the keys of the access logs on AWS.
+"""One line per request: text for users; JSON for machines, with the keys of the access logs on AWS.
 
-What the client chose (method, path, user agent) cannot forge a line: everything but printable ASCII is escaped.
+What the client chose (method, path, user agent) cannot forge a line: everything except printable ASCII is escaped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
 
 def escape(text: str) -> str:
-    r"""The text with everything but printable ASCII as `\xNN` or `\uNNNN`, spaces and backslashes too."""
+    """Return the text with everything but printable ASCII as `\xNN` or `\uNNNN`, also spaces and backslashes."""
     if text.isascii() and text.isprintable() and " " not in text and "\\" not in text:
         return text
     return _UNSAFE.sub(
@@ -31,7 +31,7 @@ def escape(text: str) -> str:
 
 
 def iso_time(now: float) -> str:
-    """`2026-11-30T05:00:00Z`."""
+    """Return `2026-11-30T05:00:00Z`."""
     return _iso_second(int(now))
 
 
@@ -41,7 +41,10 @@ def _iso_second(second: int) -> str:
 
 
 def text_line(exchange: Exchange, response: Response, duration_s: float) -> str:
-    """`2026-11-30T05:00:00Z 127.0.0.1 POST /dev/models/iris/v1/inference 200 1.2ms 345B function=... canary=...`."""
+    """Return `2026-11-30T05:00:00Z 127.0.0.1 POST /dev/models/iris/v1/inference 200 1.2ms 345B function=...
+
+    canary=...`.
+    """
     request, share, target = exchange.request, exchange.share, exchange.target
     function = "-"
     if target is not None and target.function:
@@ -56,7 +59,7 @@ def text_line(exchange: Exchange, response: Response, duration_s: float) -> str:
 
 
 def json_line(exchange: Exchange, response: Response, duration_s: float, *, times: RequestTimes) -> str:
-    """The same as one JSON object; escaping is JSON's, and only ASCII goes out."""
+    """Return the same as one JSON object in ASCII, with JSON's escaping."""
     share, target, stage = exchange.share, exchange.target, exchange.stage
     version = next((value for name, value in response.headers if name.lower() == VERSION_HEADER), "")
     return make_json_line(
@@ -81,13 +84,13 @@ def json_line(exchange: Exchange, response: Response, duration_s: float, *, time
 
 
 def make_json_line(**values: Any) -> str:
-    """A line with every key of `ACCESS_LOG_FIELDS`; what has no value is `-`, as in API Gateway."""
+    """Return a line with every key of `ACCESS_LOG_FIELDS`; a missing value is `-`, as in API Gateway."""
     fields = {key: values.get(key, "-") for key in ACCESS_LOG_FIELDS}
     return json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def text_log(write: Callable[[str], object]) -> Observer:
-    """Writes a text line for each request."""
+    """Return an observer that writes a text line for each request."""
 
     def log(exchange: Exchange, response: Response, duration_s: float) -> None:
         write(text_line(exchange, response, duration_s))
@@ -96,7 +99,7 @@ def text_log(write: Callable[[str], object]) -> Observer:
 
 
 def json_log(write: Callable[[str], object]) -> Observer:
-    """Writes a JSON line for each request."""
+    """Return an observer that writes a JSON line for each request."""
     times = RequestTimes()
 
     def log(exchange: Exchange, response: Response, duration_s: float) -> None:

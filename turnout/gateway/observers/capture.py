@@ -1,4 +1,4 @@
-"""`turnout serve --capture FILE`: every request that reached a model, as a line of a file."""
+"""`turnout serve --capture FILE`: writes every request that reached a model as a line of a file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from turnout.wording import size_text
 _OPTIONS = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 LARGEST_FILE_BYTES = 1024 * 1024 * 1024
-"""Of a capture; what comes after is not captured, and a warning says so."""
+"""Largest size of a capture; later requests are not captured, and a warning says so."""
 
 Versions = Mapping[str, tuple[str, str]]
-"""Function name -> model and version, of the functions that serve one version."""
+"""Function name -> model and version, for functions that serve one version."""
 
 
 Redactions = Mapping[tuple[str, str], Collection[str]]
-"""Model and version -> inputs whose values are in no capture and no sample."""
+"""Model and version -> inputs whose values are left out of captures and samples."""
 
 
 class CaptureFile:
-    """A stream of whole lines for `LineWriter`: what does not fit leaves no part of itself behind.
+    """A stream of complete lines for `LineWriter`: a line that does not fit leaves no part of it behind.
 
     Args:
-        path: the file, made where it is not there; for its owner's eyes only, since requests hold what people sent.
-        most_bytes: that it may grow to.
+        path: the file, created if it is missing; only its owner may read it, because requests contain callers' data.
+        most_bytes: the limit of its size.
 
     Raises:
         OSError: it cannot be opened.
@@ -48,15 +48,15 @@ class CaptureFile:
         self._most_bytes = most_bytes
 
     def write(self, text: str) -> int:
-        """As `write_bytes`, of text."""
+        """Like `write_bytes`, for text."""
         self.write_bytes(text.encode())
         return len(text)
 
     def write_bytes(self, lines: bytes) -> None:
-        """Add lines; the caller keeps other processes from doing so meanwhile.
+        """Append lines; the caller prevents concurrent writes by other processes.
 
         Raises:
-            OSError: they could not be written, or the file is as large as it may be.
+            OSError: they could not be written, or the file has reached its limit.
         """
         data = memoryview(lines)
         before = os.fstat(self.file).st_size
@@ -71,11 +71,11 @@ class CaptureFile:
             raise
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: there is no buffer."""
 
 
 def _open_fifo(path: Path) -> int:
-    """Open a FIFO without waiting for its reader, who may come later."""
+    """Open a FIFO without waiting for its reader, which may open it later."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_NONBLOCK | _OPTIONS)
     except OSError as error:
@@ -87,14 +87,14 @@ def _open_fifo(path: Path) -> int:
 
 
 def versions_of(plan: Plan) -> Versions:
-    """The functions that serve one version."""
+    """Return the functions that serve one version."""
     return {
         function.name: (function.model, function.version) for function in plan.functions if function.kind == "model"
     }
 
 
 def redactions_of(project: Project) -> Redactions:
-    """Model and version -> the inputs whose values are in no capture, of those that have some."""
+    """Return model and version -> the inputs that are left out of captures, for versions that have some."""
     return {
         (model.name, version.name): frozenset(version.capture.redact)
         for model in project.manifest.models
@@ -104,7 +104,10 @@ def redactions_of(project: Project) -> Redactions:
 
 
 def who_answered(exchange: Exchange, response: Response, versions: Versions) -> tuple[str, str] | None:
-    """Model and version that a request reached: the function's own, or what a router's answer says; None for none."""
+    """Return the model and version that a request reached: the function's own, or those in a router's answer.
+
+    Return None if it reached none.
+    """
     target = exchange.target
     if target is None or exchange.error in {MISCONFIGURED, EVENT_TOO_LARGE}:
         return None
@@ -123,7 +126,7 @@ def sample_of(
     answered: tuple[str, str],
     redact: Collection[str] = (),
 ) -> Sample | None:
-    """The sample of an exchange that reached a function; see `make_sample`."""
+    """Return the sample of an exchange that reached a function; see `make_sample`."""
     routed = exchange.routed
     if routed is None:
         return None
@@ -144,7 +147,7 @@ def sample_of(
 
 
 def _resource_of(routed: Routed) -> str:
-    """The resource that was called; a model's own also where models share one."""
+    """Return the called resource; a model's own path also if models share a route."""
     resource = routed.operation.resource
     if resource not in SHARED_PATHS:
         return resource
@@ -156,13 +159,13 @@ def _resource_of(routed: Routed) -> str:
 def with_sample(
     exchange: Exchange, make: Callable[[], bytes | None], take: Callable[[bytes], object], deferred: Deferred | None
 ) -> None:
-    """Make a request's line and give it to `take`: here and now where that is quick, else in a thread.
+    """Make a request's line and pass it to `take`: immediately if that is quick, else in a thread.
 
     Args:
-        exchange: a body that is large, or may become so when its content encoding is undone, is for the thread.
-        make: makes the line, or None where there is nothing to keep.
+        exchange: a body that is large, or may become large when decoded, is read in the thread.
+        make: makes the line, or returns None if there is nothing to write.
         take: called on the event loop with the line.
-        deferred: the thread; None makes every line at once.
+        deferred: the thread; None makes every line immediately.
     """
     body, routed = exchange.request.body, exchange.routed
     if deferred is None or (len(body) <= QUICK_BYTES and not (routed and is_encoded(routed.fields.single))):
@@ -176,7 +179,7 @@ def with_sample(
 def capture_requests(
     write: Callable[[str], object], project: Project, plan: Plan, deferred: Deferred | None = None
 ) -> Observer:
-    """Writes a line for each request that reached a model; replayed ones are not captured."""
+    """Return an observer that writes a line for each request that reached a model, except replayed ones."""
     versions = versions_of(plan)
     redactions = redactions_of(project)
 

@@ -1,4 +1,4 @@
-"""Counts every request in the memory that all workers share."""
+"""Counts every request in memory shared by all workers."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ CHOSEN = frozenset({"weight", "sticky", "fallback"})
 """What a router's answer says of a version that the router chose."""
 
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
-"""The Open Inference Protocol's path behind `/v2/`, of a call that leaves the version to the stage."""
+"""The Open Inference Protocol's path after `/v2/` of a call that leaves the version to the stage."""
 
 
 def count_requests(counters: Counters, callers: Counters | None = None, *, known: Collection[str] = ()) -> Observer:
-    """Counts each request; replayed ones are not counted.
+    """Return an observer that counts each request, except replayed ones.
 
     Args:
-        counters: by stage, function and share.
-        callers: by stage and consumer, of the requests that a consumer's key came with.
-        known: names of versions' functions and models' routers: a call of theirs by a shared route counts as theirs.
+        counters: counters by stage, function and share.
+        callers: counters by stage and consumer, for requests with a consumer's key.
+        known: names of versions' functions and models' routers: calls to them through a shared route count for them.
     """
     record = counters.record
     shared = SharedRoutes(known)
@@ -65,7 +65,7 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
 
 
 def _has_failed(function: str, response: Response) -> bool:
-    """Whether a function failed a request: in its caller's eyes, for want of room, or behind a router's fallback."""
+    """Whether a function failed a request: as seen by the caller, by throttling, or hidden by a router's fallback."""
     if response.status >= 500 or response.status == 429:
         return True
     return function.endswith(ROUTER_ENDING) and _fell_back(response)
@@ -88,9 +88,9 @@ def _find_chosen(function: str, response: Response) -> str:
 
 
 def _function_behind(routed: Routed, general: str) -> str:
-    """The function that the stage calls for a model, of an inference that came by way of the general router.
+    """Return the function that the stage calls for a model, for an inference through the general router.
 
-    Such a call counts as the model's own: a canary is judged by it, too. Empty where the request is something else.
+    Such a call counts for the model, because a canary is judged by it, too. Empty for other requests.
     """
     match, variables = _INFERENCE.fullmatch(routed.parameters["proxy"]), routed.share.variables
     if match is None or variables is None:

@@ -1,4 +1,4 @@
-"""Lines to a stream, some at a time: the way out of the access log and of what is captured."""
+"""Writes lines to a stream in batches: for the access log and captures."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class LineStream(Protocol):
     """A stream that lines can be written to."""
 
     def write(self, text: str, /) -> int:
-        """Take the text; OSError or ValueError where it cannot."""
+        """Write the text; raise OSError or ValueError if that is impossible."""
         ...
 
     def flush(self) -> None:
-        """Hold nothing back."""
+        """Write buffered text."""
         ...
 
 
 class LineWriter:
-    """Writes what has gathered, `delay_s` after the first line of it.
+    """Writes buffered lines `delay_s` after the first of them.
 
     Args:
-        stream: where lines go. While it takes none (its reader has gone, its disk is full) lines are dropped and the
-            server goes on; a warning says when that began, and when it ended.
-        lock: held while lines are written, by processes that share the stream.
+        stream: the destination. While it accepts nothing (its reader is gone, its disk is full), lines are dropped and
+            the server continues; warnings say when that started and ended.
+        lock: held while lines are written, for processes that share the stream.
         delay_s: how long a line may wait.
-        name: what the lines are, for warnings.
+        name: the name of the lines in warnings.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LineWriter:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what has gathered, now; to be called once more at the end."""
+        """Write buffered lines now; must be called once more at the end."""
         if not self._lines:
             return
         lines, self._lines = self._lines, []

@@ -1,4 +1,4 @@
-"""The one list of what is called after each request."""
+"""The list of what is called after each request."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Outlets:
     """The outputs of the observers, in this process and for every edition.
 
     Args:
-        counters: of all workers.
-        samples: of all workers.
+        counters: counters of all workers.
+        samples: samples of all workers.
         deferred: makes the lines of large bodies.
-        capture: takes a captured line; None where nothing is captured.
-        access_log: writes a line for each request; None where there is none.
-        callers: of all workers, by consumer; None counts none.
-        trace: ends the span of each request; None where requests are not traced.
+        capture: writes a captured line; None if nothing is captured.
+        access_log: writes a line for each request; None for no access log.
+        callers: counters of all workers, by consumer; None counts none.
+        trace: ends the span of each request; None if requests are not traced.
     """
 
     counters: Counters
@@ -40,7 +40,7 @@ class Outlets:
 
 
 def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Observer, ...]:
-    """The observers of one edition, in the order in which they are called."""
+    """Return the observers of one edition, in call order."""
     sampling = sample_requests(
         outlets.samples,
         shares_of(project.manifest),

@@ -1,4 +1,4 @@
-"""A share of the requests that a canary decides about, and `GET /turnout/samples`, which hands them out."""
+"""Samples a share of the requests that a canary decides about, and serves them at `GET /turnout/samples`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from turnout.protocol.routing.packed_choices import find_choice
 def shares_of(manifest: Manifest) -> dict[str, float]:
     """Stage -> percent of its canaries' requests that are sampled, of the stages whose judgement asks for agreement.
 
-    A stage without a canary in models.yaml may be given one while it is served: then `defaults.canary` holds.
+    A stage without a canary in models.yaml may get one while it is served; `defaults.canary` applies to it.
     """
     asked: dict[str, float] = {}
     for stage in manifest.stages:
@@ -50,12 +50,12 @@ def sample_requests(
     redactions: Redactions = MappingProxyType({}),
     routed: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Observer | None:
-    """Keeps a share of the requests that a canary decides about; None where no stage asks for agreement.
+    """Return an observer that samples requests that a canary decides about; None if no stage checks agreement.
 
     Args:
-        samples: where they are kept.
+        samples: where they are stored.
         shares: see `shares_of`.
-        plan: whose functions are called.
+        plan: the plan with the called functions.
         random: 0 up to but not 1, one call per request to a stage whose judgement asks for agreement.
         deferred: makes the samples of large bodies.
         redactions: see `redactions_of`.
@@ -103,7 +103,7 @@ IsSplit = Callable[[str, Mapping[str, str] | None, str], bool]
 def _is_decided(exchange: Exchange, routes: Mapping[str, str], is_split: IsSplit) -> bool:
     """Whether a canary decides which version a request reaches: the stage's own, or a model's router.
 
-    Not so where its path names the version, as the paths do by which both versions answer the samples.
+    It does not if the path names the version, as in the paths by which both versions answer the samples.
     """
     routed = exchange.routed
     if routed is None:
@@ -126,7 +126,7 @@ def _is_decided(exchange: Exchange, routes: Mapping[str, str], is_split: IsSplit
 
 
 def _moves_model(model: str, baseline: Share, canary: Share) -> bool:
-    """The same of a call by a shared route, which leads both shares to the general router."""
+    """The same for a call through a shared route, which uses the general router in both shares."""
     names = variable_name(model), route_variable_name(model)
     shares = ([find_choice(share.variables or {}, name) for name in names] for share in (baseline, canary))
     return next(shares) != next(shares)

@@ -1,1 +1,1 @@
-"""Everything that a server prints, on its way to readers that may stall: a process of its own writes it."""
+"""Writes everything that a server prints in a separate process, because readers may stall."""

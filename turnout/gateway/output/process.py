@@ -1,8 +1,8 @@
 """The server's end of its output process: standard output and error are redirected to it while the server runs.
 
-Everything that the server's processes print goes through it: the access log, warnings, tracebacks, what transforms
-print, what libraries write to descriptor 2. The process is no child of the server's: it is started by one that ends at
-once, so that the server's children are its workers.
+Everything that the server's processes print passes through it: the access log, warnings, tracebacks, the output of
+transforms, what libraries write to descriptor 2. The process is not a child of the server: it is started by a process
+that ends immediately, so that the server's children are its workers.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ log = logging.getLogger("turnout.output")
 
 PRINTED_BYTES = 4 * 1024 * 1024
 CAPTURED_BYTES = 64 * 1024 * 1024
-"""Of lines that wait for the reader of a stream."""
+"""Most bytes of lines that wait for the reader of a stream."""
 
 RETRY_S = 1.0
-"""Between two tries to start an output process that has died."""
+"""Seconds between two attempts to start an output process that has died."""
 
 STREAMS = ("stdout", "capture", "stderr")
-"""Standard error is the last, as `run_pump` wants it."""
+"""Standard error is last, as `run_pump` requires."""
 
 TITLES = {"stdout": "standard output", "stderr": "standard error", "capture": "the capture"}
 
@@ -49,26 +49,26 @@ class OutputError(Exception):
 
 
 class CaptureStream:
-    """The pipe to the output process, as `LineWriter` takes it."""
+    """The pipe to the output process, for `LineWriter`."""
 
     def __init__(self, pipe: int) -> None:
         self._write = write_all(pipe)
 
     def write(self, text: str) -> int:
-        """Hand lines over; OSError where the output process is gone."""
+        """Pass lines on; raise OSError if the output process is gone."""
         self._write(text.encode())
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: there is no buffer."""
 
 
 class Output:
     """The redirected streams of one server.
 
     Args:
-        format_report: spells a message of the output process as a line of the log, without its end.
-        capture: the file of the capture; None where nothing is captured.
+        format_report: formats a message of the output process as a line of the log, without its line ending.
+        capture: the file of the capture; None if nothing is captured.
 
     Raises:
         OSError: the system has no more descriptors.
@@ -96,10 +96,10 @@ class Output:
             self._real[name] = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
 
     def redirect(self) -> None:
-        """Start the output process and print to it afterwards; does nothing where that is already done.
+        """Start the output process and print to it afterwards; does nothing if that is already done.
 
         Raises:
-            OutputError: the system has no room for another process.
+            OutputError: the system cannot start another process.
         """
         if self._is_redirected:
             return
@@ -120,11 +120,11 @@ class Output:
         return CaptureStream(self._pipes["capture"])
 
     def dropped(self) -> Mapping[str, int]:
-        """Stream -> lines dropped since the start, over all processes."""
+        """Return stream -> number of lines dropped since the start, in all processes."""
         return {name: self._dropped[STREAMS.index(name)] for name in self._names}
 
     def look(self) -> None:
-        """Start the output process again where it has died; the process that made this calls it now and then."""
+        """Restart the output process if it has died; the process that made this calls it from time to time."""
         now = time.monotonic()
         if self._done >= 0 and select.select([self._done], [], [], 0)[0]:
             self._forget_process()
@@ -136,13 +136,13 @@ class Output:
                 log.warning("the output process cannot be started: %s", error.strerror)
 
     def close_inherited(self) -> None:
-        """In a process just forked: close what is the server's alone."""
+        """Close what belongs only to the server, in a process that was just forked."""
         self._forget_process()
         for file in (*self._readers.values(), *self._real.values()):
             os.close(file)
 
     def close(self) -> None:
-        """Have written what has been printed, wait for no stalled reader, and print to the real streams again."""
+        """Finish writing the output without waiting for a stalled reader, and print to the real streams again."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -157,7 +157,7 @@ class Output:
             os.close(file)
 
     def _end_process(self) -> bool:
-        """End the output process; whether everything was written."""
+        """End the output process; return whether everything was written."""
         if self._done < 0:
             return False
         # A pipe ends when its last writer closes it, and this process holds writers, too.
@@ -180,7 +180,7 @@ class Output:
         self._pid = 0
 
     def _start(self) -> None:
-        """Start the process, by one that ends at once."""
+        """Start the process through another one that ends immediately."""
         heard, self._control = os.pipe()
         self._done, status = os.pipe()
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -240,7 +240,7 @@ class Output:
 
 
 def _ensure_open(descriptor: int) -> None:
-    """Have something at a descriptor that the server was started without."""
+    """Open something at a descriptor that was closed when the server started."""
     try:
         os.fstat(descriptor)
     except OSError:
@@ -255,5 +255,5 @@ def _is_writable(file: int) -> bool:
 
 
 def _descriptors() -> int:
-    """More than the highest descriptor of this process."""
+    """Return a number above the highest descriptor of this process."""
     return max(map(int, os.listdir("/proc/self/fd"))) + 1  # noqa: PTH208

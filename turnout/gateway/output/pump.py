@@ -1,8 +1,8 @@
-"""The output process: it empties the pipes that the server writes to, and writes to the real streams as they allow.
+"""The output process: empties the pipes to which the server writes, and writes to the real streams as they allow.
 
-The pipes are always emptied, so that no writer waits for a reader of the server's output. What a stalled reader leaves
-behind is kept up to a bound; further lines are dropped whole and counted, and one line reports them once the stream is
-written again.
+The pipes are always emptied, so that no writer waits for a reader of the server's output. What a stalled reader does
+not read is buffered up to a limit; further lines are dropped whole and counted, and one line reports them once the
+stream can be written again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 READ_BYTES = 1024 * 1024
-"""A pipe's own size, where the system allows it."""
+"""A pipe's own size, if the system allows it."""
 
 WRITE_BYTES = 64 * 1024
-"""At once."""
+"""Most bytes written at once."""
 
 ENDING_S = 0.5
-"""For processes of the server that still write when the server ends."""
+"""Time for processes of the server that still write when the server ends."""
 
 STALLED_S = 0.5
-"""A reader that takes nothing for so long is not waited for at the end."""
+"""A reader that reads nothing for this long is not waited for at the end."""
 
 FINISH_S = 3.0
 """The longest wait at the end, however slowly a reader reads."""
@@ -39,9 +39,9 @@ class Stream:
 
     Args:
         name: for messages, `standard output`.
-        pipe: where lines come from.
-        write: writes bytes to the real stream, waiting where it has to; OSError where they cannot be written.
-        most_bytes: that may wait for the real stream.
+        pipe: the source of the lines.
+        write: writes bytes to the real stream, waiting if necessary; raises OSError if that fails.
+        most_bytes: most bytes that may wait for the real stream.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Outlet:
     """A stream's queue, and the thread that writes it.
 
     Args:
-        stream: from where to where.
-        dropped: its first word counts the lines that were dropped.
-        report: takes a message for standard error.
+        stream: source and destination.
+        dropped: its first word counts the dropped lines.
+        report: accepts a message for standard error.
     """
 
     def __init__(self, stream: Stream, dropped: memoryview, report: Callable[[str], None]) -> None:
@@ -77,7 +77,7 @@ class Outlet:
         threading.Thread(target=self._run, name=self.stream.name, daemon=True).start()
 
     def read(self) -> bool:
-        """Take what is in the pipe; False at its end."""
+        """Read what is in the pipe; return False at its end."""
         data = os.read(self.stream.pipe, READ_BYTES)
         end = data.rfind(b"\n") + 1
         if not end:
@@ -95,7 +95,7 @@ class Outlet:
         return True
 
     def offer(self, lines: bytes) -> None:
-        """Have whole lines written, or drop them where too much waits already."""
+        """Queue whole lines for writing, or drop them if too much is waiting."""
         with self._changed:
             if self._queued_bytes + len(lines) > self.stream.most_bytes:
                 self._drop(lines.count(b"\n"))
@@ -168,7 +168,7 @@ def _lines(number: int) -> str:
 
 
 def write_all(file: int) -> Callable[[bytes], None]:
-    """Writes to a descriptor, waiting for room; also where it was made non-blocking."""
+    """Write to a descriptor and wait for space, even if it was made non-blocking."""
 
     def write(lines: bytes) -> None:
         data = memoryview(lines)
@@ -182,11 +182,11 @@ def write_all(file: int) -> Callable[[bytes], None]:
 
 
 def run_pump(outlets: Sequence[Outlet], control: int, clock: Callable[[], float] = time.monotonic) -> None:
-    """Pass lines on until the pipes end, or the control pipe's other end is closed; then wait for no stalled reader.
+    """Pass lines on until the pipes end, or the control pipe is closed; then do not wait for stalled readers.
 
     Args:
-        outlets: the last one takes the reports.
-        control: read for its end.
+        outlets: the last one gets the reports.
+        control: read until its end.
         clock: monotonic seconds.
     """
     selector = selectors.DefaultSelector()

@@ -1,1 +1,1 @@
-"""Asynchronous requests: a durable queue under `.turnout/requests`, worked by the workers beside synchronous calls."""
+"""Asynchronous requests: a durable queue in `.turnout/requests`, processed by the workers next to synchronous calls."""

@@ -79,7 +79,7 @@ class RequestsApi:
         return await self._answer_or_refuse(exchange, self._answer(exchange, routed))
 
     def refuse(self, exchange: Exchange, code: str, message: str) -> Response:
-        """Refuse a request."""
+        """Reject a request."""
         return _refused(exchange, Refusal(code, message))
 
     def receive(self, request: Request) -> BodySink | None:
@@ -91,7 +91,7 @@ class RequestsApi:
         return self._transfers.handle(request)
 
     def admit_transfer(self, request: Request) -> Response | None:
-        """Refuse a request to a signed address before its body is read."""
+        """Reject a request to a signed address before its body is read."""
         return self._transfers.admit(request)
 
     async def _answer_or_refuse(self, exchange: Exchange, answering: Awaitable[Response]) -> Response:

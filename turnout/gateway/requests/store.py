@@ -119,10 +119,10 @@ def list_requests(
 
 
 def cancel(connection: sqlite3.Connection, stage: str, identifier: str, now: float) -> Stored | None:
-    """Cancel a request that has not begun. Return None if it does not exist.
+    """Cancel a request that has not started. Return None if it does not exist.
 
     Raises:
-        StepError: it has begun, or ended.
+        StepError: it has started, or ended.
     """
     there = find(connection, stage, identifier)
     if there is None:
@@ -166,15 +166,15 @@ def claim(
     most_running: int,
     max_stored_bytes: Mapping[str, int],
 ) -> list[Claim]:
-    """Begin runs of the requests that have waited longest.
+    """Start runs of the requests that have waited longest.
 
     Args:
         connection: in a transaction.
         owner: this process's number.
         now: the time.
-        most: the largest number of runs to begin.
+        most: the largest number of runs to start.
         most_running: the largest number of runs in all processes.
-        max_stored_bytes: stage -> its limit. A stage over its limit begins no runs.
+        max_stored_bytes: stage -> its limit. A stage over its limit starts no runs.
     """
     running = connection.execute("SELECT count(*) FROM requests WHERE state = 'running'").fetchone()[0]
     room = min(most, most_running - running)
@@ -317,7 +317,7 @@ def expire(connection: sqlite3.Connection, now: float, most: int = 500) -> list[
 
 
 def has_work(connection: sqlite3.Connection, now: float) -> bool:
-    """Whether a request may begin."""
+    """Whether a request may start."""
     due = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'queued' AND not_before <= ?)", (now,)
     )

@@ -1,4 +1,4 @@
-"""Signed addresses: parts of uploads come in to disk, large answers go out from disk, neither through memory.
+"""Signed addresses: parts of uploads are written to disk, large answers read from disk, without holding them in memory.
 
 `PUT /transfers/STAGE/uploads/ID/PART` and `GET /transfers/STAGE/answers/ID`, with a query that `signing` made. On AWS
 the addresses are S3's.
@@ -32,13 +32,13 @@ from turnout.protocol.requests.states import RequestState
 log = logging.getLogger("turnout.requests")
 
 BEHIND_BYTES = 4 * 1024 * 1024
-"""Bytes of one body that may wait to be written; then its connection is not read."""
+"""Most bytes of one body that may wait to be written; with more, its connection is not read."""
 
 WRITTEN_BYTES = 512 * 1024
-"""Bytes that are worth a visit to the thread that writes."""
+"""Bytes that are worth passing to the writing thread."""
 
 DIGEST_HEADER = "x-turnout-sha256"
-"""Of a part: its SHA-256 in hexadecimal, checked where it is sent."""
+"""Header of a part: its SHA-256 in hexadecimal, checked if it is sent."""
 
 _PART = re.compile(rf"/{TRANSFER_SEGMENT}/([a-z0-9-]+)/uploads/([0-9a-f]{{32}})/([0-9]{{1,5}})")
 _ANSWER = re.compile(rf"/{TRANSFER_SEGMENT}/([a-z0-9-]+)/answers/([A-Za-z0-9._-]{{1,128}})")
@@ -60,8 +60,8 @@ class PartSink:
     """Writes a body to a file, in a thread; at most `BEHIND_BYTES` wait in memory.
 
     Args:
-        files: where the file goes.
-        size: of the whole body.
+        files: the folder of files.
+        size: size of the whole body.
     """
 
     def __init__(self, files: Files, size: int) -> None:
@@ -84,7 +84,7 @@ class PartSink:
         return self._waiting_bytes > BEHIND_BYTES
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece."""
+        """Write the next piece."""
         self._received += len(piece)
         if self._received > self._size:
             message = f"the part: expected {self._size} bytes, got more"
@@ -97,7 +97,7 @@ class PartSink:
             self._start_writing()
 
     def notify_drained(self, notify: Callable[[], None]) -> None:
-        """Call it once nothing waits any more."""
+        """Set the callback for when nothing waits any more."""
         self._drained = notify
         self._start_writing()
 
@@ -181,10 +181,10 @@ class PartSink:
 
 
 class RefusedSink:
-    """Takes nothing: the request is refused as soon as its head has been read.
+    """Discards everything: the request is rejected as soon as its head has been read.
 
     Args:
-        refusal: says why.
+        refusal: the reason.
     """
 
     is_behind = False
@@ -193,28 +193,28 @@ class RefusedSink:
         self.refusal = refusal
 
     def write(self, piece: bytes) -> None:
-        """Forget it."""
+        """Discard it."""
 
     def notify_drained(self, notify: Callable[[], None]) -> None:
-        """Go on at once."""
+        """Call back immediately."""
         notify()
 
     def abandon(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing is stored."""
 
 
 class Transfers:
     """Answers requests to signed addresses.
 
     Args:
-        queue: of the project.
+        queue: the project's queue.
     """
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
     def receive(self, request: Request) -> BodySink | None:
-        """Return what takes the body of a `PUT`; None for other requests, whose bodies are small."""
+        """Return the sink of the body of a `PUT`; None for other requests, whose bodies are small."""
         if request.method != "PUT":
             return None
         size = self._allowed(request, "PUT", _PART)
@@ -227,7 +227,7 @@ class Transfers:
         return PartSink(self._queue.files, size)
 
     def admit(self, request: Request) -> Response | None:
-        """Refuse a `PUT` that is not allowed before its body is read."""
+        """Reject a `PUT` that is not allowed before its body is read."""
         if isinstance(request.sink, RefusedSink):
             return _refused(request.sink.refusal)
         if isinstance(request.sink, PartSink):
@@ -319,9 +319,9 @@ class Transfers:
 
 
 def read_range(text: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte and the one after the last that a `Range` asks for.
+    """Return the first byte and the one after the last of a `Range` header.
 
-    None where it asks for nothing that is served so (several ranges): all is sent. `(0, 0)` where there is no such
+    None for ranges that are not supported (several ranges): the whole content is sent. `(0, 0)` if there is no such
     byte.
     """
     match = _RANGE.fullmatch(text.strip())

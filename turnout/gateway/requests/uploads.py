@@ -1,4 +1,4 @@
-"""Large bodies: announced, sent in parts to signed addresses, and taken as the body of a request."""
+"""Large bodies: announced, sent in parts to signed addresses, and used as the body of a request."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Upload:
 
     @property
     def part_sizes(self) -> list[int]:
-        """Size of each part."""
+        """The size of each part."""
         return part_sizes(self.size, self.part_bytes)
 
 
 def announce(connection: sqlite3.Connection, upload: Upload, max_stored_bytes: int) -> None:
-    """Reserve room for an upload.
+    """Reserve space for an upload.
 
     Raises:
         Refusal: STORAGE_FULL.
@@ -43,7 +43,7 @@ def announce(connection: sqlite3.Connection, upload: Upload, max_stored_bytes: i
 
 
 def find_upload(connection: sqlite3.Connection, identifier: str) -> Upload | None:
-    """Return the upload of an identifier; None where there is none."""
+    """Return the upload with an identifier; None if there is none."""
     row = connection.execute(
         "SELECT id, stage, key_id, size, sha256, part_bytes, expires FROM uploads WHERE id = ?", (identifier,)
     ).fetchone()

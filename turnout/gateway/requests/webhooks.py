@@ -17,12 +17,12 @@ class Delivery:
     """A webhook that is due.
 
     Args:
-        seq: of the request.
-        attempt: which delivery of it this is, from 1.
-        address: where it goes.
-        may_be_private: whether that may be a private address.
-        body: what is sent.
-        identifier: of the request, for the log.
+        seq: the request's place in the queue.
+        attempt: number of the attempt, from 1.
+        address: the destination.
+        may_be_private: whether it may be a private address.
+        body: the body to send.
+        identifier: identifier of the request, for the log.
     """
 
     seq: int
@@ -34,7 +34,7 @@ class Delivery:
 
 
 def claim_deliveries(connection: sqlite3.Connection, now: float, most: int) -> list[Delivery]:
-    """Return webhooks that are due, and put their next tries off: a process that ends meanwhile delays them only."""
+    """Return due webhooks, and postpone their next attempts, so that a process that ends only delays them."""
     rows = connection.execute(
         "SELECT * FROM requests WHERE callback_state = 'waiting' AND callback_at <= ? ORDER BY callback_at LIMIT ?",
         (now, most),
@@ -55,7 +55,7 @@ def claim_deliveries(connection: sqlite3.Connection, now: float, most: int) -> l
 
 
 def end_delivery(connection: sqlite3.Connection, delivery: Delivery, *, is_delivered: bool) -> None:
-    """Note that a webhook was delivered, or that no further try follows."""
+    """Record that a webhook was delivered, or that no further attempt follows."""
     if is_delivered or delivery.attempt >= MOST_TRIES:
         connection.execute(
             "UPDATE requests SET callback_state = ? WHERE seq = ? AND callback_tries = ?",

@@ -17,7 +17,10 @@ from turnout.project.project import Project
 
 
 def most_running(processors: int) -> int:
-    """The most asynchronous runs of all workers together. Half of the processors remain for synchronous calls."""
+    """Return the most asynchronous runs of all workers together.
+
+    Half of the processors remain for synchronous calls.
+    """
     return max(1, processors // 2)
 
 
@@ -30,12 +33,12 @@ def open_requests(
     capture: Callable[[str], object] | None,
     deferred: Deferred,
 ) -> AsyncRequests | None:
-    """Return what accepts the asynchronous requests of an edition; None where no stage does and none are stored.
+    """Return what accepts the asynchronous requests of an edition; None if no stage does and none are stored.
 
     Args:
-        queue: of the project.
+        queue: the project's queue.
         project: the manifest and its artifacts.
-        plan: made of them.
+        plan: the project's plan.
         counters: see `observe_runs`.
         capture: see `observe_runs`.
         deferred: see `observe_runs`.
@@ -62,13 +65,13 @@ async def work(
     """Run queued requests in this worker until `stop` is set.
 
     Args:
-        queue: of the project.
-        functions: returns those that are called now.
-        requests: returns what accepts requests now.
+        queue: the project's queue.
+        functions: returns the current functions.
+        requests: returns what currently accepts requests.
         stop: ends it.
-        workers: how many run the queue.
-        processors: of this machine.
-        wrap: put around the functions.
+        workers: number of workers that process the queue.
+        processors: number of processors of this machine.
+        wrap: wraps the functions.
     """
     while requests() is None and not queue.is_stored:
         with suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """Access rules: an operation's `security`, and a stage's API keys.
 
-Open is an operation that names no scheme. API keys, signatures and tokens are checked. Everything else (Cognito, a
-Lambda authorizer, an unknown scheme) cannot be checked on this machine and is refused, every time.
+An operation without a scheme is open. API keys, signatures and tokens are checked. Everything else (Cognito, a Lambda
+authorizer, an unknown scheme) cannot be checked on this machine and is always rejected.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Access(Enum):
 
 
 REFUSAL_OF: Mapping[Access, GatewayError] = {Access.IAM: UNSIGNED, Access.AUTHORIZER: UNAUTHORIZED}
-"""The error where this machine cannot check a request's credentials."""
+"""The error if this machine cannot check a request's credentials."""
 
 
 FEW_KEYS = 3
-"""Comparing so many costs less than a digest."""
+"""Number of keys up to which comparing all of them is cheaper than a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class ApiKey:
 
     Args:
         id: AWS's identifier, or its local substitute.
-        value: empty where only the key's digest is kept.
-        digest: as `turnout.protocol.aws.callers.digest_key` makes it; empty where the value is kept.
-        consumer: whose key it is; None where a stage's callers have no names.
+        value: empty if only the key's digest is stored.
+        digest: made by `turnout.protocol.aws.callers.digest_key`; empty if the value is stored.
+        consumer: the consumer with this key; None if a stage's callers have no names.
     """
 
     id: str
@@ -57,10 +57,10 @@ class ApiKey:
 
 
 class ApiKeys:
-    """A stage's keys. Finding one takes as long for a nearly right value as for a wrong one.
+    """A stage's keys. Looking one up takes as long for a nearly right value as for a wrong one.
 
     Args:
-        keys: the stage's keys; none means that every request is refused.
+        keys: the stage's keys; without any, every request is rejected.
     """
 
     __slots__ = ("_by_digest", "_few", "_keys", "_salt", "consumers")
@@ -78,9 +78,9 @@ class ApiKeys:
         return len(self._keys) + len(self._by_digest)
 
     def find(self, value: str | None) -> ApiKey | None:
-        """The key of that value: each of a few compared to its end, or looked up by a keyed digest.
+        """Return the key with this value: a few are compared completely, many are looked up by a keyed digest.
 
-        Nothing but a key's length can be learned from the time it takes.
+        Only a key's length can be learned from the time it takes.
         """
         if not value:
             return None
@@ -103,10 +103,10 @@ class ApiKeys:
 
 
 def access_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> tuple[Access, str]:
-    """The operation's authentication, and the name of a scheme that cannot be checked here, or empty.
+    """Return the operation's authentication, and the name of a scheme that cannot be checked here, or empty.
 
-    The document's root `security` doesn't count, as on AWS. All schemes of all alternatives are taken together, so
-    an alternative without a scheme opens nothing.
+    The document's root `security` is ignored, as on AWS. All schemes of all alternatives are combined, so an
+    alternative without a scheme gives no access.
     """
     security = operation.get("security") or ()
     names = [name for alternative in security for name in alternative]
@@ -121,7 +121,7 @@ def access_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> tuple
 
 
 def token_rules_of(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> TokenRules | None:
-    """Which tokens an operation accepts; None where it asks for none."""
+    """Return which tokens an operation accepts; None if it requires none."""
     names = [name for alternative in operation.get("security") or () for name in alternative]
     rules = [_read_token_rules(schemes[name]) for name in names if isinstance(schemes.get(name), Mapping)]
     return next((rule for rule in rules if rule is not None), None)

@@ -16,19 +16,19 @@ _MONDAY = 4 * _DAY_S
 
 
 def period_of(kind: str, now: float) -> str:
-    """Name the period that a moment belongs to. A `week` begins on Monday; all begin at midnight, UTC."""
+    """Return the name of the period of a time. A `week` starts on Monday; all periods start at midnight, UTC."""
     if kind == "week":
         return str(int((now - _MONDAY) // (7 * _DAY_S)))
     return time.strftime("%Y-%m" if kind == "month" else "%Y-%m-%d", time.gmtime(now))
 
 
 class CallerLimits:
-    """One key's throttle and quota. A quota is a bucket that never fills up, a new one for each period.
+    """One key's throttle and quota. A quota is a bucket that is never refilled, with a new one for each period.
 
     Args:
-        stage: whose key it is.
-        key: with a consumer.
-        bucket_of: makes a counter, given its name.
+        stage: the key's stage.
+        key: a key with a consumer.
+        bucket_of: makes a counter by name.
     """
 
     __slots__ = ("_bucket_of", "_name", "_period", "_quota", "_throttle", "consumer")
@@ -45,10 +45,10 @@ class CallerLimits:
         self._quota: Bucket | None = None
 
     def take(self, monotonic: float, now: float) -> GatewayError | None:
-        """Take one request from both; the error where there is none left.
+        """Take one request from both; return the error if there is none left.
 
         Args:
-            monotonic: seconds of a clock that never goes back.
+            monotonic: time of the monotonic clock in seconds.
             now: seconds since 1970.
         """
         if self._throttle is not None and not self._throttle.take(monotonic):

@@ -1,4 +1,4 @@
-"""One API's OpenAPI document, read once: its operations, and everything else that the gateway obeys."""
+"""Reads one API's OpenAPI document once: its operations, and everything else that the gateway implements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS: Mapping[str, str] = {
     **{name: name.upper() for name in ("get", "put", "post", "delete", "options", "head", "patch")},
     "x-amazon-apigateway-any-method": ANY,
 }
-"""A path item's keys that are operations."""
+"""The keys of a path item that are operations."""
 
 _EXTENSION = "x-amazon-apigateway-"
 _OBEYED = frozenset(
@@ -39,7 +39,7 @@ _TIMEOUT_MS = range(50, 300_001)
 
 
 class DocumentError(ValueError):
-    """The document asks for what this gateway cannot do; `problems` lists all of it."""
+    """The document uses features that this gateway does not support; `problems` lists all of them."""
 
     def __init__(self, api: str, problems: tuple[str, ...]) -> None:
         self.problems = problems
@@ -51,16 +51,16 @@ class Operation:
     """One method of one resource.
 
     Args:
-        index: its place among the document's operations.
+        index: its index among the document's operations.
         method: `POST`, or `ANY`.
         resource: the path template, `/models/iris/{version}`.
         resource_id: six letters and digits, the same for the same template.
         function: function and alias with stage variables in them: `turnout-local_iris_${stageVariables.iris}:live`.
-        timeout_ms: the integration's.
-        is_misconfigured: whether the integration's own method is another than POST, which AWS imports and then fails.
-        access: how callers are let in.
+        timeout_ms: the integration's timeout.
+        is_misconfigured: whether the integration's own method is not POST, which AWS imports and then fails to call.
+        access: how callers are authenticated.
         validator: or None.
-        mock: what answers instead of a function, or None.
+        mock: the mock response instead of a function, or None.
         tokens: which tokens it accepts, or None.
     """
 
@@ -79,7 +79,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ApiDocument:
-    """A document, compiled. `notes` are sentences that the user should read."""
+    """A compiled document. `notes` are sentences for the user."""
 
     operations: tuple[Operation, ...]
     routes: Routes[Operation]
@@ -89,10 +89,10 @@ class ApiDocument:
 
 
 def compile_document(name: str, document: Mapping[str, Any]) -> ApiDocument:
-    """Read a document; `name` is the API's, for messages.
+    """Read a document; `name` is the API's name, for messages.
 
     Raises:
-        DocumentError: something in it is not supported here.
+        DocumentError: it contains something that is not supported here.
     """
     responses, response_problems = parse_gateway_responses(document.get(f"{_EXTENSION}gateway-responses", {}))
     problems = [f"{_EXTENSION}gateway-responses.{problem}" for problem in response_problems]
@@ -118,7 +118,7 @@ def compile_document(name: str, document: Mapping[str, Any]) -> ApiDocument:
 
 
 def _read_operations(document: Mapping[str, Any], problems: list[str]) -> tuple[list[Operation], list[str]]:
-    """All operations in the document's order; adds to `problems`."""
+    """Return all operations in the document's order; add to `problems`."""
     operations: list[Operation] = []
     unchecked: dict[str, list[str]] = {}
     schemes = document.get("components", {}).get("securitySchemes", {})
@@ -177,10 +177,10 @@ def _read_operation(
 
 
 def function_of_uri(uri: object) -> str:
-    """Function name and alias out of an integration's URI, stage variables still in it.
+    """Return function name and alias in an integration's URI, including stage variables.
 
     Raises:
-        ValueError: with what API Gateway says to such a URI.
+        ValueError: the URI is invalid; the message is API Gateway's.
     """
     if not isinstance(uri, str) or not uri.startswith("arn:"):
         raise ValueError("Invalid ARN specified in the request")

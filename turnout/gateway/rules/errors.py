@@ -1,7 +1,7 @@
-"""API Gateway's own answers to requests that reach no function: status, body, `x-amzn-ErrorType`.
+"""API Gateway's own error responses for requests that reach no function: status, body, `x-amzn-ErrorType`.
 
-Bodies are spelled as AWS spells them: what is refused before a method's own request is read has no space behind the
-colon (`content-length: 42` for a missing token, 23 for a wrong key, 31 for a throttle), the rest has one.
+Bodies are written as AWS writes them: an error before a method's own request is read has no space after the colon
+(`content-length: 42` for a missing token, 23 for a wrong key, 31 for a throttle), others have one.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GatewayError:
-    """One way to fail.
+    """One kind of error.
 
     Args:
-        kind: the gateway response type that customises it, a key of `STATUS_OF_KIND`.
-        status: HTTP status; a customised gateway response may replace it.
+        kind: the gateway response type that customizes it, a key of `STATUS_OF_KIND`.
+        status: HTTP status; a customized gateway response may replace it.
         code: `x-amzn-ErrorType`.
-        message: what `$context.error.message` holds.
-        spaced: whether AWS's own body has a space behind the colon.
+        message: the value of `$context.error.message`.
+        spaced: whether AWS's own body has a space after the colon.
     """
 
     kind: str
@@ -52,7 +52,7 @@ STATUS_OF_KIND: Mapping[str, int] = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "WAF_FILTERED": 403,
 }
-"""Every gateway response type that a document may customise, with the status that AWS documents for it."""
+"""Every gateway response type that a document may customize, with the status that AWS documents for it."""
 
 BAD_PATH = GatewayError("DEFAULT_4XX", 400, "BadRequestException", "Bad Request")
 UNKNOWN_ROUTE = GatewayError(
@@ -63,7 +63,7 @@ UNKNOWN_ROUTE = GatewayError(
     spaced=False,
 )
 UNSIGNED = UNKNOWN_ROUTE
-"""IAM's error for a request without a signature: the same words as for an unknown route."""
+"""IAM's error for a request without a signature, with the same message as for an unknown route."""
 UNKNOWN_STAGE = GatewayError("DEFAULT_4XX", 403, "ForbiddenException", "Forbidden", spaced=False)
 INVALID_API_KEY = GatewayError("INVALID_API_KEY", 403, "ForbiddenException", "Forbidden", spaced=False)
 ACCESS_DENIED = GatewayError("ACCESS_DENIED", 403, "AccessDeniedException", "Forbidden", spaced=False)
@@ -76,11 +76,11 @@ TIMED_OUT = GatewayError("INTEGRATION_TIMEOUT", 504, "InternalServerErrorExcepti
 MISCONFIGURED = GatewayError("API_CONFIGURATION_ERROR", 500, "InternalServerErrorException", "Internal server error")
 FAILED = GatewayError("INTEGRATION_FAILURE", 502, "InternalServerErrorException", "Internal server error")
 BROKEN = GatewayError("DEFAULT_5XX", 500, "InternalServerErrorException", "Internal server error")
-"""An error of ours: the traceback is in the log, the caller reads what AWS would say."""
+"""An internal error: the traceback is in the log, the caller gets what AWS would return."""
 
 
 def missing_parameters(names: tuple[str, ...]) -> GatewayError:
-    """The request lacks parameters that its method requires; `names` in the order that AWS lists them."""
+    """Return the error for missing required parameters; `names` in the order in which AWS lists them."""
     message = f"Missing required request parameters: [{', '.join(names)}]"
     return GatewayError("BAD_REQUEST_PARAMETERS", 400, "BadRequestException", message)
 

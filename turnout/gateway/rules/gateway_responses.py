@@ -1,8 +1,8 @@
-"""The document's own wording of the gateway's errors, `x-amazon-apigateway-gateway-responses`, compiled.
+"""The document's own gateway responses, `x-amazon-apigateway-gateway-responses`, compiled.
 
-Honoured: `statusCode`, headers as constants in single quotes, the request's origin as `Access-Control-Allow-Origin`,
-and an `application/json` template with `$context.x` and `$stageVariables.x` in it (API Gateway runs no VTL in these).
-The rest is refused when the document is read.
+Supported: `statusCode`, headers as constants in single quotes, the request's origin as `Access-Control-Allow-Origin`,
+and an `application/json` template with `$context.x` and `$stageVariables.x` (API Gateway runs no VTL in these).
+Everything else is rejected when the document is read.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _KEYS = frozenset({"statusCode", "responseParameters", "responseTemplates"})
 
 @dataclass(frozen=True, slots=True)
 class GatewayResponse:
-    """One customised answer: status 0 keeps the error's own, template None keeps AWS's body."""
+    """One customized response: status 0 keeps the error's own, template None keeps AWS's body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -62,10 +62,10 @@ class GatewayResponse:
 
 
 class GatewayResponses:
-    """An API's customised answers by type.
+    """An API's customized responses by type.
 
     Args:
-        responses: gateway response type -> answer.
+        responses: gateway response type -> response.
     """
 
     __slots__ = ("_responses",)
@@ -76,7 +76,10 @@ class GatewayResponses:
     def render(
         self, error: GatewayError, context: Mapping[str, Any], variables: Mapping[str, str] | None
     ) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
-        """Status, further headers and body of one error. `context` is the request's, by `$context` name."""
+        """Return status, further headers and body of one error.
+
+        `context` contains the request's values by `$context` name.
+        """
         response = self._responses.get(error.kind)
         if response is None:
             response = self._responses.get("DEFAULT_5XX" if error.status >= 500 else "DEFAULT_4XX")
@@ -105,10 +108,10 @@ class GatewayResponses:
 def _allowed_headers(
     headers: tuple[tuple[str, str], ...], origin: str, variables: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """The headers of an error as the page of that origin gets them.
+    """Return the headers of an error for a page of this origin.
 
-    AWS sends a constant origin to every caller, and the browser compares; of several it names whichever asks. Here only
-    an origin that the stage allows is ever named, as in the answers of functions.
+    AWS sends a constant origin to every caller, and the browser compares it; with several origins, it returns the
+    requesting one. Here only an origin that the stage allows is ever returned, as in the answers of functions.
     """
     for name, value in headers:
         if name.lower() != _ALLOW_ORIGIN or value == ANY_ORIGIN:
@@ -118,7 +121,7 @@ def _allowed_headers(
 
 
 def parse_gateway_responses(extension: object) -> tuple[GatewayResponses, list[str]]:
-    """Read the extension: what could be read, and a sentence for everything that is not supported here."""
+    """Read the extension; return what could be read, and a sentence for everything that is not supported here."""
     responses: dict[str, GatewayResponse] = {}
     problems: list[str] = []
     if not isinstance(extension, Mapping):

@@ -1,10 +1,10 @@
-"""Which route a method and a path reach, by API Gateway's precedence.
+"""Finds the route of a method and a path, by API Gateway's precedence.
 
-At each segment a static one beats `{param}`, which beats `{proxy+}`; where the better one leads nowhere the search
-comes back and tries the next (recorded from AWS: with `/part1/hardcoded` and `/{param+}`, `/part1/random` reaches
-`{param+}`). Method and path are matched together: a route without the method is no route. Slashes before the first
-and behind the last segment don't count; those in between are kept, so `//` is an empty segment that only `{proxy+}`
-takes. Parameters keep their percent-encoding.
+At each segment a static one beats `{param}`, which beats `{proxy+}`; if the better one leads to no route, the search
+backtracks and tries the next (recorded from AWS: with `/part1/hardcoded` and `/{param+}`, `/part1/random` reaches
+`{param+}`). Method and path are matched together: a route without the method does not match. Slashes before the first
+and after the last segment are ignored; those in between are kept, so `//` is an empty segment that only `{proxy+}`
+matches. Parameters keep their percent-encoding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 ANY = "ANY"
-"""The method of a route that takes every method its resource has no route of its own for."""
+"""The method of a route for every method that has no route of its own on the resource."""
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class PathError(ValueError):
 
 @dataclass(slots=True)
 class _Leaf(Generic[T]):
-    """A resource that has methods; `names` are its parameters in the order of the path."""
+    """A resource with methods; `names` are its parameters in the order of the path."""
 
     target: T
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class _Leaf(Generic[T]):
 
 @dataclass(slots=True)
 class _Node(Generic[T]):
-    """One place in the tree of resources."""
+    """One node in the tree of resources."""
 
     static: dict[str, _Node[T]] = field(default_factory=dict)
     parameter: _Node[T] | None = None
@@ -46,11 +46,13 @@ class _Node(Generic[T]):
 
 MOST_KEPT = 10_000
 LONGEST_KEPT = 200
-"""So many paths with parameters, of so many characters, are found again without a search: those of shared routes."""
+"""Most cached paths with parameters, and their greatest length: paths of shared routes are found again without a
+search.
+"""
 
 
 class Routes(Generic[T]):
-    """The routes of one API, compiled: matching costs the same with one route and with a thousand.
+    """The compiled routes of one API: matching takes as long with one route as with a thousand.
 
     Args:
         routes: `(method, path template, target)`; the method may be `ANY`.
@@ -67,11 +69,11 @@ class Routes(Generic[T]):
 
     @property
     def static(self) -> Mapping[str, Mapping[str, T]]:
-        """Path -> method -> target, of the routes without parameters: a path that is in it needs no search."""
+        """Path -> method -> target, for routes without parameters: these paths need no search."""
         return self._static
 
     def match(self, method: str, path: str) -> tuple[T, Mapping[str, str] | None] | None:
-        """The route's target and its path parameters, None where it has none; None where there is no route."""
+        """Return the route's target and its path parameters, None if it has none; None if there is no route."""
         methods = self._static.get(path)
         if methods is not None:
             if method in methods:
@@ -132,9 +134,9 @@ def _leaf_of(leaves: dict[str, _Leaf[T]], method: str) -> _Leaf[T] | None:
 
 
 def _search(node: _Node[T], segments: list[str], start: int, method: str) -> tuple[_Leaf[T], tuple[str, ...]] | None:
-    """The best leaf below `node` for `segments[start:]` with the values of the parameters below `node`.
+    """Return the best leaf below `node` for `segments[start:]`, with the values of the parameters below `node`.
 
-    The depth is the tree's, never the request's: a path of ten thousand segments ends where the tree does.
+    The depth is limited by the tree, not by the request: a path of ten thousand segments ends where the tree does.
     """
     if start == len(segments):
         leaf = _leaf_of(node.leaves, method)

@@ -1,4 +1,4 @@
-"""Which bodies are binary: an API's `x-amazon-apigateway-binary-media-types` against a request's headers."""
+"""Decides which bodies are binary, by an API's `x-amazon-apigateway-binary-media-types` and a request's headers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import lru_cache
 
 
 class BinaryMediaTypes:
-    """An API's binary media types: `*/*` is every body, `image/*` every image, else type and subtype.
+    """An API's binary media types: `*/*` matches every body, `image/*` every image, others type and subtype.
 
     Args:
-        types: as the document lists them.
+        types: as listed in the document.
     """
 
     __slots__ = ("_matches", "every")
@@ -27,10 +27,10 @@ class BinaryMediaTypes:
         self._matches = matches
 
     def __contains__(self, value: str | None) -> bool:
-        """Whether a header's first media type is binary; without the header only `*/*` in the list says so."""
+        """Whether a header's first media type is binary; without the header, whether `*/*` is in the list."""
         return self.every or (value is not None and self._matches(value))
 
 
 def _essence(media_type: str) -> str:
-    """`Image/PNG; q=1` is `image/png`."""
+    """Return `image/png` for `Image/PNG; q=1`."""
     return media_type.split(";", 1)[0].strip().lower()

@@ -1,7 +1,7 @@
-"""A mock integration: an answer that needs no function. Preflights are made so.
+"""Mock integrations: responses without a function, used for preflights.
 
-Honoured are one default response with constant headers, and a template that Turnout writes: API Gateway runs no
-Velocity here. Everything else is refused when the document is read.
+Supported are one default response with constant headers, and a template that Turnout writes: API Gateway runs no
+Velocity here. Everything else is rejected when the document is read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Mock:
-    """One answer.
+    """One mock response.
 
     Args:
-        status: of the answer.
-        headers: that every request gets.
-        origins: those that are answered with themselves as `Access-Control-Allow-Origin`.
+        status: status of the response.
+        headers: headers for every request.
+        origins: origins that are returned as `Access-Control-Allow-Origin`.
     """
 
     status: int
@@ -35,7 +35,7 @@ class Mock:
     origins: frozenset[str] = frozenset()
 
     def answer(self, origin: str) -> tuple[int, tuple[tuple[str, str], ...]]:
-        """Status and headers of the answer to a request of that origin; empty where it has none."""
+        """Return status and headers of the response to a request of this origin; empty if it has none."""
         own = (("Access-Control-Allow-Origin", origin),) if origin in self.origins else ()
         return self.status, (("Content-Type", _JSON), *self.headers, *own)
 
@@ -44,7 +44,7 @@ def parse_mock(integration: Mapping[str, Any]) -> Mock:
     """Read a mock integration.
 
     Raises:
-        ValueError: it is not one that is supported here.
+        ValueError: it is not supported here.
     """
     responses = integration.get("responses") or {}
     if set(responses) != {"default"}:

@@ -1,8 +1,8 @@
-"""Calls by a route that models share, given to the function that the general router would call for them.
+"""Calls the function behind a route that models share without the hop through the general router.
 
 On AWS such a call goes through the general router. Here the hop would only cost time (70 us of 160), so the gateway
-takes it itself; tests compare both. What the router answers by itself, such as a model that does not exist, is left to
-it, and with `--isolated` every call is.
+skips it; tests compare both ways. Requests that the router answers itself, such as for a missing model, are left to it,
+and with `--isolated` every call is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SharedRoutes:
     """Finds the function behind a shared route.
 
     Args:
-        names: of the functions that may be called so: versions and models' routers.
+        names: names of the functions that may be called in this way: versions and models' routers.
     """
 
     __slots__ = ("_names",)
@@ -31,12 +31,12 @@ class SharedRoutes:
     def find(
         self, resource: str, parameters: dict[str, str] | None, share: Share, target: FunctionTarget
     ) -> FunctionTarget | None:
-        """What to call instead of the general router; None where there is nothing else.
+        """Return what to call instead of the general router; None if there is nothing else.
 
         Args:
             resource: the path template of the route.
-            parameters: of its path.
-            share: whose variables choose the version.
+            parameters: parameters of its path.
+            share: the share whose variables choose the version.
             target: the general router.
         """
         if resource not in SHARED_PATHS or parameters is None:
@@ -54,7 +54,7 @@ class SharedRoutes:
 
 
 def as_direct(event: dict[str, Any]) -> dict[str, Any]:
-    """The event of a shared route as the general router hands it on."""
+    """Return the event of a shared route as the general router passes it on."""
     event["resource"] = event["resource"].format_map(event["pathParameters"])
     event["pathParameters"] = None
     return event

@@ -1,7 +1,7 @@
-"""Checks AWS Signature Version 4, as API Gateway does for `auth: iam`: in headers, or in the query of a presigned URL.
+"""Checks AWS Signature Version 4, as API Gateway does for `auth: iam`: in headers, or in a presigned URL.
 
-Source: IAM User Guide, "Create a signed AWS API request"; botocore's signers are its test. Any region is accepted, for
-there is none here. The messages are AWS's.
+Source: IAM User Guide, "Create a signed AWS API request"; tested against botocore's signers. Any region is accepted,
+because there is none here. The messages are AWS's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from turnout.protocol.aws.signing import ALGORITHM, sign_canonical
 
 SERVICE = "execute-api"
 SKEW_S = 300
-"""The largest difference of a request's time."""
+"""The largest deviation of a request's time."""
 
 LONGEST_PRESIGNED_S = 7 * 86_400
 
@@ -58,10 +58,10 @@ class SignedRequest:
 
     Args:
         method: `POST`.
-        path: as it was sent, escapes and all.
+        path: as it was sent, including escapes.
         query: as it was sent, without the `?`.
-        headers: name and value of each, as they were sent.
-        body: the payload; None where it has not arrived yet, and is not checked.
+        headers: name and value of each header, as they were sent.
+        body: the payload; None if it has not arrived yet and is not checked.
     """
 
     method: str
@@ -84,10 +84,10 @@ class _Claim:
 
 
 def check_signature(request: SignedRequest, secrets: Mapping[str, str], now: float) -> str | GatewayError:
-    """Return the access key that signed a request, or why it is refused.
+    """Return the access key that signed a request, or why it is rejected.
 
     Args:
-        request: as it arrived.
+        request: the request as it arrived.
         secrets: access key -> secret key.
         now: seconds since 1970.
     """
@@ -170,7 +170,7 @@ def _check_claim(claim: _Claim, headers: Mapping[str, str], now: float) -> Gatew
 
 
 def _join_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Name in lower case -> its values, each without outer or repeated spaces, in the order in which they came."""
+    """Return name in lower case -> its values, each without outer or repeated spaces, in order of arrival."""
     joined: dict[str, list[str]] = {}
     for name, value in headers:
         joined.setdefault(name.lower(), []).append(" ".join(value.split()))
@@ -186,7 +186,7 @@ def _canonical_request(
 
 
 def _normalize_path(path: str) -> str:
-    """The path without `.`, `..` and repeated slashes: AWS signs it so."""
+    """Return the path without `.`, `..` and repeated slashes, as AWS signs it."""
     kept: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
@@ -197,12 +197,15 @@ def _normalize_path(path: str) -> str:
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
-    """Name and value of each parameter as they were sent."""
+    """Return name and value of each parameter as they were sent."""
     return [(name, value) for name, _, value in (part.partition("=") for part in query.split("&") if part)]
 
 
 def _canonical_queries(query: str, *, is_presigned: bool) -> list[str]:
-    """The canonical query: escaped as AWS asks for, or as it was sent, which signers that do not escape again sign."""
+    """Yield the canonical query.
+
+    It is escaped as AWS requires, or as it was sent, because some signers do not escape again.
+    """
     sent = [pair for pair in _pairs(query) if not (is_presigned and pair[0] == "X-Amz-Signature")]
     escaped = [(quote(unquote(name), _UNRESERVED), quote(unquote(value), _UNRESERVED)) for name, value in sent]
     return list(dict.fromkeys("&".join(f"{name}={value}" for name, value in sorted(way)) for way in (escaped, sent)))

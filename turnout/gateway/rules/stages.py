@@ -1,7 +1,7 @@
-"""The stages: what each one's variables, canary and throttle are at this moment, and where its routes lead.
+"""The current variables, canary and throttle of each stage, and the targets of its routes.
 
-All of it is one `Snapshot`, replaced by one assignment, so that a request sees the old state or the new one, whole.
-Variables are substituted into the integrations when a snapshot is made, not when a request comes.
+All of it is one `Snapshot`, replaced by one assignment, so that a request sees either the old or the new state
+completely. Variables are substituted into the integrations when a snapshot is made, not for each request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from turnout.manifest.parser import Throttle
 from turnout.plan.values import StagePlan
 
 BucketOf = Callable[[str, Throttle], Bucket]
-"""Makes a stage's counter, given its name and its throttle."""
+"""Makes a stage's counter from its name and its throttle."""
 
 _VARIABLE = re.compile(r"\$\{stageVariables\.([A-Za-z0-9_]+)\}")
 _FUNCTION = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<alias>[A-Za-z0-9$_-]{1,128}))?")
@@ -27,13 +27,13 @@ _FUNCTION = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<alias>[A-Za-z0-9$_
 
 @dataclass(frozen=True, slots=True)
 class CanarySettings:
-    """The share of a stage that sees the overrides.
+    """The share of a stage that uses the overrides.
 
     Args:
-        percent: 0-100, fractions count.
+        percent: 0-100, possibly with a fraction.
         overrides: merged over the stage's variables; may add new ones.
-        deployment_id: may be the stage's own.
-        use_stage_cache: kept and returned; there is no cache here.
+        deployment_id: the canary's deployment, possibly the stage's own.
+        use_stage_cache: stored and returned; there is no cache here.
     """
 
     percent: float
@@ -44,12 +44,12 @@ class CanarySettings:
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """The part of a stage that the control plane keeps and that affects no request.
+    """The part of a stage that the control plane stores and that affects no request.
 
     Args:
-        description: or empty.
+        description: the description, or empty.
         is_traced: whether X-Ray would trace it.
-        updated_s: when it was last changed, in seconds since 1970; 0 where it is as planned.
+        updated_s: when it was last changed, in seconds since 1970; 0 if it is as planned.
     """
 
     description: str = ""
@@ -59,13 +59,13 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A snapshot of an API that was made through the control plane; here all of them run the same code and routes.
+    """A deployment of an API that was made through the control plane; here all of them run the same code and routes.
 
     Args:
         id: six letters and digits.
         api: the id of its API.
-        created_s: in seconds since 1970.
-        description: or empty.
+        created_s: seconds since 1970.
+        description: the description, or empty.
     """
 
     id: str
@@ -81,11 +81,11 @@ class StageSettings:
     Args:
         name: the first segment of its paths.
         api: the id of the API that it belongs to.
-        deployment_id: the snapshot of the API that it serves.
+        deployment_id: the API's deployment that it serves.
         variables: the routing table.
-        canary: or None.
+        canary: the canary, or None.
         throttle: for the whole stage, or None.
-        record: what else the control plane keeps.
+        record: other data that the control plane stores.
     """
 
     name: str
@@ -98,12 +98,12 @@ class StageSettings:
 
 
 def own_bucket(stage: str, throttle: Throttle) -> Bucket:  # noqa: ARG001 - in a single process the name is not needed
-    """A counter that no other process sees."""
+    """Return a counter for this process only."""
     return TokenBucket(throttle)
 
 
 def stage_settings(stage: StagePlan, api: str, deployment_id: str) -> StageSettings:
-    """The settings that a plan gives a stage; its canary starts on the stage's own deployment."""
+    """Return the settings that a plan gives a stage; its canary starts on the stage's own deployment."""
     canary = stage.canary
     return StageSettings(
         stage.name,
@@ -123,7 +123,7 @@ class FunctionTarget:
         function: the function's name.
         alias: the Lambda alias, empty for none.
         timeout_s: the integration's timeout.
-        problem: why it can't be invoked, or empty; AWS answers 500.
+        problem: why it cannot be invoked, or empty; AWS returns 500.
     """
 
     function: str
@@ -137,11 +137,11 @@ class Share:
     """The baseline of a stage, or its canary.
 
     Args:
-        is_canary: which of the two.
-        deployment_id: for the event.
-        variables: the effective ones, None where there are none.
+        is_canary: whether it is the canary.
+        deployment_id: the deployment in events.
+        variables: the effective variables, None if there are none.
         targets: by `Operation.index`.
-        contexts: by `Operation.index`, what the events of a route have in common; filled when it is first called.
+        contexts: by `Operation.index`, the common parts of a route's events; filled at its first call.
         behind: by model and version, the functions behind routes that models share; filled in the same way.
     """
 
@@ -155,7 +155,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledStage:
-    """One stage, compiled; `bucket` is the throttle, None for none; `limits` are those of its consumers' keys by id."""
+    """One compiled stage; `bucket` is its throttle, None for none; `limits` are those of its consumers' keys by id."""
 
     settings: StageSettings
     document: ApiDocument
@@ -167,7 +167,7 @@ class CompiledStage:
     limits: Mapping[str, CallerLimits] = field(default_factory=dict)
 
     def share(self, random: Callable[[], float]) -> Share:
-        """The share of one request: an independent draw each time; no caller keeps a side."""
+        """Return the share of one request: an independent random choice each time; callers do not keep a share."""
         canary = self.canary
         if canary is None or random() * 100 >= self.percent:
             return self.baseline
@@ -180,13 +180,13 @@ DirectPath = tuple[CompiledStage, str, Mapping[str, Operation]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """Every stage at one moment; `default` answers paths that name none.
+    """All stages at one time; `default` serves paths that name none.
 
     Args:
-        stages: by name.
-        default: or None.
-        direct: raw path -> where it leads, for every path that is a route without parameters: what `locate` and the
-            routes would find, found at once.
+        stages: stages by name.
+        default: the default stage, or None.
+        direct: raw path -> its result, for every path that is a route without parameters: what `locate` and the routes
+            would find, without a search.
     """
 
     stages: Mapping[str, CompiledStage]
@@ -194,9 +194,9 @@ class Snapshot:
     direct: Mapping[str, DirectPath]
 
     def locate(self, path: str) -> tuple[CompiledStage | None, str, str]:
-        """The stage of a raw path, the path within the stage, and the path as `requestContext` has it.
+        """Return the stage of a raw path, the path within the stage, and the path in `requestContext`.
 
-        Recorded from AWS: slashes before the stage vanish everywhere, slashes behind it vanish from the path only.
+        Recorded from AWS: slashes before the stage are removed everywhere, slashes after it only from the path.
         """
         if path.startswith("//"):
             path = "/" + path.lstrip("/")
@@ -211,13 +211,13 @@ class Snapshot:
 
 
 class Stages:
-    """The current snapshot and the way to replace it.
+    """The current snapshot, which can be replaced.
 
     Args:
         documents: API id -> its compiled document.
         keys: stage name -> its API keys; a stage without an entry has none.
         settings: the stages to start with.
-        default: the stage that answers paths which name none; empty for none.
+        default: the stage for paths that name none; empty for none.
         bucket_of: makes a throttle's counter, given the stage's name.
     """
 
@@ -241,18 +241,18 @@ class Stages:
 
     @property
     def settings(self) -> tuple[StageSettings, ...]:
-        """Every stage as it is now."""
+        """Return the current settings of every stage."""
         return tuple(stage.settings for stage in self.snapshot.stages.values())
 
     def replace(self, settings: Iterable[StageSettings], keys: Mapping[str, ApiKeys] | None = None) -> None:
-        """Make these the stages. What did not change (a throttle's count, compiled targets) is carried over.
+        """Set the stages. What did not change (a throttle's count, compiled targets) is carried over.
 
         Args:
             settings: every stage.
-            keys: stage name -> its API keys; None leaves them as they are.
+            keys: stage name -> its API keys; None leaves them unchanged.
 
         Raises:
-            ValueError: two stages of one name, an unknown API, or no stage of the default's name.
+            ValueError: two stages have the same name, an API is unknown, or the default stage does not exist.
         """
         if keys is not None:
             self._keys = keys
@@ -268,7 +268,7 @@ class Stages:
         self.snapshot = Snapshot(stages, default_stage, _direct_paths(stages, default_stage))
 
     def update(self, settings: StageSettings) -> None:
-        """Replace the one stage of that name."""
+        """Replace the stage with this name."""
         self.replace(settings if stage.name == settings.name else stage for stage in self.settings)
 
     def _compile(self, settings: StageSettings, old: CompiledStage | None) -> CompiledStage:
@@ -298,7 +298,7 @@ class Stages:
         )
 
     def _limits_of(self, stage: str, keys: ApiKeys, old: Mapping[str, CallerLimits]) -> dict[str, CallerLimits]:
-        """The limits of the consumers' keys; those that did not change keep their counts."""
+        """Return the limits of the consumers' keys; unchanged ones keep their counts."""
         return {
             key.id: old[key.id]
             if key.id in old and old[key.id].consumer == key.consumer
@@ -338,7 +338,7 @@ def _share(
 
 
 def target_of(operation: Operation, variables: Mapping[str, str]) -> FunctionTarget:
-    """The target of an operation with these variables; an undefined variable is empty text, as on AWS."""
+    """Return the target of an operation with these variables; an undefined variable is empty text, as on AWS."""
     timeout_s = operation.timeout_ms / 1000
     undefined = [name for name in _VARIABLE.findall(operation.function) if name not in variables]
     rendered = _VARIABLE.sub(lambda match: variables.get(match[1], ""), operation.function)

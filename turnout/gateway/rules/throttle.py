@@ -15,7 +15,7 @@ class Bucket(Protocol):
     """The storage of tokens: in this process, or in memory that several share."""
 
     def take(self, now: float) -> bool:
-        """Take one token at `now`, seconds of a clock that never goes back; False where there is none."""
+        """Take one token at time `now` of a monotonic clock in seconds; return False if there is none."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""`Functions` that run in this process, each model version's session opened once and shared by threads."""
+"""`Functions` that run in this process; each model version's session is opened once and shared by threads."""
 
 from __future__ import annotations
 
@@ -34,46 +34,50 @@ from turnout.plan.values import Function
 log = logging.getLogger("turnout.functions")
 
 RUNNING_LIMIT = max(2, os.cpu_count() or 1)
-"""Runs of one function in threads at once: more than the processors would only wait for each other."""
+"""Most concurrent runs of one function in threads: more than the processors would only wait for each other."""
 
 RUNNING_LIMIT_WITH_TRANSFORM = 16
-"""The same for a function with a transform, which may wait for something else than the processor."""
+"""The same for a function with a transform, which may wait for something other than the processor."""
 
 WAITING_LIMIT = 10_000
-"""Calls of one function that wait for a thread; more are refused as `throttled`, as by Lambda's concurrency limit."""
+"""Most calls of one function that wait for a thread; more are rejected as `throttled`, as by Lambda's concurrency
+limit.
+"""
 
 LOOP_LIMIT_S = 0.0005
-"""The longest run on the event loop. Going through a thread costs 0.1 ms, which short runs would feel; from half a
-millisecond on, eight clients are served faster by two threads than by the loop alone (measured on two processors)."""
+"""The longest run on the event loop. Using a thread costs 0.1 ms, which is noticeable for short runs; from half a
+millisecond on, two threads serve eight clients faster than the loop alone (measured on two processors).
+"""
 
 CLOSING_PATIENCE_S = 2.0
-"""How long `close` waits for threads whose runs were cancelled."""
+"""How long `close` waits for threads whose runs were canceled."""
 
 
 class InProcessFunctions:
     """The plan's functions in this process.
 
     Args:
-        functions: those of the plan that can run here.
-        make: the code of one model function, not yet loaded; called in a thread.
-        make_cancellation: what stops one run, put into its context.
-        routers: the plan's routers; they are made anew for each edition, for they hold no session.
-        refused: name -> why, of those of the plan that cannot run here.
-        with_transform: names of the functions that run the user's own code beside the model: never on the event loop.
-        off_loop: names of others that never run on the event loop: what a run costs follows the values it is sent.
+        functions: the plan's functions that can run here.
+        make: makes the code of one model function, not yet loaded; called in a thread.
+        make_cancellation: makes what stops one run, for its context.
+        routers: the plan's routers; they are made again for each edition, because they hold no session.
+        refused: name -> reason, for the plan's functions that cannot run here.
+        with_transform: names of the functions that run the user's own code besides the model; never on the event loop.
+        off_loop: names of others that never run on the event loop, because the cost of a run depends on the values in
+            the request.
         running_limit: per function; see `RUNNING_LIMIT`.
         running_limit_with_transform: see `RUNNING_LIMIT_WITH_TRANSFORM`.
         waiting_limit: per function; see `WAITING_LIMIT`.
         loop_limit_s: see `LOOP_LIMIT_S`; 0 keeps every run off the event loop.
-        digests: name -> what the function is made of; one of the same digest is taken over from `before`.
+        digests: name -> digest of the function; functions with an equal digest are taken over from `before`.
         before: the functions that these replace.
-        check: called in a thread around a function's loading; raises where its files are not what they were.
+        check: called in a thread around loading a function; raises an exception if its files have changed.
         ending_s: see `hosted_function.ENDING_S`.
-        running: where it is written down what runs, or None.
+        running: records running calls, or None.
         budget: unloads idle functions when memory is short, or None.
-        session_bytes: name -> memory that the function is expected to take once it is loaded.
-        loads_at_once: functions that are loaded at the same time.
-        wrap: put around what routers call.
+        session_bytes: name -> memory that the function is expected to use when loaded.
+        loads_at_once: most functions that are loaded at the same time.
+        wrap: wraps the functions that routers call.
     """
 
     def __init__(
@@ -147,24 +151,24 @@ class InProcessFunctions:
             hosted.on_open = callback
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
-        """Functions that ended workers: watched after one, refused after `MOST_DEATHS`."""
+        """Set which functions ended workers: watched after one end, rejected after `MOST_DEATHS`."""
         for name, hosted in self._hosted.items():
             digest, count = deaths.get(name, ("", 0))
             hosted.note_deaths(count if self._digests.get(name) == digest else 0)
 
     def notify_worn(self, callback: Callable[[], None]) -> None:
-        """Call it when so many runs could not be ended that this process should be replaced."""
+        """Set the callback for when so many runs could not be ended that this process should be replaced."""
         self._threads.on_worn = callback
 
     def open(self, name: str) -> None:
-        """Open a function that will be called here, too; one that is gone by now is nothing to open."""
+        """Open a function that will be called here, too; a removed function is skipped."""
         hosted = self._hosted.get(name)
         if hosted is not None:
             hosted.load()
 
     @property
     def names(self) -> Collection[str]:
-        """Of those that run here."""
+        """The names of the functions that run here."""
         return self._hosted.keys() | self._routers.keys()
 
     takes_files = True
@@ -179,11 +183,11 @@ class InProcessFunctions:
         )
 
     def find(self, name: str, digest: str | None) -> HostedFunction | None:
-        """The function of that name if it has that digest."""
+        """Return the function with this name if it has this digest."""
         return self._hosted.get(name) if digest is not None and self._digests.get(name) == digest else None
 
     def wanted_models(self) -> frozenset[str]:
-        """Models of which a version has been called."""
+        """Return the models of which a version has been called."""
         return frozenset(hosted.function.model for hosted in self._hosted.values() if hosted.is_wanted)
 
     def invoke(
@@ -199,11 +203,11 @@ class InProcessFunctions:
         return refuse(name, alias, self._refused, known=hosted is not None or router is not None)
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None, *, at_once: int = RUNNING_LIMIT) -> None:
-        """Open sessions until memory is full, some at once. One that fails is tried again when called.
+        """Open sessions until memory is full, several at once. A failed one is tried again when called.
 
         Args:
-            progress: called after each.
-            at_once: sessions that are opened at the same time.
+            progress: called after each session.
+            at_once: number of sessions opened at the same time.
         """
         gate = asyncio.Semaphore(at_once)
         done = left = 0
@@ -229,14 +233,17 @@ class InProcessFunctions:
             )
 
     async def prepare(self, *, everything: bool) -> str:
-        """Open what is new: of those models that were called before, or all; empty, or why one cannot be opened."""
+        """Open what is new, of the models that were called before or of all.
+
+        Return why one cannot be opened, or empty.
+        """
         chosen = [hosted for hosted in self._new if everything or hosted.function.model in self._models_before]
         reasons = await asyncio.gather(*(await_opening(hosted.function, hosted.load()) for hosted in chosen))
         named = zip(chosen, reasons, strict=True)
         return "; ".join(f"{hosted.function.name}: {reason}" for hosted, reason in named if reason)
 
     async def try_out(self, names: Iterable[str]) -> dict[str, str]:
-        """Open these functions one after another, and close each again: name -> why it cannot be opened."""
+        """Open these functions one after another, and close each again; return name -> why it cannot be opened."""
         reasons = {}
         for name in names:
             reason = await await_opening(self._hosted[name].function, self._hosted[name].load())
@@ -246,7 +253,7 @@ class InProcessFunctions:
         return reasons
 
     def retire(self, kept: InProcessFunctions) -> None:
-        """Let go of what `kept` does not share, each function when its last call has ended."""
+        """Release what `kept` does not share, each function when its last call has ended."""
         self._current.functions = kept
         shared = set(map(id, kept._hosted.values()))
         for hosted in self._hosted.values():
@@ -254,7 +261,7 @@ class InProcessFunctions:
                 hosted.retire()
 
     def close(self, patience_s: float = CLOSING_PATIENCE_S) -> None:
-        """Cancel what still runs and end the threads. `busy_after_close` then says how many could not be stopped."""
+        """Cancel runs and end the threads. `busy_after_close` then says how many could not be stopped."""
         for hosted in self._hosted.values():
             hosted.cancel()
         self._watchdog.close()

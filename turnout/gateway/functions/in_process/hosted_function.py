@@ -1,6 +1,6 @@
-"""One function that runs in this process: its session's opening, its queue, its threads and its time limit.
+"""One function that runs in this process: opening its session, its queue, its threads and its timeout.
 
-All state is the event loop's; threads only run jobs and report back.
+All state belongs to the event loop; threads only run jobs and report back.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from turnout.protocol.requests.runs import is_asynchronous
 log = logging.getLogger("turnout.functions")
 
 ENDING_S = 1.0
-"""How long a run that was cancelled may take to end before its place is given to another one: onnxruntime looks between
-two nodes, and a transform does not look at all."""
+"""How long a canceled run may take to end before its slot is given to another one: onnxruntime checks between two
+nodes, and a transform does not check at all.
+"""
 
 UNLIMITED_LOADS = 1_000_000
 
@@ -43,7 +44,7 @@ class Runnable(Protocol):
     """The interface of a function's code: `model_lambdas.function.handler.ModelFunction`."""
 
     def load(self) -> None:
-        """Open the session and import the transform; raises where that fails."""
+        """Open the session and import the transform; raise an exception if that fails."""
         ...
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -55,16 +56,16 @@ class Running(Protocol):
     """The record of running calls: `turnout.gateway.shared.running.SharedRunning`."""
 
     def begin(self, key: int) -> int:
-        """A function runs; where that is written down."""
+        """Record that a function runs; return the slot of the record."""
         ...
 
     def end(self, place: int) -> None:
-        """It has ended."""
+        """Record that it has ended."""
         ...
 
 
 class PendingCall:
-    """One call that waits or runs off the loop."""
+    """One call that waits or runs outside the loop."""
 
     __slots__ = (
         "alias",
@@ -101,25 +102,25 @@ class HostedFunction:
     """One function of the plan.
 
     Args:
-        function: name, memory and time limit.
-        make: makes its code, not yet loaded; called in a thread. After a load that failed it is called again.
+        function: name, memory and timeout.
+        make: makes its code, not yet loaded; called in a thread, and again after a failed load.
         make_cancellation: makes what stops one run.
-        threads: where runs and loads go that would hold up the loop.
+        threads: run and load what would block the loop.
         watchdog: ends runs on the loop at their deadlines.
-        running_limit: calls of this function that run in threads at once. One that timed out and does not end within
-            `ending_s` does not count.
-        waiting_limit: calls that wait for a thread or for the session; more are `throttled`.
-        loop_limit_s: the longest run expected on the event loop; 0 sends every run to a thread.
-        check: called in a thread before and after the code is loaded; raises where its files are not what they were.
+        running_limit: most calls of this function that run in threads at once. A call that timed out and does not end
+            within `ending_s` does not count.
+        waiting_limit: most calls that wait for a thread or the session; more are `throttled`.
+        loop_limit_s: the longest expected run on the event loop; 0 uses a thread for every run.
+        check: called in a thread before and after the code is loaded; raises an exception if its files have changed.
         ending_s: see `ENDING_S`.
-        running: where each run is written down before it begins, or None.
+        running: records each run before it starts, or None.
         one_at_a_time: shared by all functions, for those that are watched.
-        gate: shared by all functions: loads at once; None lets any number.
+        gate: limits concurrent loads of all functions; None for no limit.
         budget: unloads idle functions when memory is short, or None.
-        session_bytes: memory that the function is expected to take once it is loaded.
+        session_bytes: memory that the function is expected to use when loaded.
 
     Attributes:
-        used_s: when it was called last, on the monotonic clock.
+        used_s: time of its last call, on the monotonic clock.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class HostedFunction:
         self._beside = 0  # number of asynchronous runs
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
-        """Run at once where the run is known to be short; else in a thread, in order of arrival."""
+        """Run immediately if the run is known to be short; otherwise in a thread, in order of arrival."""
         code = self._code
         # As on Lambda, the time that opening takes does not count against the function's timeout.
         limit_s = timeout_s if code is None else min(timeout_s, self.function.settings.timeout_s)
@@ -217,7 +218,7 @@ class HostedFunction:
         return call.future
 
     def _start_asynchronous(self, alias: str, event: Mapping[str, Any], deadline: float) -> asyncio.Future[Invocation]:
-        """Run in a thread beside all others: the queue bounds such runs, and no synchronous call may wait for one."""
+        """Run in an additional thread: the queue limits such runs, and no synchronous call may wait for one."""
         loop = asyncio.get_running_loop()
         call = PendingCall(alias, event, deadline, self._make_cancellation())
         call.timer = loop.call_at(loop.time() + deadline - time.monotonic(), self._expire, call)
@@ -226,7 +227,10 @@ class HostedFunction:
         return call.future
 
     def note_deaths(self, count: int) -> None:
-        """This function ended so many workers, or may have; a suspected one runs alone among all suspected."""
+        """Set how many workers this function ended, or may have.
+
+        A suspected one runs alone among all suspected ones.
+        """
         self._deaths = count
         if count >= MOST_DEATHS:
             waiting, self._waiting = self._waiting, {}
@@ -234,7 +238,7 @@ class HostedFunction:
                 _settle(call, self._refuse())
 
     def _refuse(self) -> Invocation:
-        """The error of a function that ended workers."""
+        """Return the error for a function that ended workers."""
         function = self.function
         sentence = f"{function.model} {function.version} is not served: it has ended {self._deaths} processes"
         body = orjson.dumps({"error": sentence, "code": "NOT_READY", "details": {}}).decode()
@@ -246,7 +250,10 @@ class HostedFunction:
         return Invocation({"statusCode": 503, "headers": headers, "body": body, "isBase64Encoded": False})
 
     def load(self) -> asyncio.Future[str]:
-        """Open the session in a thread, once for all who wait; the future says why it failed, or nothing."""
+        """Open the session in a thread, once for all waiting calls.
+
+        The future contains the reason of a failure, or nothing.
+        """
         loop = asyncio.get_running_loop()
         if self._code is not None:
             done: asyncio.Future[str] = loop.create_future()
@@ -280,7 +287,7 @@ class HostedFunction:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it was called: its session is open, or about to be."""
+        """Whether it was called: its session is open or about to be opened."""
         return self._code is not None or self._loading is not None
 
     @property
@@ -290,26 +297,26 @@ class HostedFunction:
 
     @property
     def is_idle(self) -> bool:
-        """Whether its session is open, and no call runs or waits; a run that was given up still runs."""
+        """Whether its session is open and no call runs or waits; an abandoned run still runs."""
         return self._code is not None and not (self.running or self._waiting or self._running_calls)
 
     def evict(self) -> Runnable | None:
-        """Let go of the session, which takes its memory until it is dropped; the next call opens it again."""
+        """Drop the session to free its memory; the next call opens it again."""
         code, self._code = self._code, None
         return code
 
     @property
     def session_bytes(self) -> int:
-        """Memory that the session is expected to take."""
+        """Return the memory that the session is expected to use."""
         return self._session_bytes
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for a thread or for the session."""
+        """The number of calls that wait for a thread or the session."""
         return len(self._waiting)
 
     def retire(self) -> None:
-        """No call comes any more: let go of the session with the last run."""
+        """Accept no more calls, and drop the session with the last run."""
         self._is_retired = True
         self._let_go_of_code()
 
@@ -329,7 +336,7 @@ class HostedFunction:
         return code
 
     def cancel(self) -> None:
-        """Stop every run that can be stopped; the process is about to end."""
+        """Stop every run that can be stopped, because the process is about to end."""
         for call in self._running_calls:
             call.cancellation.cancel()
 
@@ -355,7 +362,7 @@ class HostedFunction:
             _settle(call, failed)
 
     def _limit_waiting(self) -> None:
-        """The function's own limit begins for the calls that waited for the session."""
+        """Start the function's own timeout for the calls that waited for the session."""
         loop, now = asyncio.get_running_loop(), time.monotonic()
         for call in self._waiting:
             call.deadline = min(call.latest, now + self.function.settings.timeout_s)
@@ -364,13 +371,13 @@ class HostedFunction:
             call.timer = loop.call_at(loop.time() + call.deadline - now, self._expire, call)
 
     def _is_hopeless(self, deadline: float) -> bool:
-        """Whether a call that came now would wait past its deadline."""
+        """Whether a new call would wait past its deadline."""
         if self.running < self._running_limit:
             return False
         return self._waiting_time.is_hopeless(len(self._waiting), self.running, deadline - time.monotonic())
 
     def _refuse_hopeless(self) -> None:
-        """Refuse calls at the queue's end that will not be answered in time."""
+        """Reject calls at the end of the queue that will not be answered in time."""
         waiting = self._waiting
         for call in self._waiting_time.find_hopeless(reversed(waiting), len(waiting), self.running, time.monotonic()):
             _settle(call, self._refuse_for_waiting())
@@ -385,7 +392,7 @@ class HostedFunction:
         return Invocation(None, "throttled", message)
 
     def _start_waiting(self) -> None:
-        """Give waiting calls to threads, as many as may run."""
+        """Pass waiting calls to threads, as many as may run."""
         while self._waiting and self.running < self._running_limit:
             if self._deaths and not self._one_at_a_time.take(self._start_waiting):
                 return
@@ -447,7 +454,7 @@ class HostedFunction:
         self._leave_alone(call)
 
     def _leave_alone(self, call: PendingCall) -> None:
-        """A run has ended that had to run alone."""
+        """Handle the end of a run that had to run alone."""
         if call.is_alone:
             call.is_alone = False
             self._one_at_a_time.give_back()
@@ -455,7 +462,7 @@ class HostedFunction:
     def _run_on_loop(
         self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
     ) -> Invocation | None:
-        """Run here and now, and learn what it cost; None where the inputs' shapes are not known to be short."""
+        """Run on the loop, and learn the cost; return None if the inputs' shapes are not known to be short."""
         pace = self._pace
         self._watchdog.begin(deadline, self._loop_cancellation)
         place = self._begin()
@@ -476,7 +483,7 @@ class HostedFunction:
         return None if context.is_postponed else invocation
 
     def _leave_loop(self, invocation: Invocation) -> Invocation:
-        """A run held up everything to its deadline: none of this function's runs on the loop again."""
+        """Use threads for all further runs, after one blocked the loop until its deadline."""
         is_cancelled = self._loop_cancellation.cancelled
         self._loop_cancellation = self._make_cancellation()
         self._loop_limit_s = 0
@@ -502,7 +509,7 @@ class HostedFunction:
         _settle(call, Invocation(None, "timed_out", self._overdue("ran" if call.started else "waited")))
 
     def _let_go(self, call: PendingCall) -> None:
-        """The caller has its answer, or went away: what still waits or runs for it is of no use."""
+        """The caller has its answer or disconnected: drop what still waits or runs for it."""
         if call.timer is not None:
             call.timer.cancel()
         if call in self._running_calls:
@@ -512,7 +519,7 @@ class HostedFunction:
             self._waiting.pop(call, None)
 
     def _give_up(self, call: PendingCall) -> None:
-        """A run that was to end and has not: others get its place, and the thread is lost until it ends."""
+        """Abandon a run that should have ended: its slot is freed, and its thread is lost until the run ends."""
         if call not in self._running_calls:
             return
         call.given_up = True
@@ -524,13 +531,13 @@ class HostedFunction:
 
 
 def body_size(event: Mapping[str, Any]) -> int:
-    """Characters in the event's body."""
+    """Return the number of characters in the event's body."""
     body = event.get("body")
     return len(body) if type(body) is str else 0
 
 
 def check_answer(name: str, answer: Any) -> Invocation:
-    """The answer, or why Lambda would not hand it on."""
+    """Return the answer, or why Lambda would reject it."""
     # An isinstance check against an abstract class takes longer than the rest; nearly every answer is a plain dict.
     body = answer.get("body") if type(answer) is dict or isinstance(answer, Mapping) else None
     # A character takes at most six bytes in JSON, so nearly every answer passes without being serialized.
@@ -549,7 +556,7 @@ def _settle(call: PendingCall, invocation: Invocation) -> None:
 
 
 def _report(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *arguments: Any) -> None:
-    """Call back on the loop from a thread; nothing where the loop has closed meanwhile: then no caller waits."""
+    """Call back on the loop from a thread; do nothing if the loop has been closed: then no caller waits."""
     try:
         loop.call_soon_threadsafe(callback, *arguments)
     except RuntimeError:

@@ -1,7 +1,7 @@
-"""One router that runs in this process, and how it calls the functions beside it.
+"""One router that runs in this process, and how it calls the functions.
 
 A router mostly waits, so it runs on the gateway's own event loop. What computes (a graph combines tensors, a large body
-is read for its sticky key, the catalogue of many models is written) runs on the loop of a thread beside it.
+is read for its sticky key, the catalogue of many models is written) runs on the loop of a background thread.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from turnout.protocol.routing.invocation import Answered, Invoke
 log = logging.getLogger("turnout.functions")
 
 LARGEST_ON_LOOP = 65_536
-"""Characters of a body that a router may read on the gateway's event loop: JSON of this size takes 0.3 ms. One with a
-content encoding may become a large one, so it is never read there."""
+"""Most characters of a body that a router may read on the gateway's event loop: JSON of this size takes 0.3 ms. A body
+with a content encoding may become large, so it is never read there.
+"""
 
 
 class Answering(Protocol):
     """A router's code: `router_lambda.router.Router`, `router_lambda.general.router.GeneralRouter`."""
 
     async def answer(self, event: Mapping[str, Any], deadline_s: float) -> Mapping[str, Any]:
-        """Answer one proxy event until a moment of `time.monotonic()`; safe on two event loops at once."""
+        """Answer one proxy event until a time of `time.monotonic()`; safe on two event loops at once."""
         ...
 
 
@@ -45,10 +46,10 @@ class RouterCode:
     """One router of the plan, not yet made.
 
     Args:
-        function: name and time limit.
-        make: makes its code, given how that calls functions.
-        computes: whether it computes whatever the request; its code is then made with the first one, for that may take
-            a second (the catalogue of hundreds of models).
+        function: name and timeout.
+        make: makes its code, given a function that calls functions.
+        computes: whether it computes for every request; its code is then made with the first request, because that may
+            take a second (the catalogue of hundreds of models).
     """
 
     function: Function
@@ -57,10 +58,10 @@ class RouterCode:
 
 
 class LocalInvoke:
-    """Calls the functions of this process as a router in Lambda calls others by the Invoke API.
+    """Calls the functions of this process as a router on Lambda calls functions through the Invoke API.
 
     Args:
-        functions: what is called; they live on the event loop that `settle` was last called on.
+        functions: the called functions; they belong to the event loop on which `settle` was last called.
     """
 
     def __init__(self, functions: Invocable) -> None:
@@ -69,7 +70,7 @@ class LocalInvoke:
         self._home: asyncio.AbstractEventLoop | None = None
 
     def settle(self) -> None:
-        """Note on which event loop the functions live: the one that calls this."""
+        """Record the event loop of the functions: the one that calls this."""
         self._home = asyncio.get_running_loop()
 
     async def __call__(
@@ -99,9 +100,9 @@ class HostedRouter:
     """One router.
 
     Args:
-        code: what it is.
+        code: the router's code.
         invoke: how its code calls functions.
-        beside: where it runs when it computes.
+        beside: the background loop for computing.
     """
 
     def __init__(self, code: RouterCode, invoke: LocalInvoke, beside: LoopThread) -> None:
@@ -113,7 +114,7 @@ class HostedRouter:
         self._beside = beside
 
     async def invoke(self, event: Mapping[str, Any], timeout_s: float) -> Invocation:
-        """Answer one event; to be awaited on the gateway's event loop."""
+        """Answer one event; must be awaited on the gateway's event loop."""
         self._invoke.settle()
         limit_s = min(timeout_s, self.function.settings.timeout_s)
         deadline_s = time.monotonic() + limit_s
@@ -135,7 +136,7 @@ class HostedRouter:
             return Invocation(None, "failed", f"{self.function.name} raised {type(error).__name__}: {error}")
 
     def _must_leave_loop(self, event: Mapping[str, Any]) -> bool:
-        """Whether the router computes, or reads a large body; handing a call on, once its code is made, is no work."""
+        """Whether the router computes, or reads a large body; forwarding a call with existing code is cheap."""
         if event.get("resource") in SHARED_PATHS:
             return self._code is None
         return self._computes or body_size(event) > LARGEST_ON_LOOP or is_encoded(event.get("headers") or {})
@@ -147,7 +148,7 @@ class HostedRouter:
 
 
 def is_large(event: Mapping[str, Any], limit_bytes: int) -> bool:
-    """Whether Lambda refuses the event, written as JSON."""
+    """Whether Lambda would reject the event, written as JSON."""
     # A character takes at most six bytes in JSON, so nearly every event passes without being serialized.
     if 6 * body_size(event) + 65_536 <= limit_bytes:
         return False

@@ -1,6 +1,6 @@
-"""Loads at once: more than the processors would slow each other down, and the requests beside them.
+"""Limits concurrent loads: more than the processors would slow each other down, and requests, too.
 
-A load that hangs, as a transform can at its import, keeps its place for `PATIENCE_S` only.
+A load that hangs, as a transform may during import, keeps its slot for `PATIENCE_S` only.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ PATIENCE_S = 5.0
 
 
 class LoadGate:
-    """Lets so many loads run at once, in the order in which they were asked for.
+    """Lets a limited number of loads run at once, in order of request.
 
     Args:
-        most: loads at once.
+        most: most loads at once.
         patience_s: see `PATIENCE_S`.
 
     All methods are called on the event loop.

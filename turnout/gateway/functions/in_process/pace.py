@@ -1,24 +1,27 @@
-"""Run times of a function by body size: short runs may be on the event loop."""
+"""Run times of a function by body size: short runs may use the event loop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 WARM_UP_RUNS = 1
-"""The first run after a session opens pays for memory and kernels that later ones find ready: it teaches nothing."""
+"""The first runs after a session opens allocate memory and prepare kernels, so they are ignored."""
 
 LONG_RUN_S = 0.003
-"""A run on the event loop that took this long sends its like to threads for a while, whatever the others took."""
+"""After a run on the event loop that took this long, similar runs use threads for a while, whatever the others took."""
 
 FIRST_PENALTY = 32
 LARGEST_PENALTY = 4096
 FORGIVEN_AFTER = 1000
-"""Short runs in a row that halve the penalty: one long run in thousands is the machine's doing, not the function's."""
+"""Consecutive short runs that halve the penalty: one long run in thousands is caused by the machine, not the
+function.
+"""
 
 
 TRUSTED_AFTER = 100
-"""Short runs in a row after which only every eighth is measured: asking the system for a thread's processor time,
-twice, takes a tenth as long as a very short run."""
+"""Consecutive short runs after which only every eighth is measured: querying a thread's processor time twice takes a
+tenth as long as a very short run.
+"""
 TRUSTED_RUNS = 7
 DOUBTED_RUNS = 8
 
@@ -28,11 +31,11 @@ class Band:
     """Run times of bodies between two powers of two.
 
     Args:
-        cost_s: a moving mean, of the last ten runs or so.
-        owed: runs below `LONG_RUN_S` that must still be seen before the loop may have such bodies again.
-        penalty: how many were owed the last time; it doubles with each long run on the loop.
-        short_runs: short runs in a row that were measured.
-        trusted: runs that need not be measured.
+        cost_s: a moving mean of about the last ten runs.
+        owed: number of runs below `LONG_RUN_S` that must still be seen before such bodies may use the loop again.
+        penalty: how many were owed last time; it doubles with each long run on the loop.
+        short_runs: consecutive short runs that were measured.
+        trusted: number of runs that need not be measured.
     """
 
     cost_s: float
@@ -43,13 +46,13 @@ class Band:
 
 
 class Pace:
-    """A function's costs, in bands of body sizes, read pessimistically.
+    """A function's costs in bands of body sizes, estimated pessimistically.
 
-    A cost is processor time of the thread that ran, not time on the clock: on a busy machine the clock also counts the
-    wait for the interpreter's lock, and a function that was sent to a thread would never be let back.
+    The cost is the processor time of the thread, not elapsed time: on a busy machine the elapsed time includes the wait
+    for the interpreter's lock, and a function that was moved to a thread would never be moved back.
 
     Args:
-        limit_s: the longest run that is expected on the event loop.
+        limit_s: the longest expected run on the event loop.
     """
 
     __slots__ = ("_bands", "_limit_s", "_unlearned")
@@ -62,8 +65,8 @@ class Pace:
     def is_short(self, size: int) -> bool:
         """Whether a run with a body of `size` characters is expected to stay under the limit.
 
-        A size never seen is judged by the next larger one that was; without one, by the next smaller band, taken to
-        cost four times as much; anything beyond that is not short.
+        An unknown size is judged by the next larger known one; without one, by the next smaller band, assumed to cost
+        four times as much; anything beyond that is not short.
         """
         number = size.bit_length()
         band = self._bands.get(number)
@@ -77,7 +80,7 @@ class Pace:
         return band is not None and band.owed == 0 and 4 * band.cost_s <= self._limit_s
 
     def is_trusted(self, size: int) -> bool:
-        """Whether the next run on the loop need not be measured; asked once for each."""
+        """Whether the next run on the loop need not be measured; called once for each."""
         band = self._bands.get(size.bit_length())
         if band is None or not band.trusted:
             return False
@@ -85,13 +88,13 @@ class Pace:
         return True
 
     def doubt(self, size: int) -> None:
-        """Such a run seemed long by the clock, which on a busy machine need not be its doing: measure the next ones."""
+        """Measure the next runs, because one seemed long by the clock, which a busy machine may also cause."""
         band = self._bands[size.bit_length()]
         band.trusted = 0
         band.short_runs = TRUSTED_AFTER - DOUBTED_RUNS
 
     def learn(self, size: int, cost_s: float, *, on_loop: bool) -> None:
-        """Take in what one run cost."""
+        """Record the cost of one run."""
         if self._unlearned:
             self._unlearned -= 1
             return

@@ -1,4 +1,4 @@
-"""Threads that run what would hold up the event loop: spare ones for calls, and one with an event loop of its own."""
+"""Threads that run what would block the event loop: a pool for calls, and one with its own event loop."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from turnout.http_server.server import new_event_loop
 log = logging.getLogger(__name__)
 
 MOST_GIVEN_UP = 8
-"""Abandoned threads still running. At this number the process should be replaced."""
+"""Abandoned threads that still run. At this number the process should be replaced."""
 
 T = TypeVar("T")
 
 
 class Threads:
-    """As many daemon threads as there are jobs at once; an idle one is taken before a new one starts.
+    """One daemon thread for each concurrent job; an idle one is used before a new one starts.
 
-    Not `concurrent.futures`: the interpreter waits for its threads at exit, and user code that hangs would keep the
-    process from ever stopping.
+    It does not use `concurrent.futures`: the interpreter waits for its threads at exit, and hanging user code would
+    keep the process from ever stopping.
     """
 
     def __init__(self, name: str = "function") -> None:
@@ -38,22 +38,22 @@ class Threads:
         self.on_worn: Callable[[], None] = lambda: None
 
     def give_up(self) -> None:
-        """A job cannot be ended and its caller no longer waits; with `MOST_GIVEN_UP` of them `on_worn` is called."""
+        """Abandon a job that cannot be ended and whose caller no longer waits; at `MOST_GIVEN_UP` call `on_worn`."""
         self._given_up += 1
         if self._given_up == MOST_GIVEN_UP:
             self.on_worn()
 
     def take_back(self) -> None:
-        """A job that was given up has ended after all."""
+        """An abandoned job has ended after all."""
         self._given_up -= 1
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run `job` in a thread, soon.
 
-        Where the system has no room for another thread the job waits for one that works already.
+        If the system cannot start another thread, the job waits for a working one.
 
         Raises:
-            RuntimeError: after `close`, and where the very first thread cannot be started.
+            RuntimeError: after `close`, or if the very first thread cannot be started.
         """
         with self._lock:
             if self._closed:
@@ -76,7 +76,7 @@ class Threads:
         self._threads.append(thread)
 
     def close(self, patience_s: float = 0.0) -> int:
-        """Let every thread end once its job is done, wait so long for them all, and say how many are still busy."""
+        """Let every thread end after its job, wait for this time, and return how many are still busy."""
         with self._lock:
             self._closed = True
             threads = tuple(self._threads)
@@ -105,7 +105,7 @@ class LoopThread:
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Run it there; cancelling the future cancels it."""
+        """Run it there; canceling the future cancels it."""
         if self._loop is None:
             loop = new_event_loop()
             thread = threading.Thread(target=loop.run_forever, name="routers", daemon=True)
@@ -119,7 +119,7 @@ class LoopThread:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     def close(self, patience_s: float) -> bool:
-        """End what runs, wait so long, and say whether the thread has ended."""
+        """Cancel what runs, wait for this time, and return whether the thread has ended."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return True

@@ -1,4 +1,4 @@
-"""Ends runs on the event loop at their deadlines: the loop itself cannot, for it waits for them."""
+"""Ends runs on the event loop at their deadlines; the loop itself cannot, because it is blocked by them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import time
 from turnout.gateway.functions.lambda_context import Cancellation
 
 PERIOD_S = 0.05
-"""The most that a run may exceed its deadline."""
+"""How much a run may exceed its deadline."""
 
 IDLE_PERIODS = 20
-"""Looks at an idle loop before the thread sleeps until the next run: waking it costs more than a run that is short."""
+"""Checks of an idle loop before the thread sleeps until the next run: waking it costs more than a short run."""
 
 
 class Watchdog:
-    """A thread that looks at the event loop's run, started with the first one.
+    """A thread that checks the event loop's run, started with the first one.
 
-    `begin` and `end` are called on the loop, around each run. After `end` the caller looks at the clock: if the
-    deadline has passed, the cancellation may be used at any time and must serve no other run.
+    `begin` and `end` are called on the loop, around each run. After `end` the caller checks the clock: if the deadline
+    has passed, the cancellation may be used at any time and must not be reused for another run.
     """
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
@@ -30,7 +30,7 @@ class Watchdog:
         self._closed = False
 
     def begin(self, deadline: float, cancellation: Cancellation) -> None:
-        """A run starts that has to be ended at `deadline`, of the monotonic clock."""
+        """A run starts that must be ended at `deadline`, on the monotonic clock."""
         self._run = (deadline, cancellation)
         if self._is_asleep:
             self._is_asleep = False

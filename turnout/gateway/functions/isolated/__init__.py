@@ -1,1 +1,1 @@
-"""Functions that run as Lambda runs them: each in awslambdaric processes of its own, from its own zip."""
+"""Functions that run as on Lambda: each in its own awslambdaric processes, from its own zip."""

@@ -1,7 +1,7 @@
-"""The first lines of an environment's process: who keeps it, its limits, what it may reach, then awslambdaric.
+"""The first code in an environment's process: forks from its keeper, sets limits, confines it, then runs awslambdaric.
 
-On the command line: what `make_settings` of `process.py` writes. The environment's variables are Lambda's.
-Run as a script, without site-packages; imports nothing of ours but the files beside it.
+The command line contains what `make_settings` of `process.py` writes. The environment variables are Lambda's. It runs
+as a script, without site-packages, and imports none of our modules except the files next to it.
 """
 
 import json
@@ -14,14 +14,17 @@ OPEN_FILES = 1024
 
 
 def limit(data_bytes: int) -> None:
-    """Bound what this process and its children may take, each for itself, whatever the warden sees in time."""
+    """Limit what this process and its children may use, each separately, independently of the warden."""
     files = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_DATA, (data_bytes, data_bytes))
 
 
 def _load_confinement(scratch: str):  # type: ignore[no-untyped-def]  # none of our modules is imported yet
-    """Fork from the keeper; in the child, what confines it. The function's own `turnout` is another than this one."""
+    """Fork from the keeper; in the child, load the code that confines it.
+
+    The function's own `turnout` is a different package.
+    """
     package = os.path.abspath(f"{__file__}/../../../../..")  # noqa: PTH100
     sys.path.append(package)
     from turnout.gateway.functions.isolated.confinement import confine
@@ -35,7 +38,7 @@ def _load_confinement(scratch: str):  # type: ignore[no-untyped-def]  # none of 
 
 
 def main() -> None:
-    """Run the handler that the variables name until the Runtime API goes away."""
+    """Run the handler named in the variables until the Runtime API ends."""
     settings = json.loads(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     confine = _load_confinement(settings["scratch"])

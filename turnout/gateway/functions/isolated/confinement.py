@@ -1,8 +1,8 @@
 """Confines an environment's process to its own packages, a folder for its files and its Runtime API.
 
-Applied by the bootstrap in the process itself before any code of a model runs, and inherited by whatever that starts.
-What the kernel or the user of this process does not allow is left out; `find_boundary` says what there is.
-docs/isolation.md says what follows. Imports nothing of ours but its neighbors: the bootstrap loads it.
+The bootstrap applies it in the process itself before any code of a model runs, and child processes inherit it. What the
+kernel or the user of this process does not allow is left out; `find_boundary` reports what is available.
+docs/isolation.md describes the consequences. Imports only neighboring modules, because the bootstrap loads it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from turnout.gateway.functions.isolated.landlock import SIGNALS_ABI, TCP_ABI, la
 from turnout.gateway.functions.isolated.seccomp import refuse_system_calls
 
 FIRST_USER, LAST_USER = 61_184, 65_519
-"""The range that systemd has for users that exist while a service runs: no files belong to them."""
+"""The range that systemd reserves for users that exist while a service runs: they own no files."""
 
 PROCESSES = 1024
-"""Of one environment, threads included; Lambda's limit."""
+"""Most processes of one environment, including threads; Lambda's limit."""
 
 ETC = tuple(
     "/etc/" + name
@@ -42,7 +42,7 @@ PROC = tuple(
         *("sys/kernel", "sys/vm", "sys/fs", "sys/crypto"),
     )
 )
-"""Of /proc only what says something of the machine, and this process: no other one's command line."""
+"""The readable parts of /proc: information about the machine, and this process, but no other process's command line."""
 
 SYSTEM = (
     "/usr",
@@ -72,7 +72,7 @@ class Boundary:
 
     Args:
         landlock: the kernel's version of Landlock; 0 for none.
-        own_user: whether each environment has a user of its own.
+        own_user: whether each environment has its own user.
     """
 
     landlock: int
@@ -80,7 +80,7 @@ class Boundary:
 
     @property
     def missing(self) -> list[str]:
-        """Short phrases for what a function could do despite its confinement."""
+        """Return short phrases for what a function could do despite its confinement."""
         names = []
         if not self.landlock:
             names.append("read this user's files" if not self.own_user else "read files that are open to every user")
@@ -91,7 +91,7 @@ class Boundary:
         return names
 
     def describe(self) -> str:
-        """One line for the log."""
+        """Return one line for the log."""
         parts = ["a user of its own"] if self.own_user else []
         parts += [f"Landlock {self.landlock}"] if self.landlock else []
         means = " and ".join(parts) or "processes of its own"
@@ -100,10 +100,10 @@ class Boundary:
 
 
 def find_boundary(paths: Sequence[str] = ()) -> Boundary:
-    """The available means.
+    """Return the available means.
 
     Args:
-        paths: what environments read; without Landlock a user of its own must reach it like everybody.
+        paths: what environments read; without Landlock an own user can only use what every user may read.
     """
     abi = landlock_abi()
     is_root = os.geteuid() == 0
@@ -121,7 +121,7 @@ def _has_own_users() -> bool:
 
 
 def are_open_to_all(paths: Iterable[str]) -> bool:
-    """Whether every user may read the paths, themselves and the folders above them."""
+    """Whether every user may read the paths, including the folders above them."""
     return all(_is_open_to_all(os.path.realpath(path)) for path in paths)
 
 
@@ -139,15 +139,15 @@ def _is_open_to_all(path: str) -> bool:
 
 
 def confine(code: Sequence[str], scratch: str, ports: Iterable[int]) -> None:
-    """Confine this process, for good.
+    """Confine this process permanently.
 
     Args:
         code: the folders that the function runs from.
         scratch: the folder that it may write to.
-        ports: those of TCP that it may connect to.
+        ports: TCP ports to which it may connect.
 
     Raises:
-        OSError: the kernel refuses what it should know.
+        OSError: the kernel rejects something that it should support.
     """
     readable = [*code, *_python(), *SYSTEM]
     boundary = find_boundary([*code, *_python()])
@@ -160,7 +160,7 @@ def confine(code: Sequence[str], scratch: str, ports: Iterable[int]) -> None:
 
 
 def _python() -> list[str]:
-    """This interpreter: its program, its library, and what says where that is."""
+    """Return the paths of this interpreter: its program, its library, and the files that locate it."""
     folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     library = sysconfig.get_config_var("LIBDIR")
     program = os.path.realpath(sys.executable)
@@ -171,12 +171,12 @@ def _python() -> list[str]:
 
 
 def _become_own_user(scratch: str, *, keep_reading: bool) -> None:
-    """Become a user that no other process has, and give up all capabilities.
+    """Switch to a user that no other process has, and drop all capabilities.
 
     Args:
-        scratch: given to that user.
-        keep_reading: whether the packages lie where only root may look: then the power to read everything stays, and
-            Landlock limits it to them.
+        scratch: the folder that this user gets.
+        keep_reading: whether only root can access the packages; the capability to read everything is then kept, and
+            Landlock limits it to the packages.
     """
     libc = _libc()
     user = FIRST_USER + os.getpid() % (LAST_USER - FIRST_USER + 1)

@@ -1,6 +1,6 @@
-"""One execution environment: a process, the Runtime API that it talks to, and the watch over its memory.
+"""One execution environment: a process, its Runtime API, and the monitoring of its memory.
 
-Made by `isolated_function`, which gives it calls.
+`isolated_function` makes it and assigns calls to it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Environment:
     """One process and its Runtime API.
 
     Args:
-        code: what it runs.
+        code: the code that it runs.
         owner: receives the outcome of its calls.
-        guard: kills it when it takes too much memory.
+        guard: kills it when it uses too much memory.
         notify: called with each line that it prints.
-        beside: what is served to it while it lives; returns the environment variables with its address.
+        beside: serves it something while it lives; returns the environment variables with the address.
 
     Attributes:
-        api: takes its calls.
-        since: when it was started, or was last given something to do or free; the loop's clock.
+        api: assigns its calls.
+        since: when it was started, or last became busy or idle; on the loop's clock.
         reason: why it was killed, if it was.
     """
 
@@ -62,7 +62,7 @@ class Environment:
         self._connections: set[RuntimeConnection] = set()
 
     async def live(self) -> str:
-        """From the process's start to its end; returns a sentence that says how it ended."""
+        """Run from the process's start to its end; return a sentence about how it ended."""
         bound = socket.create_server(("127.0.0.1", 0), backlog=16)
         try:
             loop = asyncio.get_running_loop()
@@ -99,7 +99,7 @@ class Environment:
         return ending
 
     def _close(self) -> str:
-        """Let go of the process, dead or not."""
+        """Release the process, whether or not it has ended."""
         process, self._process = self._process, None
         if process is None:
             return self.reason
@@ -112,11 +112,11 @@ class Environment:
 
     @property
     def used_bytes(self) -> int:
-        """Memory of its processes; 0 before they start."""
+        """Return the memory of its processes; 0 before they start."""
         return 0 if self._process is None else 1024 * function_kb(self._process.pid)
 
     def check_memory(self) -> str:
-        """Why the process must be killed for what it has taken so far; empty where it need not."""
+        """Return why the process must be killed for the memory it has used so far; empty if it need not be."""
         used_mb = -(-function_kb(self._process.pid) // 1024) if self._process is not None else 0
         return self._out_of_memory(used_mb) if used_mb > self._code.function.settings.memory_mb else ""
 
@@ -126,18 +126,18 @@ class Environment:
         )
 
     def kill(self, reason: str) -> None:
-        """End it soon, with all that it started; `live` returns the reason."""
+        """End it soon, with all processes that it started; `live` returns the reason."""
         self.reason = self.reason or reason
         if self._process is not None:
             self._process.kill()
 
     def close(self) -> None:
-        """End it now; for when the event loop is gone."""
+        """End it immediately; for use after the event loop has ended."""
         self.reason = self.reason or "the gateway stops"
         self._close()
 
 
 def make_log_stream() -> str:
-    """A name as Lambda gives it: `2026/11/22/[1]0123456789abcdef0123456789abcdef`."""
+    """Return a name in Lambda's format: `2026/11/22/[1]0123456789abcdef0123456789abcdef`."""
     today = datetime.datetime.now(datetime.UTC)
     return f"{today:%Y/%m/%d}/[1]{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""`Functions` that run each in awslambdaric processes of its own."""
+"""`Functions` that each run in separate awslambdaric processes."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 from turnout.gateway.shared.session_budget import SessionBudget
 
 ServeInvoke = Callable[[Invocable, Current], AbstractAsyncContextManager[Mapping[str, str]]]
-"""Serves Lambda's Invoke API over functions to one environment, and gives the variables that lead there. The second
-argument says which names there are."""
+"""Serves Lambda's Invoke API for functions to one environment, and returns the variables with its address. The second
+argument lists the names of the functions.
+"""
 
 
 def serve_nothing(_functions: Invocable, _names: Current) -> AbstractAsyncContextManager[Mapping[str, str]]:
-    """No Invoke API: for functions without routers."""
+    """Serve no Invoke API: for functions without routers."""
     return no_sidecar()
 
 
 class IsolatedFunctions:
-    """The plan's functions, each in environments of its own.
+    """The plan's functions, each in its own environments.
 
     Args:
-        codes: what runs here; or what makes it, called in a thread by `prepare` or `try_out`, before the first call.
-        limits: of each function.
-        refused: name -> why, of those of the plan that cannot run here.
-        make_slots: what counts the calls of a function with a reserved concurrency; several processes that serve
-            together give one that counts over all of them.
-        serve_invoke: what each environment of a router is served.
-        before: the functions that these follow; `prepare` takes over those that are the same, with their environments.
+        codes: the code of each function; or a function that makes it, called in a thread by `prepare` or `try_out`,
+            before the first call.
+        limits: limits of each function.
+        refused: name -> reason, for the plan's functions that cannot run here.
+        make_slots: makes the counter of calls of a function with a reserved concurrency; if several processes serve
+            together, it counts across all of them.
+        serve_invoke: serves the Invoke API to each environment of a router.
+        before: the previous functions; `prepare` takes over unchanged ones, with their environments.
         budget: ends idle environments when memory is short, or None.
-        wrap: put around what routers call.
+        wrap: wraps the functions that routers call.
     """
 
     def __init__(
@@ -112,13 +114,13 @@ class IsolatedFunctions:
 
     @property
     def names(self) -> Collection[str]:
-        """Of those that run here."""
+        """The names of the functions that run here."""
         return self._functions.keys()
 
     takes_files = False
 
     def environments(self) -> dict[str, int]:
-        """Name -> how many environments a function has, of those that have some."""
+        """Return name -> number of environments, for functions that have some."""
         return {name: function.environments for name, function in self._functions.items() if function.environments}
 
     def occupancy(self) -> Occupancy:
@@ -131,9 +133,9 @@ class IsolatedFunctions:
         )
 
     async def preload(self, progress: Callable[[Loaded], None] | None = None) -> None:
-        """Start one environment of each function, some at once; `progress` is called with each.
+        """Start one environment of each function, several at once; `progress` is called with each.
 
-        They belong to the event loop that this runs on. One whose init fails is tried again when called.
+        They belong to the event loop on which this runs. A failed init is tried again when the function is called.
         """
         gate = asyncio.Semaphore(self._limits.environments)
         done = 0
@@ -154,16 +156,16 @@ class IsolatedFunctions:
         """Does nothing: environments run from copies of their files."""
 
     def note_deaths(self, deaths: Mapping[str, tuple[str, int]]) -> None:
-        """Nothing: an environment ends alone."""
+        """Does nothing: the end of an environment does not affect others."""
 
     def notify_worn(self, callback: Callable[[], None]) -> None:
         """Does nothing: an environment that does not answer is killed."""
 
     def open(self, name: str) -> None:
-        """Nothing: environments start when they are needed."""
+        """Does nothing: environments start when they are needed."""
 
     async def prepare(self, *, everything: bool) -> str:
-        """Start an environment of those that had one before, or of all; empty, or why one cannot start."""
+        """Start an environment for functions that had one before, or for all; return why one cannot start, or empty."""
         await self._make_codes()
         warm = {} if self._before is None else self._before.environments()
         self._before = None
@@ -172,7 +174,7 @@ class IsolatedFunctions:
         return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
     async def try_out(self, names: Iterable[str]) -> dict[str, str]:
-        """Start an environment of each and end it again: name -> why it cannot start."""
+        """Start an environment of each function and end it again; return name -> why it cannot start."""
         await self._make_codes()
         try:
             return await self._load(names)
@@ -180,7 +182,7 @@ class IsolatedFunctions:
             self.close()
 
     def retire(self, kept: IsolatedFunctions) -> None:
-        """End the environments of every function that `kept` does not share, each when its last call is over."""
+        """End the environments of every function that `kept` does not share, each when its last call has ended."""
         self._current.functions = kept
         shared = set(map(id, kept._functions.values()))
         for function in self._functions.values():
@@ -193,7 +195,7 @@ class IsolatedFunctions:
         return {name: reason for name, reason in reasons.items() if reason}
 
     def close(self) -> None:
-        """End every environment at once; what still runs is lost."""
+        """End every environment immediately; running calls are lost."""
         for function in self._functions.values():
             function.close()
         self._guard.close()

@@ -1,8 +1,8 @@
-"""One function and its environments: who runs, who is free, who waits, who is reaped.
+"""One function and its environments: running, free, waiting and idle ones.
 
-All state is the event loop's.
+All state belongs to the event loop.
 
-Environments are started on demand and used last in, first out, so that what is too many becomes idle and is reaped.
+Environments are started on demand and used last in, first out, so that surplus ones become idle and are ended.
 """
 
 from __future__ import annotations
@@ -28,25 +28,27 @@ printed = logging.getLogger("turnout.printed")
 """The logger of functions' output, at level INFO."""
 
 INIT_S = 10.0
-"""Lambda's time for an init; one that takes longer goes on for as long as a call may take."""
+"""Lambda's time limit for an init; a longer one continues for as long as a call may take."""
 
 RETRIES_S = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0)
-"""After so many inits that failed one after the other no new one is tried for so long: starting takes a processor.
-The first is tried again at once, as Lambda does, and no caller notices."""
+"""Waiting times after consecutive failed inits, because starting uses a processor. The first retry is immediate, as on
+Lambda, and no caller notices.
+"""
 
 LOOK_AFTER_S = 0.005
-"""A call that took longer may have filled memory and freed it between two looks of the warden: its process is looked
-at before its answer goes out. Looking takes 20 us."""
+"""After a call that took longer than this, its process's memory is checked before the answer is sent, because the
+process may have allocated and freed memory between two checks of the warden. A check takes 20 us.
+"""
 
 REAPS_PER_IDLE = 4
 
 LEAVING_S = 0.5
-"""Between a process that closes its connection and its end."""
+"""Time between a process closing its connection and its end."""
 
 
 IDLE = "idle"
 RETIRED = "retired"
-"""Reasons to end that are not logged: no call for long, or another edition is served."""
+"""Reasons for an end that are not logged: no call for a long time, or another edition is served."""
 
 
 ENVIRONMENT_BYTES = 100 * 1024 * 1024
@@ -62,7 +64,7 @@ class KeptEnvironment:
 
     @property
     def used_s(self) -> float:
-        """When it was called last."""
+        """The time of its last call."""
         return self.environment.since
 
     @property
@@ -79,11 +81,11 @@ class IsolatedFunction:
     """One function of the plan.
 
     Args:
-        code: what its environments run.
-        limits: how many of them.
-        guard: over their memory.
-        slots: its reserved concurrency, None where it has none.
-        beside: what is served to each environment.
+        code: the code that its environments run.
+        limits: limits of its environments.
+        guard: monitors their memory.
+        slots: its reserved concurrency, None if it has none.
+        beside: serves something to each environment.
         budget: ends idle environments when memory is short, or None.
     """
 
@@ -131,27 +133,26 @@ class IsolatedFunction:
 
     @property
     def running(self) -> int:
-        """Calls that run."""
+        """The number of running calls."""
         return sum(api.call is not None for api in self._environments)
 
     @property
     def waiting(self) -> int:
-        """Calls that wait for an environment."""
+        """The number of calls that wait for an environment."""
         return len(self._waiting)
 
     @property
     def _most_environments(self) -> int:
-        """The limit of synchronous calls, which keep their environments beside asynchronous runs, and one for each run.
+        """Return the limit of synchronous calls, which keep their environments, plus one for each asynchronous run.
 
-        What is beyond the limit when a run ends stays until it is idle: to end it would make the next call wait for an
-        init.
+        A surplus environment after a run stays until it is idle: ending it would make the next call wait for an init.
         """
         return self._limits.environments + self._runs
 
     # Called by the gateway.
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
-        """Run in a free environment, or in the first that becomes free or starts."""
+        """Run in a free environment, or in the first one that becomes free or starts."""
         if self._slots is not None and not self._slots.take():
             message = f"{self.function.name}: as many calls run as its reserved concurrency allows"
             return Invocation(None, "throttled", message)
@@ -184,7 +185,7 @@ class IsolatedFunction:
         return call.future
 
     def load(self) -> asyncio.Future[str]:
-        """Start an environment if there is none; the future says why its init failed, or nothing."""
+        """Start an environment if there is none; the future contains the reason of a failed init, or nothing."""
         loop = asyncio.get_running_loop()
         loaded: asyncio.Future[str] = loop.create_future()
         if len(self._environments) > self._starting:
@@ -196,7 +197,7 @@ class IsolatedFunction:
         return loaded
 
     def retire(self) -> None:
-        """Take no calls any more, and end each environment when its last call is over."""
+        """Accept no more calls, and end each environment when its last call has ended."""
         self._is_retired = True
         for environment in tuple(self._environments.values()):
             if environment.api.call is None and not self._waiting:
@@ -204,7 +205,7 @@ class IsolatedFunction:
                 environment.kill(RETIRED)
 
     def close(self) -> None:
-        """End every environment, now; for when the event loop is gone."""
+        """End every environment immediately; for use after the event loop has ended."""
         for environment in self._environments.values():
             environment.close()
 
@@ -237,7 +238,7 @@ class IsolatedFunction:
             self._free.append(environment)
 
     def answered(self, api: RuntimeApi, call: RuntimeCall, invocation: Invocation) -> None:
-        """A call is over, and its environment will soon ask for the next."""
+        """A call has ended, and its environment will soon ask for the next."""
         environment = self._environments.get(api)
         if environment is None:
             return
@@ -264,7 +265,7 @@ class IsolatedFunction:
             asyncio.get_running_loop().call_later(LEAVING_S, environment.kill, "it has left the Runtime API; killed")
 
     def broken(self, api: RuntimeApi, reason: str) -> None:
-        """An environment is of no use."""
+        """An environment is no longer usable."""
         environment = self._environments.get(api)
         if environment is not None:
             self._withdraw(environment)
@@ -287,14 +288,14 @@ class IsolatedFunction:
         return None
 
     def _is_hopeless(self, remaining_s: float) -> bool:
-        """Whether a call that came now would wait past its deadline."""
+        """Whether a new call would wait past its deadline."""
         busy = len(self._environments) - self._starting
         if self._free or self._returning or busy < self._most_environments:
             return False
         return self._waiting_time.is_hopeless(len(self._waiting), busy, remaining_s)
 
     def _refuse_hopeless(self, now: float) -> None:
-        """Refuse calls at the queue's end that will not be answered in time."""
+        """Reject calls at the end of the queue that will not be answered in time."""
         waiting, busy = self._waiting, len(self._environments) - self._starting
         if busy < self._most_environments:
             return
@@ -315,7 +316,7 @@ class IsolatedFunction:
         environment.api.assign(call)
 
     def _settle(self, call: RuntimeCall, invocation: Invocation) -> None:
-        """Tell the caller, once; `call.timer` is None from here on."""
+        """Give the caller the result, once; `call.timer` is None afterwards."""
         if call.timer is None:
             return
         call.timer.cancel()
@@ -326,7 +327,7 @@ class IsolatedFunction:
             call.future.set_result(invocation)
 
     def _caller_left(self, call: RuntimeCall) -> None:
-        """A caller went away: its call leaves the queue. One that runs goes on, as in Lambda."""
+        """A caller disconnected: its call leaves the queue. A running call continues, as on Lambda."""
         if self._waiting.pop(call, call) is None:
             self._settle(call, Invocation(None, "timed_out", "its caller has gone"))
 
@@ -335,7 +336,7 @@ class IsolatedFunction:
             self._slots.give()
 
     def _expire(self, call: RuntimeCall) -> None:
-        """A call's time is over, whether its caller still waits or not."""
+        """A call's time is over, whether or not its caller still waits."""
         waited = self._waiting.pop(call, call) is None
         doing = "waited" if waited else "ran"
         self._settle(call, Invocation(None, "timed_out", f"{self.function.name}: the call {doing} past its time limit"))
@@ -371,7 +372,7 @@ class IsolatedFunction:
         self._schedule_reap()
 
     async def _live(self, environment: Environment) -> None:
-        """An environment from its start to what its end means for the callers."""
+        """Run an environment from its start to its end, and handle the consequences for callers."""
         try:
             ending = await environment.live()
         except asyncio.CancelledError:
@@ -393,13 +394,13 @@ class IsolatedFunction:
         self._end_loading("")
 
     def _is_ready(self) -> bool:
-        """Whether an environment has started and may be given a call, now or later."""
+        """Whether an environment has started and may get a call, now or later."""
         if self._free or self._returning:
             return True
         return any(environment.api.started and not environment.reason for environment in self._environments.values())
 
     def _limit_waiting(self, now: float) -> None:
-        """The function's own limit begins for the calls that waited for an init."""
+        """Start the function's own timeout for the calls that waited for an init."""
         latest = now + self.function.settings.timeout_s
         for call in self._waiting:
             if call.deadline > latest and call.timer is not None:
@@ -456,7 +457,7 @@ class IsolatedFunction:
                 loaded.set_result(reason)
 
     def _withdraw(self, environment: Environment) -> None:
-        """Give it nothing more to do."""
+        """Assign nothing more to it."""
         self._returning.pop(environment, None)
         if environment in self._free:
             self._free.remove(environment)
@@ -469,7 +470,7 @@ class IsolatedFunction:
             self._budget.end(kept)
 
     def _weigh(self) -> None:
-        """Count what the environments take at this moment."""
+        """Measure the current memory of the environments."""
         for environment, kept in self._kept.items():
             if environment.api.started and self._budget is not None and (used := environment.used_bytes):
                 self._usual_bytes = used
@@ -481,7 +482,7 @@ class IsolatedFunction:
             self._reaper = asyncio.get_running_loop().call_later(delay_s, self._reap)
 
     def _reap(self) -> None:
-        """End what has had nothing to do for long, and what does not come to its first event."""
+        """End environments that were idle for long, and those that never ask for their first event."""
         self._reaper = None
         self._guard.keep()
         now = asyncio.get_running_loop().time()

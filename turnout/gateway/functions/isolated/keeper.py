@@ -1,12 +1,12 @@
-"""The parent of one environment's process, which lets nothing survive it.
+"""The parent of one environment's process, which ensures that no descendant survives it.
 
-A function may fork twice and start a session of its own; then no process group holds what it left. The kernel gives
-such orphans to the nearest ancestor that asked for them (PR_SET_CHILD_SUBREAPER), which is this process. It ends them
-all when the function's process ends, when it gets SIGTERM, or when the gateway is gone: standard input is a pipe whose
-other end the gateway holds.
+A function may fork twice and start its own session; then no process group contains the processes that it left. The
+kernel reparents such orphans to the nearest ancestor that asked for them (PR_SET_CHILD_SUBREAPER), which is this
+process. It ends them all when the function's process ends, when it gets SIGTERM, or when the gateway is gone: standard
+input is a pipe whose other end the gateway holds.
 
-It runs as the gateway's user, without the function's limits, so that a function cannot signal it where it has a
-user of its own or where Landlock keeps signals in. Imports nothing of ours: the bootstrap loads it.
+It runs as the gateway's user, without the function's limits, so that a function cannot signal it if it has its own user
+or if Landlock blocks signals. Imports none of our modules, because the bootstrap loads it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import NoReturn
 
 _SET_CHILD_SUBREAPER = 36
 _ROUNDS = 100
-"""Rounds of looking for new processes while their parents are stopped; each round stops those that the last one
-missed."""
+"""Rounds of searching for new processes while their parents are stopped; each round stops those that the last one
+missed.
+"""
 
 
 def fork_kept(scratch: str) -> None:
-    """Fork; returns in the child alone. The parent stays until the child and all that it left are gone.
+    """Fork; return only in the child. The parent stays until the child and all of its descendants are gone.
 
     Args:
         scratch: a folder that the parent removes at the end.
@@ -75,7 +76,7 @@ def _keep(child: int, reader: int, terminated: list[int], scratch: str) -> NoRet
 
 
 def _reap() -> dict[int, int]:
-    """Wait for what has ended: process -> its status."""
+    """Wait for ended processes; return process -> its status."""
     ended = {}
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -87,7 +88,7 @@ def _reap() -> dict[int, int]:
 
 
 def end_descendants(pid: int) -> None:
-    """Kill every descendant, those too that are forked meanwhile: first all are stopped, then all are killed."""
+    """Kill every descendant, including those forked in the meantime: first all are stopped, then all are killed."""
     stopped: set[int] = set()
     for _ in range(_ROUNDS):
         new = set(descendants_of(pid)) - stopped
@@ -101,7 +102,7 @@ def end_descendants(pid: int) -> None:
 
 
 def descendants_of(pid: int) -> Iterator[int]:
-    """The processes below one, parents first."""
+    """Return the descendants of a process, parents first."""
     pending = [pid]
     while pending:
         for child in children_of(pending.pop()):
@@ -110,7 +111,7 @@ def descendants_of(pid: int) -> Iterator[int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """The children of a process, the oldest first; none where it is gone."""
+    """Return the children of a process, oldest first; none if it is gone."""
     children: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
@@ -127,7 +128,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _end_all() -> None:
-    """Until there is no descendant: the kernel makes every orphan a child of this process."""
+    """Kill descendants until there are none: the kernel makes every orphan a child of this process."""
     with contextlib.suppress(ChildProcessError):
         while True:
             end_descendants(os.getpid())
@@ -135,7 +136,7 @@ def _end_all() -> None:
 
 
 def _end_as(status: int) -> NoReturn:
-    """End as the child did, so that the gateway sees how."""
+    """End as the child did, so that the gateway sees how it ended."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:

@@ -1,6 +1,7 @@
-"""Landlock: a process limits itself and its children to some files and TCP ports, without any privilege.
+"""Landlock: a process limits itself and its children to certain files and TCP ports, without privileges.
 
-Source: https://docs.kernel.org/userspace-api/landlock.html. Imports nothing of ours: the bootstrap loads it.
+Source: https://docs.kernel.org/userspace-api/landlock.html. Imports none of our modules, because the bootstrap loads
+it.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ SIGNALS_ABI = 6
 """From this version on (Linux 6.12) signals reach only processes under the same limits."""
 
 _RIGHTS_OF_ABI = ((5, 1 << 16), (3, 1 << 15), (2, 1 << 14), (1, 1 << 13))
-"""The first bit that an older version does not know."""
+"""The first bit that an older version does not support."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def landlock_abi() -> int:
-    """The kernel's version of Landlock; 0 where it has none, or has it switched off."""
+    """Return the kernel's version of Landlock; 0 if it has none, or has it turned off."""
     version = int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
     return max(version, 0)
 
 
 def limit_access(readable: Iterable[str], writable: Iterable[str], ports: Iterable[int]) -> None:
-    """Limit this process, for good, to these files and folders and to connections to these TCP ports.
+    """Limit this process permanently to these files and folders and to connections to these TCP ports.
 
-    What does not exist is passed over. With a version that cannot limit something, it stays open.
+    Missing paths are skipped. What the kernel's version cannot limit stays open.
 
     Raises:
-        OSError: the kernel refuses what it should know.
+        OSError: the kernel rejects something that it should support.
     """
     abi = landlock_abi()
     handled = next(first for version, first in _RIGHTS_OF_ABI if abi >= version) - 1

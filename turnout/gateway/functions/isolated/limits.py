@@ -1,4 +1,4 @@
-"""Limits of one isolated function: environments, waiting calls, calls at once."""
+"""Limits of one isolated function: environments, waiting calls, concurrent calls."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class EnvironmentLimits:
     """Limits of one function.
 
     Args:
-        environments: at once; more calls wait. Asynchronous runs are not counted.
-        idle_s: after which an environment that has nothing to do is ended.
-        waiting: calls that wait for an environment; more are `throttled`.
+        environments: most environments at once; more calls wait. Asynchronous runs are not counted.
+        idle_s: time after which an idle environment is ended.
+        waiting: most calls that wait for an environment; more are `throttled`.
     """
 
     environments: int
@@ -22,14 +22,14 @@ class EnvironmentLimits:
 
 
 class Slots(Protocol):
-    """Counts the calls of one function that has a reserved concurrency, in this process or over several."""
+    """Counts the calls of one function with a reserved concurrency, in this process or across several."""
 
     def take(self) -> bool:
-        """Count one call; False where there are as many as may be."""
+        """Count one call; return False if the limit is reached."""
         ...
 
     def give(self) -> None:
-        """It is over."""
+        """Count the end of a call."""
         ...
 
 

@@ -22,11 +22,11 @@ READ_BYTES = 65_536
 _END = re.compile(rb"[\r\n]+")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _INDENT = "\u00a0"
-"""Awslambdaric indents a traceback with no-break spaces, and ends its lines with a carriage return."""
+"""Awslambdaric indents a traceback with no-break spaces and ends its lines with a carriage return."""
 
 
 def escape_line(line: bytes) -> str:
-    r"""A line as printable ASCII: everything else as `\xNN`, `\uNNNN` or `\UNNNNNNNN`, a backslash as two."""
+    r"""Return a line as printable ASCII: everything else as `\xNN`, `\uNNNN` or `\UNNNNNNNN`, a backslash as two."""
     text = line.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     if text.isascii() and text.isprintable():
         return text
@@ -126,7 +126,7 @@ class Drain:
         self._nowhere = nowhere
 
     def read(self) -> bool:
-        """Read once; False at the end, when no process can print any more."""
+        """Read once; return False at the end, when no process can print any more."""
         try:
             if self._lines.is_flooded:
                 # The kernel moves the pages without copying them into this process.
@@ -140,7 +140,7 @@ class Drain:
         return bool(data)
 
     def finish(self) -> None:
-        """Read the rest, at most the pipe's size: a grandchild may continue to print."""
+        """Read the rest, at most the pipe's size, because a grandchild may continue to print."""
         for _ in range(4):
             try:
                 data = os.read(self._pipe, READ_BYTES)

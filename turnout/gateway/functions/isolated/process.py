@@ -1,7 +1,7 @@
-"""One awslambdaric process, from its start to its end: what it may reach of this machine, and how it is killed.
+"""One awslambdaric process, from its start to its end: its access to this machine, and how it is killed.
 
-The process that is started is the keeper (`keeper.py`); the function's own process is its child, confined
-(`confinement.py`). The keeper ends when the function and everything that it started has ended.
+The started process is the keeper (`keeper.py`); the function's own process is its child, confined (`confinement.py`).
+The keeper ends when the function and everything that it started has ended.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from turnout.protocol.telemetry import TELEMETRY_OFF
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 HEADROOM_MB = 1024
-"""What a process may have of writable memory beyond its memory size: stacks and buffers that are reserved and never
-touched (onnxruntime and numpy: 50 MB with one processor). The warden looks at what is touched; this is for what would
-be taken between two of its looks."""
+"""Writable memory of a process beyond its memory size: stacks and buffers that are reserved and never used (onnxruntime
+and numpy: 50 MB with one processor). The warden checks used memory; this limit applies between two of its checks.
+"""
 
 KILL_PATIENCE_S = 5.0
-"""Between asking a keeper to end and ending it with all below it: a stopped keeper does not react."""
+"""Time between asking a keeper to end and killing it with all of its descendants: a stopped keeper does not react."""
 
 OUTGOING_PORTS = (443,)
-"""TCP ports that functions may connect to beside their own Runtime API: HTTPS, where no machine keeps what is its own
-(on port 80, clouds return credentials to any process)."""
+"""TCP ports to which functions may connect besides their own Runtime API: HTTPS, on which no machine offers private
+services (on port 80, clouds return credentials to any process).
+"""
 
 MEMORY_PER_VCPU_MB = 1769
 LEAST_VCPUS = 2
-"""Lambda's value at any memory size."""
+"""Lambda's number of processors at any memory size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,12 @@ class FunctionCode:
     """The code of one function's environments.
 
     Args:
-        function: of the plan.
-        handler: as `_HANDLER` names it.
+        function: the function from the plan.
+        handler: the value of `_HANDLER`.
         task: the function's unpacked zip, Lambda's `/var/task`.
         layer: the layer's unpacked zip, Lambda's `/opt`; None for none.
         runtime: awslambdaric, Lambda's `/var/runtime`.
-        ports: of TCP that it may connect to.
+        ports: TCP ports to which it may connect.
     """
 
     function: Function
@@ -68,16 +69,16 @@ class FunctionCode:
 def make_variables(
     code: FunctionCode, runtime_api: str, log_stream: str, more: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """The whole environment of a process: Lambda's variables, the function's, and nothing of the gateway's own.
+    """Return the whole environment of a process: Lambda's variables, the function's, and none of the gateway's own.
 
-    `AWS_EXECUTION_ENV` is left out: with Python 3.12 and newer it makes awslambdaric ask for each event in a thread of
-    its own, at twice the time per call. There are no credentials: nothing here may act for anybody.
+    `AWS_EXECUTION_ENV` is left out: with Python 3.12 and newer it makes awslambdaric request each event in a separate
+    thread, which doubles the time per call. There are no credentials, because nothing here may act for anybody.
 
     Args:
-        code: what it runs.
-        runtime_api: host and port.
+        code: the code that it runs.
+        runtime_api: host and port of its Runtime API.
         log_stream: the environment's name.
-        more: further instructions to the process.
+        more: further variables for the process.
     """
     function = code.function
     # On a machine with many more processors, numpy would reserve memory for each of them.
@@ -107,12 +108,12 @@ def make_variables(
 
 
 def make_settings(code: FunctionCode, variables: Mapping[str, str], scratch: str) -> str:
-    """The bootstrap's instructions on its command line, as JSON.
+    """Return the bootstrap's instructions on its command line, as JSON.
 
     Args:
-        code: what it runs.
-        variables: its environment.
-        scratch: the one folder that it may write to, which ends with it.
+        code: the code that it runs.
+        variables: its environment variables.
+        scratch: the only folder that it may write to; it is deleted with the process.
     """
     layers = () if code.layer is None else (code.layer,)
     own = (variables["AWS_LAMBDA_RUNTIME_API"], variables.get("AWS_ENDPOINT_URL_LAMBDA", ""))
@@ -132,8 +133,8 @@ class Process:
     """A running environment's process.
 
     Args:
-        code: what it runs.
-        variables: its whole environment.
+        code: the code that it runs.
+        variables: all of its environment variables.
         notify: called with each line that it prints.
 
     Raises:
@@ -181,7 +182,7 @@ class Process:
         loop.add_reader(self._handle, self._exit)
 
     def kill(self) -> None:
-        """End the process and all that it started; not to be called after `close`."""
+        """End the process and all that it started; must not be called after `close`."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGTERM)
         if self._hard_kill is None and not self._loop.is_closed():
@@ -193,9 +194,9 @@ class Process:
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> str:
-        """Kill what is left, take the rest of its output and say how it ended.
+        """Kill what is left, read the rest of its output and return how it ended.
 
-        Until here the keeper's number is its own, dead or alive; from here on it may come again.
+        Until here the keeper's process id is its own, dead or alive; afterwards it may be reused.
         """
         self.kill()
         if self._hard_kill is not None:
@@ -233,7 +234,7 @@ class Process:
 
 
 def describe_exit(code: int) -> str:
-    """`exit status 3`, or `signal: killed`, in the words of Lambda's log."""
+    """Return `exit status 3`, or `signal: killed`, in the words of Lambda's log."""
     if code >= 0:
         return f"exit status {code}"
     try:

@@ -1,7 +1,7 @@
-"""The Runtime API as one environment sees it: asks for its next event, posts the answer, or what went wrong.
+"""The Runtime API as one environment uses it: asks for its next event, posts the answer or an error.
 
-Knows no sockets and no processes. Source: Lambda's Runtime API, version 2018-06-01, and what awslambdaric 4.2 asks of
-it.
+It uses no sockets and no processes. Source: Lambda's Runtime API, version 2018-06-01, and the requests of awslambdaric
+4.2.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _EVENT = (
 
 
 def render(status: int, body: Mapping[str, str], *, close: bool = False) -> bytes:
-    """A response with a JSON body."""
+    """Return a response with a JSON body."""
     text = orjson.dumps(body)
     end = "Connection: close\r\n" if close else ""
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n{end}"
@@ -55,21 +55,21 @@ WRONG_STATE = _render_error(403, "InvalidStateTransition", "State transition is 
 
 
 class RuntimeCall:
-    """One call of a function, from its coming until it is settled.
+    """One call of a function, from its arrival until it is settled.
 
     Args:
-        arn: of the function with the alias that was called.
+        arn: ARN of the function with the called alias.
         event: the proxy event.
         deadline: when it times out, on the event loop's clock.
-        remaining_s: until then.
+        remaining_s: time until then.
 
     Attributes:
-        path: where the process posts what becomes of it, up to the last slash.
-        delivered: whether a process has it.
+        path: path to which the process posts the outcome, up to the last slash.
+        delivered: whether a process has received it.
         is_asynchronous: whether it is the run of an asynchronous request.
         kept_until: see `waiting_time.Waiting`.
         timer: ends it at the deadline; None once it is settled.
-        future: what its caller waits for.
+        future: the caller's result.
     """
 
     __slots__ = (
@@ -102,19 +102,19 @@ class RuntimeCall:
         self.future: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
 
     def limit(self, deadline: float, remaining_s: float) -> None:
-        """Let it time out earlier."""
+        """Set an earlier deadline."""
         self.deadline = deadline
         self._ends = time.time() + remaining_s
 
     def deliver(self) -> bytes:
-        """The event with what Lambda says about it; a process has it afterwards."""
+        """Return the event with Lambda's headers; the process has it afterwards."""
         self.delivered = True
         event = self._event  # kept: if the process dies before it has read the event, another process gets it
         return _EVENT % (self._id, self._ends * 1000, self._arn, self._trace, len(event), event)
 
 
 def request_id_of(event: Mapping[str, Any]) -> bytes:
-    """The gateway's id of the request, so that log lines meet; a new one where there is none that fits a path."""
+    """Return the gateway's id of the request, so that log lines can be matched; a new one if there is no valid one."""
     try:
         known = event["requestContext"]["requestId"]
         if _REQUEST_ID.fullmatch(known) is not None:
@@ -125,7 +125,7 @@ def request_id_of(event: Mapping[str, Any]) -> bytes:
 
 
 def trace_of(event: Mapping[str, Any]) -> bytes:
-    """`X-Amzn-Trace-Id` as the gateway set it, or the client did; empty where it could not be a header."""
+    """Return `X-Amzn-Trace-Id` as set by the gateway or the client; empty if it is not a valid header."""
     try:
         known = event["headers"]["X-Amzn-Trace-Id"]
         if known.isascii() and known.isprintable() and len(known) <= 1024:
@@ -136,22 +136,22 @@ def trace_of(event: Mapping[str, Any]) -> bytes:
 
 
 class Owner(Protocol):
-    """Gives calls to an environment and receives their outcomes, each with the environment's API."""
+    """Assigns calls to an environment and receives their outcomes, each with the environment's API."""
 
     def ready(self, api: RuntimeApi) -> None:
-        """It asks for an event and has none: `assign` will deliver at once."""
+        """It asks for an event and has none: `assign` will deliver immediately."""
         ...
 
     def answered(self, api: RuntimeApi, call: RuntimeCall, invocation: Invocation) -> None:
-        """Its call is over; the next may be assigned, and is delivered when the process asks."""
+        """Its call has ended; the next one may be assigned, and is delivered when the process asks."""
         ...
 
     def left(self, api: RuntimeApi) -> None:
-        """It does not wait for an event any more; most likely its process has just ended."""
+        """It no longer waits for an event; most likely its process has just ended."""
         ...
 
     def broken(self, api: RuntimeApi, reason: str) -> None:
-        """It will never ask for an event, or must not: end it."""
+        """It will never ask for an event, or must not: it must be ended."""
         ...
 
 
@@ -170,8 +170,8 @@ class RuntimeApi:
         owner: called on every event.
 
     Attributes:
-        call: what was assigned and is not over.
-        started: whether the process has asked for an event yet, which ends its init.
+        call: the assigned call that has not ended.
+        started: whether the process has asked for an event, which ends its init.
     """
 
     __slots__ = ("_holder", "_owner", "_waiter", "call", "started")
@@ -184,7 +184,7 @@ class RuntimeApi:
         self.started = False
 
     def assign(self, call: RuntimeCall) -> None:
-        """Give the environment its next call, which it gets at once if it waits, else when it asks."""
+        """Assign the next call to the environment, which gets it immediately if it waits, otherwise when it asks."""
         self.call = call
         waiter = self._waiter
         if waiter is not None:
@@ -207,17 +207,20 @@ class RuntimeApi:
         self._owner.ready(self)
 
     def take_back(self, waiter: Waiter) -> None:
-        """A connection broke before its process had read all that was sent: the call may be given to another one."""
+        """A connection broke before its process had read everything.
+
+        The call may be assigned to another environment.
+        """
         if self._holder is waiter and self.call is not None:
             self.call.delivered = False
 
     def leave(self, waiter: Waiter) -> None:
-        """A connection is gone; if it waited for an event, no other one gets it."""
+        """A connection is closed; if it waited for an event, it gets none."""
         if self._waiter is waiter:
             self._owner.left(self)
 
     def post(self, path: bytes, body: bytes) -> bytes:
-        """The response to what the process posts; whatever it says, only its own call is touched."""
+        """Return the response to a post of the process, which can only affect its own call."""
         if path.startswith(_INVOCATION):
             call = self.call
             if call is None or not call.delivered or not path.startswith(call.path):
@@ -236,14 +239,17 @@ class RuntimeApi:
         return UNKNOWN_PATH
 
     def _fail_call(self, call: RuntimeCall, reason: str) -> bytes:
-        """The function raised; one that was refused memory would not have lived on in Lambda."""
+        """The function raised an exception; a process that ran out of memory would not have survived on Lambda."""
         if reason.partition(":")[0].endswith("MemoryError"):
             self._owner.broken(self, f"Runtime.OutOfMemory: {reason}; killed")
             return ACCEPTED
         return self._end_call(call, Invocation(None, "failed", reason))
 
     def refuse_body(self, path: bytes) -> None:
-        """A post was refused for its size; if it was an answer its call is over, and awslambdaric will not go on."""
+        """A post was rejected for its size.
+
+        If it was an answer, its call has ended, and awslambdaric will not continue.
+        """
         call = self.call
         if call is not None and call.delivered and path.startswith(call.path):
             self._end_call(call, TOO_LARGE)
@@ -259,7 +265,7 @@ TOO_LARGE = Invocation(None, "too_large", f"the answer is more than {LARGEST_ANS
 
 
 def read_answer(body: bytes) -> Invocation:
-    """A function's answer, or the reason why it cannot be passed on."""
+    """Return a function's answer, or the reason why it cannot be passed on."""
     try:
         return Invocation(orjson.loads(body))
     except ValueError as error:
@@ -268,7 +274,7 @@ def read_answer(body: bytes) -> Invocation:
 
 
 def read_error(body: bytes) -> str:
-    """`ValueError: no such thing`, out of what the process reported."""
+    """Return `ValueError: no such thing` from what the process reported."""
     try:
         report = orjson.loads(body)
         text = f"{report['errorType']}: {report['errorMessage']}"

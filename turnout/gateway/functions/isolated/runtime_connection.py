@@ -1,9 +1,9 @@
-"""The HTTP of the Runtime API: what awslambdaric and `http.client` send over loopback, and nothing else of HTTP.
+"""The HTTP of the Runtime API: only what awslambdaric and `http.client` send over loopback.
 
-Made by `environment` for each connection.
+`environment` makes it for each connection.
 
-Why not the gateway's own HTTP server: each call takes two requests here, from one client in two shapes, and this reads
-and answers both in a third of the time. What is no such request is refused, and its connection closed.
+It does not use the gateway's own HTTP server: each call needs two requests here, from one client in two forms, and this
+module reads and answers both in a third of the time. Any other request is rejected, and its connection closed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turnout.gateway.functions.invocation import LARGEST_ANSWER_BYTES
 from turnout.gateway.functions.isolated.runtime_api import NEXT, UNKNOWN_PATH, RuntimeApi, render
 
 LARGEST_HEAD_BYTES = 1_100_000
-"""Awslambdaric sends a failure's traceback in a header, up to a megabyte."""
+"""Awslambdaric sends the traceback of a failure in a header, up to a megabyte."""
 
 _RESETS = frozenset({errno.ECONNRESET, errno.EPIPE})
 
@@ -41,8 +41,8 @@ class RuntimeConnection(asyncio.Protocol):
     """One connection of one environment's process.
 
     Args:
-        api: the environment's.
-        connections: those of the environment that are open; this one joins and leaves them.
+        api: the environment's API.
+        connections: the environment's open connections; this one adds and removes itself.
     """
 
     __slots__ = ("_api", "_closed", "_connections", "_held", "_searched_bytes", "_transport", "_wanted_bytes")
@@ -63,17 +63,17 @@ class RuntimeConnection(asyncio.Protocol):
         self._connections.add(self)
 
     def eof_received(self) -> None:
-        """The process is gone, or has closed this connection."""
+        """The process has ended, or has closed this connection."""
         self.check_unread()
 
     def check_unread(self) -> None:
-        """Take back what the process had not read when it ended, which the kernel answers with a reset."""
+        """Take back what the process had not read when it ended, in which case the kernel resets the connection."""
         connected = None if self._closed else self._transport.get_extra_info("socket")
         if connected is not None and connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in _RESETS:
             self._api.take_back(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection is closed."""
         self._closed = True
         if isinstance(exc, ConnectionError):
             self._api.take_back(self)
@@ -87,12 +87,12 @@ class RuntimeConnection(asyncio.Protocol):
             self._transport.write(data)
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         self._closed = True
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and answer what is complete."""
+        """Read further, and answer complete requests."""
         held = self._held
         if held:
             held += data
@@ -108,7 +108,7 @@ class RuntimeConnection(asyncio.Protocol):
             data = data[used:]
 
     def _is_complete(self, held: bytearray) -> bool:
-        """Whether a request that came in pieces is worth reading again."""
+        """Whether a request that arrived in pieces may be complete, so that it is worth parsing again."""
         if self._wanted_bytes:
             return len(held) >= self._wanted_bytes
         start = max(0, self._searched_bytes - 3)
@@ -116,7 +116,7 @@ class RuntimeConnection(asyncio.Protocol):
         return len(held) > LARGEST_HEAD_BYTES or held.find(b"\r\n\r\n", start) >= 0
 
     def _read(self, data: bytes) -> int:
-        """Answer the first request; how long it is, or 0 where it is not complete."""
+        """Answer the first request; return its length, or 0 if it is incomplete."""
         self._wanted_bytes = self._searched_bytes = 0
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -143,7 +143,7 @@ class RuntimeConnection(asyncio.Protocol):
         return total
 
     def _refuse(self, response: bytes) -> int:
-        """Answer for the last time."""
+        """Send a final error response."""
         self.send(response)
         self._closed = True
         self._transport.close()

@@ -1,7 +1,7 @@
-"""A seccomp filter: system calls that reach other processes, the kernel, or around Landlock are refused.
+"""A seccomp filter: rejects system calls that affect other processes or the kernel, or bypass Landlock.
 
 Landlock limits TCP by ports, but neither Unix sockets with a path nor multipath TCP nor a connection made by sending
-(TCP Fast Open). Source: seccomp(2); the numbers are those of Linux's tables. Imports nothing of ours.
+(TCP Fast Open). Source: seccomp(2); the numbers are from Linux's tables. Imports none of our modules.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ REFUSED: Mapping[str, tuple[int, int]] = {
 
 _SOCKET, _CLONE, _CLONE3 = (41, 198), (56, 220), (435, 435)
 _SENDING = (((44, 206), 3), ((46, 211), 2), ((307, 269), 3))
-"""sendto, sendmsg, sendmmsg, and which argument has the flags."""
+"""sendto, sendmsg, sendmmsg, and the index of their flags argument."""
 
 Instruction = tuple[int, int, int, int]
 
 
 def refuse_system_calls() -> bool:
-    """Install the filter, for good; False where this machine's architecture or kernel has none.
+    """Install the filter permanently; return False if this machine's architecture or kernel has none.
 
     Raises:
-        OSError: the kernel refuses the filter.
+        OSError: the kernel rejects the filter.
     """
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
@@ -88,7 +88,7 @@ def refuse_system_calls() -> bool:
 
 
 def make_filter(machine: str) -> list[Instruction]:
-    """The filter's program in classic BPF.
+    """Return the filter's program in classic BPF.
 
     Args:
         machine: `x86_64` or `aarch64`.
@@ -118,7 +118,7 @@ def _refuse(number: int) -> Instruction:
 
 
 def _case(number: int, block: Sequence[Instruction]) -> list[Instruction]:
-    """A block for one system call; the number is loaded."""
+    """Return a block for one system call; the number is loaded."""
     return [(_JUMP_EQUAL, 0, len(block), number), *block]
 
 
@@ -131,7 +131,7 @@ def _without_flag(argument: int, flag: int, number: int) -> list[Instruction]:
 
 
 def _internet_only() -> list[Instruction]:
-    """TCP and UDP over IPv4 and IPv6; netlink, by which the C library looks at interfaces."""
+    """Allow TCP and UDP over IPv4 and IPv6, and netlink, with which the C library lists interfaces."""
     allow = (_RETURN, 0, 0, _ALLOW)
     protocols = [instruction for protocol in _PROTOCOLS for instruction in ((_JUMP_EQUAL, 0, 1, protocol), allow)]
     return [

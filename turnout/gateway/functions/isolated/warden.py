@@ -1,11 +1,12 @@
-"""A process beside the gateway that ends environments: those that take too much memory, and all when the gateway dies.
+"""A separate process that ends environments: those that use too much memory, and all when the gateway ends.
 
-On standard input it reads lines `watch PID KILOBYTES` and `forget PID`, where PID is an environment's keeper. On
-standard output it writes `PID KILOBYTES` for an environment that took too much, just before it is killed. The input's
-end is the gateway's: it holds the other end of the pipe however it dies.
+It reads lines `watch PID KILOBYTES` and `forget PID` from standard input, where PID is an environment's keeper. It
+writes `PID KILOBYTES` to standard output for an environment that used too much, just before it is killed. The end of
+the input means the end of the gateway, which holds the other end of the pipe however it ends.
 
-Run as a script by `warden_client.py`, without site-packages; imports nothing of ours but the keeper's file beside it. A
-process of its own, since looking takes time that the event loop has not, and since a killed gateway cannot clean up.
+`warden_client.py` runs it as a script, without site-packages; it imports none of our modules except the keeper's file
+next to it. It is a separate process, because checking takes time that the event loop does not have, and because a
+killed gateway cannot clean up.
 """
 
 from __future__ import annotations
@@ -24,21 +25,22 @@ if not __package__:  # run as a script, without an installed package
 from turnout.gateway.functions.isolated.keeper import children_of, descendants_of, end_descendants
 
 LOOK_S = 0.1
-"""Between two looks at the functions' processes."""
+"""Seconds between two checks of the functions' processes."""
 
 LOOKS_PER_SCAN = 10
-"""Seconds between looks for the processes that they started."""
+"""Number of checks between two scans for the processes that they started."""
 
 PATIENCE_S = 2.0
-"""Time for keepers to end all their descendants after the gateway ended."""
+"""Time for keepers to end all their descendants after the gateway has ended."""
 
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def leader_kb(pid: int) -> int:
-    """The most memory, resident, that a process has had at a time; 0 for one that is gone.
+    """Return the peak resident memory of a process; 0 for one that has ended.
 
-    The peak, because a process may take and free between two looks what Lambda would have killed it for.
+    The peak is used because a process may allocate and free memory between two checks for which Lambda would have
+    killed it.
     """
     try:
         with open(f"/proc/{pid}/status", "rb") as stream:  # noqa: PTH123 - runs ten times a second for each process
@@ -50,13 +52,13 @@ def leader_kb(pid: int) -> int:
 
 
 def function_kb(keeper: int) -> int:
-    """The most memory, resident, that a function's process has had at a time."""
+    """Return the peak resident memory of a function's process."""
     children = children_of(keeper)
     return leader_kb(children[0]) if children else 0
 
 
 def children_kb(keepers: Iterable[int]) -> dict[int, int]:
-    """Keeper -> resident memory of what its function has started, in whatever session it is."""
+    """Return keeper -> resident memory of the processes that its function has started, in any session."""
     sizes_kb = {}
     for keeper in keepers:
         function = next(iter(children_of(keeper)), 0)
@@ -67,7 +69,7 @@ def children_kb(keepers: Iterable[int]) -> dict[int, int]:
 
 
 def resident_kb(pid: int) -> int:
-    """The resident memory of a process; 0 for one that is gone."""
+    """Return the resident memory of a process; 0 for one that has ended."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as stream:  # noqa: PTH123
             return int(stream.read().split()[1]) * PAGE_KB
@@ -76,14 +78,14 @@ def resident_kb(pid: int) -> int:
 
 
 def kill(keeper: int) -> None:
-    """End a function and what it has started: at once, and by its keeper for good."""
+    """End a function and what it has started: immediately, and completely through its keeper."""
     end_descendants(keeper)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(keeper, signal.SIGTERM)
 
 
 def kill_all(keepers: Iterable[int]) -> None:
-    """End every environment, keepers that do not obey too."""
+    """End every environment, including keepers that do not react."""
     left = list(keepers)
     for keeper in left:
         kill(keeper)
@@ -98,7 +100,7 @@ def kill_all(keepers: Iterable[int]) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123
             return stream.read().rpartition(b")")[2].split()[0] != b"Z"
@@ -107,7 +109,7 @@ def is_running(pid: int) -> bool:
 
 
 class Warden:
-    """A watched environment and its last measurements."""
+    """The watched environments and their last measurements."""
 
     def __init__(self) -> None:
         self.limits_kb: dict[int, int] = {}
@@ -115,7 +117,7 @@ class Warden:
         self._looks = 0
 
     def obey(self, line: bytes) -> None:
-        """One line of the input."""
+        """Execute one line of the input."""
         verb, pid, *rest = line.split()
         if verb == b"watch":
             self.limits_kb[int(pid)] = int(rest[0])
@@ -123,7 +125,7 @@ class Warden:
             self.limits_kb.pop(int(pid), None)
 
     def look(self) -> dict[int, int]:
-        """Environments that are over their limit, with what they take; they are watched no more."""
+        """Return environments that are over their limit, with their memory; they are no longer watched."""
         self._looks += 1
         if self._looks % LOOKS_PER_SCAN == 0:
             self._children_kb = children_kb(self.limits_kb)
@@ -138,7 +140,7 @@ class Warden:
 
 
 def run(commands: int, reports: int) -> None:
-    """Watch until the commands end, then kill what is left."""
+    """Watch until the input ends, then kill what is left."""
     warden = Warden()
     rest = b""
     next_look = 0.0

@@ -1,6 +1,6 @@
-"""The gateway's end of the warden: sends the keepers to watch, receives which were killed.
+"""The gateway's end of the warden: sends the keepers to watch, receives which ones were killed.
 
-A warden that is gone is started anew at the next call.
+If the warden has ended, the next call starts another one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ class ProcessGuard:
         self._send(b"watch %d %d\n" % (group, limit_mb * 1024))
 
     def remove(self, group: int) -> None:
-        """Forget an environment; to be called before its keeper is waited for, for then its number may come again."""
+        """Stop watching an environment.
+
+        This must be called before its keeper is waited for, because its id may be reused then.
+        """
         if self._limits_kb.pop(group, None) is not None:
             self._send(b"forget %d\n" % group)
 
     def used_mb(self, group: int) -> int:
-        """The memory that a dead environment had when the warden killed it; 0 where it did not."""
+        """Return the memory of a dead environment when the warden killed it; 0 if it did not."""
         process = self._process
         if process is not None and process.stdout is not None:
             with contextlib.suppress(BlockingIOError):
@@ -53,14 +56,14 @@ class ProcessGuard:
         return most_mb
 
     def close(self) -> None:
-        """End the warden, and with it whatever is still watched."""
+        """End the warden, and with it every watched environment."""
         process, self._process = self._process, None
         self._limits_kb.clear()
         if process is not None:
             _end(process)
 
     def keep(self) -> None:
-        """Start a warden anew that is gone; to be called now and then."""
+        """Restart a warden that has ended; must be called from time to time."""
         if self._process is not None and self._process.poll() is not None:
             self._replace()
 
