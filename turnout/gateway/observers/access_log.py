@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
 
 def escape(text: str) -> str:
-    """Return the text with everything but printable ASCII as `\xNN` or `\uNNNN`, also spaces and backslashes."""
+    r"""Return the text with everything but printable ASCII as `\xNN` or `\uNNNN`, also spaces and backslashes."""
     if text.isascii() and text.isprintable() and " " not in text and "\\" not in text:
         return text
     return _UNSAFE.sub(
