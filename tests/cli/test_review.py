@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.graphs import write_scaled
 from turnout.cli.__main__ import main
 
 GIT = shutil.which("git") or "git"
@@ -60,7 +61,7 @@ def test_fail_on_determines_the_exit_code(repository: Path, capsys: pytest.Captu
     assert against(repository, "--fail-on", "breaking,cost") == 0
     assert against(repository, "--fail-on", "breaking, traffic") == 1
     assert against(repository, "--fail-on", "everything") == 2
-    assert "There are: breaking, contract, traffic" in capsys.readouterr().err
+    assert "There are: breaking, disagreement, contract, traffic" in capsys.readouterr().err
 
 
 def test_markdown_and_json(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,3 +105,57 @@ def test_folder_without_git_is_rejected(project: Path, capsys: pytest.CaptureFix
 def test_comparison_options_need_a_comparison(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "-m", str(project), "--fail-on", "breaking"]) == 2
     assert "have no effect without --against" in capsys.readouterr().err
+
+
+def capture(folder: Path, requests: int = 3) -> Path:
+    """Write a capture of requests to echo."""
+    path = folder / "capture.jsonl"
+    body = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
+    fields = {
+        "time": 1.0, "stage": "prod", "model": "echo", "version": "v1", "canary": False,
+        "content_type": "application/json", "body": body, "status": 200, "duration_ms": 1.0,
+    }  # fmt: skip
+    path.write_text(f"{json.dumps({'turnout_capture': fields})}\n" * requests)
+    return path
+
+
+@pytest.mark.slow
+def test_captured_requests_are_answered_by_both_versions(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = ("--requests", str(capture(tmp_path)))
+    edit(repository, "serve: {echo: v1}\n    canary: {percent: 10, serve: {echo: v2}}", "serve: {echo: v2}")
+    assert against(repository, *requests, "--fail-on", "disagreement") == 0
+    line = "- echo: v2 instead of v1 in prod: 3 of 3 answers to captured requests agree (100%)."
+    assert line in capsys.readouterr().out
+
+    write_scaled(repository / "models" / "echo" / "v2" / "model.onnx", -1.0)
+    assert against(repository, *requests, "--fail-on", "disagreement", "--markdown", "--cold-start") == 1
+    out = capsys.readouterr().out
+    assert "### Answers that differ\n" in out
+    assert "- **echo: v2 instead of v1 in prod**: 0 of 3 answers" in out
+    assert "### Cold starts, measured on this machine\n\n- **echo v2**: a first call in a fresh process takes" in out
+    assert "v1, which it replaces, takes" in out
+    assert against(repository, *requests, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    (agreement,) = [entry for entry in result["agreement"] if entry["before"] == "v1"]
+    assert (agreement["compared"], agreement["agreed"], agreement["floor"]) == (3, 0, 1.0)
+    assert "cold_starts" not in result
+
+
+def test_requests_that_cannot_be_read_are_rejected(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "capture.jsonl"
+    assert against(repository, "--requests", str(file)) == 2
+    assert "cannot read" in capsys.readouterr().err
+    file.write_text("nothing\n")
+    assert against(repository, "--requests", str(file)) == 2
+    assert "contains no captured requests" in capsys.readouterr().err
+    file.write_text('{"turnout_capture": {}}\n')
+    assert against(repository, "--requests", str(file)) == 2
+    assert "line 1: cannot read the captured request" in capsys.readouterr().err
+    assert against(repository, "--fail-on", "disagreement") == 2
+    assert "Add --requests FILE." in capsys.readouterr().err
+    assert main(["plan", "-m", str(repository), "--requests", str(file)]) == 2
+    assert "Add --against REF." in capsys.readouterr().err

@@ -81,7 +81,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "turnout.manifest": ("turnout.yaml_text", "turnout.runtimes"),
     "turnout.project": ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts", "turnout.runtimes"),
     "turnout.plan": ("turnout.yaml_text", "turnout.manifest", "turnout.artifacts", "turnout.runtimes"),
-    "turnout.review": ("turnout.yaml_text", "turnout.manifest", "turnout.plan", "turnout.project"),
+    "turnout.review": (*CORE, *CALLS),
     "turnout.openapi": ("turnout.artifacts", "turnout.manifest", "turnout.plan"),
     "turnout.trials": ("turnout.manifest", "turnout.artifacts", "turnout.project", "turnout.plan", "turnout.runtimes"),
     "turnout.packaging": (*CORE, "turnout.openapi", "turnout.trials"),

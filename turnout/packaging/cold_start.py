@@ -11,7 +11,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -91,8 +91,12 @@ class ColdStart:
         return {name: round(value, 2) if isinstance(value, float) else value for name, value in figures.items()}
 
 
-def measure_cold_starts(project: Project) -> Iterator[ColdStart]:
+def measure_cold_starts(project: Project, only: Collection[tuple[str, str]] | None = None) -> Iterator[ColdStart]:
     """Measure every version whose artifact is here, one after the other, in the manifest's order.
+
+    Args:
+        project: the project.
+        only: (model, version) of those to measure; None for all.
 
     Raises:
         ColdStartError: a version does not start, or refuses its example.
@@ -101,7 +105,7 @@ def measure_cold_starts(project: Project) -> Iterator[ColdStart]:
     for model in project.manifest.models:
         for version in model.versions:
             key = (version.model, version.name)
-            if key in project.artifacts:
+            if key in project.artifacts and (only is None or key in only):
                 request = examples.get(key) or make_request(project.artifacts[key].signature)
                 yield _measure(project, version, request)
 

@@ -14,8 +14,9 @@ from turnout.plan.values import Api, Plan, Quota, ServedVersion, StagePlan
 from turnout.wording import listed, size_text
 
 BREAKING, CONTRACT, TRAFFIC, QUOTA, COST, COLD_START = "breaking", "contract", "traffic", "quota", "cost", "cold-start"
+DISAGREEMENT, AGREEMENT, MEASURED = "disagreement", "agreement", "measured"
 
-KINDS = (BREAKING, CONTRACT, TRAFFIC, QUOTA, COST, COLD_START)
+KINDS = (BREAKING, DISAGREEMENT, CONTRACT, TRAFFIC, AGREEMENT, QUOTA, COST, COLD_START, MEASURED)
 """In the order in which they are shown."""
 
 NEAR = 0.8

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from turnout.review.changes import BREAKING, COLD_START, CONTRACT, COST, KINDS, QUOTA, TRAFFIC, Change
+from turnout.review.changes import (
+    AGREEMENT,
+    BREAKING,
+    COLD_START,
+    CONTRACT,
+    COST,
+    DISAGREEMENT,
+    KINDS,
+    MEASURED,
+    QUOTA,
+    TRAFFIC,
+    Change,
+)
 
 TITLES = {
     BREAKING: "Breaking for callers",
+    DISAGREEMENT: "Answers that differ",
     CONTRACT: "Compatible for callers",
     TRAFFIC: "Traffic",
+    AGREEMENT: "Agreement",
     QUOTA: "Quotas",
     COST: "Cost on AWS",
     COLD_START: "Cold starts",
+    MEASURED: "Cold starts, measured on this machine",
 }
 
 MARKER = "<!-- turnout plan -->"

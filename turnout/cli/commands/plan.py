@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from turnout.cli.canary.status import OutputsOption, read_outputs
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, try_all
 from turnout.cli.output import CommandError, counted, notify, passing_remark, say, say_json, say_section, say_table
-from turnout.cli.review import review
+from turnout.cli.review import ReviewOptions, review
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ NEAR = 0.8
 """Share of a quota from which on the first line warns."""
 
 ColdStartOption = Annotated[
-    bool, typer.Option("--cold-start", help="Also measure each version's cold start in a fresh process.")
+    bool,
+    typer.Option(
+        "--cold-start",
+        help="Also measure cold starts in a fresh process: of each version; with --against, of those that change.",
+    ),
 ]
 CallMsOption = Annotated[
     float,
@@ -43,13 +48,23 @@ AgainstOption = Annotated[
     ),
 ]
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print --against as Markdown, for a pull request.")]
+RequestsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requests",
+        metavar="FILE",
+        help="With --against, let replaced and replacing versions answer these captured requests and compare the "
+        "answers. A file of `turnout serve --capture`, or an export of CloudWatch Logs.",
+        show_default=False,
+    ),
+]
 FailOnOption = Annotated[
     str,
     typer.Option(
         "--fail-on",
         metavar="KINDS",
-        help="Exit with 1 if --against finds a change of these kinds: breaking, contract, traffic, quota, cost, "
-        "cold-start. Separate them with commas.",
+        help="Exit with 1 if --against finds a change of these kinds: breaking, disagreement, contract, traffic, "
+        "quota, cost, cold-start. Separate them with commas.",
         show_default=False,
     ),
 ]
@@ -77,6 +92,7 @@ def plan(
     outputs: OutputsOption = "",
     against: AgainstOption = "",
     markdown: MarkdownOption = False,
+    requests: RequestsOption = None,
     fail_on: FailOnOption = "",
     deployer_policy: DeployerPolicyOption = False,
     account: AccountOption = "*",
@@ -100,11 +116,12 @@ def plan(
     from turnout.plan.values import Note
     from turnout.trials.checks import find_notes
 
-    if (markdown or fail_on) and not against:
-        raise CommandError("--markdown and --fail-on have no effect without --against.", "Add --against REF.")
+    if (markdown or fail_on or requests) and not against:
+        message = "--markdown, --fail-on and --requests have no effect without --against."
+        raise CommandError(message, "Add --against REF.")
     project = load(manifest)
     if against:
-        review(project, manifest, against, markdown=markdown, as_json=as_json, fail_on=fail_on)
+        review(project, manifest, against, ReviewOptions(markdown, as_json, fail_on, requests, cold_start))
         return
     made = make_plan(project.manifest, project.artifacts, stack=stack)
     if deployer_policy:

@@ -19,12 +19,12 @@ from turnout.cli.output import CommandError, counted, say, say_json, say_table
 from turnout.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from turnout.gateway.editions.example_calls import CallVersion
     from turnout.manifest.parser import Version
     from turnout.project.project import Project
-    from turnout.replay.example_runs import Ask, ExampleRun
+    from turnout.replay.example_runs import Ask, ExampleReply, ExampleRun
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="MODEL[/VERSION]", help="What to test. Default: everything.", show_default=False)
@@ -140,20 +140,22 @@ def asking(project: Project, *, isolated: bool, url: str, stage: str, api_key: s
 
 def asking_functions(call: CallVersion) -> Ask:
     """Call functions on this machine, without a server."""
+    return lambda version, body: reply_of(call, version, body, {"content-type": "application/json"})
+
+
+def reply_of(call: CallVersion, version: Version, body: bytes, headers: Mapping[str, str]) -> ExampleReply:
+    """Call a version's function on this machine. Header names are in lower case."""
     from turnout.protocol.aws.events import read_event
     from turnout.replay.example_runs import ExampleReply
 
-    def ask(version: Version, body: bytes) -> ExampleReply:
-        started = time.perf_counter()
-        invocation = call(version, body)
-        elapsed_ms = (time.perf_counter() - started) * 1000
-        if invocation.error is not None or invocation.answer is None:
-            problem = f"{invocation.error or 'failed'}: {invocation.message}".rstrip(": ")
-            return ExampleReply(0, {}, b"", elapsed_ms, problem)
-        headers, content = read_event(invocation.answer)
-        return ExampleReply(int(invocation.answer.get("statusCode", 200)), headers, content, elapsed_ms)
-
-    return ask
+    started = time.perf_counter()
+    invocation = call(version, body, headers)
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    if invocation.error is not None or invocation.answer is None:
+        problem = f"{invocation.error or 'failed'}: {invocation.message}".rstrip(": ")
+        return ExampleReply(0, {}, b"", elapsed_ms, problem)
+    named, content = read_event(invocation.answer)
+    return ExampleReply(int(invocation.answer.get("statusCode", 200)), named, content, elapsed_ms)
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from turnout.gateway.editions.in_process import make_functions
 from turnout.gateway.editions.isolated import Isolation, open_isolated
@@ -19,8 +19,16 @@ from turnout.plan.values import Plan
 from turnout.project.project import Project
 from turnout.protocol.naming import function_name, function_prefix
 
-CallVersion = Callable[[Version, bytes], Invocation]
-"""Calls a version's function with a JSON body."""
+JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
+
+
+class CallVersion(Protocol):
+    """Calls a version's function with a body."""
+
+    def __call__(self, version: Version, body: bytes, headers: Mapping[str, str] = JSON_HEADERS) -> Invocation:
+        """Return the function's answer; header names are in lower case."""
+        ...
+
 
 ISOLATION = Isolation(max_environments=1, idle_s=1.0)
 """One process at a time is enough, and the next version needs its memory."""
@@ -32,7 +40,7 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
     with asyncio.Runner() as runner:
         opened: dict[tuple[str, str], Functions] = {}
 
-        def call(version: Version, body: bytes) -> Invocation:
+        def call(version: Version, body: bytes, headers: Mapping[str, str] = JSON_HEADERS) -> Invocation:
             key = (version.model, version.name)
             if key not in opened:
                 close_all()
@@ -40,7 +48,7 @@ def calling_in_process(project: Project, plan: Plan) -> Iterator[CallVersion]:
                 functions = opened[key] = make_functions(replace(project, artifacts=here), plan)
                 # as on Lambda, a call's timeout does not include opening the model
                 runner.run(functions.prepare(everything=True))
-            return _call(runner, opened[key], plan, version, body)
+            return _call(runner, opened[key], plan, version, _make_event(version, body, headers))
 
         def close_all() -> None:
             while opened:
@@ -60,12 +68,18 @@ def calling_isolated(project: Project, plan: Plan, progress: BuildProgress) -> I
         LayerError: the layer or the runtime cannot be resolved.
     """
     with asyncio.Runner() as runner, closing(open_isolated(project, plan, ISOLATION, progress=progress)) as functions:
-        yield lambda version, body: _call(runner, functions, plan, version, body)
+
+        def call(version: Version, body: bytes, headers: Mapping[str, str] = JSON_HEADERS) -> Invocation:
+            return _call(runner, functions, plan, version, _make_event(version, body, headers))
+
+        yield call
 
 
-def _call(runner: asyncio.Runner, functions: Functions, plan: Plan, version: Version, body: bytes) -> Invocation:
+def _call(
+    runner: asyncio.Runner, functions: Functions, plan: Plan, version: Version, event: dict[str, Any]
+) -> Invocation:
     name = function_name(function_prefix(plan.platform, plan.stack), version.model, version.name)
-    return runner.run(_invoke(functions, name, _make_event(version, body), float(version.timeout_s)))
+    return runner.run(_invoke(functions, name, event, float(version.timeout_s)))
 
 
 async def _invoke(functions: Functions, name: str, event: dict[str, Any], timeout_s: float) -> Invocation:
@@ -79,15 +93,14 @@ async def _invoke(functions: Functions, name: str, event: dict[str, Any], timeou
         return Invocation(None, "timed_out", f"no response within its timeout of {timeout_s:g} s")
 
 
-def _make_event(version: Version, body: bytes) -> dict[str, Any]:
-    """Return API Gateway's event of a call to the version's own path, as far as functions read it."""
+def _make_event(version: Version, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """API Gateway's event of a call by the version's own path, as far as functions read it."""
     path = f"/models/{version.model}/{version.name}/inference"
-    headers = {"content-type": "application/json"}
     return {
         "resource": path,
         "path": path,
         "httpMethod": "POST",
-        "headers": headers,
+        "headers": dict(headers),
         "multiValueHeaders": {name: [value] for name, value in headers.items()},
         "queryStringParameters": None,
         "multiValueQueryStringParameters": None,
