@@ -134,6 +134,7 @@ INSIDE = {
     "model_lambdas.onnx_model": "model_lambdas",
     "model_lambdas.python_model": "model_lambdas",
     "soak.runs": "soak",
+    "turnout.conversion.encoders": "turnout.conversion",
     "turnout.conversion.registries": "turnout.conversion",
     "turnout.conversion.converters.networks": "turnout.conversion.converters",
 }

@@ -11,6 +11,8 @@ from typing import Any
 import orjson
 
 from turnout.artifacts.examples import Tolerance
+from turnout.conversion.encoders.description import Encoder, describe_encoder, find_folder
+from turnout.conversion.encoders.version import make_text_version
 from turnout.conversion.environments import find_environment
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.examples import make_examples
@@ -87,6 +89,7 @@ class Converted:
         reports: name within the version's folder -> file.
         notes: notes for the user.
         signature: a file with the inputs and outputs of predict.py, or None.
+        tensors: `inputs` and `outputs` that the transform makes, as models.yaml has them.
         requirements: the pinned packages of predict.py.
     """
 
@@ -99,6 +102,7 @@ class Converted:
     notes: tuple[str, ...] = ()
     signature: Path | None = None
     requirements: tuple[str, ...] = ()
+    tensors: Mapping[str, Any] = field(default_factory=dict)
 
 
 def needs_conversion(address: str, converter: str, runtime: str = "") -> bool:
@@ -115,7 +119,7 @@ def needs_conversion(address: str, converter: str, runtime: str = "") -> bool:
     if find_source(address) is not None or converter:
         return True
     path = Path(address)
-    if path.is_dir() and (path / "MLmodel").is_file():
+    if path.is_dir() and ((path / "MLmodel").is_file() or find_folder(path / "model.onnx") is not None):
         return True
     if path.suffix == ".py":
         return False
@@ -152,7 +156,9 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
     if choices.is_python:
         converter = check_converter(converter, result.path.name)
     if converter is None:
-        return Converted(result.path, {**provenance, "date": date}, notes=fetched.notes)
+        made = Converted(result.path, {**provenance, "date": date}, notes=fetched.notes)
+        encoder = None if choices.runtime else describe_encoder(result.path)
+        return made if encoder is None else _add_transform(made, encoder, scratch, choices, remark, root)
     if result.path.suffix.lower() in PICKLES and not choices.trust_pickle:
         raise ConversionError(
             f"{result.path.name} is a pickle: loading it runs whatever code is in it",
@@ -174,6 +180,26 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
     notes = (*fetched.notes, *done["notes"])
     reports = _write_reports(title, out, provenance, made.proof, notes)
     return replace(made, provenance=provenance, examples=examples, reports=reports, notes=notes)
+
+
+def _add_transform(
+    given: Converted, encoder: Encoder, scratch: Path, choices: Choices, remark: Remark, root: Path
+) -> Converted:
+    """The version that takes text, of an encoder."""
+    out = scratch / "out"
+    out.mkdir()
+    remark("writing transform.py with the tokenizer, and trying both on texts")
+    imports, seconds = root / CACHE_DIR / "imports", choices.limits.seconds
+    made = make_text_version(encoder, given.path, out, choices.samples, imports, seconds=seconds)
+    return replace(
+        given,
+        path=made.path,
+        transform=made.transform,
+        examples=made.examples,
+        requirements=made.requirements,
+        tensors=made.tensors,
+        notes=(*given.notes, *made.notes, f"{made.tried} texts have the same answers alone and in a batch"),
+    )
 
 
 def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, causes: Sequence[str]) -> Converted:

@@ -13,6 +13,9 @@ from turnout.conversion.downloads import safe_path
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.registry import CONVERTERS, SAVED_MODEL, known_kinds
 
+USUAL = "onnx/model.onnx"
+"""Where folders of Hugging Face have their graph, beside quantized copies of it."""
+
 FLAVORS: Mapping[str, tuple[str, str, str]] = {
     "onnx": ("", "data", "model.onnx"),
     "sklearn": ("sklearn", "pickled_model", "model.pkl"),
@@ -52,6 +55,8 @@ def find_model_file(path: Path) -> ModelFile:
         return ModelFile(path, "tensorflow")
     files = [file for file in sorted(path.iterdir()) if file.is_file()]
     result = [file for file in files if file.suffix == ".onnx"]
+    if not result and (path / USUAL).is_file():
+        return ModelFile(path / USUAL)
     if not result:
         result = [file for file in files if any(row.reads(file) for row in CONVERTERS.values())]
     if len(result) != 1:

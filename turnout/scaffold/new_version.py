@@ -22,7 +22,7 @@ from turnout.manifest.schema import check_signature
 from turnout.plan.planner import make_plan
 from turnout.problems import ProblemsError, TurnoutError
 from turnout.project.manifest_file import replace_text
-from turnout.project.project import CACHE_DIR, Project, check_examples_file, make_signature
+from turnout.project.project import CACHE_DIR, Project, check_examples_file, declare_tensors, make_signature
 from turnout.project.transform_checks import check_transform, hooks_of
 from turnout.project.transform_files import NamedFiles, TransformFilesError, find_imported_files, find_transform_files
 from turnout.protocol.tensors.datatypes import Signature
@@ -90,6 +90,7 @@ def prepare_version(
     signature: Path | None = None,
     requirements: Sequence[str] = (),
     breaking: bool = False,
+    tensors: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
     reports: Mapping[str, Path] | None = None,
 ) -> PreparedVersion:
@@ -105,6 +106,7 @@ def prepare_version(
         signature: a file with the inputs and outputs, as models.yaml has them, where the runtime needs them declared.
         requirements: the packages that its own Python imports.
         breaking: whether it may take traffic of versions that it cannot replace.
+        tensors: `inputs` and `outputs` that its transform makes, as models.yaml has them.
         source: what models.yaml says under `source`, but for the report's place.
         reports: name in the version's folder -> file, of a conversion; the first one is named in `source`.
 
@@ -127,7 +129,13 @@ def prepare_version(
     artifact = runtime.inspect(
         VersionFiles(path.absolute(), beside, declared_tensors(declared)), None, reading=unremarked
     )
-    files = collect_files(runtime, artifact, examples, transform)
+    public = artifact
+    if tensors:
+        declares = build_signature(tensors)
+        public = declare_tensors(
+            artifact, Version(model, version, "", inputs=declares.inputs, outputs=declares.outputs)
+        )
+    files = collect_files(runtime, public, examples, transform)
     files |= {name: report for name, report in (reports or {}).items() if name not in files}
     in_place = folder.exists() or folder.is_symlink()
     if in_place and not holds_files(folder, files):
@@ -142,13 +150,14 @@ def prepare_version(
     fields |= {"signature": declared} if declared else {}
     fields |= {"requirements": list(requirements)} if requirements else {}
     fields |= {"transform": names[transform]} if transform else {}
+    fields |= tensors or {}
     fields |= {"examples": names[examples]} if examples else {}
     fields |= {"breaking": True} if breaking else {}
     report = {"report": names[next(iter(reports.values()))]} if reports else {}
     fields |= {"source": {**source, **report}} if source else {}
     text = add_version(text, model, version, fields, source=old.source)
     new = parse_manifest(text.encode(), path=old.path, source=old.source)
-    plan = make_plan(new, {**project.artifacts, (model, version): artifact}, enforce=False)
+    plan = make_plan(new, {**project.artifacts, (model, version): public}, enforce=False)
     place = f"models.{model}.versions.{version}"
     notes = tuple(note.message for note in plan.notes if f"{note.path}.".startswith(f"{place}."))
     notes += tuple(map(note_of, trial.fatal))
@@ -175,7 +184,8 @@ def collect_files(
     external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
     own = {runtime.model_file or artifact.path.name: artifact.path}
     if examples:
-        if problems := check_examples_file(examples, artifact, hooks_of(transform) if transform else ()):
+        hooks = hooks_of(transform) if transform and artifact.graph is None else ()  # else their tensors are declared
+        if problems := check_examples_file(examples, artifact, hooks):
             shown = "\n    ".join((*problems[1:SHOWN_PROBLEMS], *(["..."] if len(problems) > SHOWN_PROBLEMS else [])))
             raise NewVersionError(problems[0], shown)
         own[EXAMPLES_FILE] = examples

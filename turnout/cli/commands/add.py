@@ -279,6 +279,7 @@ def write(
                 signature=given.signature,
                 requirements=layer.requirements if layer else given.requirements,
                 breaking=given.breaking,
+                tensors=converted.tensors if converted else None,
                 source=converted.provenance if converted else None,
                 reports=converted.reports if converted else None,
             )

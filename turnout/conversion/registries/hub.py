@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from turnout.conversion.downloads import check_digest, external_names, fetch_file, fetch_json, safe_path
+from turnout.conversion.encoders.description import CONFIG, FILES, TOKENIZER
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.sources import Fetched, Order
 
@@ -47,6 +48,10 @@ def download_model(order: Order) -> Fetched:
     for external in external_names(model):
         fetch(str(PurePosixPath(chosen).parent / external))
     check_digest(model, order.sha256, order.address)
+    folders = {"", f"{PurePosixPath(chosen).parent}/"} if {TOKENIZER, CONFIG} <= digests.keys() else set()
+    for path in digests:
+        if any(path == f"{folder}{name}" for folder in folders for name in FILES):
+            fetch(path)
     return Fetched(model, order.address, commit)
 
 

@@ -1,0 +1,175 @@
+"""Encoders of Hugging Face get a transform, which is written from their files and tried with a real tokenizer."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from tests.builders.encoders import WIDTH, encoder_files, write_encoder
+from tests.cli.conftest import write_project
+from tests.conversion.test_hub import Hub, hub  # noqa: F401 - a fixture
+from turnout.cli.__main__ import main
+from turnout.conversion.encoders.description import Encoder, describe_encoder
+from turnout.conversion.encoders.transform_code import make_transform
+from turnout.conversion.encoders.version import TextVersion, make_text_version, read_texts
+from turnout.conversion.errors import ConversionError
+from turnout.project.project import load_project
+
+
+def describe(folder: Path, task: str, **config: Any) -> Encoder:
+    encoder = describe_encoder(write_encoder(folder, task, **config))
+    assert encoder is not None
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("task", "output", "rank"),
+    [
+        ("classification", "logits", 2),
+        ("tokens", "logits", 3),
+        ("embedding", "last_hidden_state", 3),
+    ],
+)
+def test_an_encoder_is_described_by_its_files(task: str, output: str, rank: int, tmp_path: Path) -> None:
+    encoder = describe(tmp_path, task)
+    assert (encoder.task, encoder.output, encoder.rank) == (task, output, rank)
+    assert encoder.inputs == {"input_ids": "np.int64", "attention_mask": "np.int64"}
+    assert (encoder.longest, encoder.pad) == (16, ("[PAD]", 0))
+    assert encoder.labels == (() if task == "embedding" else ("negative", "neutral", "positive"))
+    ast.parse(make_transform(encoder))
+
+
+def test_the_longest_text_leaves_room_for_reserved_positions(tmp_path: Path) -> None:
+    assert describe(tmp_path / "a", "tokens", model_type="roberta", max_position_embeddings=514).longest == 512
+    assert describe(tmp_path / "b", "tokens", max_position_embeddings=None).longest == 512
+    write_encoder(tmp_path / "c", "tokens", max_position_embeddings=None)
+    (tmp_path / "c" / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 1e30}))
+    encoder = describe_encoder(tmp_path / "c" / "onnx" / "model.onnx")
+    assert encoder is not None
+    assert encoder.longest == 512
+
+
+def test_pooling_is_that_of_sentence_transformers(tmp_path: Path) -> None:
+    model = write_encoder(tmp_path, "embedding")
+    assert "transform.py takes their mean" in describe(tmp_path, "embedding").notes[0]
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Normalize"}]')
+    for chosen, name in {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}.items():
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 4, chosen: True}))
+        encoder = describe_encoder(model)
+        assert encoder is not None
+        assert (encoder.pooling, encoder.is_normalized, encoder.notes) == (name, True, ())
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(ConversionError, match="a pooling that Turnout does not write: pooling_mode_max_tokens"):
+        describe_encoder(model)
+
+
+@pytest.mark.parametrize(
+    "change", ["config.json", "tokenizer.json", {"architectures": ["BertForMaskedLM"]}, {"architectures": None}]
+)
+def test_a_graph_of_another_kind_stays_as_it_is(change: Any, tmp_path: Path) -> None:
+    model = write_encoder(tmp_path, "classification", **(change if isinstance(change, dict) else {}))
+    if isinstance(change, str):
+        (tmp_path / change).unlink()
+    assert describe_encoder(model) is None
+
+
+def test_classes_without_names_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="does not name the classes") as caught:
+        describe(tmp_path, "classification", id2label={"0": "a", "2": "b"})
+    assert "--runtime onnx" in caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.json", '["x", 1]'), ("a.json", "{"), ("a.txt", "")])
+def test_samples_that_are_no_texts_are_rejected(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConversionError, match=r"a\.(json|txt)"):
+        read_texts(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of packages: tokenizers is installed once."""
+    return tmp_path_factory.mktemp("imports")
+
+
+def make(tmp_path: Path, imports: Path, task: str, **options: Any) -> TextVersion:
+    model = write_encoder(tmp_path / "repository", task, **options)
+    encoder = describe_encoder(model)
+    assert encoder is not None
+    (tmp_path / "out").mkdir()
+    samples = tmp_path / "texts.txt"
+    samples.write_text("Very good\nBerlin is not bad\n")
+    try:
+        return make_text_version(encoder, model, tmp_path / "out", samples, imports, seconds=120)
+    except ConversionError as error:
+        if "cannot be installed" in error.message:
+            pytest.skip(f"tokenizers cannot be installed: {error}")
+        raise
+
+
+@pytest.mark.slow
+def test_tokens_have_labels_and_places_in_the_text(tmp_path: Path, imports: Path) -> None:
+    made = make(tmp_path, imports, "tokens")
+    examples = json.loads(made.examples.read_bytes())
+    assert examples[0]["request"]["inputs"][0]["data"] == ["Very good"]
+    outputs = {row["name"]: row for row in examples[0]["response"]["outputs"]}
+    assert outputs["starts"]["data"] == [0, 0, 5, 0]
+    assert outputs["ends"]["data"] == [0, 4, 9, 0]
+    assert outputs["labels"]["shape"] == [1, 4]
+    assert [label == "" for label in outputs["labels"]["data"]] == [True, False, False, True]
+    assert set(outputs["labels"]["data"]) <= {"", "negative", "neutral", "positive"}
+    together = {row["name"]: row for row in examples[-1]["response"]["outputs"]}
+    assert together["labels"]["shape"] == [2, 6]  # the shorter text is padded
+    assert made.tensors["outputs"]["scores"] == {"datatype": "FP32", "shape": [-1, -1]}
+
+
+@pytest.mark.slow
+def test_embeddings_leave_padding_out(tmp_path: Path, imports: Path) -> None:
+    made = make(tmp_path, imports, "embedding")
+    graph = onnx.load(made.path).graph
+    assert [row.name for row in graph.output] == ["last_hidden_state", "mask"]
+    assert made.tensors["outputs"]["embedding"]["shape"] == [-1, WIDTH]
+    assert made.tried >= 15
+
+
+@pytest.mark.slow
+def test_a_graph_that_ignores_the_mask_is_rejected(tmp_path: Path, imports: Path) -> None:
+    with pytest.raises(ConversionError, match="answers change when a text is in a batch") as caught:
+        make(tmp_path, imports, "classification", reads_mask=False)
+    assert "the graph ignores attention_mask" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_repository_becomes_a_version_that_takes_text(
+    hub: Hub,  # noqa: F811 - the fixture
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hub.repositories["org/mood"] = {**encoder_files("classification"), "pytorch_model.bin": b"weights"}
+    project = write_project(tmp_path / "project")
+    assert main(["add", "mood", "v1", "hf:org/mood", "-m", str(project)]) == 0
+    assert "have the same answers alone and in a batch" in capsys.readouterr().err
+    version = load_project(project).manifest.model("mood").version("v1")
+    assert [(row.name, row.datatype, row.shape) for row in version.inputs] == [("text", "BYTES", (-1,))]
+    assert [(row.name, row.datatype, row.shape) for row in version.outputs] == [
+        ("label", "BYTES", (-1,)),
+        ("probabilities", "FP32", (-1, 3)),
+    ]
+    assert version.requirements[0].startswith("tokenizers==")
+    folder = project / "models" / "mood" / "v1"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "examples.json",
+        "model.onnx",
+        "tokenizer.json",
+        "transform.py",
+    ]
+    example = json.loads((folder / "examples.json").read_bytes())[0]
+    assert example["response"]["outputs"][0]["data"][0] in {"negative", "neutral", "positive"}
+    assert main(["add", "raw", "v1", "hf:org/mood", "--runtime", "onnx", "-m", str(project)]) == 0
+    assert not load_project(project).manifest.model("raw").version("v1").transform

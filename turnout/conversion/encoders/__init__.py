@@ -1,0 +1,1 @@
+"""Encoders of Hugging Face: the tokenizer travels with the version, and the endpoint takes text."""

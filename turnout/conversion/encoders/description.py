@@ -1,0 +1,197 @@
+"""What the files beside an ONNX encoder say: its task, labels, longest text and pooling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from turnout.conversion.errors import ConversionError
+
+TOKENIZER, CONFIG = "tokenizer.json", "config.json"
+OTHERS = ("tokenizer_config.json", "modules.json", "1_Pooling/config.json")
+FILES = (TOKENIZER, CONFIG, *OTHERS)
+"""The files of a repository that describe an encoder."""
+
+INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+KINDS = {onnx.TensorProto.INT64: "np.int64", onnx.TensorProto.INT32: "np.int32"}
+"""What tokens' numbers may be, as numpy spells it."""
+
+TASKS = {"ForSequenceClassification": "classification", "ForTokenClassification": "tokens", "Model": "embedding"}
+"""End of the architecture's name -> task. Source: the classes of the package transformers."""
+
+DEFAULT_LENGTH = 512
+MOST_LENGTH = 100_000
+"""Tokenizers without a limit state a huge number."""
+
+SHIFTED = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet"})
+"""Model types whose first positions are reserved for padding, so that two fewer tokens fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """An encoder and its tokenizer.
+
+    Args:
+        folder: holds the tokenizer.
+        task: `classification`, `tokens` or `embedding`.
+        inputs: name of each input of the graph -> numpy's datatype.
+        output: the graph's output that is used.
+        rank: the number of dimensions of that output.
+        longest: tokens of a text that fit.
+        pad: the padding token, and its number.
+        labels: names of the classes.
+        is_multilabel: whether several classes may hold at once.
+        pooling: `mean` or `cls`.
+        is_normalized: whether embeddings have the length 1.
+        notes: what was assumed.
+    """
+
+    folder: Path
+    task: str
+    inputs: Mapping[str, str]
+    output: str
+    rank: int
+    longest: int
+    pad: tuple[str, int]
+    labels: tuple[str, ...] = ()
+    is_multilabel: bool = False
+    pooling: str = "mean"
+    is_normalized: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def find_folder(model: Path) -> Path | None:
+    """The folder with the tokenizer of an ONNX file: its own, or the one above `onnx`; None without a tokenizer."""
+    folders = [model.parent, *([model.parent.parent] if model.parent.name == "onnx" else [])]
+    return next((folder for folder in folders if all((folder / name).is_file() for name in (TOKENIZER, CONFIG))), None)
+
+
+def describe_encoder(model: Path) -> Encoder | None:
+    """The encoder of an ONNX file; None where it is none, or its files do not say what it is for.
+
+    Raises:
+        ConversionError: its files cannot be read.
+    """
+    folder = find_folder(model)
+    if folder is None:
+        return None
+    config = _read(folder / CONFIG)
+    architecture = next(iter(config.get("architectures") or ()), "")
+    task = next((task for end, task in TASKS.items() if architecture.endswith(end)), "")
+    inputs, outputs = _signature(model)
+    if not task or not inputs or not set(inputs) <= INPUTS or "input_ids" not in inputs:
+        return None
+    if not all(inputs.values()):
+        return None
+    name, rank = _output(task, outputs)
+    if not name:
+        return None
+    tokenizer, beside = _read(folder / TOKENIZER), _read(folder / OTHERS[0])
+    pooling, is_normalized, notes = _pooling(folder) if task == "embedding" and rank == 3 else ("mean", False, ())
+    if rank == 3 and "attention_mask" not in inputs:
+        return None  # nothing says which tokens are padding
+    return Encoder(
+        folder,
+        task,
+        inputs,
+        name,
+        rank,
+        _longest(config, beside),
+        _padding(config, beside, tokenizer),
+        _labels(config) if task != "embedding" else (),
+        config.get("problem_type") == "multi_label_classification",
+        pooling,
+        is_normalized,
+        notes,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ConversionError(f"{path.name} must be a JSON object")
+    return value
+
+
+def _signature(model: Path) -> tuple[dict[str, str], dict[str, int]]:
+    """Name of each input -> datatype, and of each output -> number of dimensions."""
+    try:
+        graph = onnx.load(model, load_external_data=False).graph
+    except Exception:  # the runtime says what is wrong with it
+        return {}, {}
+    weights = {row.name for row in graph.initializer}
+    inputs = {row.name: KINDS.get(row.type.tensor_type.elem_type, "") for row in graph.input if row.name not in weights}
+    return inputs, {row.name: len(row.type.tensor_type.shape.dim) for row in graph.output}
+
+
+def _output(task: str, outputs: Mapping[str, int]) -> tuple[str, int]:
+    """The output that the task reads; empty where there is none."""
+    wanted = {"classification": {"logits": 2}, "tokens": {"logits": 3}}.get(task)
+    names = ("sentence_embedding", "last_hidden_state", "token_embeddings") if wanted is None else tuple(wanted)
+    for name in names:
+        if name in outputs:
+            return name, outputs[name]
+    if len(outputs) == 1:
+        ((name, rank),) = outputs.items()
+        if wanted is None or rank in wanted.values():
+            return name, rank
+    return "", 0
+
+
+def _longest(config: Mapping[str, Any], beside: Mapping[str, Any]) -> int:
+    positions = int(config.get("max_position_embeddings") or 0)
+    positions -= 2 if config.get("model_type") in SHIFTED else 0
+    stated = beside.get("model_max_length")
+    limits = [positions, int(stated) if isinstance(stated, int | float) and stated < MOST_LENGTH else 0]
+    return min((limit for limit in limits if limit > 0), default=DEFAULT_LENGTH)
+
+
+def _padding(config: Mapping[str, Any], beside: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> tuple[str, int]:
+    """The padding token and its number: the tokenizer's own, else what the configuration says."""
+    given = beside.get("pad_token") or "[PAD]"
+    name = str(given["content"] if isinstance(given, Mapping) else given)
+    known = {str(row.get("content")): int(row["id"]) for row in tokenizer.get("added_tokens") or ()}
+    number = config.get("pad_token_id")
+    return name, known.get(name, int(number) if number is not None else 0)
+
+
+def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
+    if sorted(names) != list(range(len(names))) or not names:
+        raise ConversionError(
+            f"{CONFIG} does not name the classes: `id2label` must have an entry for each",
+            "Add it, or pass --runtime onnx to serve the graph with its own inputs and outputs.",
+        )
+    return tuple(names[number] for number in range(len(names)))
+
+
+def _pooling(folder: Path) -> tuple[str, bool, tuple[str, ...]]:
+    """How sentence-transformers makes one vector of a text's tokens."""
+    pooling = _read(folder / OTHERS[2])
+    modules = folder / OTHERS[1]
+    is_normalized = modules.is_file() and b"Normalize" in modules.read_bytes()
+    if not pooling:
+        return (
+            "mean",
+            is_normalized,
+            ("the repository does not say how tokens are pooled: transform.py takes their mean",),
+        )
+    chosen = [name for name, is_on in pooling.items() if name.startswith("pooling_mode_") and is_on is True]
+    if chosen == ["pooling_mode_mean_tokens"]:
+        return "mean", is_normalized, ()
+    if chosen == ["pooling_mode_cls_token"]:
+        return "cls", is_normalized, ()
+    raise ConversionError(
+        f"{OTHERS[2]} asks for a pooling that Turnout does not write: {', '.join(chosen) or 'none'}",
+        "Pass --runtime onnx, and write the transform yourself: see docs/transforms.md.",
+    )

@@ -1,0 +1,243 @@
+"""A version that takes text: an encoder with its transform, tried on texts alone and in batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from turnout.conversion.converters.features import EMPTY_TEXTS, FOREIGN_TEXTS
+from turnout.conversion.downloads import external_names
+from turnout.conversion.encoders.description import TOKENIZER, Encoder
+from turnout.conversion.encoders.transform_code import declare_tensors, make_transform, needs_outputs, write_graph
+from turnout.conversion.errors import ConversionError
+from turnout.packaging.layer import LayerError
+from turnout.packaging.transform_imports import prepare_site
+from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.runtimes.registry import DEFAULT_RUNTIME
+
+REQUIREMENTS = ("tokenizers",)
+
+TEXTS = ("I like it very much.", "Berlin is the capital of Germany.", "The delivery was late and the box was damaged.")
+TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
+"""Between a text alone and the same text in a batch: padding changes the order of sums, not the answer."""
+
+SCRIPT = """
+import importlib.util, json, os, sys
+reports = os.dup(1)
+os.dup2(2, 1)
+job = json.load(sys.stdin)
+sys.path[:0] = [job["code"], job["site"]]
+import numpy as np
+from pathlib import Path
+from model_lambdas.onnx_model.session import open_session
+
+spec = importlib.util.spec_from_file_location("transform", job["transform"])
+transform = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(transform)
+session = open_session(Path(job["model"]), 1769)
+names = [row.name for row in session.get_outputs()]
+
+def run(texts):
+    encoded = np.array([text.encode() for text in texts], dtype=object)
+    feed = transform.preprocess({"text": encoded})
+    return transform.postprocess(dict(zip(names, session.run(names, feed), strict=True)))
+
+def plain(outputs):
+    return {name: np.asarray(values).tolist() for name, values in outputs.items()}
+
+texts = job["texts"]
+whole = run(texts)
+differ = []
+for at, text in enumerate(texts):
+    for name, values in run([text]).items():
+        alone, batched = (np.asarray(rows[at]) for rows, at in ((values, 0), (whole[name], at)))
+        if alone.ndim:
+            batched = batched[: len(alone)]
+        same = (alone == batched) if alone.dtype.kind not in "f" else np.isclose(alone, batched, **job["tolerance"])
+        if not np.all(same):
+            differ.append({"text": text[:80], "output": name, "alone": alone.tolist(), "batched": batched.tolist()})
+shown = texts[: job["shown"]]
+report = {"differ": differ, "alone": [plain(run([text])) for text in shown], "together": plain(run(shown))}
+os.write(reports, json.dumps(report).encode())
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TextVersion:
+    """The files of a version that takes text.
+
+    Args:
+        path: the ONNX file.
+        transform: the transform, beside its tokenizer.
+        tensors: `inputs` and `outputs` of models.yaml.
+        examples: a file.
+        tried: how many texts were tried.
+        notes: what the user should know.
+    """
+
+    path: Path
+    transform: Path
+    tensors: Mapping[str, Any]
+    examples: Path
+    tried: int
+    requirements: tuple[str, ...] = REQUIREMENTS
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def make_text_version(
+    encoder: Encoder, model: Path, out: Path, samples: Path | None, imports: Path, *, seconds: float
+) -> TextVersion:
+    """Write the transform and the examples of an encoder, and try both on texts.
+
+    Args:
+        encoder: its description.
+        model: the ONNX file.
+        out: an empty folder.
+        samples: a file with texts, or None.
+        imports: where packages are installed.
+        seconds: time limit.
+
+    Raises:
+        ConversionError: it cannot be run, or answers otherwise in a batch than alone.
+    """
+    path = model
+    if needs_outputs(encoder):
+        path = out / "graph" / "model.onnx"
+        path.parent.mkdir()
+        write_graph(encoder, model, path)
+        for name in external_names(model):
+            (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(model.parent / name, path.parent / name)
+    transform = out / "transform.py"
+    transform.write_text(make_transform(encoder))
+    shutil.copyfile(encoder.folder / TOKENIZER, out / TOKENIZER)
+    given = read_texts(samples) if samples else TEXTS
+    texts = [*given, *EMPTY_TEXTS[:4], "word " * (2 * encoder.longest), *FOREIGN_TEXTS]
+    shown = given[:3]
+    report = _run(path, transform, texts, len(shown), imports, seconds)
+    if report["differ"]:
+        row = report["differ"][0]
+        raise ConversionError(
+            f"{len(report['differ'])} answers change when a text is in a batch, so nothing was added",
+            f"{row['text']!r}: {row['output']} is {_clip(row['alone'])} alone and {_clip(row['batched'])} in a batch.\n"
+            "    Usual causes: the graph ignores attention_mask, or was exported for one length. Export it again with "
+            "dynamic axes, or pass --runtime onnx.",
+            code=1,
+        )
+    width = len(report["together"]["embedding"][0]) if encoder.task == "embedding" else 0
+    tensors = declare_tensors(encoder, width)
+    examples = out / "examples.json"
+    examples.write_bytes(_examples(shown, report, tensors))
+    return TextVersion(path, transform, tensors, examples, len(texts), notes=encoder.notes)
+
+
+def read_texts(path: Path) -> tuple[str, ...]:
+    """The texts of a file: a JSON list, or a line each.
+
+    Raises:
+        ConversionError: it cannot be read, or has none.
+    """
+    try:
+        content = path.read_text()
+        texts = json.loads(content) if path.suffix.lower() == ".json" else content.splitlines()
+    except (OSError, ValueError) as error:
+        raise ConversionError(f"{path.name} cannot be read: {error}") from error
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ConversionError(
+            f"{path.name} must hold texts: a JSON list of strings, or a text file with one on each line"
+        )
+    return tuple(texts[:200])
+
+
+def _run(
+    model: Path, transform: Path, texts: Sequence[str], shown: int, imports: Path, seconds: float
+) -> Mapping[str, Any]:
+    try:
+        code, site = prepare_site(REQUIREMENTS, DEFAULT_RUNTIME, imports)
+    except LayerError as error:
+        lines = str(error).strip().splitlines() or ["no output"]
+        message = f"{', '.join(REQUIREMENTS)} cannot be installed: {lines[-1].strip()[:300]}"
+        raise ConversionError(message, code=1) from error
+    job = {
+        "code": str(code),
+        "site": str(site),
+        "model": str(model),
+        "transform": str(transform),
+        "texts": list(texts),
+        "shown": shown,
+        "tolerance": TOLERANCE,
+    }
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env={**TELEMETRY_OFF, "PATH": os.defpath, "LANG": "C.UTF-8", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        report: dict[str, Any] = json.loads(ended.stdout)
+    except subprocess.TimeoutExpired:
+        message = f"the encoder needs more than {seconds:g} s for {len(texts)} texts"
+        raise ConversionError(message, "Allow more with --time-limit SECONDS.") from None
+    except ValueError:
+        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+        raise ConversionError(
+            f"the encoder and its tokenizer cannot be run: {reason[:500]}",
+            "Pass --runtime onnx to add the graph with its own inputs and outputs.",
+            code=1,
+        ) from None
+    return report
+
+
+def _examples(texts: Sequence[str], report: Mapping[str, Any], tensors: Mapping[str, Any]) -> bytes:
+    """An examples.json with each text alone, then all together."""
+    rows = [(f"text {number}", [text], report["alone"][number - 1]) for number, text in enumerate(texts, 1)]
+    if len(texts) > 1:
+        rows.append((f"texts 1-{len(texts)}", list(texts), report["together"]))
+    made = [
+        {
+            "name": name,
+            "request": {
+                "inputs": [{"name": "text", "shape": [len(given)], "datatype": "BYTES", "data": given}],
+            },
+            "response": {
+                "outputs": [
+                    {
+                        "name": output,
+                        "shape": _shape(answers[output]),
+                        "datatype": declared["datatype"],
+                        "data": _flat(answers[output]),
+                    }
+                    for output, declared in tensors["outputs"].items()
+                ]
+            },
+            "tolerance": {"absolute": TOLERANCE["atol"], "relative": TOLERANCE["rtol"]},
+        }
+        for name, given, answers in rows
+    ]
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2)
+
+
+def _shape(values: Any) -> list[int]:
+    return [len(values), *_shape(values[0])] if isinstance(values, list) and values else []
+
+
+def _flat(values: Any) -> list[Any]:
+    return [item for value in values for item in _flat(value)] if isinstance(values, list) else [values]
+
+
+def _clip(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:120]}..."
