@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from turnout.gateway.api.exchange import Exchange, Routed
 from turnout.gateway.api.fields import API_KEY, AUTHORIZATION
 from turnout.gateway.rules.authorize import REFUSAL_OF, Access
 from turnout.gateway.rules.errors import ACCESS_DENIED, INVALID_API_KEY, UNAUTHORIZED, GatewayError
-from turnout.gateway.rules.tokens import TokenKeys, check_token
+from turnout.gateway.rules.tokens import READ_TIMEOUT_S, TokenKeys, check_token
 from turnout.protocol.aws.callers import find_called_model, may_call, utc_day
 
 
@@ -24,6 +25,18 @@ class CallerChecks:
 
     signing_keys: Mapping[str, str] = field(default_factory=dict)
     tokens: Mapping[str, TokenKeys] = field(default_factory=dict)
+    _reading: dict[TokenKeys, asyncio.Future[None]] = field(default_factory=dict, compare=False, repr=False)
+
+    async def read_keys(self, keys: TokenKeys) -> None:
+        """Wait until an issuer's keys are read, but no longer than `READ_TIMEOUT_S`.
+
+        All requests that wait share one thread, so that an issuer that does not answer takes no others.
+        """
+        reading = self._reading.get(keys)
+        if reading is None:
+            reading = self._reading[keys] = asyncio.ensure_future(asyncio.to_thread(keys.refresh))
+            reading.add_done_callback(lambda _: self._reading.pop(keys, None))
+        await asyncio.wait([reading], timeout=READ_TIMEOUT_S)
 
     def authorize(self, exchange: Exchange, routed: Routed, *, is_whole: bool) -> GatewayError | None:
         """Find out who sent a request; return the error if it is rejected.

@@ -35,6 +35,7 @@ from turnout.gateway.rules.errors import (
     MISCONFIGURED,
     THROTTLED,
     TIMED_OUT,
+    UNAUTHORIZED,
     UNKNOWN_ROUTE,
     UNKNOWN_STAGE,
     GatewayError,
@@ -259,8 +260,11 @@ class Gateway:
 
     async def _answer_with_keys(self, exchange: Exchange, routed: Routed, keys: TokenKeys) -> Response:
         """Answer after an issuer's keys were read, in a thread, because that takes a while."""
-        await asyncio.to_thread(keys.refresh)
-        error = self._admit(exchange, routed, is_whole=True)
+        await self._checks.read_keys(keys)
+        try:
+            error = self._admit(exchange, routed, is_whole=True)
+        except KeysNeededError:  # the issuer has not answered in time
+            error = UNAUTHORIZED
         response = self._invoke(exchange, routed) if error is None else self._refuse(exchange, error)
         return response if isinstance(response, Response) else await response
 

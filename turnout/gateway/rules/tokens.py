@@ -26,6 +26,11 @@ RETRY_S = 30.0
 """A token with an unknown `kid` makes the keys be read again, at most this often."""
 
 FETCH_TIMEOUT_S = 5.0
+"""Of one document, from the connection to its last byte."""
+
+READ_TIMEOUT_S = 12.0
+"""After which a request no longer waits for its issuer's keys: discovery and keys are two documents."""
+
 MOST_BYTES = 1_000_000
 DISCOVERY = "/.well-known/openid-configuration"
 
@@ -78,10 +83,12 @@ class TokenKeys:
         Raises:
             KeysNeededError: they are to be read first.
         """
-        age_s = self._clock() - self._tried
-        if age_s > MAX_AGE_S or (kid not in self._keys and age_s > RETRY_S):
+        key, age_s = self._keys.get(kid), self._clock() - self._tried
+        if key is not None and self._lock.locked():
+            return key  # another request reads the keys at this moment
+        if age_s > MAX_AGE_S or (key is None and age_s > RETRY_S):
             raise KeysNeededError(self)
-        return self._keys.get(kid)
+        return key
 
     def refresh(self) -> None:
         """Read the keys again; where that fails, the old ones stay."""
@@ -114,7 +121,9 @@ def read_keys(jwks: Mapping[str, Any]) -> dict[str, PublicKey]:
 
     keys: dict[str, PublicKey] = {}
     for jwk in jwks["keys"]:
-        fitting = _OF_RSA if jwk.get("kty") == "RSA" else _OF_CURVE.get(jwk.get("crv"), frozenset())
+        if not isinstance(jwk, dict):
+            continue
+        fitting = _OF_RSA if jwk.get("kty") == "RSA" else _OF_CURVE.get(str(jwk.get("crv")), frozenset())
         algorithms = fitting & {jwk["alg"]} if "alg" in jwk else fitting
         kid = jwk.get("kid")
         if not algorithms or not isinstance(kid, str) or jwk.get("use", "sig") != "sig":
@@ -141,8 +150,8 @@ def keys_of_file(path: Path) -> TokenKeys:
     return TokenKeys(path.name, load)
 
 
-def keys_of_issuer(issuer: str) -> TokenKeys:
-    """The keys that an issuer publishes."""
+def keys_of_issuer(issuer: str, clock: Callable[[], float] = time.monotonic) -> TokenKeys:
+    """Return the keys that an issuer publishes."""
 
     def load() -> Mapping[str, Any]:
         described = fetch_json(f"{issuer.rstrip('/')}{DISCOVERY}")
@@ -150,7 +159,7 @@ def keys_of_issuer(issuer: str) -> TokenKeys:
             raise ValueError(f"it says that it is {described.get('issuer')!r}")
         return fetch_json(str(described["jwks_uri"]))
 
-    return TokenKeys(issuer, load)
+    return TokenKeys(issuer, load, clock)
 
 
 def fetch_json(url: str) -> Mapping[str, Any]:
@@ -161,11 +170,25 @@ def fetch_json(url: str) -> Mapping[str, Any]:
     """
     if not url.startswith("https://"):
         raise ValueError(f"{url} does not begin with https://")
-    from urllib.request import Request, urlopen
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class SecureRedirects(HTTPRedirectHandler):
+        """Follows redirects to https:// alone."""
+
+        def redirect_request(self, *arguments: Any) -> Request | None:
+            followed = super().redirect_request(*arguments)
+            if followed is not None and not followed.full_url.startswith("https://"):
+                raise ValueError(f"{url} redirects to {followed.full_url}, which does not begin with https://")
+            return followed
 
     request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - https, as checked above
-    with urlopen(request, timeout=FETCH_TIMEOUT_S) as response:  # noqa: S310
-        data = response.read(MOST_BYTES + 1)
+    until = time.monotonic() + FETCH_TIMEOUT_S
+    data = b""
+    with build_opener(SecureRedirects).open(request, timeout=FETCH_TIMEOUT_S) as response:
+        while len(data) <= MOST_BYTES and (part := response.read1(MOST_BYTES)):
+            data += part
+            if time.monotonic() > until:  # the timeout above is that of each part
+                raise ValueError(f"{url} takes longer than {FETCH_TIMEOUT_S:g} s")
     document = json.loads(data) if len(data) <= MOST_BYTES else None
     if not isinstance(document, dict):
         raise ValueError(f"{url} holds no object of at most {MOST_BYTES:,} bytes")  # noqa: TRY004 - one kind of error
