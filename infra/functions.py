@@ -45,7 +45,7 @@ class ServedFunctionArgs:
     log_group: pulumi.Input[str] | None = None
     has_next: bool = False
     keep_live: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     after: Sequence[pulumi.Resource] = ()
 
 

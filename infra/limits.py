@@ -140,6 +140,8 @@ def _too_long(plan: Plan, place: Place, built: Sequence[BuiltPackage]) -> Iterat
     names |= {
         place.guard_rail_check(stage.name): NAME_CHARACTERS for api in plan.apis for stage in api.stages if stage.canary
     }
+    if plan.is_asynchronous:
+        names |= {place.requests: NAME_CHARACTERS, place.requests_bucket: BUCKET_CHARACTERS}
     if any(is_large(package) or package.stored for package in built):
         names[place.bucket] = BUCKET_CHARACTERS
     for name, allowed in names.items():

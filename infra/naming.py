@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from turnout.protocol.aws_requests.settings import bucket_name, dead_letters_name, requests_name
 from turnout.protocol.naming import LIVE, NEXT
 
 INTEGRATION = "integration"
@@ -65,6 +66,29 @@ class Place:
     def bucket(self) -> str:
         """The bucket for packages that are too large to be sent directly. Bucket names are unique across all of AWS."""
         return f"{self.prefix}-{self.account}-{self.region}".lower()
+
+    @property
+    def requests(self) -> str:
+        """The queue and the worker of asynchronous requests."""
+        return requests_name(self.prefix)
+
+    @property
+    def dead_letters(self) -> str:
+        """The queue of asynchronous requests that failed."""
+        return dead_letters_name(self.prefix)
+
+    @property
+    def requests_bucket(self) -> str:
+        """The bucket of asynchronous requests."""
+        return bucket_name(self.prefix, self.account, self.region)
+
+    def bucket_arn(self, bucket: str) -> str:
+        """ARN of a bucket."""
+        return f"arn:{self.partition}:s3:::{bucket}"
+
+    def queue_arn(self, queue: str) -> str:
+        """ARN of a queue of this account and region."""
+        return f"{self._arn('sqs')}:{queue}"
 
     @property
     def guard_rail(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from turnout.manifest.parser import Domain, Manifest
+from turnout.manifest.parser import Domain
 from turnout.openapi.document import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
@@ -55,6 +55,8 @@ from .observability.dashboard import render_dashboard
 from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .own_outputs import read_own_outputs
 from .packages import Packages, PackagesArgs, find_kept
+from .requests.storage import RequestStorage, RequestStorageArgs
+from .requests.worker import WorkerFunction, WorkerFunctionArgs
 from .resource_policy import extend_document
 from .roles import Roles, RolesArgs
 from .stack.log_groups import SharedLogs
@@ -109,7 +111,6 @@ def deploy(
     try:
         project = load(folder)
         domain = read_domain_settings(project.manifest.domain)
-        check_asynchronous(project.manifest)
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
         costs = require_budget(plan, project.manifest)
         place = find_place(function_prefix(plan.platform, plan.stack), settings.roles.path)
@@ -138,25 +139,6 @@ def deploy(
     if stack.has_next and not stack.is_release and settings.next_alias is None:
         pulumi.info(KEPT_NEXT)
     return make_stack(stack, documents, built)
-
-
-def check_asynchronous(manifest: Manifest) -> None:
-    """Reject stages that accept asynchronous requests, which AWS would answer with errors.
-
-    Raises:
-        ProblemsError: there is such a stage.
-    """
-    problems = tuple(
-        manifest.problem(
-            ("stages", stage.name, "async"),
-            "asynchronous requests are served by `turnout serve` only so far",
-            "To deploy, remove `async` from the stages and from the versions.",
-        )
-        for stage in manifest.stages
-        if stage.asynchronous is not None
-    )
-    if problems:
-        raise ProblemsError(problems)
 
 
 def check_stranded(plan: Plan, outputs: Outputs) -> None:
@@ -239,8 +221,12 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     stored = tuple(find_stored(plan, built, place, settings.keys.bucket))
     tagged = tagging(settings.tags)
     roles = Roles("roles", RolesArgs(place, plan, stored, settings), tagged)
-    functions = [*make_functions(stack, built, stored, roles)]
+    packages = make_packages(stack, built, stored)
+    storage = make_request_storage(stack)
+    functions = [*make_functions(stack, packages, stored, roles, storage)]
     after: list[pulumi.Resource] = [*functions]
+    if storage is not None:
+        after.append(make_request_worker(stack, packages, storage, [roles, *functions]))
     if stack.logging.makes:
         after.append(AccountLogging("api-logs", place, settings.roles.boundary_arn, tagged))
     apis = {
@@ -312,19 +298,56 @@ def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapp
     pulumi.Output.all(*settled).apply(prune_settled)
 
 
+def make_packages(stack: Stack, built: Sequence[BuiltPackage], stored: Sequence[StoredModel]) -> Packages:
+    """Make the layers, and upload what cannot be sent directly."""
+    place, settings = stack.place, stack.settings
+    kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
+    args = PackagesArgs(place, built, stored, kept, settings.keys.bucket)
+    return Packages("packages", args, tagging(settings.tags))
+
+
+def make_request_storage(stack: Stack) -> RequestStorage | None:
+    """Make the bucket and the queues of asynchronous requests, if a stage accepts them."""
+    if not stack.plan.is_asynchronous:
+        return None
+    args = RequestStorageArgs(stack.place, stack.plan, stack.settings)
+    storage = RequestStorage("requests", args, tagging(stack.settings.tags))
+    pulumi.export(
+        "requests",
+        {"bucket": stack.place.requests_bucket, "queue": storage.queue.url, "dead_letters": storage.dead_letters.url},
+    )
+    return storage
+
+
+def make_request_worker(
+    stack: Stack, packages: Packages, storage: RequestStorage, after: Sequence[pulumi.Resource]
+) -> WorkerFunction:
+    """Make the worker that has the requests run."""
+    router = next(function for function in stack.plan.functions if function.kind == "general_router")
+    args = WorkerFunctionArgs(
+        stack.place,
+        stack.plan,
+        storage,
+        packages.code_of(router.package),
+        router.settings.architecture,
+        stack.settings,
+        after,
+    )
+    return WorkerFunction("requests-worker", args, tagging(stack.settings.tags))
+
+
 def make_functions(
-    stack: Stack, built: Sequence[BuiltPackage], stored: Sequence[StoredModel], roles: Roles
+    stack: Stack, packages: Packages, stored: Sequence[StoredModel], roles: Roles, storage: RequestStorage | None
 ) -> Iterator[ServedFunction]:
     """Make every function with its alarms and its package."""
-    plan, place, settings = stack.plan, stack.place, stack.settings
+    plan, settings = stack.plan, stack.settings
     tagged = tagging(settings.tags)
-    kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
-    packages = Packages("packages", PackagesArgs(place, built, stored, kept, settings.keys.bucket), tagged)
     alarmed = {entry.name for entry in find_alarmed(plan, stack.project.manifest)}
     groups = {entry.name: log_group_name(entry.name, settings.log_groups) for entry in plan.functions}
     shared: Mapping[str, pulumi.Output[str]] = {}
     if settings.log_groups != PER_FUNCTION:
         shared = SharedLogs("logs", set(groups.values()), settings.logs, tagged).names
+    requests: Mapping[str, pulumi.Input[str]] = {} if storage is None else storage.environment
     locations = {model.package: {LOCATION: model.location} for model in stored}
     for function in plan.functions:
         args = ServedFunctionArgs(
@@ -336,8 +359,8 @@ def make_functions(
             shared.get(groups[function.name]),
             has_next=stack.has_next,
             keep_live=stack.is_release,
-            environment=locations.get(function.package, {}),
-            after=[packages, roles],
+            environment={**locations.get(function.package, {}), **requests},
+            after=[packages, roles, *([] if storage is None else [storage])],
         )
         yield ServedFunction(function.package, args, tagged)
         if function.name in alarmed:

@@ -32,6 +32,7 @@ from .policies import (
     render_policy,
     render_trust,
 )
+from .requests.permissions import allow_accepting
 from .stack.settings import StackSettings
 from .stored_models import StoredModel
 
@@ -124,9 +125,9 @@ def plan_roles(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement
 
     Models share one role, unless they read an object of their own.
     """
-    common = list(_of_all(args.settings))
+    common, kinds = list(_of_all(args.settings)), {function.name: function.kind for function in args.plan.functions}
     for role, functions, statements in _plan_own(args):
-        yield role, functions, [*statements, *common]
+        yield role, functions, [*statements, *common, *_of_requests(args, kinds[functions[0]])]
 
 
 def _of_all(settings: StackSettings) -> Iterator[Statement]:
@@ -137,9 +138,16 @@ def _of_all(settings: StackSettings) -> Iterator[Statement]:
         yield allow(["kms:Decrypt"], [settings.keys.environment])
 
 
+def _of_requests(args: RolesArgs, kind: str) -> Iterator[Statement]:
+    """Accepting and running asynchronous requests, if a stage accepts them."""
+    if args.plan.is_asynchronous:
+        yield from allow_accepting(args.place, kind, args.settings.keys.bucket)
+
+
 def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
     """Return the statements of each role that do not depend on the stack's settings."""
     place, plan = args.place, args.plan
+    beside = [*_of_all(args.settings), *_of_requests(args, "general_router")]
     graphs = {graph.model: graph.node for graph in plan.graphs}
     models = [function for function in plan.functions if function.kind == "model"]
     stored = {model.package: model for model in args.stored}
@@ -157,7 +165,7 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
                 stored[function.package],
             )
             named, below = read.arns(place.partition), [read.folder_arn(place.partition)]
-            statements = choose_fitting([*own, *_reading(read, named)], [*own, *_reading(read, below)])
+            statements = choose_fitting([*own, *_reading(read, named)], [*own, *_reading(read, below)], beside)
             yield function.package, [function.name], statements
     for function in plan.functions:
         if function.kind == "router":
@@ -170,12 +178,12 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
         log = allow_logs(place, log_group_name(function.name, args.settings.log_groups))
         deny = deny_invoke(place, [routers])
         narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
-        yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny])
+        yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny], beside)
 
 
-def choose_fitting(narrow: list[Statement], wide: list[Statement]) -> list[Statement]:
+def choose_fitting(narrow: list[Statement], wide: list[Statement], beside: Sequence[Statement] = ()) -> list[Statement]:
     """Return the statements that name each resource, or those with patterns if the names exceed IAM's limit."""
-    return narrow if len(render_policy(narrow)) <= POLICY_CHARACTERS else wide
+    return narrow if len(render_policy([*narrow, *beside])) <= POLICY_CHARACTERS else wide
 
 
 def _of_models(place: Place, log_group: str, functions: Sequence[Function]) -> Iterator[Statement]:

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from turnout.protocol.aws.events import LambdaHandler
-from turnout.protocol.aws.regions import dns_suffix
 from turnout.protocol.aws_requests.stored_requests import StoredRequests
 from turnout.protocol.naming import general_router_name, router_name
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
-from .invoke import LambdaInvoke
+from .invoke import LambdaInvoke, find_endpoint
 from .router import Router
 from .tasks import ThreadTasks, run_to_end
 
@@ -73,11 +72,6 @@ def _load_general_router(folder: Path, function: str, invoke: Invoke, stored: St
         return RequestPaths(store, catalogue)
 
     return GeneralRouter(catalogue, invoke, tasks=ThreadTasks(), requests=find_requests)
-
-
-def find_endpoint(region: str) -> str:
-    """Return Lambda's endpoint of a region."""
-    return f"https://lambda.{region}.{dns_suffix(region)}"
 
 
 handler = load_handler(Path(os.environ["LAMBDA_TASK_ROOT"]), os.environ) if "LAMBDA_TASK_ROOT" in os.environ else None

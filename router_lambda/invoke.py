@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from turnout.protocol.aws.credentials import CredentialsError, CredentialSource
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES, LARGEST_EVENT_BYTES
+from turnout.protocol.aws.regions import dns_suffix
 from turnout.protocol.aws.signing import sign_request
 from turnout.protocol.routing.invocation import Answered
 
@@ -126,3 +127,8 @@ def _read(answer: HttpAnswer) -> Answered:
     message = str(body.get("errorMessage", "")) if isinstance(body, dict) else str(body)
     error = _ERROR_OF_TYPE.get(kind, "timed_out" if "Task timed out after" in message else "failed")
     return Answered(None, error, f"{kind}: {message}"[:500])
+
+
+def find_endpoint(region: str) -> str:
+    """Return Lambda's endpoint of a region."""
+    return f"https://lambda.{region}.{dns_suffix(region)}"

@@ -11,7 +11,8 @@ import logging
 import random as random_module
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from turnout.protocol.aws.events import LambdaHandler, is_canary, read_event
 from turnout.protocol.aws.limits import LARGEST_LOG_LINE_BYTES
 from turnout.protocol.codecs.samples import make_sample, write_line
 from turnout.protocol.naming import REPLAY_HEADER
+from turnout.protocol.requests.runs import read_run
 from turnout.protocol.routing.choice import is_shadow
 
 from .runtime import FunctionSpec
@@ -87,6 +89,9 @@ def _line(
     context = event.get("requestContext")
     if not context or is_shadow(event) or _is_replay(event, spec):
         return ""
+    run = read_run(event)
+    if run is not None and run.body_file:
+        return _left_out(spec, Path(run.body_file).stat().st_size)
     size = len(event.get("body") or "")
     if size > _SURELY_LARGER:
         return _left_out(spec, size)
@@ -105,7 +110,7 @@ def _line(
         resource=event.get("resource", ""),
         caller=_find_caller(context),
     )
-    line = b"" if sample is None else write_line(sample)
+    line = b"" if sample is None else write_line(replace(sample, asynchronous=run is not None))
     return line.decode() if len(line) <= LARGEST_LOG_LINE_BYTES else _left_out(spec, len(line))
 
 

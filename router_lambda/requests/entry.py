@@ -9,8 +9,7 @@ from typing import Any
 
 from turnout.protocol.aws_requests.stored_requests import StoredRequests
 
-from ..entry import find_endpoint
-from ..invoke import LambdaInvoke
+from ..invoke import LambdaInvoke, find_endpoint
 from .worker import RequestWorker
 
 

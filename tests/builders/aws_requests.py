@@ -33,12 +33,15 @@ from turnout.protocol.aws_requests.settings import (
     VISIBILITY_S,
     RequestSettings,
     StageRules,
+    bucket_name,
+    dead_letters_name,
+    requests_name,
 )
 from turnout.protocol.aws_requests.store import RequestStore
 from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE, StoredRequests
 from turnout.protocol.routing.invocation import Answered
 
-BUCKET = "turnout-local-requests-123456789012-eu-west-1"
+BUCKET = bucket_name(PREFIX, "123456789012", "eu-west-1")
 HOOKS = "hooks.example.com"
 ENVIRON = {BUCKET_VARIABLE: BUCKET, "AWS_REGION": "eu-west-1"}
 IRIS = f"{PREFIX}_iris_v1"
@@ -194,7 +197,7 @@ class Deployment:
         """Work until nothing is left to do, with time passing."""
         while seconds > 0:
             self.pump()
-            if not any(queue._messages for queue in _queues(self.sqs) if queue.name == "requests"):
+            if not any(queue._messages for queue in _queues(self.sqs) if queue.name == requests_name(PREFIX)):
                 return
             self.pass_time(step)
             seconds -= step
@@ -213,7 +216,7 @@ class Deployment:
         return described
 
     def dead_letters(self) -> list[Any]:
-        (queue,) = (queue for queue in _queues(self.sqs) if queue.name == "dead")
+        (queue,) = (queue for queue in _queues(self.sqs) if queue.name == dead_letters_name(PREFIX))
         return [json.loads(message.body) for message in queue._messages]
 
 
@@ -231,13 +234,13 @@ def aws_account() -> Iterator[RequestStore]:
     with mock_aws():
         s3, sqs = boto3.client("s3", region_name="eu-west-1"), boto3.client("sqs", region_name="eu-west-1")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-        dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+        dead = sqs.create_queue(QueueName=dead_letters_name(PREFIX))["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         attributes = {
             "VisibilityTimeout": str(VISIBILITY_S),
             "RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 5}),
         }
-        queue = sqs.create_queue(QueueName="requests", Attributes=attributes)["QueueUrl"]
+        queue = sqs.create_queue(QueueName=requests_name(PREFIX), Attributes=attributes)["QueueUrl"]
         yield connect({**ENVIRON, QUEUE_VARIABLE: queue, DEAD_VARIABLE: dead})
 
 

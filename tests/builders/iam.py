@@ -13,6 +13,10 @@ ACCOUNT = "123456789012"
 ACTIONS = {
     "s3:DeletePublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "s3:DeleteBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:DeleteBucketLifecycle": "s3:PutLifecycleConfiguration",
+    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:ListObjectVersions": "s3:ListBucketVersions",
     "lambda:Invoke": "lambda:InvokeFunction",
@@ -64,14 +68,21 @@ def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any],
             return f"{root}:function:{path[2]}"
         case "lambda" if "layers" in path[:2] and len(path) > 2:
             return f"{root}:layer:{path[2]}"
-        case "s3" if path:
-            return f"arn:aws:s3:::{'/'.join(path)}"
+        case "lambda" if "event-source-mappings" in path[:2]:
+            return f"{root}:event-source-mapping:{path[2] if len(path) > 2 else '*'}"
+        case "s3" if "Bucket" in given:
+            return f"arn:aws:s3:::{given['Bucket']}" + (f"/{given['Key']}" if "Key" in given else "")
         case "iam":
             return f"arn:aws:iam::{ACCOUNT}:role/{sent['body']['RoleName']}" if "RoleName" in sent["body"] else "*"
-    names = named_in(sent)
+    return _named_resource(service, root, named_in(sent))
+
+
+def _named_resource(service: str, root: str, names: Mapping[str, Any]) -> str:
     match service:
         case "lambda" if "FunctionName" in names:
             return f"{root}:function:{names['FunctionName']}"
+        case "sqs" if "QueueName" in names or "QueueUrl" in names:
+            return f"{root}:{names.get('QueueName') or names['QueueUrl'].rpartition('/')[2]}"
         case "logs" if "logGroupName" in names:
             return f"{root}:log-group:{names['logGroupName']}"
         case "events" if "Rule" in names or "Name" in names:

@@ -144,7 +144,13 @@ class _Monitor(mocks.MockMonitor):
 def _make(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the values that AWS generates, for all kinds at once."""
     arn = f"arn:{PARTITION}:made:{REGION}:{ACCOUNT}:{kind.rpartition(':')[2]}/{inputs.get('name', name)}"
-    return {"arn": arn, "version": "1", "value": f"secret-{name}", "invokeUrl": f"https://{name}.example"}
+    return {
+        "arn": arn,
+        "version": "1",
+        "value": f"secret-{name}",
+        "invokeUrl": f"https://{name}.example",
+        "url": f"https://sqs.example/{name}",
+    }
 
 
 def _struct(values: Mapping[str, Any]) -> struct_pb2.Struct:

@@ -119,6 +119,7 @@ only if INSIDE says so: a new folder needs an entry here or there.
 
 INSIDE = {
     "turnout.plan.checks": "turnout.plan",
+    "turnout.plan.estimates": "turnout.plan",
     "turnout.cli.commands": "turnout.cli",
     "turnout.cli.canary": "turnout.cli",
     "turnout.cli.updates": "turnout.cli",
@@ -127,6 +128,7 @@ INSIDE = {
     "infra.observability": "infra",
     "infra.access": "infra",
     "infra.stack": "infra",
+    "infra.requests": "infra",
     "router_lambda.general": "router_lambda",
     "router_lambda.graphs": "router_lambda",
     "router_lambda.requests": "router_lambda",

@@ -97,6 +97,42 @@ def test_stack_from_creation_to_destruction(life: Life) -> None:
     life.up()
     assert life.stage == before
 
+    # A stage accepts asynchronous requests, and stops.
+    prod["async"] = {"time_to_live_s": 3600}
+    done = touched(life.up())
+    assert {entry[:2] for entry in done if "requests" in entry[2]} >= {
+        ("create", kind)
+        for kind in (
+            "Bucket",
+            "BucketLifecycleConfiguration",
+            "BucketObjectv2",
+            "BucketPublicAccessBlock",
+            "BucketServerSideEncryptionConfiguration",
+            "EventSourceMapping",
+            "Function",
+            "MetricAlarm",
+            "Queue",
+            "Role",
+        )
+    }
+    (mapping,) = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    assert (mapping["BatchSize"], mapping["FunctionResponseTypes"]) == (1, ["ReportBatchItemFailures"])
+    environment = boto3.client("lambda").get_function_configuration(FunctionName="turnout-test_iris_v1")["Environment"]
+    queues = boto3.client("sqs").list_queues()["QueueUrls"]
+    assert environment["Variables"]["TURNOUT_REQUESTS_QUEUE"] in queues
+    assert len(queues) == 2
+    assert life.up() == []
+    asynchronous = make_plan(*manifest_of(project), stack="test")
+    prod["async"]["time_to_live_s"] = 172_800
+    assert {entry[:2] for entry in touched(life.up())} == {
+        ("update", "BucketLifecycleConfiguration"),
+        ("update", "BucketObjectv2"),
+    }
+    del prod["async"]
+    life.up()
+    assert boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"] == []
+    assert "QueueUrls" not in boto3.client("sqs").list_queues()
+
     # A model is removed, and nothing of the others.
     del project.tree["models"]["digits"]
     del prod["serve"]["digits"]
@@ -117,8 +153,7 @@ def test_stack_from_creation_to_destruction(life: Life) -> None:
     assert boto3.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
 
     # The deployer's policy allows each call of this life, and no named resource of another stack.
-    plan = make_plan(*manifest_of(project), stack="test")
-    policies = build_deployer_policies(plan, DeployerScope(region=REGION, account="123456789012"))
+    policies = build_deployer_policies(asynchronous, DeployerScope(region=REGION, account="123456789012"))
     assert len(RECORDER.calls) > 100
     assert refused_by(policies, RECORDER.calls) == []
     listed = {"cloudwatch:DescribeAlarms"}  # AWS does not limit this action to names
@@ -146,6 +181,8 @@ OTHER_STACKS = {
         "UpdateRole",
     )),
     "apigateway:PUT",
+    "lambda:UpdateEventSourceMapping",
+    "sqs:SetQueueAttributes",
     *(f"s3:{action}" for action in (
         "CreateBucket", "DeleteBucket", "DeleteObject", "DeleteObjectVersion", "PutBucketPublicAccessBlock",
         "PutBucketTagging", "PutEncryptionConfiguration", "PutObject", "PutObjectTagging",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import runpy
 import shutil
 import subprocess
@@ -17,8 +16,7 @@ import orjson
 import pulumi
 import pytest
 
-from tests.builders.deployed import deployed, packages_of
-from tests.builders.graphs import write_identity
+from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program, run_program
 from turnout.manifest.parser import AccountQuotas, Canary, Model, Routing, Version
@@ -187,39 +185,6 @@ def test_invalid_manifest_is_reported_as_by_validate_before_any_resource(tmp_pat
 def test_too_long_name_is_reported_before_any_resource() -> None:
     with pytest.raises(pulumi.RunError, match=r"function's name: 7\d characters used, 64 characters allowed"):
         deployed(manifest(platform="p" * 60))
-
-
-ASYNC_MANIFEST = """
-platform: turnout
-models:
-  iris:
-    versions:
-      v1: {artifact: iris.onnx, async: true}
-stages:
-  dev:
-    serve: {iris: v1}
-    async: {}
-  prod:
-    serve: {iris: v1}
-  batch: {serve: {iris: v1}, async: {max_attempts: 2}}
-"""
-
-
-def test_stage_with_async_is_rejected_before_anything_is_built_or_made(tmp_path: Path) -> None:
-    write_identity(tmp_path / "iris.onnx")
-    (tmp_path / "models.yaml").write_text(ASYNC_MANIFEST)
-    built: list[Any] = []
-    with pytest.raises(pulumi.RunError) as raised:
-        deployed(tmp_path, build=lambda _project, plan: built.append(plan) or packages_of(plan))
-    assert str(raised.value).replace(f"{tmp_path}/", "").splitlines() == [
-        "models.yaml:10:5: stages.dev.async: asynchronous requests are served by `turnout serve` only so far",
-        "    To deploy, remove `async` from the stages and from the versions.",
-        "models.yaml:13:30: stages.batch.async: asynchronous requests are served by `turnout serve` only so far",
-        "    To deploy, remove `async` from the stages and from the versions.",
-    ]
-    assert not built
-    (tmp_path / "models.yaml").write_text(re.sub("(?m)^    async: {}\n|, async: ({.*?}|true)", "", ASYNC_MANIFEST))
-    assert deployed(tmp_path).of("apigateway/stage:Stage").keys() == {"dev", "prod", "batch"}
 
 
 def test_layer_without_wheels_is_reported_before_any_resource() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import boto3
 import pytest
 
-from router_lambda.entry import MARGIN_S, find_endpoint, load_handler
+from router_lambda.entry import MARGIN_S, load_handler
+from router_lambda.invoke import find_endpoint
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.invoke_api import Reply, Seen, invoke_api, replying
 from turnout.protocol.routing.route_table import ModelRoute, RouteTable, VersionRoute

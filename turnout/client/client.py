@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -313,7 +313,7 @@ class Client:
                     self.sleep(FIRST_POLL_S * 2**attempt)
                     continue
                 if answer.status in allowed:
-                    return answer
+                    return replace(answer, headers=without_prefix(answer.headers))
                 raise make_error(answer)
         finally:
             connection.close()
@@ -402,6 +402,16 @@ class PendingRequest:
             ApiError: it has started or ended.
         """
         self.description = orjson.loads(self._client.call("DELETE", self.location).body)
+
+
+METADATA = "x-amz-meta-"
+"""What S3 puts before the names of an answer's own headers."""
+
+
+def without_prefix(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an answer, however the place returns them that keeps it."""
+    own = {name.removeprefix(METADATA): value for name, value in headers.items() if name.startswith(METADATA)}
+    return {**headers, **own}
 
 
 def read_result(answer: ApiAnswer) -> InferenceResult:

@@ -287,6 +287,9 @@ class Prices:
         alarm_month: a month of one metric that an alarm compares.
         dashboard_month: a month of a dashboard.
         s3_gb_month: a month of a GB in S3.
+        s3_put_million: a million objects written to S3.
+        s3_get_million: a million objects read from S3.
+        sqs_million: a million calls of SQS.
     """
 
     api_gateway_million: float = 3.50
@@ -300,6 +303,9 @@ class Prices:
     alarm_month: float = 0.10
     dashboard_month: float = 3.00
     s3_gb_month: float = 0.023
+    s3_put_million: float = 5.00
+    s3_get_million: float = 0.40
+    sqs_million: float = 0.40
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from turnout.manifest.parser import Manifest
-from turnout.plan.call_costs import MillionCalls
 from turnout.plan.costs import CALL_MS, Costs, estimate_costs
+from turnout.plan.estimates.call_costs import MillionCalls
 from turnout.plan.values import Plan
 from turnout.problems import Problem, ProblemsError
 

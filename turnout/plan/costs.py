@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from turnout.manifest.parser import Manifest, Prices
-from turnout.plan.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
 from turnout.plan.checks.quotas import is_stored
 from turnout.plan.checks.used_versions import find_used_versions
+from turnout.plan.estimates.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
+from turnout.plan.estimates.request_costs import ALARM_METRICS, estimate_polls, estimate_requests
+from turnout.plan.estimates.rest import Rest
 from turnout.plan.guard_alarms import find_guard_alarms
 from turnout.plan.values import Function, Plan
 
@@ -42,28 +44,6 @@ CHECKS = HOURS * 60
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """One line of the cost of a month without calls.
-
-    Args:
-        name: what is paid for.
-        amount: how much of it.
-        unit: what `amount` counts, or empty.
-        price: of one.
-    """
-
-    name: str
-    amount: float
-    unit: str
-    price: float
-
-    @property
-    def dollars(self) -> float:
-        """The line's sum."""
-        return self.amount * self.price
-
-
-@dataclass(frozen=True, slots=True)
 class Costs:
     """A plan's costs.
 
@@ -73,6 +53,7 @@ class Costs:
         prices: those that were used.
         call_ms: how long a call was taken to run.
         assumptions: what was assumed and what was left out, a sentence each.
+        asynchronous: a million asynchronous requests beside a million calls; empty where no stage accepts them.
     """
 
     rest: tuple[Rest, ...]
@@ -80,6 +61,7 @@ class Costs:
     prices: Prices
     call_ms: float
     assumptions: tuple[str, ...]
+    asynchronous: tuple[Rest, ...] = ()
 
     @property
     def rest_dollars(self) -> float:
@@ -101,6 +83,7 @@ class Costs:
                 }
                 for cost in self.million
             ],
+            "million_asynchronous": [asdict(cost) | {"dollars": _rounded(cost.dollars)} for cost in self.asynchronous],
             "call_ms": self.call_ms,
             "prices": asdict(self.prices),
             "assumptions": list(self.assumptions),
@@ -117,7 +100,8 @@ def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> 
     """
     rest = tuple(cost for cost in _rest(plan, manifest) if cost.amount)
     million = tuple(CallCosts(plan, manifest, call_ms).rows())
-    return Costs(rest, million, manifest.prices, call_ms, tuple(_assumptions(plan, manifest, call_ms)))
+    requests = tuple(estimate_requests(plan, manifest.prices, call_ms))
+    return Costs(rest, million, manifest.prices, call_ms, tuple(_assumptions(plan, manifest, call_ms)), requests)
 
 
 def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
@@ -125,6 +109,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     stages = [stage for api in plan.apis for stage in api.stages]
     metrics = sum(FUNCTION_METRICS + bool(function.settings.slo.p99_ms) for function in find_alarmed(plan, manifest))
     metrics += sum(STAGE_METRICS + bool(stage.slo.p99_ms) for stage in stages)
+    metrics += ALARM_METRICS * plan.is_asynchronous
     yield Rest("alarms", metrics, "metrics", prices.alarm_month)
     yield Rest("dashboard", 1, "", prices.dashboard_month)
     for architecture, price in (
@@ -149,6 +134,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
         stage.name in judgements and find_guard_alarms(plan, judgements[stage.name], stage) is not None
         for stage in stages
     )
+    yield from estimate_polls(plan, prices)
     yield Rest("guard rail's calls", guarded * CHECKS / 1e6, "million calls", prices.lambda_million)
 
 
@@ -177,6 +163,8 @@ def _assumptions(plan: Plan, manifest: Manifest, call_ms: float) -> Iterator[str
         yield "Calls that provisioned concurrency answers are counted at the full price of a GB-second."
     if any(function.settings.warm.snap_start for function in plan.functions):
         yield "One snapshot is kept of each function with snap_start; restoring snapshots is not counted."
+    if plan.is_asynchronous:
+        yield "An asynchronous request has a small body, runs once and is read once; uploads and retries cost more."
     if plan.graphs:
         yield "A graph's switch takes the dearest case, and a step without a version the model's dearest version."
     yield (

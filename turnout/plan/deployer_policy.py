@@ -174,6 +174,17 @@ RULE_ACTIONS = (
     "UntagResource",
 )
 
+QUEUE_ACTIONS = (
+    "CreateQueue",
+    "DeleteQueue",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ListQueueTags",
+    "SetQueueAttributes",
+    "TagQueue",
+    "UntagQueue",
+)
+
 VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
@@ -221,8 +232,28 @@ def build_statements(plan: Plan, scope: DeployerScope) -> Iterator[Statement]:
     bucket = f"arn:{scope.partition}:s3:::{prefix.lower()}-{scope.account}-{scope.region}"
     yield _allow("Bucket", "s3", BUCKET_ACTIONS, [bucket])
     yield _allow("Packages", "s3", OBJECT_ACTIONS, [f"{bucket}/*"])
+    if plan.is_asynchronous:
+        yield from _of_requests(prefix, scope)
     yield from _of_settings(scope)
     yield _allow("Identity", "sts", ("GetCallerIdentity",), ["*"])
+
+
+def _of_requests(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
+    """Yield what asynchronous requests need: a bucket, queues, and the mapping from a queue to the worker."""
+    name = f"{prefix}-requests"
+    bucket = f"arn:{scope.partition}:s3:::{name.lower()}-{scope.account}-{scope.region}"
+    yield _allow("RequestBucket", "s3", (*BUCKET_ACTIONS, "PutLifecycleConfiguration"), [bucket])
+    yield _allow("RequestObjects", "s3", OBJECT_ACTIONS, [f"{bucket}/*"])
+    yield _allow("RequestQueues", "sqs", QUEUE_ACTIONS, [scope.arn("sqs", name), scope.arn("sqs", f"{name}-dead")])
+    # AWS makes up a mapping's identifier; the function that it calls limits it.
+    condition = {"ArnLike": {"lambda:FunctionArn": scope.arn("lambda", f"function:{name}*")}}
+    changed = ("CreateEventSourceMapping", "DeleteEventSourceMapping", "UpdateEventSourceMapping")
+    yield {**_allow("RequestMapping", "lambda", changed, ["*"]), "Condition": condition}
+    read = ("GetEventSourceMapping", "ListEventSourceMappings", "ListTags", "TagResource", "UntagResource")
+    yield _allow("RequestMappings", "lambda", read, [scope.arn("lambda", "event-source-mapping:*")])
+    log = scope.arn("logs", f"log-group:/aws/lambda/{name}*")
+    yield _allow("RequestLog", "logs", LOG_ACTIONS, [log])
+    yield _allow("RequestWorker", "lambda", LAMBDA_ACTIONS["function"], [scope.arn("lambda", f"function:{name}*")])
 
 
 def _of_settings(scope: DeployerScope) -> Iterator[Statement]:

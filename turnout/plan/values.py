@@ -237,6 +237,11 @@ class Plan:
     shared: frozenset[str] = frozenset()
     caller_routes: tuple[Route, ...] = ()
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether a stage accepts asynchronous requests."""
+        return any(stage.asynchronous is not None for api in self.apis for stage in api.stages)
+
     def as_called(self, api: Api) -> Api:
         """The same API with the routes that its callers see."""
         return replace(api, routes=self.caller_routes) if self.shared else api

@@ -211,17 +211,15 @@ def test_command_prints_the_policy_for_the_settings_of_the_stack_file(
     assert ("policies: one has no room" in err) == (len(policies) > 1)
 
 
-def test_plan_and_validate_note_that_async_stages_are_not_deployed(
-    project: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_prices_asynchronous_requests(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = project / "models.yaml"
     manifest.write_text(manifest.read_text().replace("  prod:\n", "    async: {}\n  prod:\n"))
-    for command in ("plan", "validate"):
-        assert main([command, "-m", str(project)]) == 0
-        printed = "".join(capsys.readouterr())
-        assert "stages.dev.async: asynchronous requests are served by `turnout serve` only" in " ".join(printed.split())
+    assert main(["plan", "-m", str(project)]) == 0
+    printed = capsys.readouterr().out
+    assert "a million asynchronous requests beside their calls: $" in printed
+    assert "queue's polls" in printed
     assert main(["plan", "-m", str(project), "--json"]) == 0
-    notes = json.loads(capsys.readouterr().out)["notes"]
-    assert [note["message"] for note in notes if note["path"] == "stages.dev.async"] == [
-        "asynchronous requests are served by `turnout serve` only so far: `pulumi up` rejects this stage"
-    ]
+    made = json.loads(capsys.readouterr().out)
+    assert [note for note in made["notes"] if "async" in note["path"]] == []
+    items = {item["name"]: item["dollars"] for item in made["costs"]["million_asynchronous"]}
+    assert items["objects written"] == 25

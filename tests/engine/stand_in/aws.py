@@ -10,6 +10,7 @@ from infra.observability.guard_rail_function import check_alarms
 from tests.engine.stand_in import gateway_resources as gateway
 from tests.engine.stand_in import lambda_resources as lambdas
 from tests.engine.stand_in import plain_resources as plain
+from tests.engine.stand_in import request_resources as requests
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.domain_resources import Domains
 from tests.engine.stand_in.provider import Inputs, Resource, StandIn
@@ -80,6 +81,12 @@ class Aws:
             "aws:s3/bucket:Bucket": plain.BUCKET,
             "aws:s3/bucketObjectv2:BucketObjectv2": plain.make_bucket_object(self.sent),
             "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": plain.PUBLIC_ACCESS_BLOCK,
+            "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": requests.LIFECYCLE,
+            "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": (
+                requests.ENCRYPTION
+            ),
+            "aws:sqs/queue:Queue": requests.QUEUE,
+            "aws:lambda/eventSourceMapping:EventSourceMapping": requests.EVENT_SOURCE_MAPPING,
         }
 
 

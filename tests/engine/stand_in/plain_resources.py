@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.provider import Calls, Inputs
+from tests.engine.stand_in.request_resources import content_of
 
 
 def _make_role(inputs: Inputs) -> tuple[str, dict[str, Any]]:
@@ -216,9 +216,7 @@ def make_bucket_object(sent: list[str]) -> Calls:
 
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         sent.append(inputs["key"])
-        client_of("s3").put_object(
-            Bucket=inputs["bucket"], Key=inputs["key"], Body=Path(inputs["source"]["path"]).read_bytes()
-        )
+        client_of("s3").put_object(Bucket=inputs["bucket"], Key=inputs["key"], Body=content_of(inputs))
         return inputs["key"], {}
 
     return Calls(

@@ -13,6 +13,7 @@ from model_lambdas.function.captured_requests import LARGEST_LOG_LINE_BYTES, Cap
 from model_lambdas.function.runtime import FunctionSpec
 from tests.builders.model_functions import proxy_event
 from turnout.client.captured_lines import Sample, parse_sample, read_lines
+from turnout.protocol.requests.runs import AsyncRun, spell_run
 from turnout.protocol.tensors.datatypes import Signature
 
 SPEC = FunctionSpec("iris", "v1", "0" * 64, Signature((), ()), Path("model.onnx"))
@@ -55,6 +56,15 @@ def test_a_request_is_one_line_that_replay_reads() -> None:
     (read,) = read_lines([line.encode()])
     sample = Sample(1790000000.0, "prod", "iris", "v1", True, "application/json", None, BODY, 200, 2.5, ROUTE)
     assert read.samples == (sample,)
+
+
+def test_an_asynchronous_run_is_captured_as_its_own_kind_without_a_body_in_a_file(tmp_path: Path) -> None:
+    (line,) = lines_of(api_event(turnout=spell_run(AsyncRun(), 0.5)))
+    assert orjson.loads(line)["turnout_capture"]["asynchronous"] is True
+    body_file = tmp_path / "body"
+    body_file.write_bytes(BODY)
+    (left_out,) = lines_of(api_event(None, turnout=spell_run(AsyncRun(str(body_file)), 0.5)))
+    assert orjson.loads(left_out)["turnout_capture_left_out"]["bytes"] == len(BODY)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ def with_version(**fields: object) -> Manifest:
         (with_version(slo=Slo(p99_ms=100)), "models.iris.versions.v1.slo"),
         (with_version(capture=Capture(1)), "models.iris.versions.v1.capture"),
         (manifest(stages=(stage(slo=Slo(error_percent=1)),)), "stages.prod.slo"),
-        (manifest(stages=(stage(asynchronous=Asynchronous()),)), "stages.prod.async"),
         (manifest(stages=(stage(version_override=True),)), "stages.prod.version_override"),
         (manifest((model(routing=Routing(Sticky("api_key"))),)), "models.iris.routing.sticky"),
         (with_version(timeout_s=30), "models.iris.versions.v1.timeout_s"),
@@ -53,6 +52,7 @@ def test_key_without_a_local_effect_is_noted(of: Manifest, path: str) -> None:
         manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}, version_override=True),)),
         manifest(stages=(stage(serve={}, weights={"iris": {"v1": 90, "v2": 10}}),)),
         manifest(stages=(stage(auth="api_key", canary=Canary(10, {"iris": "v2"})),)),
+        manifest(stages=(stage(asynchronous=Asynchronous()),)),
         with_version(timeout_s=29, memory_mb=128, transform="t.py", examples="e.json", sha256="a" * 64),
     ],
 )

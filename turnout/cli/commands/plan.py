@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from turnout.packaging.cold_start import ColdStart
     from turnout.plan.budget import CostDifference
     from turnout.plan.costs import Costs
+    from turnout.plan.estimates.rest import Rest
     from turnout.plan.values import Api, Function, Plan, Quota, Route, StagePlan
     from turnout.project.project import Project
 
@@ -355,16 +356,7 @@ def say_quotas(made: Plan) -> None:
 def say_costs(costs: Costs) -> None:
     """Print the cost of a month without calls and of a million calls, and the assumptions."""
     say_section(f"Cost on AWS, a month without calls: ${costs.rest_dollars:,.2f}")
-    rows = [
-        (
-            cost.name,
-            f"{cost.amount:,.6g} {cost.unit}".rstrip(),
-            f"{cost.price:.10f}".rstrip("0").rstrip("."),
-            f"{cost.dollars:,.2f}",
-        )
-        for cost in costs.rest
-    ]
-    say_table(("ITEM", "AMOUNT", "PRICE", "DOLLARS"), rows, right=("AMOUNT", "PRICE", "DOLLARS"))
+    say_rest(costs.rest)
     say_section("Cost on AWS, dollars per million calls")
     headers = ("MODEL", "VIA", "API GATEWAY", "CALLS", "RUNNING", "LOG", "TOTAL")
     calls = [
@@ -376,9 +368,27 @@ def say_costs(costs: Costs) -> None:
         for cost in costs.million
     ]
     say_table(headers, calls, right=headers[2:])
+    if costs.asynchronous:
+        total = sum(cost.dollars for cost in costs.asynchronous)
+        say_section(f"Cost on AWS, a million asynchronous requests beside their calls: ${total:,.2f}")
+        say_rest(costs.asynchronous)
     say()
     for sentence in costs.assumptions:
         say(f"  {sentence}")
+
+
+def say_rest(items: Sequence[Rest]) -> None:
+    """Amounts with their prices."""
+    rows = [
+        (
+            cost.name,
+            f"{cost.amount:,.6g} {cost.unit}".rstrip(),
+            f"{cost.price:.10f}".rstrip("0").rstrip("."),
+            f"{cost.dollars:,.2f}",
+        )
+        for cost in items
+    ]
+    say_table(("ITEM", "AMOUNT", "PRICE", "DOLLARS"), rows, right=("AMOUNT", "PRICE", "DOLLARS"))
 
 
 def say_differences(differences: Sequence[CostDifference] | None) -> None:

@@ -1,26 +1,19 @@
-"""`turnout requests`: list, show, cancel and redrive the asynchronous requests that `turnout serve` stores.
+"""`turnout requests`: list, show, cancel and redrive the asynchronous requests of `turnout serve`, or of a stack.
 
 The commands open the queue itself, so they work whether or not a server runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from turnout.cli.group import Group
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption
 from turnout.cli.output import CommandError, counted, say, say_json, say_table
+from turnout.cli.requests.queues import Described, OpenQueue, open_stack, opened_queue, queue_folder, reporting_aws
 from turnout.protocol.requests.states import RequestState, StepError
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from turnout.gateway.requests.rows import Stored
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's identifier, or its Location.")]
 StageOption = Annotated[str, typer.Option(metavar="NAME", help="Only requests of this stage.", show_default=False)]
@@ -31,6 +24,15 @@ MostOption = Annotated[int, typer.Option("--most", metavar="N", min=1, help="At 
 AllFailedOption = Annotated[bool, typer.Option("--all-failed", help="Requeue all failed requests.")]
 OptionalIdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="The request's identifier, or its Location.", show_default=False)
+]
+StackOption = Annotated[
+    str,
+    typer.Option(
+        "--stack",
+        metavar="NAME",
+        help="The Pulumi stack, for its requests on AWS.",
+        show_default=False,
+    ),
 ]
 
 requests = typer.Typer(
@@ -48,6 +50,7 @@ def list_requests(
     state: StateOption = None,
     stage: StageOption = "",
     most: MostOption = 100,
+    stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,26 +58,23 @@ def list_requests(
 
     `--state failed` lists the failed ones, with their reasons.
     """
-    from turnout.gateway.requests import store
-
-    with opened_queue(manifest) as connection:
-        stages = (stage,) if stage else ()
-        stored = store.list_requests(connection, stages=stages, wanted=[str(name) for name in state or ()], most=most)
+    with opened_queue(manifest, stack) as queue:
+        stored = queue.list_requests([stage] if stage else [], [str(name) for name in state or ()], most)
     if as_json:
-        say_json([describe(request) for request in stored])
+        say_json(stored)
         return
     if not stored:
         say("No requests found.")
         return
     cells = [
         (
-            request.description.id,
-            str(request.progress.state),
-            request.description.stage,
-            f"{request.description.model} {request.description.version}".strip(),
-            str(request.progress.attempts),
-            describe(request)["accepted"],
-            str(request.description.failure.get("code", "")),
+            request["id"],
+            request["state"],
+            request["stage"],
+            f"{request['model']} {request['version']}".strip(),
+            str(request["attempts"]),
+            request["accepted"],
+            str(request.get("error", {}).get("code", "")),
         )
         for request in stored
     ]
@@ -82,21 +82,34 @@ def list_requests(
 
 
 @requests.command()
-def show(identifier: IdArgument, *, stage: StageOption = "", manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+def show(
+    identifier: IdArgument,
+    *,
+    stage: StageOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
     """Print one request as JSON, with the reason of its last failure."""
-    with opened_queue(manifest) as connection:
-        say_json(describe(find(connection, identifier, stage)))
+    with opened_queue(manifest, stack) as queue:
+        say_json(find(queue, identifier, stage))
 
 
 @requests.command()
-def cancel(identifier: IdArgument, *, stage: StageOption = "", manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+def cancel(
+    identifier: IdArgument,
+    *,
+    stage: StageOption = "",
+    stack: StackOption = "",
+    manifest: ManifestOption = DEFAULT_MANIFEST,
+) -> None:
     """Cancel a request that has not started."""
-    from turnout.gateway.requests import store
-
-    with opened_queue(manifest) as connection:
-        request = find(connection, identifier, stage)
-        change(connection, store.cancel, request)
-        say(f"Canceled request {request.description.id}.")
+    with opened_queue(manifest, stack) as queue:
+        request = find(queue, identifier, stage)
+        try:
+            queue.cancel(request["stage"], request["id"])
+        except StepError as error:
+            raise CommandError(f"request {request['id']}: {error}.") from error
+        say(f"Canceled request {request['id']}.")
 
 
 @requests.command()
@@ -105,103 +118,63 @@ def redrive(
     *,
     all_failed: AllFailedOption = False,
     stage: StageOption = "",
+    stack: StackOption = "",
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Requeue a request that failed, expired or was canceled.
 
     Its attempts and its time to live are reset. It calls the version that it was accepted for.
     """
-    from turnout.gateway.requests import store
-
     if bool(identifier) == all_failed:
         raise CommandError("expected either a request's identifier or --all-failed.")
-    with opened_queue(manifest) as connection:
+    with opened_queue(manifest, stack) as queue:
         if not all_failed:
-            request = find(connection, identifier, stage)
-            change(connection, store.redrive, request)
-            say(f"Queued request {request.description.id}.")
+            request = find(queue, identifier, stage)
+            requeue(queue, request)
+            say(f"Queued request {request['id']}.")
             return
-        stages = (stage,) if stage else ()
-        failed = store.list_requests(connection, stages=stages, wanted=("failed",), most=1_000_000)
+        failed = queue.list_requests([stage] if stage else [], ["failed"], 1_000_000)
         for request in failed:
-            change(connection, store.redrive, request)
+            requeue(queue, request)
         say(f"Queued {counted(len(failed), 'request')}.")
 
 
 @requests.command()
-def secret(*, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
+def secret(*, stack: StackOption = "", manifest: ManifestOption = DEFAULT_MANIFEST) -> None:
     """Print the secret that signs webhooks.
 
     Receivers need it to check the header x-turnout-signature.
     """
-    from turnout.gateway.requests.signing import load_secret
     from turnout.protocol.requests.webhooks import webhook_secret
+
+    if stack:
+        with reporting_aws(stack):
+            say(webhook_secret(open_stack(manifest, stack).load_secret()))
+        return
+    from turnout.gateway.requests.signing import load_secret
 
     say(webhook_secret(load_secret(queue_folder(manifest))))
 
 
-def queue_folder(manifest: Path) -> Path:
-    """Return the folder of a project's queue."""
-    from turnout.gateway.requests.queue import FOLDER
-    from turnout.project.manifest_file import manifest_path
-
-    path = manifest_path(manifest)
-    if not path.is_file():
-        raise CommandError(f"{path}: no such file.", "Run it in the project's folder, or pass --manifest.")
-    return path.parent / ".turnout" / FOLDER
-
-
-@contextmanager
-def opened_queue(manifest: Path) -> Iterator[sqlite3.Connection]:
-    """Open the queue's database. Fails if there is none, so that listing does not create one."""
-    from turnout.gateway.requests.database import FILE_NAME, DatabaseError, connect
-
-    folder = queue_folder(manifest)
-    if not (folder / FILE_NAME).exists():
-        raise CommandError("this project has no asynchronous requests.", "docs/async.md describes how to send one.")
-    try:
-        connection = connect(folder)
-    except DatabaseError as error:
-        raise CommandError(f"{error}.", code=1) from error
-    with closing(connection):
-        yield connection
-
-
-def find(connection: sqlite3.Connection, identifier: str, stage: str) -> Stored:
+def find(queue: OpenQueue, identifier: str, stage: str) -> Described:
     """Return the request with an identifier or a location."""
-    from turnout.gateway.requests import store
-
     before, slash, name = identifier.rstrip("/").rpartition("/requests/")
     stage = stage or (before.rpartition("/")[2] if slash else "")
     if not slash:
         name = identifier
-    stages = (stage,) if stage else store.stages_of(connection, name)
-    candidates = [stored for each in stages if (stored := store.find(connection, each, name)) is not None]
+    candidates = queue.find(name, stage)
     if not candidates:
         raise CommandError(f"there is no request {name}.", "`turnout requests list` shows all of them.")
     if len(candidates) > 1:
-        names = ", ".join(candidate.description.stage for candidate in candidates)
+        names = ", ".join(candidate["stage"] for candidate in candidates)
         raise CommandError(f"several stages have a request {name}: {names}.", "Pass --stage.")
     return candidates[0]
 
 
-def change(
-    connection: sqlite3.Connection, step: Callable[[sqlite3.Connection, str, str, float], object], request: Stored
-) -> None:
-    """Apply a step to a request. Fails if the request's state does not allow it."""
-    import time
-
-    from turnout.gateway.requests.database import transaction
-
+def requeue(queue: OpenQueue, request: Described) -> None:
+    """Queue a request again. Fails if the request's state does not allow it."""
     try:
-        with transaction(connection):
-            step(connection, request.description.stage, request.description.id, time.time())
+        if queue.redrive(request["stage"], request["id"]) is None:
+            raise CommandError(f"request {request['id']}: its body has been deleted.")
     except StepError as error:
-        raise CommandError(f"request {request.description.id}: {error}.") from error
-
-
-def describe(request: Stored) -> dict[str, Any]:
-    """Return a request as the API describes it."""
-    from turnout.protocol.requests.description import describe as describe_request
-
-    return describe_request(request.progress, request.description)
+        raise CommandError(f"request {request['id']}: {error}.") from error

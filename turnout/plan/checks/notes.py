@@ -60,11 +60,6 @@ def _of_stage(manifest: Manifest, stage: Stage) -> Iterator[tuple[str, str]]:
         yield f"{path}.auth", f"`{auth.name}` is checked on AWS only: `turnout serve` rejects every call to this stage"
     if stage.slo != Slo():
         yield f"{path}.slo", "alarms exist on AWS only"
-    if stage.asynchronous is not None:
-        yield (
-            f"{path}.async",
-            "asynchronous requests are served by `turnout serve` only so far: `pulumi up` rejects this stage",
-        )
     if stage.version_override and not _is_routed(manifest, stage):
         yield f"{path}.version_override", "no model of this stage uses a router, so the header has no effect"
     if stage.auth != "api_key":

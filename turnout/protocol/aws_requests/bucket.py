@@ -49,20 +49,22 @@ class RequestBucket:
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object that does not exist. Return False if it does."""
-        return self._write(key, content, IfNoneMatch="*")
+        return bool(self._write(key, content, IfNoneMatch="*"))
 
-    def replace(self, key: str, content: bytes, etag: str) -> bool:
-        """Replace an object. Return False if somebody else has replaced or deleted it."""
+    def replace(self, key: str, content: bytes, etag: str) -> str:
+        """Replace an object and return its new ETag. Empty if somebody else has replaced or deleted it."""
         return self._write(key, content, IfMatch=etag)
 
-    def _write(self, key: str, content: bytes, **condition: str) -> bool:
+    def _write(self, key: str, content: bytes, **condition: str) -> str:
         try:
-            self.client.put_object(Bucket=self.name, Key=key, Body=content, ContentType="application/json", **condition)
+            answer = self.client.put_object(
+                Bucket=self.name, Key=key, Body=content, ContentType="application/json", **condition
+            )
         except Exception as error:
             if error_code(error) in _CHANGED | _MISSING:
-                return False
+                return ""
             raise
-        return True
+        return str(answer["ETag"])
 
     def put(self, key: str, content: bytes, content_type: str = "", metadata: Mapping[str, str] | None = None) -> None:
         """Write an object."""

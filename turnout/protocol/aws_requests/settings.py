@@ -75,3 +75,18 @@ class RequestSettings:
             for name, rules in value["stages"].items()
         }
         return cls(stages, value["timeouts_s"])
+
+
+def requests_name(prefix: str) -> str:
+    """The name of the queue and of the worker. A hyphen, since API Gateway calls what the prefix and `_` begin."""
+    return f"{prefix}-requests"
+
+
+def dead_letters_name(prefix: str) -> str:
+    """The name of the queue of requests that failed."""
+    return f"{requests_name(prefix)}-dead"
+
+
+def bucket_name(prefix: str, account: str, region: str) -> str:
+    """The name of the bucket."""
+    return f"{requests_name(prefix)}-{account}-{region}".lower()

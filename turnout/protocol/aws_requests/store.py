@@ -109,9 +109,8 @@ class RequestStore:
 
     def write(self, entry: ReadRecord, record: Record) -> ReadRecord | None:
         """Replace a request. None if another process has changed it."""
-        if not self.bucket.replace(record.key, record.to_json(), entry.etag):
-            return None
-        return self.read(record.stage, record.id)
+        etag = self.bucket.replace(record.key, record.to_json(), entry.etag)
+        return ReadRecord(record, etag) if etag else None
 
     def change(self, stage: str, identifier: str, step: Callable[[Record], Record]) -> Record | None:
         """Apply a step to a request, again if another process changes it meanwhile. None if it does not exist.
@@ -145,6 +144,8 @@ class RequestStore:
     def redrive(self, stage: str, identifier: str) -> Record | None:
         """Queue a request again that ended without an answer. None if it, or its body, is no longer there.
 
+        Its dead letter stays: `Queues.exhume` deletes those of many requests at once.
+
         Raises:
             StepError: it has not ended, or has an answer.
         """
@@ -163,7 +164,6 @@ class RequestStore:
         changed = self.change(stage, identifier, step)
         if changed is not None:
             self.send(changed)
-            self.queues.exhume({RequestMessage(stage, identifier)})
         return changed
 
     def list_requests(

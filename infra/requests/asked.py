@@ -1,0 +1,86 @@
+"""What a plan asks of asynchronous requests: the settings that functions read, and how long objects are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
+from turnout.plan.values import Function, Plan
+from turnout.protocol.aws_requests.settings import (
+    ANSWERS,
+    BODIES,
+    MOST_RUN_S,
+    STATES,
+    UPLOADS,
+    RequestSettings,
+    StageRules,
+)
+
+DAY_S = 86_400
+
+LONGEST_DAYS = 31
+"""Every object is deleted after so long, also those of a stage that no longer has `async`: twice the longest time to
+live of 14 days, and the runs in between."""
+
+UPLOAD_DAYS = 2
+"""An upload can be used for an hour; S3 deletes by whole days."""
+
+WORKER_CRASHES = 5
+"""Receives after which SQS itself puts a message among the dead letters. Retries of a request are new messages, so only
+a worker that ended without a result, or a request that another delivery runs, adds to them."""
+
+
+def make_settings(plan: Plan) -> RequestSettings:
+    """Return the settings that functions read."""
+    stages = {
+        stage.name: StageRules(
+            stage.asynchronous.time_to_live_s,
+            stage.asynchronous.max_attempts,
+            stage.asynchronous.max_body_mb,
+            stage.asynchronous.callback_hosts,
+            stage.asynchronous.allow_private_callbacks,
+        )
+        for api in plan.apis
+        for stage in api.stages
+        if stage.asynchronous is not None
+    }
+    return RequestSettings(stages, {function.name: _timeout_s(function) for function in plan.functions})
+
+
+def _timeout_s(function: Function) -> float:
+    timeout_s = float(function.settings.timeout_s)
+    if function.kind == "model" and not function.settings.asynchronous:
+        return min(timeout_s, INTEGRATION_TIMEOUT_MS / 1000)
+    return timeout_s
+
+
+def longest_run_s(plan: Plan) -> float:
+    """The longest time limit of a run."""
+    return max(make_settings(plan).timeouts_s.values(), default=float(MOST_RUN_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One lifecycle rule: objects of a prefix are deleted so many days after they were written."""
+
+    name: str
+    prefix: str
+    days: int
+
+
+def plan_lifecycle(plan: Plan) -> Iterator[Kept]:
+    """Yield the lifecycle rules. S3 rounds up to whole days; callers see a request end on time in its state."""
+    for stage, rules in make_settings(plan).stages.items():
+        whole = math.ceil(rules.time_to_live_s / DAY_S)
+        # A state and an answer are written when the request ends. Its body waits as long before that.
+        for name, prefix, days in (
+            ("state", STATES, whole + 1),
+            ("answer", ANSWERS, whole + 1),
+            ("body", BODIES, 2 * whole + 2),
+            ("upload", UPLOADS, UPLOAD_DAYS),
+        ):
+            yield Kept(f"{stage}-{name}", f"{prefix}{stage}/", min(days, LONGEST_DAYS))
+    for name, prefix in (("state", STATES), ("answer", ANSWERS), ("body", BODIES), ("upload", UPLOADS)):
+        yield Kept(f"any-{name}", prefix, LONGEST_DAYS)

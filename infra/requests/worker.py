@@ -1,0 +1,154 @@
+"""The worker of asynchronous requests: a function that the queue calls, with its role, its log and its alarms.
+
+Its zip is the general router's. A hyphen in its name, lest API Gateway's role may call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from turnout.plan.log_groups import log_group_name
+from turnout.plan.values import Plan
+from turnout.protocol.aws_requests.settings import MOST_RUN_S
+
+from ..naming import Place, stage_alarm_name
+from ..observability.alarms import Alarm, Alarms
+from ..packages import RUNTIME, PackageCode
+from ..policies import LAMBDA, VPC_ACCESS, Statement, allow, allow_invoke, allow_logs, render_policy
+from ..roles import make_role
+from ..stack.log_groups import make_log_group
+from ..stack.settings import StackSettings
+from .asked import longest_run_s
+from .permissions import allow_working
+from .storage import RequestStorage
+
+HANDLER = "router_lambda.requests.entry.handler"
+MEMORY_MB = 256
+
+MOST_RUNNING = 50
+"""The most requests that run at once: each takes two of the account's concurrent executions, 1,000 unless AWS raised
+them."""
+
+WAITED_S = 600
+"""A message that is older than the longest run by so long has waited for its turn, or is stuck."""
+
+ALARMS = "requests"
+"""The first word of the alarms' names. No stage is called like that."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFunctionArgs:
+    """The parts of the worker.
+
+    Args:
+        place: names the resources.
+        plan: has the functions.
+        storage: the bucket and the queues.
+        code: the general router's zip.
+        settings: of the stack.
+        environment: the variables that tell it of the storage.
+        after: what must exist before it runs requests.
+    """
+
+    place: Place
+    plan: Plan
+    storage: RequestStorage
+    code: PackageCode
+    architecture: str
+    settings: StackSettings = field(default_factory=StackSettings)
+    after: Sequence[pulumi.Resource] = ()
+
+
+class WorkerFunction(pulumi.ComponentResource):
+    """The worker and the mapping by which the queue calls it."""
+
+    def __init__(self, name: str, args: WorkerFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:RequestWorker", name, None, opts)
+        within = pulumi.ResourceOptions(parent=self)
+        function_name, network = args.place.requests, args.settings.network
+        log = make_log_group(name, log_group_name(function_name), args.settings.logs, within)
+        role: pulumi.Input[str] = args.settings.roles.function_arn
+        policies: list[pulumi.Resource] = []
+        if not role:
+            made = make_role(name, function_name, LAMBDA, args.place, args.settings.roles.boundary_arn, within)
+            policy = render_policy(list(_statements(args)))
+            policies.append(aws.iam.RolePolicy(name, name="turnout", role=made.name, policy=policy, opts=within))
+            role = made.arn
+        key = args.settings.keys.environment
+        function = aws.lambda_.Function(
+            name,
+            name=function_name,
+            role=role,
+            runtime=RUNTIME,
+            handler=HANDLER,
+            architectures=[args.architecture],
+            memory_size=MEMORY_MB,
+            timeout=MOST_RUN_S,
+            environment={"variables": args.storage.worker_environment},
+            kms_key_arn=key or None,
+            vpc_config={"subnet_ids": list(network.subnet_ids), "security_group_ids": list(network.security_group_ids)}
+            if network.subnet_ids
+            else None,
+            logging_config={"log_format": args.settings.log_format, "log_group": log.name},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*policies, *args.after]),
+            **args.code,
+        )
+        aws.lambda_.EventSourceMapping(
+            name,
+            event_source_arn=args.storage.queue.arn,
+            function_name=function.arn,
+            batch_size=1,
+            function_response_types=["ReportBatchItemFailures"],
+            scaling_config={"maximum_concurrency": MOST_RUNNING},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=policies),
+        )
+        alarms = tuple(plan_alarms(args.place, args.plan))
+        Alarms(name, alarms, args.settings.alarm_actions, within)
+        self.register_outputs({})
+
+
+def _statements(args: WorkerFunctionArgs) -> Iterator[Statement]:
+    place, settings = args.place, args.settings
+    yield allow_logs(place, log_group_name(place.requests))
+    yield allow_invoke(place, [place.name("*")])
+    yield from allow_working(place, settings.keys.bucket)
+    if settings.network.subnet_ids:
+        yield VPC_ACCESS
+    if settings.keys.environment:
+        yield allow(["kms:Decrypt"], [settings.keys.environment])
+
+
+def plan_alarms(place: Place, plan: Plan) -> Iterator[Alarm]:
+    """Yield the alarms on requests that wait too long, and on dead letters."""
+    age_s = longest_run_s(plan) + WAITED_S
+    yield Alarm(
+        "age",
+        stage_alarm_name(place, ALARMS, "age"),
+        f"An asynchronous request has waited or run for more than {age_s:g} s.",
+        age_s,
+        {**_metric("ApproximateAgeOfOldestMessage", place.requests), "statistic": "Maximum"},
+    )
+    yield Alarm(
+        "dead",
+        stage_alarm_name(place, ALARMS, "dead"),
+        "Asynchronous requests have failed after all attempts: `turnout requests list --stack --state failed`.",
+        0,
+        {**_metric("ApproximateNumberOfMessagesVisible", place.dead_letters), "statistic": "Maximum"},
+    )
+
+
+PERIOD_S = 300
+"""SQS writes its metrics once in five minutes at the most, while a queue is used."""
+
+
+def _metric(metric: str, queue: str) -> dict[str, object]:
+    return {
+        "namespace": "AWS/SQS",
+        "metric_name": metric,
+        "dimensions": {"QueueName": queue},
+        "period": PERIOD_S,
+    }

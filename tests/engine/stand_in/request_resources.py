@@ -1,0 +1,160 @@
+"""Queues, their mappings to functions, and the rules of buckets: what asynchronous requests add.
+
+Refuses what AWS refuses: a queue whose visibility timeout is shorter than its function's timeout, a mapping whose
+function may not read the queue, and a rule for the lifecycle that does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.provider import Calls, Inputs
+
+_ATTRIBUTES = {
+    "visibilityTimeoutSeconds": "VisibilityTimeout",
+    "messageRetentionSeconds": "MessageRetentionPeriod",
+    "receiveWaitTimeSeconds": "ReceiveMessageWaitTimeSeconds",
+    "redrivePolicy": "RedrivePolicy",
+    "sqsManagedSseEnabled": "SqsManagedSseEnabled",
+}
+
+
+def _attributes_of(inputs: Inputs) -> dict[str, str]:
+    def spell(value: Any) -> str:
+        return str(value).lower() if isinstance(value, bool) else str(int(value) if isinstance(value, float) else value)
+
+    return {wire: spell(inputs[name]) for name, wire in _ATTRIBUTES.items() if name in inputs}
+
+
+def _make_queue(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    client = client_of("sqs")
+    url = client.create_queue(QueueName=inputs["name"], Attributes=_attributes_of(inputs))["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return url, {"arn": arn, "url": url}
+
+
+def _change_queue(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    client_of("sqs").set_queue_attributes(QueueUrl=identity, Attributes=_attributes_of(inputs))
+    return {}
+
+
+QUEUE = Calls(
+    make=_make_queue,
+    change=_change_queue,
+    remove=lambda identity, _: client_of("sqs").delete_queue(QueueUrl=identity),
+    replaced_by=frozenset({"name"}),
+    computed=("arn", "url"),
+)
+
+
+def _map(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    queue, function = inputs["eventSourceArn"].rpartition(":")[2], inputs["functionName"].rpartition(":")[2]
+    _check_timeout(queue, function)
+    _check_role(inputs["eventSourceArn"], function)
+    made = client_of("lambda").create_event_source_mapping(
+        EventSourceArn=inputs["eventSourceArn"],
+        FunctionName=function,
+        BatchSize=int(inputs["batchSize"]),
+        FunctionResponseTypes=inputs["functionResponseTypes"],
+        ScalingConfig={"MaximumConcurrency": int(inputs["scalingConfig"]["maximumConcurrency"])},
+    )
+    return made["UUID"], {}
+
+
+def _check_timeout(queue: str, function: str) -> None:
+    client = client_of("sqs")
+    url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+    shown = client.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    timeout = client_of("lambda").get_function_configuration(FunctionName=function)["Timeout"]
+    if int(shown["VisibilityTimeout"]) < timeout:
+        message = (
+            f"Queue visibility timeout: {shown['VisibilityTimeout']} seconds is less than Function timeout: {timeout}"
+        )
+        raise _refused(message)
+
+
+def _check_role(queue_arn: str, function: str) -> None:
+    role = client_of("lambda").get_function_configuration(FunctionName=function)["Role"].rpartition("/")[2]
+    client = client_of("iam")
+    allowed: set[str] = set()
+    for name in client.list_role_policies(RoleName=role)["PolicyNames"]:
+        document = client.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in (document if isinstance(document, dict) else json.loads(document))["Statement"]:
+            if queue_arn in statement["Resource"]:
+                allowed.update(statement["Action"])
+    missing = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"} - allowed
+    if missing:
+        action = min(missing).removeprefix("sqs:")
+        raise _refused(f"The provided execution role does not have permissions to call {action} on SQS")
+
+
+def _refused(message: str) -> ClientError:
+    error: Any = {"Error": {"Code": "InvalidParameterValueException", "Message": message}}
+    return ClientError(error, "CreateEventSourceMapping")
+
+
+EVENT_SOURCE_MAPPING = Calls(
+    make=_map,
+    remove=lambda identity, _: client_of("lambda").delete_event_source_mapping(UUID=identity),
+    replaced_by=frozenset({"eventSourceArn", "functionName", "scalingConfig", "functionResponseTypes", "batchSize"}),
+)
+
+
+def _put_lifecycle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    rules = []
+    for rule in inputs["rules"]:
+        made: dict[str, Any] = {
+            "ID": rule["id"],
+            "Status": rule["status"],
+            "Filter": {"Prefix": rule["filter"]["prefix"]},
+        }
+        if "expiration" in rule:
+            made["Expiration"] = {"Days": int(rule["expiration"]["days"])}
+        if "abortIncompleteMultipartUpload" in rule:
+            days = int(rule["abortIncompleteMultipartUpload"]["daysAfterInitiation"])
+            made["AbortIncompleteMultipartUpload"] = {"DaysAfterInitiation": days}
+        assert made.keys() & {"Expiration", "AbortIncompleteMultipartUpload"}, "MalformedXML: a rule without an action"
+        rules.append(made)
+    client_of("s3").put_bucket_lifecycle_configuration(Bucket=inputs["bucket"], LifecycleConfiguration={"Rules": rules})
+    return inputs["bucket"], {}
+
+
+LIFECYCLE = Calls(
+    make=_put_lifecycle,
+    change=lambda _, before, inputs: _put_lifecycle(inputs)[1],
+    remove=lambda identity, _: client_of("s3").delete_bucket_lifecycle(Bucket=identity),
+    replaced_by=frozenset({"bucket"}),
+)
+
+
+def _put_encryption(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    (rule,) = inputs["rules"]
+    given = rule["applyServerSideEncryptionByDefault"]
+    by_default = {"SSEAlgorithm": given["sseAlgorithm"]}
+    if "kmsMasterKeyId" in given:
+        by_default["KMSMasterKeyID"] = given["kmsMasterKeyId"]
+    client_of("s3").put_bucket_encryption(
+        Bucket=inputs["bucket"],
+        ServerSideEncryptionConfiguration={"Rules": [{"ApplyServerSideEncryptionByDefault": by_default}]},
+    )
+    return inputs["bucket"], {}
+
+
+ENCRYPTION = Calls(
+    make=_put_encryption,
+    change=lambda _, before, inputs: _put_encryption(inputs)[1],
+    remove=lambda identity, _: client_of("s3").delete_bucket_encryption(Bucket=identity),
+    replaced_by=frozenset({"bucket"}),
+)
+
+
+def content_of(inputs: Inputs) -> bytes:
+    """The content of an object, which is given as text or as a file."""
+    if "content" in inputs:
+        return str(inputs["content"]).encode()
+    return Path(inputs["source"]["path"]).read_bytes()

@@ -1,0 +1,230 @@
+"""Asynchronous requests on AWS: the resources of a stack, and who may use them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from infra.requests.asked import LONGEST_DAYS, Kept, longest_run_s, make_settings, plan_lifecycle
+from tests.builders.deployed import deployed, policy_of
+from tests.builders.manifests import artifacts_of, manifest, model, stage
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program
+from turnout.manifest.parser import Asynchronous, Manifest, Routing
+from turnout.plan.planner import make_plan
+from turnout.plan.values import Plan
+from turnout.protocol.aws_requests.settings import MOST_RUN_S, RequestSettings, StageRules
+
+ASYNC = stage(asynchronous=Asynchronous(time_to_live_s=90_000, callback_hosts=("hooks.example.com",)))
+BUCKET = f"arn:aws:s3:::turnout-test-requests-{ACCOUNT}-{REGION}"
+QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:turnout-test-requests"
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return deployed(manifest((model(routing=Routing(fallback="v1")),), (ASYNC,)))
+
+
+def plan_of(of: Manifest) -> Plan:
+    return make_plan(of, artifacts_of(of), stack="test")
+
+
+def test_a_stack_without_async_has_none_of_it() -> None:
+    program = deployed(manifest())
+    kinds = {resource.type for resource in program.resources}
+    assert not [kind for kind in kinds if "sqs" in kind or "s3" in kind or "eventSource" in kind]
+    assert "requests" not in program.outputs
+    environment = program.of("lambda/function:Function")["iris_v1"].inputs["environment"]["variables"]
+    assert environment == {"ORT_DISABLE_TELEMETRY": "1"}
+    document = program.one("apigateway/restApi:RestApi").inputs["body"]
+    assert "/requests/{id}" not in document
+
+
+def test_bucket_is_private_encrypted_and_emptied_by_itself(program: Program) -> None:
+    bucket = program.one("s3/bucket:Bucket")
+    assert bucket.inputs["bucket"] == f"turnout-test-requests-{ACCOUNT}-{REGION}"
+    block = program.one("s3/bucketPublicAccessBlock:BucketPublicAccessBlock").inputs
+    assert [value for value in block.values() if isinstance(value, bool)] == [True] * 4
+    (rule,) = program.one("s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration").inputs[
+        "rules"
+    ]
+    assert rule == {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}
+    rules = program.one("s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration").inputs["rules"]
+    days = {rule["filter"]["prefix"]: rule["expiration"]["days"] for rule in rules if "expiration" in rule}
+    assert days == {
+        "requests/prod/": 3,
+        "answers/prod/": 3,
+        "bodies/prod/": 6,
+        "uploads/prod/": 2,
+        "requests/": 31,
+        "answers/": 31,
+        "bodies/": 31,
+        "uploads/": 31,
+    }
+    assert len({rule["id"] for rule in rules}) == len(rules)
+    assert [rule["abortIncompleteMultipartUpload"] for rule in rules if "expiration" not in rule] == [
+        {"daysAfterInitiation": 1}
+    ]
+
+
+@pytest.mark.parametrize("seconds", [60, 86_400, 86_401, 1_209_600])
+def test_nothing_is_deleted_before_its_request_is_forgotten(seconds: int) -> None:
+    plan = plan_of(manifest(stages=(stage(asynchronous=Asynchronous(time_to_live_s=seconds)),)))
+    kept: dict[str, Kept] = {rule.name: rule for rule in plan_lifecycle(plan)}
+    # A body is written first, waits for the whole time to live, and is needed until the ended request is deleted.
+    runs_s = 10 * (MOST_RUN_S + 60)
+    assert kept["prod-body"].days * 86_400 >= 2 * seconds + runs_s
+    assert kept["prod-state"].days * 86_400 > seconds
+    assert kept["prod-answer"].days * 86_400 > seconds
+    assert kept["prod-body"].days <= LONGEST_DAYS
+
+
+def test_a_companys_key_encrypts_the_bucket_and_is_allowed_to_who_uses_it() -> None:
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/one"
+    program = deployed(manifest(stages=(ASYNC,)), bucket_kms_key_arn=key)
+    (rule,) = program.one("s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration").inputs[
+        "rules"
+    ]
+    assert rule["applyServerSideEncryptionByDefault"] == {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key}
+    for role in ("models", "router", "requests-worker"):
+        statements = policy_of(program.of("iam/rolePolicy:RolePolicy")[role])
+        assert {
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+            "Resource": [key],
+        } in statements
+
+
+def test_queue_is_encrypted_and_has_dead_letters(program: Program) -> None:
+    queues = program.of("sqs/queue:Queue")
+    queue, dead = queues["requests"].inputs, queues["requests-dead"].inputs
+    assert (queue["name"], dead["name"]) == ("turnout-test-requests", "turnout-test-requests-dead")
+    assert queue["sqsManagedSseEnabled"]
+    assert dead["sqsManagedSseEnabled"]
+    redrive = json.loads(queue["redrivePolicy"])
+    assert redrive["deadLetterTargetArn"].endswith("turnout-test-requests-dead")
+    assert redrive["maxReceiveCount"] == 5
+    worker = program.of("lambda/function:Function")["requests-worker"].inputs
+    assert queue["visibilityTimeoutSeconds"] >= 6 * worker["timeout"]
+    assert queue["messageRetentionSeconds"] == 1_209_600
+
+
+def test_worker_is_called_with_one_message_and_reports_failures(program: Program) -> None:
+    mapping = program.one("lambda/eventSourceMapping:EventSourceMapping")
+    assert mapping.inputs["batchSize"] == 1
+    assert mapping.inputs["functionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping.inputs["scalingConfig"] == {"maximumConcurrency": 50}
+    assert any("rolePolicy:RolePolicy::requests-worker" in urn for urn in mapping.after)
+    worker = program.of("lambda/function:Function")["requests-worker"].inputs
+    assert (worker["name"], worker["timeout"]) == ("turnout-test-requests", 900)
+    assert worker["handler"] == "router_lambda.requests.entry.handler"
+    assert worker["environment"]["variables"].keys() == {
+        "TURNOUT_REQUESTS_BUCKET",
+        "TURNOUT_REQUESTS_QUEUE",
+        "TURNOUT_REQUESTS_DEAD_LETTERS",
+    }
+
+
+def test_every_function_accepts_and_only_the_worker_knows_the_dead_letters(program: Program) -> None:
+    for name in ("iris_v1", "iris_v2", "iris_router", "router"):
+        function = program.of("lambda/function:Function")[name].inputs
+        variables = {key for key in function["environment"]["variables"] if key.startswith("TURNOUT_")}
+        assert variables == {"TURNOUT_REQUESTS_BUCKET", "TURNOUT_REQUESTS_QUEUE"}
+
+
+def actions_of(program: Program, role: str) -> dict[str, set[str]]:
+    """Action -> resources, of S3 and SQS."""
+    allowed: dict[str, set[str]] = {}
+    for statement in policy_of(program.of("iam/rolePolicy:RolePolicy")[role]):
+        for action in statement["Action"]:
+            if action.startswith(("s3:", "sqs:")):
+                allowed.setdefault(action, set()).update(statement["Resource"])
+    return allowed
+
+
+def test_functions_may_do_what_they_need_and_no_more(program: Program) -> None:
+    for role in ("models", "iris_router"):
+        assert actions_of(program, role) == {
+            "s3:GetObject": {f"{BUCKET}/settings.json", f"{BUCKET}/bodies/*", f"{BUCKET}/uploads/*"},
+            "s3:PutObject": {f"{BUCKET}/{name}/*" for name in ("requests", "bodies", "answers", "uploads")},
+            "s3:DeleteObject": {f"{BUCKET}/bodies/*"},
+            "s3:ListMultipartUploadParts": {f"{BUCKET}/bodies/*"},
+            "s3:ListBucket": {BUCKET},
+            "sqs:SendMessage": {QUEUE},
+        }
+    general = actions_of(program, "router")
+    assert general["s3:GetObject"] == {
+        f"{BUCKET}/settings.json",
+        *(f"{BUCKET}/{name}/*" for name in ("bodies", "uploads", "requests", "answers")),
+    }
+    worker = actions_of(program, "requests-worker")
+    assert worker.pop("s3:GetObject") == {
+        f"{BUCKET}/{name}" for name in ("settings.json", "secret", "requests/*", "answers/*")
+    }
+    assert worker.pop("s3:PutObject") == {f"{BUCKET}/{name}" for name in ("secret", "requests/*", "answers/*")}
+    assert worker == {
+        "s3:ListBucket": {BUCKET},
+        "sqs:SendMessage": {QUEUE, f"{QUEUE}-dead"},
+        **{
+            f"sqs:{action}": {QUEUE}
+            for action in ("ChangeMessageVisibility", "DeleteMessage", "GetQueueAttributes", "ReceiveMessage")
+        },
+    }
+
+
+def test_alarms_watch_the_age_and_the_dead_letters(program: Program) -> None:
+    alarms = program.of("cloudwatch/metricAlarm:MetricAlarm")
+    age, dead = alarms["requests-worker_age"].inputs, alarms["requests-worker_dead"].inputs
+    assert (age["name"], dead["name"]) == ("turnout-test.requests_age", "turnout-test.requests_dead")
+    assert (age["metricName"], age["dimensions"]) == (
+        "ApproximateAgeOfOldestMessage",
+        {"QueueName": "turnout-test-requests"},
+    )
+    assert age["threshold"] == 29 + 600
+    assert (dead["metricName"], dead["threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
+    assert dead["dimensions"] == {"QueueName": "turnout-test-requests-dead"}
+
+
+def test_functions_read_the_stages_settings_and_the_time_limits(program: Program) -> None:
+    stored = program.one("s3/bucketObjectv2:BucketObjectv2").inputs
+    assert stored["key"] == "settings.json"
+    settings = RequestSettings.from_json(stored["content"].encode())
+    assert settings.stages == {
+        "prod": StageRules(90_000, 3, 1024, ("hooks.example.com",), allow_private_callbacks=False)
+    }
+    assert settings.timeouts_s["turnout-test_iris_v1"] == 15
+    assert settings == RequestSettings.from_json(settings.to_json())
+
+
+def test_a_run_may_take_its_versions_own_time() -> None:
+    only = model()
+    slow = replace(only.versions[0], timeout_s=900, asynchronous=True)
+    capped = replace(only.versions[1], timeout_s=100)
+    of = manifest((replace(only, versions=(slow, capped)),), (ASYNC,))
+    timeouts = make_settings(plan_of(of)).timeouts_s
+    assert (timeouts["turnout-test_iris_v1"], timeouts["turnout-test_iris_v2"]) == (900, 29)
+    assert longest_run_s(plan_of(of)) == 900
+
+
+def test_stages_wait_for_the_worker_and_only_async_stages_are_in_the_settings() -> None:
+    program = deployed(manifest(stages=(stage("dev"), ASYNC)))
+    for entry in program.of("apigateway/stage:Stage").values():
+        assert any("eventSourceMapping:EventSourceMapping::requests-worker" in urn for urn in entry.after)
+    settings = json.loads(program.one("s3/bucketObjectv2:BucketObjectv2").inputs["content"])
+    assert settings["stages"].keys() == {"prod"}
+    assert {"/requests/{id}", "/requests/{id}/answer", "/uploads"} <= paths_of(program)
+
+
+def paths_of(program: Program) -> set[str]:
+    document: dict[str, Any] = json.loads(program.one("apigateway/restApi:RestApi").inputs["body"])
+    return set(document["paths"])
+
+
+def test_exports_name_the_bucket_and_the_queues(program: Program) -> None:
+    assert program.outputs["requests"] == {
+        "bucket": f"turnout-test-requests-{ACCOUNT}-{REGION}",
+        "queue": "https://sqs.example/requests",
+        "dead_letters": "https://sqs.example/requests-dead",
+    }

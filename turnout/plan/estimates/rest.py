@@ -1,0 +1,27 @@
+"""One line of an estimate: an amount and its price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """One line of the cost of a month without calls.
+
+    Args:
+        name: what is paid for.
+        amount: how much of it.
+        unit: what `amount` counts, or empty.
+        price: of one.
+    """
+
+    name: str
+    amount: float
+    unit: str
+    price: float
+
+    @property
+    def dollars(self) -> float:
+        """The line's sum."""
+        return self.amount * self.price
