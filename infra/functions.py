@@ -62,7 +62,7 @@ class ServedFunction(pulumi.ComponentResource):
         super().__init__("turnout:infra:ServedFunction", name, None, opts)
         within = pulumi.ResourceOptions(parent=self)
         planned, settings = args.function, args.function.settings
-        own = TELEMETRY_OFF if planned.kind == "model" else {}
+        own = TELEMETRY_OFF if planned.runs_models else {}
         variables = {**own, **settings.environment, **args.environment}
         log_group = args.log_group
         if log_group is None:
@@ -73,7 +73,7 @@ class ServedFunction(pulumi.ComponentResource):
             name=planned.name,
             role=args.role_arn,
             runtime=RUNTIME,
-            handler=HANDLER if planned.kind == "model" else ROUTER_HANDLER,
+            handler=HANDLER if planned.runs_models else ROUTER_HANDLER,
             architectures=[settings.architecture],
             memory_size=settings.memory_mb,
             timeout=settings.timeout_s,

@@ -142,7 +142,7 @@ class Packages(pulumi.ComponentResource):
     def _send_model(self, model: StoredModel, bucket: aws.s3.Bucket) -> None:
         for file in model.files:
             aws.s3.BucketObjectv2(
-                f"{model.package}/{file.name}",
+                f"{model.name}/{file.name}",
                 bucket=bucket.id,
                 key=f"{model.folder}/{file.name}",
                 source=pulumi.FileAsset(str(file.path)),

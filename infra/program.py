@@ -19,15 +19,18 @@ from turnout.manifest.parser import Domain
 from turnout.openapi.document import build_document, check_document, lambda_uri, render_document
 from turnout.packaging.build import BuiltPackage, build_packages
 from turnout.packaging.layer import LayerError
+from turnout.packaging.pools import MODELS_VARIABLE
 from turnout.packaging.routers import find_routers
 from turnout.packaging.transform_imports import require_imports
 from turnout.plan.auth import CALLERS
 from turnout.plan.budget import compare_costs, describe_difference, export_costs, require_budget
+from turnout.plan.checks.pools import find_tested_functions
 from turnout.plan.costs import Costs, find_alarmed
 from turnout.plan.deployment_notes import (
     Outputs,
     find_canary_routes,
     find_deployment_notes,
+    find_orphaned,
     find_shared_models,
     find_stranded,
 )
@@ -50,7 +53,7 @@ from .functions import ServedFunction, ServedFunctionArgs
 from .limits import check_limits, check_names
 from .naming import Place
 from .observability.access_logs import AccountLogging, LoggingPlan, plan_logging
-from .observability.alarms import Alarms, alarms_of_function, alarms_of_stage
+from .observability.alarms import Alarms, alarm_of_version, alarms_of_function, alarms_of_stage
 from .observability.dashboard import render_dashboard
 from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .own_outputs import read_own_outputs
@@ -62,7 +65,7 @@ from .roles import Roles, RolesArgs
 from .stack.log_groups import SharedLogs
 from .stack.settings import StackSettings, read_settings
 from .stack.tags import tagging
-from .stored_models import LOCATION, StoredModel, find_stored
+from .stored_models import LOCATION, StoredModel, find_stored, pools_location
 
 LoadProject = Callable[[Path], Project]
 Build = Callable[[Project, Plan], Sequence[BuiltPackage]]
@@ -125,6 +128,7 @@ def deploy(
     if not settings.new_names:
         check_names(plan, place, outputs)
     check_stranded(plan, outputs or {})
+    check_orphaned(plan, outputs or {})
     for note in (*plan.notes, *find_deployment_notes(plan, outputs)):
         pulumi.warn(f"{note.path}: {note.message}")
     logging = LoggingPlan(makes=False)
@@ -148,6 +152,16 @@ def check_stranded(plan: Plan, outputs: Outputs) -> None:
             f"stages.{stage}.canary: the choices of {len(models)} models would be packed into shared stage variables, "
             f"but the canary keeps a deployment whose routes read a variable for each model, such as {models[0]}. End "
             "the canary, run `pulumi up`, and start it again."
+        )
+
+
+def check_orphaned(plan: Plan, outputs: Outputs) -> None:
+    """Raise a pulumi.RunError where a stage with a canary would keep routes to functions that go into a pool."""
+    for stage, models in find_orphaned(plan, outputs).items():
+        raise pulumi.RunError(
+            f"stages.{stage}.canary: {len(models)} models, such as {models[0]}, would move into or out of a pool, but "
+            "the canary keeps a deployment that calls their present functions. End the canary, run `pulumi up`, and "
+            "start it again."
         )
 
 
@@ -348,7 +362,9 @@ def make_functions(
     if settings.log_groups != PER_FUNCTION:
         shared = SharedLogs("logs", set(groups.values()), settings.logs, tagged).names
     requests: Mapping[str, pulumi.Input[str]] = {} if storage is None else storage.environment
-    locations = {model.package: {LOCATION: model.location} for model in stored}
+    locations = {model.package: {LOCATION: model.location} for model in stored if not model.is_pooled}
+    own = {model.package for model in stored if model.is_pooled and model.bucket == stack.place.bucket}
+    locations |= {package: {MODELS_VARIABLE: pools_location(stack.place)} for package in own}
     for function in plan.functions:
         args = ServedFunctionArgs(
             function,
@@ -365,6 +381,10 @@ def make_functions(
         yield ServedFunction(function.package, args, tagged)
         if function.name in alarmed:
             Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions, tagged)
+    pools = plan.pool_of
+    for function in find_tested_functions(plan):
+        alarms = (alarm_of_version(function, pools[function.name]),)
+        Alarms(function.package, alarms, settings.alarm_actions, tagged)
 
 
 def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:

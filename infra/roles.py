@@ -34,7 +34,7 @@ from .policies import (
 )
 from .requests.permissions import allow_accepting
 from .stack.settings import StackSettings
-from .stored_models import StoredModel
+from .stored_models import POOLED, StoredModel
 
 MODELS = "models"
 """The role that all models' functions share. No function has this name: a model's function name has two words."""
@@ -150,7 +150,7 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
     beside = [*_of_all(args.settings), *_of_requests(args, "general_router")]
     graphs = {graph.model: graph.node for graph in plan.graphs}
     models = [function for function in plan.functions if function.kind == "model"]
-    stored = {model.package: model for model in args.stored}
+    stored = {model.package: model for model in args.stored if not model.is_pooled}
     sharing = [function for function in models if function.package not in stored]
     if sharing:
         yield (
@@ -167,9 +167,14 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
             named, below = read.arns(place.partition), [read.folder_arn(place.partition)]
             statements = choose_fitting([*own, *_reading(read, named)], [*own, *_reading(read, below)], beside)
             yield function.package, [function.name], statements
+    yield from _plan_pools(args)
     for function in plan.functions:
         if function.kind == "router":
-            called = [place.name(model, "*") for model in sorted(find_called(function.model, graphs))]
+            reached = find_called(function.model, graphs)
+            called = [place.name(model, "*") for model in sorted(reached)]
+            called += sorted(
+                pool.function for pool in plan.pools if any(model in reached for model, _ in pool.versions)
+            )
             routers = router_name(place.prefix, "*")
         elif function.kind == "general_router":
             called, routers = [place.name("*")], function.name
@@ -179,6 +184,24 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
         deny = deny_invoke(place, [routers])
         narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
         yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny], beside)
+
+
+def _plan_pools(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
+    """A role for each pool, which reads the models of all its versions."""
+    place = args.place
+    beside = [*_of_all(args.settings), *_of_requests(args, "general_router")]
+    for function in (function for function in args.plan.functions if function.kind == "pool"):
+        models = [model for model in args.stored if model.is_pooled and model.package == function.package]
+        log_group = log_group_name(function.name, args.settings.log_groups)
+        own = list(_of_models(place, log_group, [function]))
+        below = [f"arn:{place.partition}:s3:::{place.bucket}/{POOLED}/*"] * any(model.name for model in models)
+        elsewhere = [model for model in models if not model.name]
+        keys = sorted({model.kms_key_arn for model in models if model.kms_key_arn})
+        named = sorted({arn for model in elsewhere for arn in model.arns(place.partition)})
+        folders = sorted({f"arn:{place.partition}:s3:::{model.bucket}/*" for model in elsewhere})
+        decrypt = [allow(["kms:Decrypt"], keys)] if keys else []
+        narrow, wide = ([*own, allow(["s3:GetObject"], [*below, *objects]), *decrypt] for objects in (named, folders))
+        yield function.package, [function.name], choose_fitting(narrow, wide, beside)
 
 
 def choose_fitting(narrow: list[Statement], wide: list[Statement], beside: Sequence[Statement] = ()) -> list[Statement]:

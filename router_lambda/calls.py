@@ -9,7 +9,15 @@ from typing import Any
 
 from turnout.protocol.aws.limits import LARGEST_ASYNC_EVENT_BYTES
 from turnout.protocol.errors import RequestError
-from turnout.protocol.naming import ALIAS_VARIABLE, LIVE, ROUTER, VERSION_HEADER, function_name, route_variable_of
+from turnout.protocol.naming import (
+    ALIAS_VARIABLE,
+    LIVE,
+    ROUTER,
+    VERSION_HEADER,
+    function_name,
+    pool_name,
+    route_variable_of,
+)
 from turnout.protocol.requests.runs import read_draw
 from turnout.protocol.routing.choice import (
     RouteError,
@@ -23,6 +31,7 @@ from turnout.protocol.routing.choice import (
 )
 from turnout.protocol.routing.invocation import Answered, Invoke
 from turnout.protocol.routing.packed_choices import find_choice
+from turnout.protocol.routing.pooled import aim_at
 from turnout.protocol.routing.route_table import ModelRoute, RouteTable
 from turnout.protocol.routing.sticky import read_header, read_sticky_key
 
@@ -170,14 +179,24 @@ class Calls:
         elif self._clock() >= deadline_s:
             answered = Answered(None, "timed_out", "no time left to call it")
         else:
-            answered = check_answered(await self._invoke(name, alias, handed_on(event), deadline_s=deadline_s))
+            handed = self._aimed(handed_on(event), model, version)
+            answered = check_answered(await self._invoke(name, alias, handed, deadline_s=deadline_s))
         if answered.error:
             _LOG.warning("%s: %s: %s", name, answered.error, answered.message)
         return answered
 
     def _function(self, model: str, version: str, event: Mapping[str, Any]) -> tuple[str, str]:
         alias = (event.get("stageVariables") or {}).get(ALIAS_VARIABLE, LIVE)
-        return function_name(self._table.prefix, model, version), alias
+        pool = self._pool_of(model, version)
+        return pool_name(self._table.prefix, pool) if pool else function_name(self._table.prefix, model, version), alias
+
+    def _pool_of(self, model: str, version: str) -> str:
+        route = self._table.models[model].versions.get(version)
+        return "" if route is None else route.pool
+
+    def _aimed(self, event: dict[str, Any], model: str, version: str) -> dict[str, Any]:
+        """The event for a version's function; one for a pool says which version."""
+        return aim_at(event, model, version) if self._pool_of(model, version) else event
 
     def _start_shadow(self, model: str, version: str, event: Mapping[str, Any]) -> None:
         route = self._table.models[model]
@@ -191,7 +210,8 @@ class Calls:
         if len(event.get("body") or "") > LARGEST_ASYNC_EVENT_BYTES:
             _LOG.info("%s: a body over %d bytes is not copied to %s", model, LARGEST_ASYNC_EVENT_BYTES, route.shadow)
             return
-        self._tasks.start(self._send_shadow(*self._function(model, route.shadow, event), handed_on(event, shadow=True)))
+        copy = self._aimed(handed_on(event, shadow=True), model, route.shadow)
+        self._tasks.start(self._send_shadow(*self._function(model, route.shadow, event), copy))
 
     async def _send_shadow(self, name: str, alias: str, event: Mapping[str, Any]) -> None:
         try:

@@ -15,6 +15,7 @@ import pulumi_aws as aws
 from turnout.plan.guard_alarms import errors_alarm_name
 from turnout.plan.values import Function, StagePlan
 from turnout.protocol.naming import LIVE, NEXT
+from turnout.protocol.routing.pooled import of_version
 
 from ..naming import Place, stage_alarm_name
 
@@ -102,6 +103,37 @@ def alarms_of_function(function: Function) -> Iterator[Alarm]:
         )
 
 
+def alarm_of_version(function: Function, pool: str) -> Alarm:
+    """The alarm of a pooled version while a canary moves it.
+
+    Args:
+        function: the one that the version would have of its own.
+        pool: the pool's function, which writes its metrics.
+    """
+    percent = function.settings.slo.error_percent or ERROR_PERCENT
+    return Alarm(
+        "errors",
+        errors_alarm_name(function.name),
+        f"More than {percent:g}% of the calls of {function.model} {function.version} in {pool} fail, "
+        f"{FEWEST_FAILURES} or more in a minute.",
+        percent,
+        {"metric_queries": version_queries(function.name, pool)},
+    )
+
+
+def version_queries(function: str, pool: str) -> list[dict[str, Any]]:
+    """Return the queries of the percentage of a pooled version's calls that fail, 0 below `FEWEST_FAILURES`."""
+    counted = {
+        f"{key}_{alias}": ("Turnout", metric, of_version(pool, function, alias))
+        for key, metric in (("failed", "FailedAnswers"), ("calls", "Requests"))
+        for alias in (LIVE, NEXT)
+    }
+    sums = {
+        key: f"SUM([{', '.join(f'FILL({key}_{alias}, 0)' for alias in (LIVE, NEXT))}])" for key in ("failed", "calls")
+    }
+    return _percent_queries(counted, sums, "calls")
+
+
 def alarms_of_stage(place: Place, api: str, stage: StagePlan) -> Iterator[Alarm]:
     """Return the alarms of a stage, on what its callers observe."""
     percent = stage.slo.error_percent or ERROR_PERCENT
@@ -161,6 +193,23 @@ def failure_queries(function: str) -> list[dict[str, Any]]:
         },
     }
     calls = {"calls": ("AWS/Lambda", "Invocations", {"FunctionName": function})}
+    expressions = {
+        "failed": f"SUM([{', '.join(f'FILL({key}, 0)' for key in counted)}])",
+        "attempts": "SUM([FILL(calls, 0), FILL(throttles, 0)])",
+    }
+    return _percent_queries({**counted, **calls}, expressions, "attempts")
+
+
+def _percent_queries(
+    counted: Mapping[str, tuple[str, str, Mapping[str, str]]], sums: Mapping[str, str], attempts: str
+) -> list[dict[str, Any]]:
+    """The queries of what share of `attempts` is `failed`.
+
+    Args:
+        counted: id -> namespace, metric and dimensions.
+        sums: id -> an expression, `failed` among them.
+        attempts: the id of all calls.
+    """
     metrics = [
         {
             "id": key,
@@ -172,14 +221,10 @@ def failure_queries(function: str) -> list[dict[str, Any]]:
                 "stat": "Sum",
             },
         }
-        for key, (namespace, metric, dimensions) in {**counted, **calls}.items()
+        for key, (namespace, metric, dimensions) in counted.items()
     ]
-    expressions = {
-        "failed": f"SUM([{', '.join(f'FILL({key}, 0)' for key in counted)}])",
-        "attempts": "SUM([FILL(calls, 0), FILL(throttles, 0)])",
-    }
-    steps = [{"id": key, "expression": text, "label": key} for key, text in expressions.items()]
-    percent = f"IF(failed >= {FEWEST_FAILURES}, 100 * failed / attempts, 0)"
+    steps = [{"id": key, "expression": text, "label": key} for key, text in sums.items()]
+    percent = f"IF(failed >= {FEWEST_FAILURES}, 100 * failed / {attempts}, 0)"
     return [
         *metrics,
         *steps,

@@ -6,12 +6,13 @@ Source: CloudWatch API Reference, "Dashboard Body Structure and Syntax".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from turnout.plan.served_by import watched_of
 from turnout.plan.values import Api, Plan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE
+from turnout.protocol.routing.pooled import of_version
 
 from ..naming import Place
 
@@ -34,6 +35,10 @@ Metric = list[Any]
 
 FUNCTION_GRAPHS = (("calls", "Invocations", "Sum"), ("errors", "Errors", "Sum"), ("p99 ms", "Duration", "p99"))
 """Title, AWS/Lambda metric and statistic of each graph in a row about functions."""
+
+
+POOLED_METRICS = {"Invocations": "Requests", "Errors": "FailedAnswers", "Duration": "Duration"}
+"""Metric of AWS/Lambda -> what a pool writes for one of its versions while a canary moves it."""
 
 
 def render_dashboard(plan: Plan, place: Place) -> str:
@@ -72,14 +77,15 @@ def _describe_omitted(rows: int, below: int) -> Widget:
 def _of_stage(plan: Plan, place: Place, api: Api, stage: StagePlan) -> Iterator[RankedRow]:
     yield ANSWERS, _answers(place, api, stage)
     shown = {resource: resource for resource in served_by(api, stage)}
-    yield FUNCTIONS, _functions(place, f"{stage.name}: functions", shown)
+    pools = plan.pool_of
+    yield FUNCTIONS, _functions(place, f"{stage.name}: functions", shown, pools)
     if stage.canary is None:
         return
     for watched in watched_of(plan, stage.variables, stage.canary.overrides):
         baseline = {f"baseline {resource}": resource for resource in sorted(watched.baseline.versions)}
         canary = {f"canary {resource}": resource for resource in sorted(watched.canary.versions)}
         title = f"{stage.name}: {watched.model}, canary {stage.canary.percent:g}%"
-        yield CANARY, _functions(place, title, baseline | canary)
+        yield CANARY, _functions(place, title, baseline | canary, pools)
 
 
 def served_by(api: Api, stage: StagePlan) -> list[str]:
@@ -106,14 +112,14 @@ def _answers(place: Place, api: Api, stage: StagePlan) -> Row:
     )
 
 
-def _functions(place: Place, title: str, resources: dict[str, str]) -> Row:
-    """Return three graphs with a line for each of `resources`, label -> `function:alias`."""
+def _functions(place: Place, title: str, resources: dict[str, str], pools: Mapping[str, str]) -> Row:
+    """Return three graphs with a line for each of `resources`, label -> `function:alias`; `pools` runs some of them."""
     return tuple(
         _graph(
             place,
             f"{title}, {graph}",
             [
-                ["AWS/Lambda", metric, *_dimensions(resource), {"stat": stat, "label": label}]
+                [*_measured(resource, metric, pools), {"stat": stat, "label": label}]
                 for label, resource in resources.items()
             ],
         )
@@ -121,8 +127,14 @@ def _functions(place: Place, title: str, resources: dict[str, str]) -> Row:
     )
 
 
-def _dimensions(resource: str) -> list[str]:
-    return ["FunctionName", resource.partition(":")[0], "Resource", resource]
+def _measured(resource: str, metric: str, pools: Mapping[str, str]) -> list[str]:
+    """Namespace, metric and dimensions of `function:alias`; a pooled version's are those that its pool writes."""
+    function, _, alias = resource.partition(":")
+    pool = pools.get(function)
+    if pool is None:
+        return ["AWS/Lambda", metric, "FunctionName", function, "Resource", resource]
+    dimensions = of_version(pool, function, alias).items()
+    return ["Turnout", POOLED_METRICS[metric], *(part for dimension in dimensions for part in dimension)]
 
 
 def _graph(place: Place, title: str, metrics: Sequence[Metric]) -> Widget:

@@ -51,7 +51,7 @@ def make_settings(plan: Plan) -> RequestSettings:
 
 def _timeout_s(function: Function) -> float:
     timeout_s = float(function.settings.timeout_s)
-    if function.kind == "model" and not function.settings.asynchronous:
+    if function.runs_models and not function.settings.asynchronous:
         return min(timeout_s, INTEGRATION_TIMEOUT_MS / 1000)
     return timeout_s
 

@@ -1,12 +1,17 @@
-"""Lambda's entry point: opens and warms up the session at init, so that a SnapStart snapshot has both."""
+"""Lambda's entry point: opens and warms up the session at init, so that a SnapStart snapshot has both.
+
+A pool opens nothing at init: each of its versions is opened when it is called.
+"""
 
 from __future__ import annotations
 
 import base64
+import importlib
 import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +26,14 @@ from turnout.protocol.tensors.fatal_requests import FatalRequest
 from .captured_requests import CaptureRule, capturing_requests
 from .failed_answers import counting_failures
 from .handler import ModelFunction
+from .pool import PooledVersion, PoolFunction
 from .runtime import FunctionSpec, find_opener
+from .session_cache import Size
 
 log = logging.getLogger("turnout.function")
+
+POOL_FILE = "pool.json"
+"""In a pool's zip, in place of `function.json`."""
 
 
 def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
@@ -38,6 +48,21 @@ def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
 
         model = Path(tempfile.gettempdir(), "turnout", fields["sha256"])
         fetch_model([StoredFile(**file) for file in fields["stored"]], model / "model", os.environ)
+    function = make_function(fields, model, folder)
+    function.load()
+    if fields["warm_up"] is not None:
+        _warm_up(function, fields["warm_up"])
+    return function
+
+
+def make_function(fields: Mapping[str, Any], model: Path, folder: Path) -> ModelFunction:
+    """Return the function that `fields` describe, not yet loaded.
+
+    Args:
+        fields: of `function.json`, or of one version in `pool.json`.
+        model: the folder of its model's files.
+        folder: the package's.
+    """
     spec = FunctionSpec(
         model=fields["model"],
         version=fields["version"],
@@ -49,11 +74,44 @@ def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
         fatal=tuple(FatalRequest.from_json(kind) for kind in fields["fatal"]),
     )
-    function = ModelFunction(spec, find_opener(fields["opener"]))
+    return ModelFunction(spec, find_opener(fields["opener"]))
+
+
+def load_pool(folder: Path, fields: Mapping[str, Any], environ: Mapping[str, str]) -> PoolFunction:
+    """Return the function of the pool packaged in `folder`, whose `pool.json` is `fields`; nothing is loaded yet."""
+    versions = {
+        (version["model"], version["version"]): PooledVersion(
+            sha256=version["sha256"],
+            size=Size(version["session_bytes"], sum(file["bytes"] for file in version["stored"])),
+            folder=_model_folder(version["sha256"], version["version"], version["model"]),
+            load=partial(_load_version, folder, version, environ),
+        )
+        for version in fields["versions"]
+    }
+    limit = Size(fields["session_bytes"], fields["disk_bytes"])
+    write = print if fields["logs"] else lambda _line: None
+    return PoolFunction(fields["pool"], versions, limit, write)
+
+
+def _load_version(folder: Path, fields: Mapping[str, Any], environ: Mapping[str, str]) -> LambdaHandler:
+    from .pool_files import fetch_version  # with TLS
+    from .stored_model import StoredFile
+
+    model = _model_folder(fields["sha256"], fields["version"], fields["model"])
+    files = [StoredFile(**file) for file in fields["stored"]]
+    fetch_version(files, model / "model", fields["location"], fields["sha256"], environ)
+    function = make_function(fields, model, folder)
     function.load()
-    if fields["warm_up"] is not None:
-        _warm_up(function, fields["warm_up"])
-    return function
+    return _with_capture(function, function, fields["capture"])
+
+
+def _model_folder(sha256: str, version: str, model: str) -> Path:
+    """A folder of the version's own: two versions may have equal files, and each deletes its own."""
+    return Path(tempfile.gettempdir(), "turnout", f"{model}_{version}_{sha256[:16]}")
+
+
+def _with_capture(handle: LambdaHandler, function: ModelFunction, capture: dict[str, Any] | None) -> LambdaHandler:
+    return capturing_requests(handle, function.spec, CaptureRule(**capture), print) if capture else handle
 
 
 def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
@@ -68,12 +126,15 @@ def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:
 
 def _make_handler(folder: Path) -> LambdaHandler:
     disable_telemetry()  # before a transform imports onnxruntime itself
+    pool = folder / POOL_FILE
+    if pool.exists():
+        pooled = orjson.loads(pool.read_bytes())
+        for module in pooled["imports"]:
+            importlib.import_module(module)  # the runtime, before the first call
+        return load_pool(folder, pooled, os.environ)
     fields = orjson.loads((folder / "function.json").read_bytes())
     function = load_function(folder, fields)
-    handle = counting_failures(function, print)
-    capture = fields["capture"]
-    if capture:
-        handle = capturing_requests(handle, function.spec, CaptureRule(**capture), print)
+    handle = _with_capture(counting_failures(function, print), function, fields["capture"])
     stored, spec = StoredRequests(os.environ), function.spec
     name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     return stored.accepting(stored.running(handle), name, spec.model, spec.version)

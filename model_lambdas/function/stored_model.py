@@ -66,6 +66,11 @@ def fetch_model(files: Sequence[StoredFile], folder: Path, environ: Mapping[str,
     location = environ.get(LOCATION)
     if not location:
         raise ModelError(f"the model is not in the zip, and {LOCATION} does not say where it is")
+    fetch_files(location, files, folder, environ)
+
+
+def fetch_files(location: str, files: Sequence[StoredFile], folder: Path, environ: Mapping[str, str]) -> None:
+    """Put files of `s3://bucket/folder` into a folder; see `fetch_model`."""
     bucket = BucketFolder(location, environ)
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         for file in files:

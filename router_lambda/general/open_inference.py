@@ -109,7 +109,7 @@ class OpenInference:
             return answer_json(describe_model(model, asked.version, stage))
         if asked.what == "ready":
             reached = reach(self._catalogue, stage, model, asked.version)
-            await self._readiness.check(reached, stage.alias, deadline_s)
+            await self._readiness.check(reached, stage.alias, deadline_s, opens_pooled=True)
             return answer_json({"name": model.name, "ready": True})
         return await self._infer(event, stage, model, asked.version, deadline_s)
 
@@ -125,9 +125,11 @@ class OpenInference:
         taken = self._accept(event, stage, model, version)
         if taken is not None:
             return taken
-        function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
+        chosen = version or stage.choice_of(model)
+        function = self._catalogue.function_of(model.name, chosen)
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
         handed = {**handed_on(event), "resource": path, "path": path, "pathParameters": None}
+        handed = self._catalogue.aim(handed, model.name, chosen)
         answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))
         return convert_error(answer_failure(answered.error) if answered.answer is None else answered.answer)
 

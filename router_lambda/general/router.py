@@ -112,7 +112,9 @@ class GeneralRouter:
             return taken
         path = f"/models/{model.name}/{version}/inference" if version else f"/models/{model.name}/inference"
         handed = {**handed_on(event), "resource": path, "pathParameters": None}
-        function = self._catalogue.function_of(model.name, version or stage.choice_of(model))
+        chosen = version or stage.choice_of(model)
+        handed = self._catalogue.aim(handed, model.name, chosen)
+        function = self._catalogue.function_of(model.name, chosen)
         answered = check_answered(await self._invoke(function, stage.alias, handed, deadline_s=deadline_s))
         return answer_failure(answered.error) if answered.answer is None else dict(answered.answer)
 

@@ -34,7 +34,7 @@ def packages_of(plan: Plan, **sizes: int) -> list[BuiltPackage]:
 
     shas = {entry.name: entry.sha256 or "c" * 64 for entry in plan.packages}
     layers = {function.package: f"layer_{function.settings.architecture}_python3.13" for function in plan.functions}
-    layered = {function.package for function in plan.functions if function.kind == "model"}
+    layered = {function.package for function in plan.functions if function.runs_models}
     return [
         *(package(layer, "layer", "d" * 64) for layer in sorted(set(layers.values()))),
         *(package(name, "function", shas[name], layer if name in layered else "") for name, layer in layers.items()),

@@ -13,7 +13,7 @@ PAGE = 20
 """Results per answer, small enough to get several pages."""
 
 Key = tuple[str, str, str, str]
-"""Function's name or `name:alias`, metric, statistic."""
+"""Function's name or `name:alias` (of a pool `name:alias/model/version`), metric, statistic."""
 
 
 class RecordedMetrics:
@@ -57,7 +57,8 @@ class RecordedMetrics:
     def _result(self, query: Mapping[str, Any]) -> dict[str, Any]:
         metric, statistic = query["MetricStat"]["Metric"], query["MetricStat"]["Stat"]
         dimensions = {dimension["Name"]: dimension["Value"] for dimension in metric["Dimensions"]}
-        key = (dimensions["FunctionName"], dimensions["Resource"], metric["MetricName"], statistic)
+        pooled = f"/{dimensions['Model']}/{dimensions['Version']}" if "Model" in dimensions else ""
+        key = (dimensions["FunctionName"], dimensions["Resource"] + pooled, metric["MetricName"], statistic)
         values = [float(value) for value in self._values.get(key, ())]
         return {
             "Id": query["Id"],

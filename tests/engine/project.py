@@ -9,6 +9,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 
 from tests.engine.world import REPOSITORY
 from turnout.packaging.build import BuiltPackage
+from turnout.packaging.contents import StoredFile
 from turnout.plan.values import Plan
 from turnout.project.project import Project
 
@@ -65,7 +67,21 @@ class ChangingProject:
         names = dict.fromkeys(function.package for function in plan.functions)
         zips = self.folder / "zips"
         functions = [write_package(zips, name, "function", artifacts.get(name, "") + self.code) for name in names]
+        pools = {function.package: function.model for function in plan.functions if function.kind == "pool"}
+        functions = [
+            replace(package, pooled=stored_in(pools[package.name], project)) if package.name in pools else package
+            for package in functions
+        ]
         return [write_package(zips, LAYER, "layer", self.layer), *functions]
+
+
+def stored_in(pool: str, project: Project) -> dict[tuple[str, str], tuple[StoredFile, ...]]:
+    """The files of a pool's models."""
+    return {
+        key: (StoredFile(artifact.path.name, artifact.path, artifact.size_bytes, artifact.sha256),)
+        for key, artifact in project.artifacts.items()
+        if project.manifest.model(key[0]).version(key[1]).pool == pool
+    }
 
 
 def write_package(folder: Path, name: str, kind: str, content: str) -> BuiltPackage:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -259,3 +261,33 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     assert life.stage.variables["added"] == "v1"
     assert (life.stage.deployment_id, life.stage.canary.deployment_id) == (shared, canary)
     assert canary_of(life.stage) == (10.0, {"iris": "v1", "canary": "true"})
+
+    # Versions that share their routes move into a pool under the canary: the router knows where they are.
+    project.tree["models"]["digits"]["pool"] = "small"
+    done = touched(life.up())
+    assert ("create", "Function", "small_pool") in done
+    assert {("delete", "Function", f"digits_{version}") for version in ("v1", "v2", "v3")} <= done
+    assert not {kind for _, kind, _ in done} & {"RestApi", "Deployment", "Stage"}
+    assert {name for verb, kind, name in done if (verb, kind) == ("create", "BucketObjectv2")} == {
+        f"pooled/{digest}/model.onnx" for digest in digests_of(project.folder, "digits")
+    }
+    assert "turnout-test_small_pool" in functions()
+
+    # A canary between two versions of the pool changes the stage in one call, and measures the two by their names.
+    prod["canary"] = {"percent": 10, "serve": {"digits": "v2"}}
+    done = touched(life.up())
+    assert len(life.world.aws.stages.patches) == 1
+    assert ("create", "MetricAlarm", "digits_v2_errors") in done
+    assert not {kind for _, kind, _ in done} & {"RestApi", "Deployment", "Function"}
+    assert canary_of(life.stage) == (10.0, {"digits": "v2", "canary": "true"})
+    assert life.stage.variables["PoolMetrics"] == "digits"
+    prod["serve"]["digits"] = "v2"
+    del prod["canary"]
+    assert ("delete", "MetricAlarm", "digits_v2_errors") in touched(life.up())
+    assert "PoolMetrics" not in life.stage.variables
+    assert life.up() == []
+
+
+def digests_of(folder: Path, model: str) -> set[str]:
+    """Of a model's versions."""
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in (folder / "models" / model).rglob("model.onnx")}

@@ -334,6 +334,7 @@ OTHER: Mapping[str, Any] = {
     "*": "newest",
     **dict.fromkeys((field.name for field in fields(Prices)), 7.5),
     "budget": 50,
+    "pool": "small",
 }
 """Another value for every key that is a value and not a mapping."""
 
@@ -374,7 +375,7 @@ BASE: Mapping[str, Any] = {
 
 DOMAIN = {"name": "ml.example.com"}
 
-NAMES = {"models": "m", "versions": "v1", "stages": "dev", "consumers": "app"}
+NAMES = {"models": "m", "versions": "v1", "stages": "dev", "consumers": "app", "pools": "small"}
 
 
 def leaves(schema: Mapping[str, Any], root: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -398,6 +399,9 @@ SCHEMA = json.loads(schema_path("models").read_bytes())
 def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> None:
     tree = copy.deepcopy(dict(BASE))
     before = parse(flow(tree))
+    if path[0] == "pools":
+        tree["models"]["m"]["pool"] = "small"
+        before = parse(flow(tree))
     if "domain" in path:
         tree["domain"] = dict(DOMAIN)
         before = parse(flow(tree))

@@ -25,6 +25,7 @@ from turnout.client.connection import UnreachableError, read_local_key
 from turnout.manifest.judgement import Agreement, OutputRule
 from turnout.manifest.parser import Canary, Manifest, Stage
 from turnout.plan.checks.agreement_gaps import find_gap, find_logging
+from turnout.plan.checks.pools import find_pool_functions
 from turnout.project.project import Project
 from turnout.protocol.naming import function_name, function_prefix
 from turnout.replay.replay import Replay, replay_headers
@@ -102,7 +103,9 @@ def compare_on_aws(
         for function in versions
         if function.capture
     }
-    return _make_compare(stage, LoggedSamples(logs, functions, clock), url, api_key, gaps)
+    return _make_compare(
+        stage, LoggedSamples(logs, functions, clock, pools=find_pool_functions(manifest, prefix)), url, api_key, gaps
+    )
 
 
 def _make_compare(

@@ -10,6 +10,7 @@ from turnout.canary.rollout.local_stage import LocalFunctions, LocalStage
 from turnout.canary.rollout.rollout import StageConnection
 from turnout.canary.rollout.stage_control import ApiGatewayStage, LambdaFunctions, StageTarget, make_client
 from turnout.manifest.judgement import Judgement
+from turnout.plan.checks.pools import find_pool_functions
 from turnout.plan.planner import api_name
 from turnout.plan.stages import plan_stage
 from turnout.project.project import Project
@@ -27,7 +28,8 @@ def connect(project: Project, target: StageTarget, stage: str, judgement: Judgem
         token = find_token(project.manifest.path.parent, url)
         return StageConnection(LocalStage(url, api, stage, token), LocalFunctions(url, token), LocalSource(url, token))
     control = ApiGatewayStage(make_client("apigateway", target), api, stage, str(target))
-    functions = LambdaFunctions(make_client("lambda", target))
+    pools = find_pool_functions(manifest, function_prefix(manifest.platform, target.stack))
+    functions = LambdaFunctions(make_client("lambda", target), pools)
     alarms = judgement.alarms if judgement else ()
-    source = CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms)
+    source = CloudWatchSource(make_client("cloudwatch", replace(target, endpoint_url="")), alarms, pools=pools)
     return StageConnection(control, functions, source, source.ringing)

@@ -21,6 +21,7 @@ from turnout.canary.observation.latest_requests import SPANS_S, LatestLook
 from turnout.client.captured_lines import parse_sample
 from turnout.console.subject import Subject
 from turnout.manifest.parser import Version
+from turnout.plan.checks.pools import find_pool_functions
 from turnout.protocol.codecs.samples import Sample, write_line
 from turnout.protocol.naming import function_name, function_prefix
 
@@ -107,7 +108,9 @@ def read_kept(subject: Subject, wanted: Filter) -> KeptRequests:
     if subject.target.is_local:
         return KeptRequests(_sort_once(chain(_sampled(subject), captured)))
     functions = logging_functions(subject, wanted)
-    look = subject.logged().read(functions) if functions else LatestLook((), 0, 0)
+    manifest = subject.project().manifest
+    pools = find_pool_functions(manifest, function_prefix(manifest.platform, subject.target.stack))
+    look = subject.logged().read(functions, pools) if functions else LatestLook((), 0, 0)
     return KeptRequests(_sort_once(chain(_logged(look.samples), captured)), describe_look(look, wanted))
 
 

@@ -117,7 +117,7 @@ class Assembly:
             console=parts.console,
         )
         has_services = self.mode is not ServicesMode.OFF
-        names = [function.name for function in edition.plan.functions]
+        names = [function.name for function in edition.plan.unpooled_functions]
         gateway = build_gateway(
             edition.project,
             edition.plan,

@@ -162,7 +162,8 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
     tree: Mapping[str, Any] = read.tree
     given = tree.get("defaults", {})
     defaults = {key: given.get(key, schema_default(key)) for key in ("architecture", "memory_mb", "timeout_s")}
-    models = tuple(_model(name, fields, defaults) for name, fields in tree["models"].items())
+    pools = tree.get("pools", {})
+    models = tuple(_model(name, fields, defaults, pools) for name, fields in tree["models"].items())
     newest = {model.name: model.versions[-1].name for model in models if model.versions}
     judged = given.get("canary", {})
     return Manifest(
@@ -190,8 +191,15 @@ def _budget(given: Any) -> Budget:
     return Budget(**{key: float(value) for key, value in rows.items()})
 
 
-def _model(name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> Model:
-    versions = (_version(name, version, {**defaults, **body}) for version, body in fields.get("versions", {}).items())
+def _model(
+    name: str, fields: Mapping[str, Any], defaults: Mapping[str, Any], pools: Mapping[str, Mapping[str, Any]]
+) -> Model:
+    pool = {"pool": fields["pool"]} if "pool" in fields else {}
+    bodies = {version: {**pool, **body} for version, body in fields.get("versions", {}).items()}
+    versions = (
+        _version(name, version, {**defaults, **pools.get(body.get("pool", ""), {}), **body})
+        for version, body in bodies.items()
+    )
     return Model(
         name,
         tuple(versions),
@@ -209,6 +217,7 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         artifact=fields["artifact"],
         sha256=fields.get("sha256", "").lower(),
         kms_key_arn=fields.get("kms_key_arn", ""),
+        pool=fields.get("pool", ""),
         transform=fields.get("transform", ""),
         inputs=_tensors(fields.get("inputs", {})),
         outputs=_tensors(fields.get("outputs", {})),

@@ -15,6 +15,7 @@ from typing import Any
 from turnout.manifest.access_references import check_access
 from turnout.manifest.graph_references import check_graphs
 from turnout.manifest.lambda_references import check_version_keys
+from turnout.manifest.pool_references import check_pools
 from turnout.manifest.runtime_references import check_runtime
 from turnout.manifest.schema import Finding
 from turnout.manifest.tree import (
@@ -43,6 +44,7 @@ STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
 def check_references(tree: Tree) -> list[Finding]:
     """All that is wrong between the parts."""
     findings = [*_names(tree), *_spellings(tree), *check_graphs(tree), *check_judgements(tree), *_asynchronous(tree)]
+    findings += check_pools(tree)
     for model in mapping(tree.get("models")):
         findings += _model(tree, model)
     for stage in stages_of(tree):

@@ -50,6 +50,7 @@ class Version(Settings):
         artifact: as written: a path relative to the manifest, or `s3://bucket/key`.
         sha256: the pinned digest, or empty.
         kms_key_arn: of the key that the artifact's bucket is encrypted with, or empty.
+        pool: the pool whose function it shares, or empty where it has a function of its own.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
         requirements: the packages that its own Python imports, PEP 508; they go into the layer.
         inputs: what clients send, where the transform changes it; empty where it is the graph's inputs.
@@ -67,6 +68,7 @@ class Version(Settings):
     artifact: str
     sha256: str = ""
     kms_key_arn: str = ""
+    pool: str = ""
     transform: str = ""
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()

@@ -1,4 +1,4 @@
-"""Packages: a zip per version, a layer per runtime and architecture, as Lambda and the local gateway run them.
+"""Packages: a zip per version or pool, a layer per runtime and architecture, as Lambda and the local gateway run them.
 
 A function's zip: `function.json`, `model/` (the graph and its external data), `transform/` (the transform and what lies
 beside it), the handler and `turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and
@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version as installed_version
 from multiprocessing import get_context
@@ -25,10 +25,13 @@ from turnout.packaging.build_progress import BuildProgress, ignore_progress
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
 from turnout.packaging.layer import HERE, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
+from turnout.packaging.pools import PoolInputs, group_by_pool
 from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
 from turnout.plan.checks.quotas import is_stored
+from turnout.plan.functions import package_name
 from turnout.project.project import Project
+from turnout.protocol.naming import POOL
 from turnout.runtimes.registry import DEFAULT_RUNTIME, RUNTIMES
 from turnout.system.files import write_whole
 from turnout.system.processes import ended_tracker, join_parent
@@ -65,6 +68,7 @@ class BuiltPackage:
         notes: what the user should know: a graph kept as given, no bytecode.
         layer: a function's layer, by name; empty for a router that needs none.
         stored: the files of a model that is too large for the zip, or lies in S3 already.
+        pooled: of a pool: model and version -> the files of its model.
     """
 
     name: str
@@ -77,6 +81,7 @@ class BuiltPackage:
     notes: tuple[str, ...] = ()
     layer: str = ""
     stored: tuple[StoredFile, ...] = ()
+    pooled: Mapping[tuple[str, str], tuple[StoredFile, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def build_packages(
     jobs: int = 0,
     progress: BuildProgress = ignore_progress,
 ) -> tuple[BuiltPackage, ...]:
-    """Build what is missing in `out`, several at once; layers first, then functions in the manifest's order, routers.
+    """Build what is missing in `out`, several at once; layers first, functions in the manifest's order, pools, routers.
 
     Args:
         project: the manifest with its artifacts.
@@ -110,7 +115,7 @@ def build_packages(
         target: Lambda, or this machine.
         routers: as `find_routers` finds them.
         optimise: whether graphs are optimised where that changes nothing.
-        only: `(model, version)` pairs; all versions when None.
+        only: `(model, version)` pairs; all versions when None. A pool is built for those of its versions.
         jobs: how many at once; 0 is one per core.
         progress: called as packages start and end, from other threads.
 
@@ -126,8 +131,11 @@ def build_packages(
     ]
     python = _interpreter(target)
     jobs = jobs or os.cpu_count() or 1
-    specs = [_layer_spec(version.architecture, target, version.requirements, version.runtime) for version in versions]
-    function_inputs = _find_inputs(versions, project, target)
+    inputs_of_all = find_inputs(versions, project, target)
+    function_inputs = [inputs for inputs in inputs_of_all if not inputs.version.pool]
+    pools = group_by_pool(inputs_of_all, is_here=target.here)
+    specs = [_spec_of(inputs.version, inputs.version.requirements, target) for inputs in function_inputs]
+    pool_specs = [_spec_of(pooled.versions[0].version, pooled.requirements, target) for pooled in pools]
     routers = tuple(routers)
     router_specs = [_layer_spec(router.architecture, target) if router.with_layer else None for router in routers]
     pool = partial(ProcessPoolExecutor, mp_context=get_context("spawn"), initializer=join_parent)
@@ -139,7 +147,7 @@ def build_packages(
         layers = {
             spec: threads.submit(_build_layer, spec, out, python, progress)
             for spec in sorted(
-                {*specs, *filter(None, router_specs)},
+                {*specs, *pool_specs, *filter(None, router_specs)},
                 key=_layer_name,
             )
         }
@@ -156,6 +164,10 @@ def build_packages(
             for inputs, spec in zip(function_inputs, specs, strict=True)
         ]
         functions += [
+            threads.submit(_build_pool, inputs, _layer_name(spec), out, python, progress)
+            for inputs, spec in zip(pools, pool_specs, strict=True)
+        ]
+        functions += [
             threads.submit(_build_router, inputs, _layer_name(spec) if spec else "", out, python, progress)
             for inputs, spec in zip(routers, router_specs, strict=True)
         ]
@@ -168,10 +180,10 @@ def build_packages(
             raise
 
 
-def _find_inputs(versions: Sequence[Version], project: Project, target: BuildTarget) -> list[FunctionInputs]:
+def find_inputs(versions: Sequence[Version], project: Project, target: BuildTarget) -> list[FunctionInputs]:
     """The parts of each version's zip. Versions without a trial are tried now.
 
-    A model is fetched from S3 on AWS only: here it is on the disk.
+    A model is fetched from S3 on AWS only: here it is on the disk. A pool fetches its models here, too.
     """
     folder = project.manifest.path.parent
     trials = make_trials(project)
@@ -180,7 +192,7 @@ def _find_inputs(versions: Sequence[Version], project: Project, target: BuildTar
         for version in versions:
             key = (version.model, version.name)
             artifact = project.artifacts[key]
-            stored = not target.here and is_stored(version, artifact.size_bytes)
+            stored = bool(version.pool) or (not target.here and is_stored(version, artifact.size_bytes))
             fatal = try_version(project, key, trials, whether_it_opens=False).fatal
             beside = project.transforms.get(key, {})
             requests = tuple(example.request for example in project.examples_of(version))
@@ -226,6 +238,23 @@ def _build_function(
 
 def _is_python(name: str) -> bool:
     return name.endswith(".py")
+
+
+def _build_pool(
+    inputs: PoolInputs, layer: str, out: Path, python: Path | None, progress: BuildProgress
+) -> BuiltPackage:
+    name = package_name(inputs.name, POOL)
+    progress(name, "started")
+    sources = inputs.sources()
+
+    def write(path: Path) -> tuple[str, ...]:
+        with tempfile.TemporaryDirectory() as scratch:
+            write_zip(path, sources | _bytecode(sources, python, "/var/task", Path(scratch) / "bytecode"))
+        return ()
+
+    digest = _digest(_digests(sources), python, "")
+    built = _package(name, "function", out, digest, write, progress, layer=layer, python=python)
+    return replace(built, pooled=inputs.stored)
 
 
 def _build_router(
@@ -336,6 +365,10 @@ def _layer_spec(
     architecture: str, target: BuildTarget, requirements: Iterable[str] = (), runtime: str = DEFAULT_RUNTIME
 ) -> LayerSpec:
     return LayerSpec(HERE if target.here else architecture, target.python, tuple(sorted(requirements)), runtime)
+
+
+def _spec_of(version: Version, requirements: Iterable[str], target: BuildTarget) -> LayerSpec:
+    return _layer_spec(version.architecture, target, requirements, version.runtime)
 
 
 def _layer_name(spec: LayerSpec) -> str:

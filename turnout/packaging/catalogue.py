@@ -21,18 +21,25 @@ from turnout.protocol.routing.graph_nodes import calls_of
 from turnout.runtimes.registry import RUNTIMES
 
 
-def make_catalogue(project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None = None) -> Catalogue:
+def make_catalogue(
+    project: Project,
+    plan: Plan,
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    pooled: bool = True,
+) -> Catalogue:
     """Everything that a plan deploys.
 
     Args:
         project: the manifest and its artifacts.
         plan: made of them.
         documents: the name of an API -> its document, where they were built already.
+        pooled: whether pooled versions are called by their pool's function, as on AWS.
     """
     manifest = project.manifest
     served = {(version.version.model, version.version.name): version for version in plan.versions}
     graphs = {graph.model: graph for graph in plan.graphs}
-    models = (_model(project, model, served, graphs.get(model.name)) for model in manifest.models)
+    models = (_model(project, model, served, graphs.get(model.name), pooled=pooled) for model in manifest.models)
     return Catalogue(
         prefix=function_prefix(plan.platform, plan.stack),
         platform=plan.platform,
@@ -47,8 +54,10 @@ def _model(
     model: Model,
     served: dict[tuple[str, str], ServedVersion],
     graph: ServedGraph | None,
+    *,
+    pooled: bool,
 ) -> ModelEntry:
-    versions = (_version(project, served[model.name, version.name]) for version in model.versions)
+    versions = (_version(project, served[model.name, version.name], pooled=pooled) for version in model.versions)
     return ModelEntry(
         name=model.name,
         variable=variable_name(model.name),
@@ -63,7 +72,7 @@ def _model(
     )
 
 
-def _version(project: Project, served: ServedVersion) -> VersionEntry:
+def _version(project: Project, served: ServedVersion, *, pooled: bool) -> VersionEntry:
     version = served.version
     return VersionEntry(
         name=version.name,
@@ -74,6 +83,7 @@ def _version(project: Project, served: ServedVersion) -> VersionEntry:
         platform=RUNTIMES[version.runtime].platform,
         examples=_short_examples(project.examples_of(version)),
         source=version.source.to_json() if version.source else {},
+        pool=version.pool if pooled else "",
     )
 
 

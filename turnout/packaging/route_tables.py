@@ -12,8 +12,15 @@ from turnout.protocol.routing.route_table import GraphRoute, ModelRoute, RouteTa
 from turnout.protocol.tensors.datatypes import Signature
 
 
-def make_route_table(manifest: Manifest, plan: Plan, model: str) -> RouteTable:
-    """The table of one model's router: that model and, where it is a graph, all that it reaches."""
+def make_route_table(manifest: Manifest, plan: Plan, model: str, *, pooled: bool = True) -> RouteTable:
+    """The table of one model's router: that model and, where it is a graph, all that it reaches.
+
+    Args:
+        manifest: has the models.
+        plan: made of it.
+        model: whose router it is.
+        pooled: whether pooled versions are called by their pool's function, as on AWS.
+    """
     reached = find_reached(manifest, model)
     with_inputs = manifest.model(model).graph is not None
     signatures = {(version.version.model, version.version.name): version.signature for version in plan.versions}
@@ -21,7 +28,10 @@ def make_route_table(manifest: Manifest, plan: Plan, model: str) -> RouteTable:
     return RouteTable(
         model=model,
         prefix=function_prefix(plan.platform, plan.stack),
-        models={name: _make_model(manifest.model(name), signatures if with_inputs else {}, graphs) for name in reached},
+        models={
+            name: _make_model(manifest.model(name), signatures if with_inputs else {}, graphs, pooled=pooled)
+            for name in reached
+        },
         override_stages=frozenset(stage.name for stage in manifest.stages if stage.version_override),
     )
 
@@ -42,11 +52,17 @@ def _called(model: Model) -> Iterator[str]:
     return (call.model for _, call in calls_of(model.graph)) if model.graph is not None else iter(())
 
 
-def _make_model(model: Model, signatures: dict[tuple[str, str], Signature], graphs: dict[str, Signature]) -> ModelRoute:
+def _make_model(
+    model: Model, signatures: dict[tuple[str, str], Signature], graphs: dict[str, Signature], *, pooled: bool
+) -> ModelRoute:
     return ModelRoute(
         variable=variable_name(model.name),
         versions={
-            version.name: VersionRoute(version.timeout_s, _input_names(signatures.get((model.name, version.name))))
+            version.name: VersionRoute(
+                version.timeout_s,
+                _input_names(signatures.get((model.name, version.name))),
+                version.pool if pooled else "",
+            )
             for version in model.versions
         },
         sticky=model.routing.sticky,

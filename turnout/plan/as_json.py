@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from turnout.plan.values import Api, Function, Plan, ServedGraph, ServedVersion, StagePlan
+from turnout.plan.values import Api, Function, Plan, Pool, ServedGraph, ServedVersion, StagePlan
 from turnout.protocol.routing.graph_nodes import spell_node
 
 
@@ -24,8 +24,23 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "resources": dict(plan.resources),
         "shared": sorted(plan.shared),
         "caller_routes": [asdict(route) for route in plan.caller_routes],
+        "pools": [_pool(pool) for pool in plan.pools],
+        "pooled": [_function(function) for function in plan.pooled],
         "quotas": [asdict(quota) for quota in plan.quotas],
         "notes": [asdict(note) for note in plan.notes],
+    }
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    """A pool with its versions."""
+    return {
+        "name": pool.name,
+        "function": pool.function,
+        "session_bytes": pool.session_bytes,
+        "versions": [
+            {"model": model, "version": version, "session_bytes": size}
+            for (model, version), size in pool.sessions.items()
+        ],
     }
 
 

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from turnout.manifest.parser import Manifest, Prices
+from turnout.plan.checks.pools import find_tested_functions
 from turnout.plan.checks.quotas import is_stored
 from turnout.plan.checks.used_versions import find_used_versions
 from turnout.plan.estimates.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
 from turnout.plan.estimates.request_costs import ALARM_METRICS, estimate_polls, estimate_requests
 from turnout.plan.estimates.rest import Rest
 from turnout.plan.guard_alarms import find_guard_alarms
-from turnout.plan.values import Function, Plan
+from turnout.plan.values import Function, Plan, Pool
 
 NOTED = "2026-11"
 """When the list prices were noted. docs/prices.md has the same, and a test compares them."""
@@ -35,6 +36,9 @@ GIGABYTE = 1024**3
 
 FUNCTION_METRICS = 6
 """That a function's alarms compare: failures compare five, throttles one (infra/observability/alarms.py)."""
+
+POOLED_METRICS = 4
+"""That the alarm of a pooled version compares while a canary moves it: failed answers and calls, by two aliases."""
 
 STAGE_METRICS = 2
 """That a stage's alarm of its failures compares: 5xx answers, and all of them."""
@@ -108,6 +112,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     prices = manifest.prices
     stages = [stage for api in plan.apis for stage in api.stages]
     metrics = sum(FUNCTION_METRICS + bool(function.settings.slo.p99_ms) for function in find_alarmed(plan, manifest))
+    metrics += POOLED_METRICS * len(find_tested_functions(plan))
     metrics += sum(STAGE_METRICS + bool(stage.slo.p99_ms) for stage in stages)
     metrics += ALARM_METRICS * plan.is_asynchronous
     yield Rest("alarms", metrics, "metrics", prices.alarm_month)
@@ -136,6 +141,21 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     )
     yield from estimate_polls(plan, prices)
     yield Rest("guard rail's calls", guarded * CHECKS / 1e6, "million calls", prices.lambda_million)
+
+
+def estimate_pool_rest(pool: Pool, plan: Plan, prices: Prices) -> float:
+    """Return what a month without calls of a pool costs, in dollars: its alarms, and its models in S3."""
+    function = next(entry for entry in plan.functions if entry.name == pool.function)
+    metrics = FUNCTION_METRICS + bool(function.settings.slo.p99_ms)
+    stored = sum(
+        served.size_bytes
+        for served in plan.versions
+        if served.version.pool == pool.name and not served.version.is_remote
+    )
+    kept = gigabytes_of(function) * function.settings.warm.provisioned * SECONDS
+    is_arm = function.settings.architecture == "arm64"
+    kept_price = prices.provisioned_arm64_gb_s if is_arm else prices.provisioned_x86_64_gb_s
+    return metrics * prices.alarm_month + stored / GIGABYTE * prices.s3_gb_month + kept * kept_price
 
 
 def find_alarmed(plan: Plan, manifest: Manifest) -> tuple[Function, ...]:

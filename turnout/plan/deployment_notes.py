@@ -10,7 +10,7 @@ from typing import Any
 
 from turnout.plan.served_by import watched_of
 from turnout.plan.values import Api, Note, Plan, Route, StagePlan
-from turnout.protocol.naming import variable_name
+from turnout.protocol.naming import is_pool, split_function_name, variable_name
 from turnout.protocol.routing.packed_choices import unpack_choices
 from turnout.wording import listed
 
@@ -46,7 +46,7 @@ def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]
 
 
 def _models_of(plan: Plan) -> Iterator[str]:
-    yield from (function.model for function in plan.functions if function.kind == "model")
+    yield from (function.model for function in plan.unpooled_functions if function.kind == "model")
 
 
 def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
@@ -106,6 +106,28 @@ def find_stranded(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
         if models:
             stranded[stage.name] = models
     return stranded
+
+
+def find_orphaned(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
+    """Return, for each stage with a canary, the models whose versions would move into or out of a pool.
+
+    The stage keeps its deployment, whose routes lead to functions that would go; in a release canary the router keeps
+    its code, too.
+    """
+    kept = find_shared_models(plan, outputs)
+    deployed, stages = set(outputs.get("functions") or ()), outputs.get("stages") or {}
+    entering = {function.model for function in plan.pooled if function.name in deployed}
+    pools = {name for name in deployed if is_pool(name)} - {pool.function for pool in plan.pools}
+    orphaned: dict[str, list[str]] = {}
+    for stage in (stage for api in plan.apis for stage in api.stages):
+        if stage.canary is None or stage.name not in stages:
+            continue
+        models = sorted(entering if stage.canary.release else entering - frozenset(kept[stage.name]))
+        if stage.canary.release:
+            models += sorted(split_function_name(name)[0] for name in pools)
+        if models:
+            orphaned[stage.name] = models
+    return orphaned
 
 
 def _is_new(route: Route, deployed: set[str], models: set[str]) -> bool:

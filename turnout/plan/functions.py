@@ -10,7 +10,7 @@ from turnout.manifest.settings import Settings
 from turnout.plan.checks.quotas import is_stored
 from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
-from turnout.protocol.naming import ROUTER, function_name, general_router_name, router_name
+from turnout.protocol.naming import POOL, ROUTER, function_name, general_router_name, pool_name, router_name
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 
 LONGEST_TIMEOUT_S = 900
@@ -25,7 +25,7 @@ def package_name(model: str, version: str) -> str:
 
 
 def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str) -> Iterator[Function]:
-    """A model's versions, then its router where it has one; last the general router."""
+    """A model's versions that are in no pool, then its router where it has one; then the pools, the general router."""
     longest_s = max(
         (version.timeout_s for model in models for version in model.versions if version.asynchronous), default=0
     )
@@ -34,10 +34,34 @@ def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str)
         settings = replace(settings, timeout_s=min(LONGEST_TIMEOUT_S, longest_s + settings.timeout_s))
     for model in models:
         for version in model.versions:
-            yield _model_function(version, prefix, is_shadow=version.name == model.routing.shadow_version)
+            if not version.pool:
+                yield _model_function(version, prefix, is_shadow=version.name == model.routing.shadow_version)
         if model.name in routed:
             yield _router("router", router_name(prefix, model.name), model.name, settings)
+    yield from _pool_functions(models, prefix)
     yield _router("general_router", general_router_name(prefix), "", settings)
+
+
+def plan_pooled(models: Sequence[Model], prefix: str) -> Iterator[Function]:
+    """The functions that pooled versions would have of their own."""
+    for model in models:
+        for version in model.versions:
+            if version.pool:
+                yield _model_function(version, prefix, is_shadow=version.name == model.routing.shadow_version)
+
+
+def _pool_functions(models: Sequence[Model], prefix: str) -> Iterator[Function]:
+    """One for each pool, in the order in which the file first names it."""
+    pooled: dict[str, Version] = {}
+    shadows = {
+        version.pool for model in models for version in model.versions if version.name == model.routing.shadow_version
+    }
+    for version in (version for model in models for version in model.versions if version.pool):
+        pooled.setdefault(version.pool, version)
+    for pool, version in pooled.items():
+        settings = replace(version.settings, capture=None)
+        name, package = pool_name(prefix, pool), package_name(pool, POOL)
+        yield Function(name, "pool", pool, POOL, package, settings, pool in shadows)
 
 
 def _model_function(version: Version, prefix: str, *, is_shadow: bool) -> Function:
@@ -55,8 +79,12 @@ def plan_packages(
 ) -> Iterator[Package]:
     """One per function, in their order. A router needs the layer where it runs a graph, which is arithmetic."""
     served = {package_name(version.version.model, version.version.name): version for version in versions}
+    pools = {version.version.pool: version.version.runtime for version in versions}
     for function in functions:
-        if function.kind == "model":
+        if function.kind == "pool":  # its versions' models are in S3
+            layer_bytes = runtime.layer_bytes[pools[function.model]][function.settings.architecture]
+            yield Package(function.package, "", 0, runtime.code_bytes, layer_bytes)
+        elif function.kind == "model":
             version = served[function.package]
             layer_bytes = runtime.layer_bytes[version.version.runtime][function.settings.architecture]
             size = 0 if is_stored(version.version, version.size_bytes, runtime) else version.size_bytes

@@ -63,7 +63,9 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
     functions = {
         resource.partition(":")[0] for pair in moved for resource in pair.canary.versions - pair.baseline.versions
     }
-    names = tuple(errors_alarm_name(function) for function in sorted(functions))
+    # A pooled version's own alarm counts its failed answers, its pool's the calls that end the process.
+    pools = {plan.pool_of[function] for function in functions if function in plan.pool_of}
+    names = tuple(errors_alarm_name(function) for function in sorted(functions | pools))
     own = sum(len(name) + ARN_CHARACTERS for name in names)
     others = sum(len(name) + ARN_CHARACTERS for name in judgement.alarms)
     if names and own + others > NAMES_CHARACTERS:

@@ -12,6 +12,7 @@ from turnout.plan.auth import find_auth_type
 from turnout.plan.checks.graphs import plan_graphs
 from turnout.plan.checks.named_tensors import check_named_tensors
 from turnout.plan.checks.notes import find_idle_keys, find_locale_notes
+from turnout.plan.checks.pools import check_pools, plan_pools
 from turnout.plan.checks.quotas import (
     DOCUMENT_BYTES,
     Count,
@@ -20,7 +21,7 @@ from turnout.plan.checks.quotas import (
 )
 from turnout.plan.checks.replacements import check_replacements
 from turnout.plan.checks.size_estimates import estimate_document
-from turnout.plan.functions import plan_functions, plan_packages
+from turnout.plan.functions import plan_functions, plan_packages, plan_pooled
 from turnout.plan.routes import OPEN_INFERENCE, plan_routes
 from turnout.plan.stages import find_packed, find_routed, plan_stage
 from turnout.plan.values import Api, Function, Note, Plan, Route, RuntimeSizes, ServedGraph, ServedVersion, StagePlan
@@ -67,6 +68,7 @@ def make_plan(
         *check_named_tensors(manifest, signatures),
         *_check_artifacts(manifest, artifacts),
         *_check_names(manifest, stack),
+        *check_pools(manifest, plan.pools),
         *_check_auth(manifest),
         *(manifest.problem(quota.path, quota.sentence, quota.remedy) for quota in exceeded if quota.hard and enforce),
     )
@@ -120,6 +122,8 @@ def _assemble(
         resources={choice: count_resources(routes_of) for choice, routes_of in routes.items()},
         shared=shared,
         caller_routes=direct if shared else (),
+        pools=tuple(plan_pools(functions, versions)),
+        pooled=tuple(plan_pooled(manifest.models, prefix)),
     )
 
 
@@ -131,22 +135,27 @@ def choose_shared(
 ) -> frozenset[str]:
     """The models without routes of their own: with `auto` those of an API that has no room for direct routes.
 
+    Models with pooled versions share their routes always: a route of a model's own leads to a function of that model,
+    and the router knows which version is in which function.
+
     Args:
         manifest: says `auto`, `direct` or `shared`, and which models are direct whatever it says.
         versions: of all models.
         graphs: the models that are graphs.
         direct: the routes of an API in which each model has its own.
     """
+    pooled = frozenset(version.model for version in manifest.versions if version.pool)
     if manifest.routes == "direct":
         return frozenset()
     if manifest.routes == "auto":
         fits = (
-            count_resources(direct) <= manifest.quotas.resources
+            count_resources(route for route in direct if route.model not in pooled) <= manifest.quotas.resources
             and not find_packed(manifest)
-            and estimate_document(versions, direct, graphs) <= DOCUMENT_BYTES
+            and estimate_document([served for served in versions if not served.version.pool], direct, graphs)
+            <= DOCUMENT_BYTES
         )
         if fits:
-            return frozenset()
+            return pooled
     return frozenset(model.name for model in manifest.models if not model.is_direct)
 
 
@@ -176,7 +185,7 @@ def _signatures(versions: Sequence[ServedVersion]) -> dict[tuple[str, str], Sign
 
 def _give_time(function: Function, timeout_s: int) -> Function:
     """A router waits as long as API Gateway does."""
-    if function.kind == "model" or function.settings.timeout_s >= timeout_s:
+    if function.runs_models or function.settings.timeout_s >= timeout_s:
         return function
     return replace(function, settings=replace(function.settings, timeout_s=timeout_s))
 

@@ -24,6 +24,7 @@ from turnout.protocol.naming import (
 )
 from turnout.protocol.routing.choice import spell_route
 from turnout.protocol.routing.packed_choices import arrange_models, pack_choices
+from turnout.protocol.routing.pooled import WATCH_ALL, WATCHED_VARIABLE, spell_watched
 
 OWN_VARIABLES = 4
 """Stage variables beside those of the models: the alias, the canary's mark, and two for CORS."""
@@ -41,7 +42,8 @@ def find_packed(manifest: Manifest) -> frozenset[str]:
     Those with a router, and those with routes of their own, have variables of their own.
     """
     routed = find_routed(manifest)
-    needed = len(manifest.models) + len(routed) + OWN_VARIABLES
+    pooled = any(version.pool for version in manifest.versions)
+    needed = len(manifest.models) + len(routed) + OWN_VARIABLES + pooled
     if manifest.routes == "direct" or needed <= VARIABLES_PER_STAGE:
         return frozenset()
     return frozenset(model.name for model in manifest.models if not model.is_direct) - routed
@@ -76,6 +78,8 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         variables[ORIGINS_VARIABLE] = spell_origins(stage.cors.origins)
         if stage.cors.credentials:
             variables[CREDENTIALS_VARIABLE] = "true"
+    if watched := _watched(stage, models):
+        variables[WATCHED_VARIABLE] = watched
     return StagePlan(
         stage.name,
         variables,
@@ -89,6 +93,16 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         stage.consumers,
         stage.asynchronous,
     )
+
+
+def _watched(stage: Stage, models: Sequence[Model]) -> str:
+    """The models whose pooled versions write metrics, by which the stage's canary is judged; empty for none."""
+    pooled = [model.name for model in models if any(version.pool for version in model.versions)]
+    if stage.canary is None or not pooled:
+        return ""
+    if stage.canary.release:
+        return WATCH_ALL
+    return spell_watched(name for name in pooled if name in stage.canary.serve)
 
 
 def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[str, ...]]) -> CanaryPlan | None:

@@ -34,12 +34,13 @@ class Function:
 
     Args:
         name: `turnout-local_iris_v1`.
-        kind: `model`; `router` of one model; or `general_router`, which answers what no model does.
-        model: the model's name; empty for the general router.
-        version: the version's name; empty for a router.
+        kind: `model`; `pool`, which runs several versions; `router` of one model; or `general_router`, which answers
+            what no model does.
+        model: the model's name; a pool's own name; empty for the general router.
+        version: the version's name; `pool` for a pool; empty for a router.
         package: name of its `Package`.
         settings: the manifest's own for a version; for a router what all routers have.
-        is_shadow: whether its model's router sends it copies, which are asynchronous calls.
+        is_shadow: whether a model's router sends it copies, which are asynchronous calls.
     """
 
     name: str
@@ -49,6 +50,35 @@ class Function:
     package: str
     settings: Settings
     is_shadow: bool = False
+
+    @property
+    def runs_models(self) -> bool:
+        """Whether it runs a version, or those of a pool; otherwise it is a router."""
+        return self.kind in {"model", "pool"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A function that several versions share.
+
+    Args:
+        name: as models.yaml has it.
+        function: the function's name.
+        versions: model and version of each, in the file's order.
+        session_bytes: what sessions may take of the function's memory.
+        sessions: model and version -> the bytes that its session is expected to take.
+    """
+
+    name: str
+    function: str
+    versions: tuple[tuple[str, str], ...]
+    session_bytes: int
+    sessions: Mapping[tuple[str, str], int]
+
+    @property
+    def total_bytes(self) -> int:
+        """The bytes that all its versions would take at the same time."""
+        return sum(self.sessions.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +238,8 @@ class Plan:
     Args:
         platform: prefix of every AWS name.
         stack: Pulumi's stack, `local` for `turnout serve`.
-        functions: a model's versions in the file's order, then its router where it has one; last the general router.
+        functions: those on AWS: a model's versions in the file's order, without pooled ones, then its router where it
+            has one; then the pools; last the general router.
         apis: in the order in which the stages first ask for their kind of authentication.
         packages: one per function, in the order of the functions.
         versions: what the document and the catalogue describe.
@@ -217,6 +248,8 @@ class Plan:
         resources: what each choice of `open_inference` takes of an API's resources.
         shared: the models that share two routes, through the general router.
         caller_routes: where models share routes: the routes that callers see, those of every model and version.
+        pools: the functions that versions share.
+        pooled: a function for each pooled version, as it would be without the pool.
         quotas: every limit that can be known.
         notes: keys that do nothing on this machine, and what else the user should know.
         descriptions: model -> its description; models without one are left out.
@@ -236,6 +269,21 @@ class Plan:
     resources: Mapping[str, int] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
     caller_routes: tuple[Route, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    pooled: tuple[Function, ...] = ()
+
+    @property
+    def unpooled_functions(self) -> tuple[Function, ...]:
+        """The functions as if no version were in a pool: those that `turnout serve` runs and counts by."""
+        if not self.pools:
+            return self.functions
+        return (*self.pooled, *(function for function in self.functions if function.kind != "pool"))
+
+    @property
+    def pool_of(self) -> dict[str, str]:
+        """The function that a pooled version would have -> the pool's function."""
+        pools = {key: pool.function for pool in self.pools for key in pool.versions}
+        return {function.name: pools[function.model, function.version] for function in self.pooled}
 
     @property
     def is_asynchronous(self) -> bool:

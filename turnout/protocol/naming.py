@@ -59,7 +59,10 @@ REPLAY_HEADER = "x-turnout-replay"
 """Header of a request that is sent again. Any client can send it, so each reader decides how far to trust it."""
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
-RESERVED_VERSIONS = frozenset({"router", "inference", "newest"})
+POOL = "pool"
+"""The last word of a pool's function: no version has that name."""
+
+RESERVED_VERSIONS = frozenset({"router", "inference", "newest", POOL})
 
 CONTROL_PLANE_SEGMENT = "restapis"
 INVOKE_SEGMENT = "2015-03-31"
@@ -139,6 +142,16 @@ def split_function_name(name: str) -> tuple[str, str]:
     if len(parts) == 3:
         return parts[1], parts[2]
     return ("", ROUTER) if len(parts) == 2 and parts[1] == ROUTER else ("", "")
+
+
+def pool_name(prefix: str, pool: str) -> str:
+    """`turnout-prod_small_pool`: the function of a pool's versions."""
+    return function_name(prefix, pool, POOL)
+
+
+def is_pool(function: str) -> bool:
+    """Whether a function's name is a pool's."""
+    return function.endswith(f"_{POOL}")
 
 
 def general_router_name(prefix: str) -> str:

@@ -220,3 +220,46 @@ def test_sums_are_those_of_cloudwatch(aws: Any) -> None:
     put("Invocations", 100, 240, "turnout-eu_iris_v2:next")
     result = CloudWatchSource(aws, clock=lambda: NOW_S).observe("prod", [moves("iris")], ObservationStart(NOW_S - 600))
     assert (result.canary.requests, result.canary.errors) == (42, 3)
+
+
+POOLS = {f"turnout-eu_iris_{version}": "turnout-eu_small_pool" for version in ("v1", "v2")}
+
+
+def test_versions_of_a_pool_are_distinguished_by_the_dimensions_that_it_writes() -> None:
+    """The pool is one function, and only what it writes of each version says which one it was."""
+    cloudwatch = client()
+    pool = "turnout-eu_small_pool:live"
+    values = (
+        metrics(f"{pool}/iris/v1", [5] * 90, Requests=[90])
+        | metrics(f"{pool}/iris/v2", [5] * 8, Requests=[10], FailedAnswers=[3])  # two calls never ended
+        | metrics(f"{pool}/digits/v1", [5] * 90, Requests=[1000])
+        | metrics(pool, [5] * 90, Invocations=[5000], Errors=[10])
+    )
+    RecordedMetrics(cloudwatch, values)
+    source = CloudWatchSource(cloudwatch, clock=lambda: NOW_S, pools=POOLS)
+    result = source.observe("prod", [moves("iris")], ObservationStart(NOW_S - 600))
+    assert result.baseline == Arm(90, 0, durations_at(ms5=90))
+    assert result.canary == Arm(10, 5, durations_at(ms5=8))
+
+
+def test_canary_out_of_a_pool_reads_each_side_where_it_is_measured() -> None:
+    cloudwatch = client()
+    pool = "turnout-eu_small_pool"
+    values = metrics("turnout-eu_iris_v2:live", [7], Invocations=[4], Errors=[1])
+    values |= metrics(f"{pool}:live/iris/v1", [5, 5], Requests=[2], FailedAnswers=[1])
+    recorded = RecordedMetrics(cloudwatch, values)
+    source = CloudWatchSource(cloudwatch, clock=lambda: NOW_S, pools={"turnout-eu_iris_v1": pool})
+    result = source.observe("prod", [moves("iris")], ObservationStart(NOW_S - 600))
+    assert result.baseline == Arm(2, 1, durations_at(ms5=2))
+    assert result.canary == Arm(4, 1, durations_at(ms7=1))
+    stats = [query["MetricStat"]["Metric"] for asked in recorded.asked for query in asked["MetricDataQueries"]]
+    assert {entry["Namespace"] for entry in stats if len(entry["Dimensions"]) == 4} == {"Turnout"}
+
+
+def test_calls_that_are_still_running_are_not_fewer_than_those_that_ended() -> None:
+    cloudwatch = client()
+    pool = "turnout-eu_small_pool"
+    RecordedMetrics(cloudwatch, metrics(f"{pool}:live/iris/v1", [5, 5, 5], Requests=[2]))
+    source = CloudWatchSource(cloudwatch, clock=lambda: NOW_S, pools={"turnout-eu_iris_v1": pool})
+    result = source.observe("prod", [moves("iris")], ObservationStart(NOW_S - 600))
+    assert (result.baseline.requests, result.baseline.errors) == (3, 0)

@@ -218,3 +218,11 @@ def test_a_log_without_read_permission_is_reported() -> None:
         with pytest.raises(ObservationError, match=r"CloudWatch Logs cannot be read: .*AccessDenied") as raised:
             LatestRequests(client, Clock()).read([V1])
         assert "logs:FilterLogEvents" in raised.value.hint
+
+
+def test_requests_of_pooled_versions_are_in_their_pools_log(logs: Any) -> None:
+    pool = V1.replace("iris_v1", "small_pool")
+    log_lines(logs, pool, [line_of(SAMPLE), line_of(SAMPLE, version="v2")])
+    look = LatestRequests(logs, Clock()).read([V1, V2], {V1: pool, V2: pool})
+    assert sorted(sample.version for sample in look.samples) == ["v1", "v2"]
+    assert LatestRequests(logs, Clock()).read([V1], {V1: pool}).samples[0].version == "v1"

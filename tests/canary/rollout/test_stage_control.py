@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -122,3 +124,35 @@ def test_the_existence_of_a_function_is_checked_without_running_it(code: str, ex
 
 def test_a_function_is_assumed_to_exist_if_lambda_cannot_be_reached() -> None:
     assert LambdaFunctions(make_client("lambda", StageTarget(endpoint_url="http://127.0.0.1:9"))).has("a:live")
+
+
+def test_a_pool_is_asked_for_the_version_by_a_ping() -> None:
+    client = boto3.client("lambda", **KEYS)
+    pools = {"shop-prod_iris_v1": "shop-prod_small_pool", "shop-prod_iris_v9": "shop-prod_small_pool"}
+    asked = {"FunctionName": "shop-prod_small_pool", "Qualifier": "live"}
+
+    def payload(version: str) -> bytes:
+        return json.dumps({"turnout": {"ping": True, "pooled": ["iris", version]}}).encode()
+
+    def body(fields: dict[str, Any]) -> io.BytesIO:
+        return io.BytesIO(json.dumps(fields).encode())
+
+    error = "the pool has no version `iris v9`: small"
+    with Stubber(client) as stubber:
+        stubber.add_response(
+            "invoke", {"StatusCode": 200, "Payload": body({"statusCode": 200})}, {**asked, "Payload": payload("v1")}
+        )
+        stubber.add_response(
+            "invoke",
+            {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": body({"errorMessage": error})},
+            {**asked, "Payload": payload("v9")},
+        )
+        stubber.add_client_error("invoke", "ResourceNotFoundException", http_status_code=404)
+        stubber.add_client_error("invoke", "AccessDeniedException", http_status_code=403)
+        functions = LambdaFunctions(client, pools)
+        assert [functions.has(f"shop-prod_iris_{version}:live") for version in ("v1", "v9", "v9", "v9")] == [
+            True,
+            False,
+            False,
+            True,
+        ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.gateway.shared.session_budget import TRIM_BYTES, SessionBudget, estimate_session_bytes
+from turnout.gateway.shared.session_budget import TRIM_BYTES, SessionBudget
 from turnout.gateway.shared.sessions import SessionUse, SharedSessions
 
 MB = 1024 * 1024
@@ -136,11 +135,6 @@ def test_memory_is_trimmed_after_enough_was_freed() -> None:
     assert trims == [1]
     budget.drop([])
     assert trims == [1]
-
-
-def test_estimate_follows_the_file_sizes() -> None:
-    assert estimate_session_bytes(0) > 0
-    assert estimate_session_bytes(2 * MB) == pytest.approx(4.25 * MB)
 
 
 @given(

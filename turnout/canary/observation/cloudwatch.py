@@ -5,6 +5,10 @@ function and alias are counted, too. A request that Lambda throttles is an error
 Lambda's own `Errors` are crashes and timeouts; responses with 500 and above are counted by a metric that the function
 writes to its log (model_lambdas/function/failed_answers.py).
 
+A pooled version has no function of its own: while a canary moves its model, the pool writes metrics with the version as
+a dimension (model_lambdas/function/pool_log.py). A call that began and never ended has failed. Calls that Lambda
+throttles reach no version and are not counted.
+
 Latency needs more than percentiles, which cannot be added: CloudWatch's trimmed count, `TC(:20)`, is the number of
 values up to 20, and one for each bound makes a histogram. Source: "CloudWatch statistics definitions", Amazon
 CloudWatch User Guide.
@@ -23,6 +27,7 @@ from turnout.canary.judging.observed import Arm, Observation
 from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.plan.guard_alarms import GuardAlarms, find_ringing
 from turnout.plan.served_by import Watched
+from turnout.protocol.routing.pooled import of_version
 
 BOUNDS_S = (
     *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7),
@@ -54,6 +59,14 @@ _METRICS = (
 )
 """Namespace, metric and statistic of everything that is queried for one function, in `_arm`'s order."""
 
+_POOLED_METRICS = (
+    ("Turnout", "Requests", "Sum"),
+    ("Turnout", "FailedAnswers", "Sum"),
+    ("Turnout", "Duration", "SampleCount"),
+    *(("Turnout", "Duration", f"TC(:{bound_s * 1000:g})") for bound_s in BOUNDS_S),
+)
+"""The same of a pooled version, in `_pooled_sums`' order."""
+
 
 class CloudWatchSource:
     """Observes whole minutes, except for the last two.
@@ -62,9 +75,18 @@ class CloudWatchSource:
         client: `boto3.client("cloudwatch")` in the functions' account and region.
         alarms: names of the alarms to read.
         clock: seconds since 1970.
+        pools: the function that a pooled version would have of its own -> its pool's.
     """
 
-    def __init__(self, client: Any, alarms: Sequence[str] = (), clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Any,
+        alarms: Sequence[str] = (),
+        clock: Callable[[], float] = time.time,
+        *,
+        pools: Mapping[str, str] | None = None,
+    ) -> None:
+        self._pools = pools or {}
         self._client = client
         self._alarms = tuple(alarms)
         self._clock = clock
@@ -105,20 +127,35 @@ class CloudWatchSource:
 
     def _fetch(self, resources: Sequence[str], start_s: float, end_s: float) -> dict[str, list[float]]:
         """Resource -> the totals of `_METRICS`."""
-        wanted = [(resource, index) for resource in resources for index in range(len(_METRICS))]
-        totals = {resource: [0.0] * len(_METRICS) for resource in resources}
+        metrics = {resource: self._metrics_of(resource) for resource in resources}
+        wanted = [(resource, index) for resource in resources for index in range(len(metrics[resource]))]
+        totals = {resource: [0.0] * len(metrics[resource]) for resource in resources}
         span = {"StartTime": datetime.fromtimestamp(start_s, UTC), "EndTime": datetime.fromtimestamp(end_s, UTC)}
         pages = self._client.get_paginator("get_metric_data")
         for first in range(0, len(wanted), MOST_QUERIES):
             part = wanted[first : first + MOST_QUERIES]
-            queries = [_query(number, *key) for number, key in enumerate(part)]
+            queries = [
+                _query(number, metrics[resource][index], self._dimensions(resource))
+                for number, (resource, index) in enumerate(part)
+            ]
             for page in pages.paginate(MetricDataQueries=queries, **span):
                 for result in page["MetricDataResults"]:
                     if result["StatusCode"] not in {"Complete", "PartialData"}:
                         raise ObservationError(f"CloudWatch answered {result['StatusCode']} for {result['Label']}")
                     resource, index = part[int(result["Id"][1:])]
                     totals[resource][index] += sum(result["Values"])
-        return totals
+        return {
+            resource: _pooled_sums(sums) if metrics[resource] is _POOLED_METRICS else sums
+            for resource, sums in totals.items()
+        }
+
+    def _metrics_of(self, resource: str) -> Sequence[tuple[str, str, str]]:
+        return _POOLED_METRICS if resource.partition(":")[0] in self._pools else _METRICS
+
+    def _dimensions(self, resource: str) -> dict[str, str]:
+        function, _, alias = resource.partition(":")
+        pool = self._pools.get(function)
+        return {"FunctionName": function, "Resource": resource} if pool is None else of_version(pool, function, alias)
 
     def _fetch_alarms(self) -> dict[str, str]:
         """Return name -> state of the existing alarms."""
@@ -150,9 +187,15 @@ def _resources(watched: Sequence[Watched]) -> tuple[list[str], list[str]]:
     return shares
 
 
-def _query(number: int, resource: str, index: int) -> dict[str, Any]:
-    namespace, metric, statistic = _METRICS[index]
-    dimensions = {"FunctionName": resource.partition(":")[0], "Resource": resource}
+def _pooled_sums(sums: Sequence[float]) -> list[float]:
+    """The totals of `_POOLED_METRICS` as those of `_METRICS`: what never ended is an error, nothing is throttled."""
+    requests, failed_answers, timed, *up_to = sums
+    begun = max(requests, timed)
+    return [begun, 0.0, begun - timed, failed_answers, timed, *up_to]
+
+
+def _query(number: int, of: tuple[str, str, str], dimensions: Mapping[str, str]) -> dict[str, Any]:
+    namespace, metric, statistic = of
     return {
         "Id": f"q{number}",
         "MetricStat": {

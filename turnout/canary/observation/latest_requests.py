@@ -116,9 +116,14 @@ class LatestRequests:
         self._calls: deque[float] = deque()
         self._grouping = LOG_GROUPINGS[0]
         self._lock = threading.Lock()
+        self._pools: Mapping[str, str] = {}
 
-    def read(self, functions: Sequence[str]) -> LatestLook:
+    def read(self, functions: Sequence[str], pools: Mapping[str, str] | None = None) -> LatestLook:
         """Return the latest requests of functions, which are ordered by importance: only some log groups are read.
+
+        Args:
+            functions: of versions, by the names of their own.
+            pools: of those, the ones in a pool -> the pool's function, which logs for them.
 
         Raises:
             ObservationError: CloudWatch Logs cannot be read.
@@ -127,6 +132,7 @@ class LatestRequests:
 
         with self._lock:
             try:
+                self._pools = pools or {}
                 return self._read(functions)
             except (BotoCoreError, ClientError) as error:
                 hint = "This needs logs:FilterLogEvents for the functions' log groups."
@@ -169,7 +175,7 @@ class LatestRequests:
         None if there is none, or no more may be read.
         """
         for grouping in sorted(LOG_GROUPINGS, key=lambda grouping: grouping != self._grouping):
-            name = log_group_name(function, grouping)
+            name = log_group_name(self._pools.get(function, function), grouping)
             if name in read:
                 return read[name]
             is_allowed = name in self._groups or self._may_call()
@@ -207,7 +213,7 @@ class LatestRequests:
             if left == first_left:
                 group.is_cut = True
                 break
-            _keep(group, prefix, events)
+            _keep(group, prefix, events, self._pools)
             group.low_s, group.high_s = min(group.low_s, span.start_s), max(group.high_s, span.end_s)
             group.rest = replace(span, token=token) if token else None
             group.is_cut = bool(token) and not group.is_full
@@ -247,13 +253,13 @@ def _spans(group: _Group, now_s: float) -> Iterator[_Span]:
             yield _Span(now_s - span_s, group.low_s)
 
 
-def _keep(group: _Group, prefix: str, events: Mapping[str, tuple[int, str]]) -> None:
+def _keep(group: _Group, prefix: str, events: Mapping[str, tuple[int, str]], pools: Mapping[str, str]) -> None:
     """Cache the latest requests among the cached ones and the new lines; only the latest lines are parsed."""
     new: dict[str, Sample] = {}
     for key, (_, message) in sorted(events.items(), key=lambda event: event[1][0], reverse=True):
         if len(new) >= MOST_OF_GROUP:
             break
-        if key not in group.samples and (sample := _parse(message)) and _is_own(sample, group, prefix):
+        if key not in group.samples and (sample := _parse(message)) and _is_own(sample, group, prefix, pools):
             new[key] = sample
     merged = sorted({**group.samples, **new}.items(), key=lambda entry: entry[1].time, reverse=True)
     sizes = accumulate(len(sample.body) for _, sample in merged)
@@ -272,6 +278,7 @@ def _parse(message: str) -> Sample | None:
     return None
 
 
-def _is_own(sample: Sample, group: _Group, prefix: str) -> bool:
+def _is_own(sample: Sample, group: _Group, prefix: str, pools: Mapping[str, str]) -> bool:
     """Whether a request's function writes to the group of the line: models print lines, too."""
-    return log_group_name(function_name(prefix, sample.model, sample.version), group.grouping) == group.name
+    function = function_name(prefix, sample.model, sample.version)
+    return log_group_name(pools.get(function, function), group.grouping) == group.name

@@ -39,6 +39,7 @@ class LoggedSamples:
         functions: name -> the share of its logged requests to use, 0-1.
         clock: seconds since 1970.
         random: returns a number from 0 up to, but not including, 1; called once per request.
+        pools: name that a pooled version's own function would have -> its pool's function, which logs for it.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class LoggedSamples:
         functions: Mapping[str, float],
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random_module.random,
+        *,
+        pools: Mapping[str, str] | None = None,
     ) -> None:
+        self._pools = pools or {}
         self._client = client
         self._functions = functions
         self._clock = clock
@@ -89,6 +93,7 @@ class LoggedSamples:
 
     def _messages(self, function: str, start_s: float, end_s: float) -> Iterator[str]:
         """Yield the lines with captured requests, oldest first, from the log groups of the stack's functions."""
+        function = self._pools.get(function, function)
         for group in (log_group_name(function, grouping) for grouping in LOG_GROUPINGS):
             pages = self._client.get_paginator("filter_log_events").paginate(
                 logGroupName=group,

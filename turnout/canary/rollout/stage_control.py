@@ -6,6 +6,7 @@ this machine only.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from turnout.aws_client import check_boto3, make_aws_client
 from turnout.extras import MissingPackageError
 from turnout.loopback import is_loopback_url
 from turnout.problems import TurnoutError
+from turnout.protocol.aws.events import PING
 from turnout.protocol.aws.regions import dns_suffix
+from turnout.protocol.naming import split_function_name
+from turnout.protocol.routing.pooled import UNKNOWN_VERSION, aim_at
 
 NOBODY = "Check that `turnout serve` runs there."
 REGION = "Set the region with AWS_REGION or a profile, and credentials as boto3 expects them."
@@ -157,20 +161,28 @@ class LambdaFunctions:
 
     Args:
         client: `boto3.client("lambda")`.
+        pools: the function that a pooled version would have of its own -> its pool's.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, pools: Mapping[str, str] | None = None) -> None:
         self._client = client
+        self._pools = pools or {}
 
     def has(self, name: str) -> bool:
         """Whether the function with this name and alias exists, `shop-local_iris_v2:live`; checked without running it.
 
-        Also true if that is unknown: a user without permission to call it may still move the traffic.
+        A pool is asked for the version, which it then loads. Also true if that is unknown: a user without permission to
+        call it may still move the traffic.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 
         function, _, alias = name.partition(":")
+        pool = self._pools.get(function)
         try:
+            if pool is not None:
+                payload = json.dumps(aim_at(PING, *split_function_name(function))).encode()
+                answer = self._client.invoke(FunctionName=pool, Qualifier=alias, Payload=payload)
+                return not answer.get("FunctionError") or UNKNOWN_VERSION not in answer["Payload"].read().decode()
             self._client.invoke(FunctionName=function, Qualifier=alias, InvocationType="DryRun")
         except ClientError as error:
             return bool(error.response.get("Error", {}).get("Code") != "ResourceNotFoundException")

@@ -206,6 +206,8 @@ def say_plan(made: Plan, costs: Costs | None = None) -> None:
         for stage in api.stages:
             say_stage(stage, api)
     say_functions(made)
+    if made.pools:
+        say_pools(made, costs)
     for routes in dict.fromkeys(api.routes for api in made.apis):
         say_routes(routes, [api.name for api in made.apis if api.routes == routes])
     if made.resources:
@@ -282,6 +284,30 @@ def say_functions(made: Plan) -> None:
     say_table(headers, rows, right=("MEMORY", "TIMEOUT"))
 
 
+def say_pools(made: Plan, costs: Costs | None) -> None:
+    """The pools: how many versions share each function, whether all fit at the same time, and the idle cost."""
+    from turnout.manifest.parser import Prices
+    from turnout.plan.costs import estimate_pool_rest
+
+    say_section(f"Pools ({len(made.pools):,})")
+    memory = {function.name: function.settings.memory_mb for function in made.functions}
+    prices = Prices() if costs is None else costs.prices
+    rows = (
+        (
+            pool.name,
+            f"{len(pool.versions):,}",
+            f"{memory[pool.function]:,} MB",
+            size_text(pool.session_bytes),
+            size_text(pool.total_bytes),
+            "all" if pool.total_bytes <= pool.session_bytes else "those used last",
+            f"${estimate_pool_rest(pool, made, prices):,.2f}",
+        )
+        for pool in made.pools
+    )
+    headers = ("POOL", "VERSIONS", "MEMORY", "FOR SESSIONS", "ALL SESSIONS", "LOADED", "IDLE A MONTH")
+    say_table(headers, rows, right=("VERSIONS", "MEMORY", "FOR SESSIONS", "ALL SESSIONS", "IDLE A MONTH"))
+
+
 def warm_text(function: Function) -> str:
     """Return a function's warm-up setting, in the manifest's words."""
     if function.settings.warm.snap_start:
@@ -311,7 +337,7 @@ def open_inference_text(made: Plan) -> str:
 
 def shared_text(made: Plan) -> str:
     """Return which models have their own routes, and the cost of the others."""
-    models = list(dict.fromkeys(function.model for function in made.functions if function.model))
+    models = list(dict.fromkeys(function.model for function in made.unpooled_functions if function.model))
     own = [name for name in models if name not in made.shared]
     if not made.shared:
         return "Routes: direct, one hop from API Gateway to each version. `routes: shared` takes about 20 resources."

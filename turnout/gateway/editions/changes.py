@@ -25,8 +25,8 @@ def describe_changes(before: Edition, after: Edition) -> str:
 
 
 def _functions(before: Edition, after: Edition) -> Iterator[str]:
-    old = {function.name: function for function in before.plan.functions}
-    new = {function.name: function for function in after.plan.functions}
+    old = {function.name: function for function in before.plan.unpooled_functions}
+    new = {function.name: function for function in after.plan.unpooled_functions}
     for name in [*new, *(name for name in old if name not in new)]:
         function = new.get(name) or old[name]
         title = title_of(function)

@@ -88,7 +88,7 @@ def make_edition(project: Project) -> Edition:
     plan = make_local_plan(project)
     fingerprints = {
         function.name: fingerprint_of(project, function)
-        for function in plan.functions
+        for function in plan.unpooled_functions
         if (function.model, function.version) in project.artifacts
     }
     keys = load_keys(project, plan)
@@ -214,7 +214,7 @@ def find_shared_routes(plan: Plan) -> SharedRoutes | None:
     """Return what lets calls skip the general router; None if no call uses it."""
     if not plan.shared:
         return None
-    return SharedRoutes([function.name for function in plan.functions if function.model in plan.shared])
+    return SharedRoutes([function.name for function in plan.unpooled_functions if function.model in plan.shared])
 
 
 def make_api_keys(

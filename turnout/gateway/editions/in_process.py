@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from turnout.artifacts.session_size import estimate_session_bytes
 from turnout.gateway.editions.edition import Edition, check_files
 from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.hosted_function import Runnable
 from turnout.gateway.functions.in_process.hosted_router import Answering, RouterCode
 from turnout.gateway.functions.lambda_context import Cancellation
-from turnout.gateway.shared.session_budget import estimate_session_bytes
 from turnout.layout import model_lambdas_package, router_lambda_package
 from turnout.manifest.values import Manifest
 from turnout.packaging.catalogue import make_catalogue
@@ -83,7 +83,7 @@ def edition_functions(edition: Edition, before: EditionFunctions | None, **limit
 
 def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict[str, str]]:
     """Return the model functions that can run here, and for the others: name -> the reason."""
-    models = [function for function in plan.functions if function.kind == "model"]
+    models = [function for function in plan.unpooled_functions if function.kind == "model"]
     here = [function for function in models if (function.model, function.version) in project.artifacts]
     names = {function.name for function in here}
     return here, {function.name: NO_ARTIFACT for function in models if function.name not in names}
@@ -147,7 +147,7 @@ def make_router_codes(
     """Make every model's router, and the general router."""
     for function in plan.functions:
         if function.kind == "router":
-            table = make_route_table(project.manifest, plan, function.model)
+            table = make_route_table(project.manifest, plan, function.model, pooled=False)
             is_graph = project.manifest.model(function.model).graph is not None
             yield RouterCode(function, partial(_make_router, table), computes=is_graph)
         elif function.kind == "general_router":
@@ -163,5 +163,5 @@ def _make_general(
     project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None, invoke: Invoke
 ) -> Answering:
     code = importlib.import_module(f"{router_lambda_package()}.general.router")
-    made: Answering = code.GeneralRouter(make_catalogue(project, plan, documents), invoke)
+    made: Answering = code.GeneralRouter(make_catalogue(project, plan, documents, pooled=False), invoke)
     return made

@@ -24,6 +24,9 @@ from turnout.project.project import Project
 RUNTIME = "runtime"
 """The runtime's name in the progress display."""
 
+MODELS = "models"
+"""The folder, within that of everything made, of the models of pooled versions."""
+
 IDLE_S = 300.0
 """How long an environment waits for its next call; on Lambda it is some minutes."""
 
@@ -75,6 +78,7 @@ def open_isolated(
     environments = isolation.max_environments or os.cpu_count() or 1
     limits = EnvironmentLimits(max(1, environments // share), isolation.idle_s)
     _, refused = choose_functions(project, plan)
+    pooled = {name: pool for name, pool in plan.pool_of.items() if name not in refused}
     if before is not None:
         codes = partial(prepare_codes, project, plan, progress, isolation.ports)
         return IsolatedFunctions(
@@ -86,6 +90,7 @@ def open_isolated(
             before=before,
             budget=budget,
             wrap=wrap,
+            pooled=pooled,
         )
     made = prepare_codes(project, plan, progress, isolation.ports)
     return IsolatedFunctions(
@@ -96,6 +101,7 @@ def open_isolated(
         serve_invoke=serve_invoke,
         budget=budget,
         wrap=wrap,
+        pooled=pooled,
     )
 
 
@@ -113,11 +119,16 @@ def prepare_codes(
         LayerError: the layer or the runtime cannot be resolved.
     """
     from turnout.packaging.build import HANDLER, BuildTarget, build_packages
+    from turnout.packaging.pools import store_models
     from turnout.packaging.routers import ROUTER_HANDLER, find_routers
     from turnout.packaging.unpack import locked
 
-    functions, _ = choose_functions(project, plan)
-    functions += [function for function in plan.functions if function.kind != "model"]
+    here, _ = choose_functions(project, plan)
+    pooled = plan.pool_of
+    pools = {pooled[function.name] for function in here if function.name in pooled}
+    functions = [function for function in here if function.name not in pooled]
+    functions += [function for function in plan.functions if function.kind == "pool" and function.name in pools]
+    functions += [function for function in plan.functions if not function.runs_models]
     if not functions:
         return []
     folder = project.manifest.path.parent / ".turnout"
@@ -129,17 +140,20 @@ def prepare_codes(
             routers=find_routers(project, plan),
             progress=progress,
         )
+        if pools:
+            store_models(project, folder / MODELS)
         runtime = _install(folder / "runtime", progress)
         layers = {package.name: _unpack(package.path, folder) for package in built if package.kind == "layer"}
         packages = {package.name: package for package in built if package.kind == "function"}
         return [
             FunctionCode(
                 function,
-                HANDLER if function.kind == "model" else ROUTER_HANDLER,
+                HANDLER if function.runs_models else ROUTER_HANDLER,
                 task=_unpack(packages[function.package].path, folder),
                 layer=layers.get(packages[function.package].layer),
                 runtime=runtime,
-                ports=ports if function.kind == "model" else (),
+                ports=ports if function.runs_models else (),
+                models=folder / MODELS if function.kind == "pool" else None,
             )
             for function in functions
         ]

@@ -119,7 +119,7 @@ def _is_known(name: str, digest: str, before: Edition) -> bool:
 
 
 def _problem(edition: Edition, name: str, reason: str) -> Problem:
-    function = next(candidate for candidate in edition.plan.functions if candidate.name == name)
+    function = next(candidate for candidate in edition.plan.unpooled_functions if candidate.name == name)
     manifest = edition.project.manifest
     path = ("models", function.model, "versions", function.version)
     return manifest.problem(path, reason)

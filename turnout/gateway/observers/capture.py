@@ -89,7 +89,9 @@ def _open_fifo(path: Path) -> int:
 def versions_of(plan: Plan) -> Versions:
     """Return the functions that serve one version."""
     return {
-        function.name: (function.model, function.version) for function in plan.functions if function.kind == "model"
+        function.name: (function.model, function.version)
+        for function in plan.unpooled_functions
+        if function.kind == "model"
     }
 
 

@@ -50,7 +50,7 @@ def make_observers(outlets: Outlets, project: Project, plan: Plan) -> tuple[Obse
         routed=routed_of(project.manifest),
     )
     capturing = outlets.capture and capture_requests(outlets.capture, project, plan, outlets.deferred)
-    known = frozenset(function.name for function in plan.functions if function.model)
+    known = frozenset(function.name for function in plan.unpooled_functions if function.model)
     counting = count_requests(outlets.counters, outlets.callers, known=known)
     observers = (capturing, sampling, counting, outlets.access_log, outlets.trace)
     return tuple(observe for observe in observers if observe is not None)

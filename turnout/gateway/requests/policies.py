@@ -43,7 +43,9 @@ def make_policies(plan: Plan) -> Policies:
     stages = {
         stage.name: stage.asynchronous for api in plan.apis for stage in api.stages if stage.asynchronous is not None
     }
-    return Policies(stages, {function.name: _timeout_s(function) for function in plan.functions} if stages else {})
+    return Policies(
+        stages, {function.name: _timeout_s(function) for function in plan.unpooled_functions} if stages else {}
+    )
 
 
 def _timeout_s(function: Function) -> float:

@@ -96,7 +96,7 @@ def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
 
 
 def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = None) -> bool:
-    """Whether a version's function fetches its model from S3 at init, for it lies there or is too large for a zip.
+    """Whether a version's function fetches its model from S3: it lies there, is in a pool, or is too large for a zip.
 
     Args:
         version: as the manifest has it.
@@ -105,7 +105,7 @@ def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = 
     """
     runtime = runtime or RuntimeSizes()
     beside = runtime.code_bytes + runtime.layer_bytes[version.runtime][version.architecture]
-    return version.is_remote or size_bytes + beside > UNZIPPED_BYTES
+    return version.is_remote or bool(version.pool) or size_bytes + beside > UNZIPPED_BYTES
 
 
 def count_resources(routes: Iterable[Route]) -> int:
@@ -131,7 +131,7 @@ def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterato
         yield from _of_function(function, account.integration_timeout_s)
     models = {package.name: package for package in plan.packages}
     for function in plan.functions:
-        if function.kind == "model":
+        if function.runs_models:
             yield from _of_package(function, models[function.package])
     for version in plan.versions:
         yield from _of_payload(version)
@@ -159,7 +159,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
         key = ("warm", "provisioned") if first.settings.reserved_concurrency is None else ("reserved_concurrency",)
         yield Count(
             Quota("reserved concurrency, sum", plan.platform, reserved, allowed, raisable=True),
-            ("models", first.model, "versions", first.version, *key),
+            (*_path_of(first), *key),
             f"AWS keeps {UNRESERVED_CONCURRENCY} of an account's concurrency for functions that reserve none; "
             "`provisioned` without `reserved_concurrency` counts, too. Reserve less, or ask AWS to raise `Concurrent "
             f"executions`: `quotas: {{concurrency: {reserved + UNRESERVED_CONCURRENCY}}}` records that it did.",
@@ -193,7 +193,7 @@ def reserved_calls(function: Function) -> int:
 
 def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
     """Every function with more memory than the account allows, or the largest one where none has."""
-    models = [function for function in plan.functions if function.kind == "model"]
+    models = [function for function in plan.functions if function.runs_models]
     known = account.memory_mb is not None
     allowed = account.memory_mb or NEW_ACCOUNT_MEMORY_MB
     largest = max(models, key=lambda model: model.settings.memory_mb, default=None)
@@ -210,7 +210,7 @@ def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
                 "MB",
                 raisable=True,
             ),
-            ("models", model.model, "versions", model.version, "memory_mb"),
+            (*_path_of(model), "memory_mb"),
             f"New accounts get {NEW_ACCOUNT_MEMORY_MB:,} MB at first. `quotas: {{memory_mb: "
             f"{max(memory_mb, allowed)}}}` says that AWS allows yours more; else set `memory_mb` to {allowed}.",
             hard=known,
@@ -289,16 +289,22 @@ def _of_stage(stage: StagePlan) -> Iterator[Count]:
     )
 
 
-def _of_function(function: Function, integration_timeout_s: int) -> Iterator[Count]:
+def _path_of(function: Function) -> tuple[str, ...]:
+    """The key of models.yaml that asks for a function."""
+    if function.kind == "pool":
+        return ("pools", function.model)
     path: tuple[str, ...] = ("models", function.model) if function.model else ("platform",)
-    if function.version:
-        path = (*path, "versions", function.version)
+    return (*path, "versions", function.version) if function.version else path
+
+
+def _of_function(function: Function, integration_timeout_s: int) -> Iterator[Count]:
+    path = _path_of(function)
     yield Count(
         Quota("function's name", function.name, len(function.name), FUNCTION_NAME_CHARACTERS, "characters"),
         path,
         "Shorten the platform's, the stack's, the model's or the version's name.",
     )
-    if function.kind == "model" and not function.settings.asynchronous:
+    if function.runs_models and not function.settings.asynchronous:
         yield Count(
             Quota("timeout", function.name, function.settings.timeout_s, integration_timeout_s, "s"),
             (*path, "timeout_s"),
@@ -316,7 +322,7 @@ def _of_function(function: Function, integration_timeout_s: int) -> Iterator[Cou
 
 
 def _of_package(function: Function, package: Package) -> Iterator[Count]:
-    path = ("models", function.model, "versions", function.version, "artifact")
+    path = _path_of(function) if function.kind == "pool" else (*_path_of(function), "artifact")
     unzipped = package.artifact_bytes + package.code_bytes
     yield Count(
         Quota("unzipped package and layer", package.name, unzipped + package.layer_bytes, UNZIPPED_BYTES, "bytes"),
@@ -335,6 +341,7 @@ def _of_disk(served: ServedVersion) -> Count:
     version = served.version
     allowed = version.ephemeral_storage_mb * MB
     needed_mb = math.ceil(served.size_bytes / MB)
+    path = ("models", version.model, "versions", version.name)
     remedy = f"Set `ephemeral_storage_mb` to {needed_mb} or more."
     if needed_mb > MOST_DISK_MB:
         remedy = f"Lambda has at most {MOST_DISK_MB:,} MB of /tmp: make the model smaller, or quantize it."
@@ -345,7 +352,7 @@ def _of_disk(served: ServedVersion) -> Count:
         )
     return Count(
         Quota("model fetched to /tmp", f"{version.model} {version.name}", served.size_bytes, allowed, "bytes"),
-        ("models", version.model, "versions", version.name, "ephemeral_storage_mb"),
+        ("pools", version.pool) if version.pool else (*path, "ephemeral_storage_mb"),
         remedy,
     )
 

@@ -81,7 +81,8 @@ class CallCosts:
     """
 
     def __init__(self, plan: Plan, manifest: Manifest, call_ms: float) -> None:
-        self._functions = {(function.kind, function.model, function.version): function for function in plan.functions}
+        functions = plan.unpooled_functions
+        self._functions = {(function.kind, function.model, function.version): function for function in functions}
         self._shared, self._general = plan.shared, self._functions["general_router", "", ""]
         self._manifest = manifest
         self._prices = manifest.prices

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnout.protocol.naming import function_name
+from turnout.protocol.naming import function_name, pool_name
+from turnout.protocol.routing.pooled import aim_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class VersionEntry:
         platform: what the Open Inference Protocol calls its runtime.
         examples: requests that work, with the answers that are expected, as its examples.json has them.
         source: where it came from, as models.yaml has it; empty where nothing is known.
+        pool: whose function runs it; empty where it has a function of its own.
     """
 
     name: str
@@ -36,6 +38,7 @@ class VersionEntry:
     platform: str
     examples: tuple[Mapping[str, Any], ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    pool: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
@@ -48,6 +51,7 @@ class VersionEntry:
             "platform": self.platform,
             "examples": [dict(example) for example in self.examples],
             **({"source": dict(self.source)} if self.source else {}),
+            **({"pool": self.pool} if self.pool else {}),
         }
 
     @classmethod
@@ -125,8 +129,18 @@ class Catalogue:
     documents: Mapping[str, str]
 
     def function_of(self, model: str, version: str) -> str:
-        """The name of a version's function, or of a model's router where `version` is `router`."""
-        return function_name(self.prefix, model, version)
+        """The name of the function that runs a version, or of a model's router where `version` is `router`."""
+        pool = self._pool_of(model, version)
+        return pool_name(self.prefix, pool) if pool else function_name(self.prefix, model, version)
+
+    def aim(self, event: dict[str, Any], model: str, version: str) -> dict[str, Any]:
+        """The event for that function; one for a pool says which of its versions is called."""
+        return aim_at(event, model, version) if self._pool_of(model, version) else event
+
+    def _pool_of(self, model: str, version: str) -> str:
+        entry = self.models.get(model)
+        known = None if entry is None else entry.versions.get(version)
+        return "" if known is None else known.pool
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back; documents are texts, which are read fastest, each once."""

@@ -21,10 +21,12 @@ class VersionRoute:
     Args:
         timeout_s: its function's own.
         inputs: the tensors that it takes; empty where no graph calls it.
+        pool: whose function runs it; empty where it has a function of its own.
     """
 
     timeout_s: int
     inputs: tuple[str, ...] = ()
+    pool: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,10 @@ def _spell_model(route: ModelRoute) -> dict[str, Any]:
     graph = route.graph
     return {
         "variable": route.variable,
-        "versions": {name: [version.timeout_s, list(version.inputs)] for name, version in route.versions.items()},
+        "versions": {
+            name: [version.timeout_s, list(version.inputs), *([version.pool] if version.pool else [])]
+            for name, version in route.versions.items()
+        },
         "sticky": None if route.sticky is None else [route.sticky.kind, route.sticky.name],
         "shadow": route.shadow,
         "shadow_percent": route.shadow_percent,
@@ -115,7 +120,8 @@ def _read_model(fields: Mapping[str, Any]) -> ModelRoute:
     return ModelRoute(
         variable=fields["variable"],
         versions={
-            name: VersionRoute(timeout_s, tuple(inputs)) for name, (timeout_s, inputs) in fields["versions"].items()
+            name: VersionRoute(timeout_s, tuple(inputs), *pool)
+            for name, (timeout_s, inputs, *pool) in fields["versions"].items()
         },
         sticky=None if fields["sticky"] is None else Sticky(*fields["sticky"]),
         shadow=fields["shadow"],

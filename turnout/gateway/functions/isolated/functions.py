@@ -26,6 +26,8 @@ from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSl
 from turnout.gateway.functions.isolated.process import FunctionCode
 from turnout.gateway.functions.isolated.warden_client import ProcessGuard
 from turnout.gateway.shared.session_budget import SessionBudget
+from turnout.protocol.naming import split_function_name
+from turnout.protocol.routing.pooled import aim_at
 
 ServeInvoke = Callable[[Invocable, Current], AbstractAsyncContextManager[Mapping[str, str]]]
 """Serves Lambda's Invoke API for functions to one environment, and returns the variables with its address. The second
@@ -52,6 +54,7 @@ class IsolatedFunctions:
         before: the previous functions; `prepare` takes over unchanged ones, with their environments.
         budget: ends idle environments when memory is short, or None.
         wrap: wraps the functions that routers call.
+        pooled: name that a pooled version's own function would have -> its pool's function.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class IsolatedFunctions:
         before: IsolatedFunctions | None = None,
         budget: SessionBudget | None = None,
         wrap: Wrap = no_wrap,
+        pooled: Mapping[str, str] | None = None,
     ) -> None:
+        self._pooled = pooled or {}
         self._budget = budget
         self._guard: ProcessGuard = ProcessGuard() if before is None else before._guard
         self._wrap = wrap
@@ -92,7 +97,7 @@ class IsolatedFunctions:
                 self._functions[name] = kept
                 continue
             slots = None if reserved is None else self._make_slots(name, reserved)
-            beside = no_sidecar if code.function.kind == "model" else self._serve_routers
+            beside = no_sidecar if code.function.runs_models else self._serve_routers
             self._functions[name] = IsolatedFunction(code, self._limits, self._guard, slots, beside, self._budget)
 
     def _serve_routers(self) -> AbstractAsyncContextManager[Mapping[str, str]]:
@@ -106,7 +111,13 @@ class IsolatedFunctions:
     def invoke(
         self, name: str, alias: str, event: Mapping[str, Any], timeout_s: float
     ) -> Invocation | Awaitable[Invocation]:
-        """Call one function; see `Functions.invoke`. Must be called on the event loop."""
+        """Call one function; see `Functions.invoke`. Must be called on the event loop.
+
+        A pooled version is called by the name of a function of its own, as in one process, or by its pool's.
+        """
+        pooled = self._pooled.get(name)
+        if pooled is not None:
+            name, event = pooled, aim_at(event, *split_function_name(name))
         function = self._functions.get(name)
         if function is not None and alias in ALIASES:
             return function.invoke(alias, event, timeout_s)
@@ -115,7 +126,7 @@ class IsolatedFunctions:
     @property
     def names(self) -> Collection[str]:
         """The names of the functions that run here."""
-        return self._functions.keys()
+        return self._functions.keys() | self._pooled.keys()
 
     takes_files = False
 
@@ -190,7 +201,7 @@ class IsolatedFunctions:
                 function.retire()
 
     async def _load(self, names: Iterable[str]) -> dict[str, str]:
-        chosen = {name: self._functions[name] for name in names}
+        chosen = {name: self._functions[self._pooled.get(name, name)] for name in names}
         reasons = {name: await await_opening(function.function, function.load()) for name, function in chosen.items()}
         return {name: reason for name, reason in reasons.items() if reason}
 

@@ -56,6 +56,7 @@ class FunctionCode:
         layer: the layer's unpacked zip, Lambda's `/opt`; None for none.
         runtime: awslambdaric, Lambda's `/var/runtime`.
         ports: TCP ports to which it may connect.
+        models: folder with the models of a pool's versions, one folder for each digest; None for other functions.
     """
 
     function: Function
@@ -64,6 +65,7 @@ class FunctionCode:
     layer: Path | None
     runtime: Path
     ports: tuple[int, ...] = OUTGOING_PORTS
+    models: Path | None = None
 
 
 def make_variables(
@@ -103,6 +105,7 @@ def make_variables(
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "TZ": ":UTC",
         "_HANDLER": code.handler,
+        **({} if code.models is None else {"TURNOUT_MODELS": str(code.models)}),
         **more,
     }
 
@@ -116,12 +119,13 @@ def make_settings(code: FunctionCode, variables: Mapping[str, str], scratch: str
         scratch: the only folder that it may write to; it is deleted with the process.
     """
     layers = () if code.layer is None else (code.layer,)
+    models = () if code.models is None else (code.models,)
     own = (variables["AWS_LAMBDA_RUNTIME_API"], variables.get("AWS_ENDPOINT_URL_LAMBDA", ""))
     ports = [int(address.rpartition(":")[2]) for address in own if address]
     return json.dumps(
         {
             "data_bytes": (code.function.settings.memory_mb + HEADROOM_MB) * 1024 * 1024,
-            "code": [str(folder) for folder in (code.task, *layers, code.runtime)],
+            "code": [str(folder) for folder in (code.task, *layers, code.runtime, *models)],
             "layers": [str(layer / "python") for layer in layers],
             "scratch": scratch,
             "ports": sorted({*ports, *code.ports}),
