@@ -131,7 +131,7 @@ def _make_handler(folder: Path) -> LambdaHandler:
         pooled = orjson.loads(pool.read_bytes())
         for module in pooled["imports"]:
             importlib.import_module(module)  # the runtime, before the first call
-        return load_pool(folder, pooled, os.environ)
+        return StoredRequests(os.environ).running(load_pool(folder, pooled, os.environ))
     fields = orjson.loads((folder / "function.json").read_bytes())
     function = load_function(folder, fields)
     handle = _with_capture(counting_failures(function, print), function, fields["capture"])

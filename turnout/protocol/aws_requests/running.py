@@ -19,8 +19,10 @@ from typing import Any
 from turnout.protocol.aws.events import LambdaHandler, make_answer, read_event
 from turnout.protocol.aws_requests.bucket import RequestBucket
 from turnout.protocol.aws_requests.record import AnswerObject, Record
+from turnout.protocol.naming import is_pool
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.runs import KEY, AsyncRun, spell_run
+from turnout.protocol.routing.pooled import aim_at
 
 STORED = "stored"
 """Key of the part of an event about the run's objects, and of the part of an answer about its own."""
@@ -56,7 +58,8 @@ def make_run_event(record: Record) -> dict[str, Any]:
     """The event of a run that has begun."""
     said = spell_run(AsyncRun(max_answer_bytes=record.max_answer_bytes), record.event["turnout"]["draw"])
     objects = RunObjects(record.body.key, record.body.size, record.body.sha256, record.answer_key)
-    return {**record.event, "turnout": {KEY: {**said[KEY], STORED: asdict(objects)}}}
+    event = {**record.event, "turnout": {KEY: {**said[KEY], STORED: asdict(objects)}}}
+    return aim_at(event, record.model, record.version) if is_pool(record.function) else event
 
 
 def running_stored(handle: LambdaHandler, bucket: RequestBucket) -> LambdaHandler:
