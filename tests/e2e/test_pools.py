@@ -83,9 +83,9 @@ def test_plan_and_validate_show_pools(tmp_path: Path, capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     header = next(line for line in lines if line.startswith("POOL"))
     assert header.split("  ")[0] == "POOL"
-    row = lines[lines.index(header) + 1].split()
-    assert row[:2] == ["small", "3"]
-    assert row[-1] == "$0.60"
+    entry = lines[lines.index(header) + 1].split()
+    assert entry[:2] == ["small", "3"]
+    assert entry[-1] == "$0.60"
     assert main(["plan", "--json", "--manifest", str(folder / "models.yaml")]) == 0
     assert json.loads(capsys.readouterr().out)["pools"][0]["function"] == "turnout-local_small_pool"
     text = (folder / "models.yaml").read_text()

@@ -108,7 +108,7 @@ def test_models_of_other_buckets_are_read_where_they_are() -> None:
 def test_policy_of_a_pool_of_many_buckets_fits() -> None:
     versions = tuple(f"v{number}" for number in range(300))
     many = pooled(model(versions=versions))
-    rows = [replace(row, artifact=f"s3://ours/iris/{row.name}/model.onnx", sha256="c" * 64) for row in many.versions]
+    rows = [replace(each, artifact=f"s3://ours/iris/{each.name}/model.onnx", sha256="c" * 64) for each in many.versions]
     program = deployed_pools(manifest((replace(many, versions=tuple(rows)),)))
     policy = program.of("iam/rolePolicy:RolePolicy")["small_pool"]
     assert len(policy.inputs["policy"]) <= POLICY_CHARACTERS

@@ -96,13 +96,12 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
 
 
 def _watched(stage: Stage, models: Sequence[Model]) -> str:
-    """The models whose pooled versions write metrics, by which the stage's canary is judged; empty for none."""
+    """Return the models whose pooled versions write metrics because a canary moves them; empty for none."""
     pooled = [model.name for model in models if any(version.pool for version in model.versions)]
-    if stage.canary is None or not pooled:
-        return ""
-    if stage.canary.release:
+    if stage.canary is not None and stage.canary.release and pooled:
         return WATCH_ALL
-    return spell_watched(name for name in pooled if name in stage.canary.serve)
+    moved = {*(stage.canary.serve if stage.canary else ()), *stage.routed}
+    return spell_watched(name for name in pooled if name in moved)
 
 
 def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[str, ...]]) -> CanaryPlan | None:

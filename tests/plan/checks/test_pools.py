@@ -11,7 +11,7 @@ import pytest
 from tests.builders.manifests import artifact, artifacts_of, manifest, model, signature, stage
 from turnout.manifest.parser import Canary, Manifest, Model
 from turnout.manifest.settings import Capture
-from turnout.manifest.values import Routing
+from turnout.manifest.values import RoutedCanary, Routing
 from turnout.plan.as_json import plan_to_json
 from turnout.plan.checks.pools import MB, find_pool_functions, find_tested_functions, session_room
 from turnout.plan.costs import FUNCTION_METRICS, POOLED_METRICS, estimate_costs, estimate_pool_rest
@@ -129,7 +129,7 @@ def test_idle_costs_are_one_functions_however_many_versions_there_are() -> None:
 
 
 def test_a_call_costs_the_pools_memory_and_the_hop() -> None:
-    rows = {(row.model, row.version): row for row in estimate_costs(plan_of(MANIFEST), MANIFEST).million}
+    rows = {(each.model, each.version): each for each in estimate_costs(plan_of(MANIFEST), MANIFEST).million}
     assert rows["iris", "v1"].via == rows["digits", "v2"].via == "shared"
     assert rows["spam", "v1"].via == "direct"
     assert rows["iris", "v1"].calls == 2 * rows["spam", "v1"].calls
@@ -148,6 +148,13 @@ def test_stage_names_the_pooled_models_that_its_canary_moves(canary: Canary, exp
     assert planned.variables[WATCHED_VARIABLE] == expected
     assert planned.canary is not None
     assert WATCHED_VARIABLE not in planned.canary.overrides  # both shares write metrics
+
+
+def test_stage_names_the_pooled_models_of_its_routed_canaries() -> None:
+    routed = {"iris": RoutedCanary("v2", 25, {"v1": 100.0})}
+    weights = {"iris": routed["iris"].weights}
+    of = replace(MANIFEST, stages=(stage(serve={"digits": "v1", "spam": "v1"}, weights=weights, routed=routed),))
+    assert plan_of(of).apis[0].stages[0].variables[WATCHED_VARIABLE] == "iris"
 
 
 def test_stage_whose_canary_moves_no_pooled_model_names_none() -> None:
