@@ -1,4 +1,4 @@
-"""Paths of Turnout's own data files and packages: beside the package in a checkout, inside it in a wheel.
+"""Paths of Turnout's own data files and packages: next to the package in a checkout, inside it in a wheel.
 
 Source: the wheel's mapping in pyproject.toml.
 """
@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def schema_path(name: str) -> Path:
-    """The file of one JSON Schema, named without its ending: `models`, `inference-request`.
+    """Return the file of one JSON Schema, named without its suffix: `models`, `inference-request`.
 
     Raises:
-        FileNotFoundError: there is no schema of that name; the message lists those there are.
+        FileNotFoundError: there is no such schema; the message lists the existing ones.
     """
     folder = _home() / "schemas"
     path = folder / f"{name}.schema.json"
@@ -25,25 +25,25 @@ def schema_path(name: str) -> Path:
 
 
 def sample_dir() -> Path:
-    """The folder below which the sample model's files are, as `models/iris/<version>/...`.
+    """Return the folder with the sample model's files, `models/iris/<version>/...`.
 
-    In a checkout that is the repository itself, which holds much else: take `models/iris` from it and nothing more.
+    In a checkout that is the repository itself, which contains much more: use only `models/iris`.
     """
     return PACKAGE / "sample" if is_installed() else PACKAGE.parent
 
 
 def model_lambdas_package() -> str:
-    """The importable name of the package whose sub-packages are the model runtimes."""
+    """Return the importable name of the package whose sub-packages are the model runtimes."""
     return "turnout.model_lambdas" if is_installed() else "model_lambdas"
 
 
 def router_lambda_package() -> str:
-    """The importable name of the package of the routers."""
+    """Return the importable name of the package of the routers."""
     return "turnout.router_lambda" if is_installed() else "router_lambda"
 
 
 def is_installed() -> bool:
-    """Whether this is a wheel's copy: a checkout keeps its schemas beside the package."""
+    """Whether this is a wheel's copy: a checkout has its schemas next to the package."""
     return (PACKAGE / "schemas").is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Addresses of this machine's own: what is served there is reached directly, never through a proxy."""
+"""Addresses of this machine, which are accessed directly, never through a proxy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_loopback_address(text: str) -> bool:
-    """Whether a text is a loopback address: 127.0.0.0/8, `::1`, or IPv4's written as IPv6; a name is not."""
+    """Whether a text is a loopback address: 127.0.0.0/8, `::1`, or IPv4's written as IPv6; names are not."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -22,7 +22,7 @@ def is_loopback_address(text: str) -> bool:
 
 
 def is_loopback_url(url: str) -> bool:
-    """Whether a URL's host is this machine; False where it has none."""
+    """Whether a URL's host is this machine; False if it has no host."""
     try:
         host = urlsplit(url).hostname
     except ValueError:

@@ -1,4 +1,4 @@
-"""`turnout serve`: a project's plan, document, functions and gateway put together, and served until a signal comes."""
+"""`turnout serve`: assembles a project's plan, document, functions and gateway, and serves until a signal arrives."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ if TYPE_CHECKING:
     from turnout.gateway.editions.isolated import Isolation
 
 SHORT_BYTES = 400
-"""A request that one can read in a terminal."""
+"""Size of a request that is readable in a terminal."""
 
 LONGEST_ELEMENTS = 100_000
-"""Elements of the sample request: a signature may ask for more values than there is memory."""
+"""Most elements of the sample request: a signature may require more values than fit in memory."""
 
 BODIES_BYTES = 256 * 1024 * 1024
 LEAST_BODIES_BYTES = 64 * 1024 * 1024
-"""Of bodies that are being read or answered, over all workers, and for each of them at least."""
+"""Least limit for bodies that are being read or answered, for all workers together and for each of them."""
 
 MEMORY_SHARE = 0.8
-"""Of the container's or the machine's memory, what the server may take by default."""
+"""Share of the container's or the machine's memory that the server may use by default."""
 
 SWITCH_INTERVAL_S = 0.0005
-"""How long a thread that computes in Python may keep the interpreter from the event loop; Python's default is 5 ms."""
+"""How long a thread that runs Python may keep the interpreter from the event loop; Python's default is 5 ms."""
 
 
 def serve(
@@ -93,31 +93,31 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then finish the requests in flight.
 
-    What is worth knowing goes to standard error, the access log to standard output.
+    Messages for the user are written to standard error, the access log to standard output.
 
     Args:
         project: the manifest and its artifacts.
-        host: to listen on.
-        port: to listen on; 0 takes a free one.
-        stage: answers paths that name none; empty is the manifest's first.
+        host: the host to listen on.
+        port: the port to listen on; 0 uses a free one.
+        stage: the stage for paths that name none; empty for the manifest's first.
         preload: open every session before the first request.
         log_format: `text` or `json`.
         access_log: whether each request gets a line.
         workers: processes that answer requests; 0 is one per processor.
-        watch: go over to what the project's files say whenever they change.
-        capture: the file to which every request that reaches a model is added.
-        services: who may use the services beside the API; None is `local` on a loopback address, else `token`.
-        isolation: how each function runs in processes of its own; None runs all in this one.
-        max_memory: bytes that the server may take; idle versions are unloaded beyond. 0 is `MEMORY_SHARE` of what
-            there is.
+        watch: apply changes of the project's files.
+        capture: the file to which every request that reaches a model is appended.
+        services: who may use the services besides the API; None is `local` on a loopback address, else `token`.
+        isolation: how each function runs in separate processes; None runs all of them in this process.
+        max_memory: most bytes that the server may use; above it, idle versions are unloaded. 0 is `MEMORY_SHARE` of the
+            memory.
         otlp_endpoint: the address of an OpenTelemetry collector that gets spans; empty traces nothing.
-        make_console: makes the console of the server at an address; None has none.
+        make_console: makes the console of the server at an address; None for no console.
         preparing: shows progress while the isolated functions' packages are built; called with the number of functions.
-        check_interrupt: raises KeyboardInterrupt if one came and was dropped; called once, before workers start.
+        check_interrupt: raises KeyboardInterrupt if one arrived and was dropped; called once, before workers start.
 
     Raises:
         LayerError: the isolated functions' layer or runtime cannot be resolved.
-        OSError: the address cannot be listened on, or the capture not be opened.
+        OSError: the server cannot listen on the address, or the capture cannot be opened.
         ProblemsError: the plan or the API keys cannot be used.
     """
     from turnout.gateway.workers.supervise import supervise
@@ -193,7 +193,7 @@ def serve(
 
 
 def make_budget(max_memory: int, state: SharedState, *, in_process: bool) -> SessionBudget | None:
-    """The memory that loaded versions may take; None where there is no limit and the system names none."""
+    """Return the memory budget of loaded versions; None if there is no limit and the system reports none."""
     limit = max_memory or int(MEMORY_SHARE * find_memory_limit())
     state.max_memory_bytes = limit
     return SessionBudget(limit, state.sessions, trim_memory, in_process=in_process) if limit else None
@@ -202,7 +202,7 @@ def make_budget(max_memory: int, state: SharedState, *, in_process: bool) -> Ses
 def greet_user(
     edition: Edition, notes: Sequence[str], url: str, default_stage: str, capture: Path | None, console: Console | None
 ) -> None:
-    """Print where the stages are, how to call one, and what is worth knowing."""
+    """Print the stages' addresses, an example call, and notes."""
     notes = [*(f"{note.path}: {note.message}" for note in edition.plan.notes), *notes, *find_missing_keys(edition)]
     if capture is not None:
         notes.append(f"requests are captured to {capture}: it will contain what callers send")
@@ -214,7 +214,7 @@ def greet_user(
 
 
 def find_missing_keys(edition: Edition) -> Iterator[str]:
-    """Say which consumers have no key on this machine, and what is missing to check tokens."""
+    """Yield which consumers have no key on this machine, and what is missing to check tokens."""
     for stage in edition.project.manifest.stages:
         known = {key.consumer.name for key in edition.consumer_keys.get(stage.name, ()) if key.consumer is not None}
         for consumer in stage.consumers:
@@ -226,7 +226,7 @@ def find_missing_keys(edition: Edition) -> Iterator[str]:
 
 
 def open_capture(output: Output, capture: Path | None, state: SharedState) -> LineWriter | None:
-    """The writer of captured lines in each worker; None where nothing is captured."""
+    """Return the writer of captured lines in each worker; None if nothing is captured."""
     if capture is None:
         return None
     return LineWriter(output.capture, partial(state.lock.hold, CAPTURE_LOCK), name=f"the capture {capture}")
@@ -234,7 +234,7 @@ def open_capture(output: Output, capture: Path | None, state: SharedState) -> Li
 
 @contextmanager
 def guarded_services(services: ServicesMode, project: Path, host: str, port: int) -> Iterator[Guard]:
-    """The check before the services; commands find the server and its token while it runs."""
+    """Return the check before the services; commands find the server and its token while it runs."""
     token = make_token() if services is ServicesMode.TOKEN else ""
     with nullcontext() if services is ServicesMode.OFF else announced_services(project / ".turnout", host, port, token):
         yield make_guard(token)
@@ -242,7 +242,7 @@ def guarded_services(services: ServicesMode, project: Path, host: str, port: int
 
 @contextmanager
 def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]:
-    """The streams of a server, through its output process; a terminal is redirected later, for a bar is drawn first."""
+    """Open the server's output process; a terminal is redirected later, because a progress bar is drawn first."""
     file = None if capture is None else CaptureFile(capture)
     output = Output(partial(format_warning, log_format, "turnout.output"), capture=file)
     try:
@@ -254,13 +254,16 @@ def redirected_output(log_format: str, capture: Path | None) -> Iterator[Output]
 
 
 def make_url(host: str, port: int) -> str:
-    """An address to paste: a wildcard becomes the loopback address."""
+    """Return an address to copy: a wildcard becomes the loopback address."""
     shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only shown, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, str]) -> BannerRequest | None:
-    """A request that fits on a screen: the first model's that does, or the shortest; None where nothing can be read."""
+    """Return a request that fits on a screen: that of the first such model, or the shortest.
+
+    Return None without readable models.
+    """
     served = project.manifest.stage(stage).serve
     requests = project.first_requests
     samples: list[tuple[int, BannerRequest]] = []
@@ -284,14 +287,14 @@ def choose_sample(project: Project, plan: Plan, stage: str, keys: Mapping[str, s
 
 
 def notify(text: str) -> None:
-    """Print a line for the user. A full disk does not keep requests from being served."""
+    """Print a line for the user. A full disk does not stop the server."""
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 
 
 def print_load(loaded: Loaded) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     outcome = f"failed: {loaded.reason}" if loaded.reason else f"loaded in {loaded.seconds:.2f} s"
     notify(f"[{loaded.done}/{loaded.total}] {title_of(loaded.function)} {outcome}")
 
@@ -304,7 +307,7 @@ def log_refusal(
     response: Response,
     seconds: float,
 ) -> None:
-    """A line for what the HTTP server refused by itself; the gateway logs everything that reaches it."""
+    """Log a request that the HTTP server itself rejected; the gateway logs all that reach it."""
     if refusals.get(response.status) is not response:
         return
     now = time.time()

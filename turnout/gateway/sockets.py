@@ -1,4 +1,4 @@
-"""Sockets that are bound before anything slow happens, so that a port in use is reported at once."""
+"""Sockets that are bound before anything slow happens, so that a port in use is reported immediately."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def bind_sockets(host: str, port: int) -> list[socket.socket]:
-    """Bind every address that the host has; with port 0 only the first, for each would get a port of its own.
+    """Bind every address of the host; with port 0 only the first, because each would get a different port.
 
     Raises:
         OSError: the host is unknown, or an address cannot be bound.

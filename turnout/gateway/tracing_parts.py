@@ -12,7 +12,7 @@ from turnout.gateway.shared.span_counts import SharedSpanCounts
 
 
 def do_nothing() -> None:
-    """Nothing was opened."""
+    """Close nothing, because nothing was opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class TracingParts:
     """A server's tracing.
 
     Args:
-        tracer: begins the span of a request, or None.
+        tracer: starts the span of a request, or None.
         observe: ends it, or None.
-        wrap: put around functions, so that each call is a span.
-        close: sends what waits, within a limit of time.
+        wrap: wraps functions, so that each call is a span.
+        close: sends queued spans, within a time limit.
     """
 
     tracer: Tracer | None = None
@@ -33,12 +33,12 @@ class TracingParts:
 
 
 def open_tracing(endpoint: str, platform: str, counts: SharedSpanCounts) -> TracingParts:
-    """The parts for a collector; those that do nothing where the endpoint is empty.
+    """Return the parts for a collector; for an empty endpoint, parts that do nothing.
 
     Args:
         endpoint: the collector's address.
-        platform: the project's name, the service's unless `OTEL_SERVICE_NAME` says another.
-        counts: of all workers.
+        platform: the project's name, which is the service's name unless `OTEL_SERVICE_NAME` sets another.
+        counts: counts of all workers.
     """
     if not endpoint:
         return TracingParts()

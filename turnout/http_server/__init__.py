@@ -1,1 +1,1 @@
-"""HTTP/1.1 over sockets: the other rooms see requests and responses only. It may import `turnout.protocol`."""
+"""HTTP/1.1 over sockets: the other rooms see only requests and responses. It may import `turnout.protocol`."""

@@ -1,8 +1,8 @@
-"""Busy polling: after a request the event loop looks for the next one for a moment before it sleeps.
+"""Busy polling: after a request the event loop checks for the next one for a moment before it sleeps.
 
-A processor that was idle runs the first hundred microseconds at a third of its pace (in a virtual machine it was given
-away, and its caches and predictions with it): a client that asks again at once would wait for that each time. The loop
-gives way to whatever else wants its processor.
+A processor that was idle runs the first hundred microseconds at a third of its speed (in a virtual machine it was given
+away, together with its caches and predictions): a client that immediately sends the next request would wait for that
+each time. The loop yields to whatever else needs its processor.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable
 
 AWAKE_S = 0.0001
-"""How long the loop stays awake: a client on the same machine asks again within that. Ten requests a second, each
-alone, cost a thousandth of a processor."""
+"""How long the loop stays awake: a client on the same machine sends its next request within this time. Ten requests a
+second, each alone, cost a thousandth of a processor.
+"""
 
 
 class BusyPoll:
     """Keeps one event loop awake.
 
     Args:
-        loop: the running one.
+        loop: the running loop.
         awake_s: seconds after the last request.
         clock: seconds.
     """
@@ -43,7 +44,7 @@ class BusyPoll:
         self._until = 0.0
 
     def prolong(self) -> None:
-        """Something was read: stay awake for a while."""
+        """Stay awake for a while, because something was read."""
         self._requests += 1
         if not self._is_awake:
             self._is_awake = True

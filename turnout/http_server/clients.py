@@ -1,4 +1,4 @@
-"""The host that a request asked for and the proxies that it passed, read from its header fields."""
+"""The requested host and the proxies of a request, read from its header fields."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PROXIES = re.compile(
         )
     )
 )
-"""Headers that proxies add for a client that is elsewhere."""
+"""Headers that proxies add for a client on another machine."""
 
 
 @lru_cache(maxsize=256)
 def domain_of(host: str) -> tuple[str, str]:
-    """A `Host` field's name without its port, and the name's first label: `api.example.com:8080` is `api`."""
+    """Return a `Host` field's name without its port, and the name's first label: `api` for `api.example.com:8080`."""
     name = host
     if host.startswith("["):
         name = host.partition("]")[0][1:]

@@ -1,7 +1,7 @@
-"""One client's connection: asks the handler, writes the answers in the order of the requests, ends what is too slow.
+"""One client's connection: calls the handler, writes the answers in the order of the requests, ends what is too slow.
 
-Made by the server (`http.py`) for each client. The answer is written inside the parser's callback: no task, no queue
-and no timer is made for a request whose handler answers at once.
+The server (`server.py`) makes one for each client. The answer is written inside the parser's callback: no task, queue
+or timer is made for a request whose handler answers immediately.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ logger = logging.getLogger("turnout.http_server.server")
 _IDLE, _HEAD, _BODY = range(3)
 _JOINED_BYTES = 65_536
 _PIECE_BYTES = 262_144
-"""Of a file that is sent."""
+"""Size of the pieces in which a file is sent."""
 
 LEFT_S = 0.05
-"""After a client closed its writing side and before it is asked whether it still reads. Most answers come earlier."""
+"""Time between a client closing its sending side and checking whether it still reads. Most answers are earlier."""
 
 ASKED_S = 0.02
-"""Until the answer to that is looked at for the first time; a farther client's is seen by a sweep."""
+"""Time until the result of this check is read for the first time; that of a distant client is noticed by a sweep."""
 
 _CLOSED = getattr(select, "POLLRDHUP", 0)  # Linux only: the client sends no more, whether or not everything was read
 
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has come."""
+        """A client has connected."""
         service = self._service
         peer = transport.get_extra_info("peername")
         client = peer[0] if isinstance(peer, tuple) else "127.0.0.1"
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         self._service.forget(self)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and answer what is complete."""
+        """Read further, and answer complete requests."""
         if self._deaf:
             return
         reader = self._reader
@@ -160,21 +160,21 @@ class Connection(asyncio.Protocol):
             self._service.busy_poll.prolong()
 
     def eof_received(self) -> bool:
-        """The client has closed its writing side, and may still wait for its answers."""
+        """The client has closed its sending side, and may still wait for its answers."""
         self._deaf = self._eof = True
         if self._awaited is not None:
             asyncio.get_running_loop().call_later(LEFT_S, self._ask_whether_read)
         return self._awaited is not None or bool(self._queue)
 
     def pause_writing(self) -> None:
-        """The client does not read: answer nothing more until it does."""
+        """The client does not read: pause answers until it does."""
         self._stalled = True
         self._unsent_bytes = sys.maxsize
         if self._stream is not None:
             self._stream.pause()
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """The client reads again."""
         self._stalled = False
         self._since = self._service.now
         if self._stream is not None:
@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
             self._check_request(waited_s)
 
     def _check_request(self, waited_s: float) -> None:
-        """End the connection if its client takes too long to send a request, or to begin one."""
+        """End the connection if its client takes too long to send a request, or to start one."""
         limits = self._service.limits
         if self._phase != _IDLE:
             if waited_s > (limits.body_timeout_s if self._phase == _BODY else limits.header_timeout_s):
@@ -215,7 +215,10 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def drain(self) -> None:
-        """The server stops: close unless a request has come; its answer will say `close`. Chunks end at once."""
+        """The server stops: close unless a request has arrived, whose answer will contain `close`.
+
+        Chunked answers end immediately.
+        """
         if self._stream is not None:
             self._stream.cancel()
         elif self._phase == _IDLE and self._awaited is None and not self._queue and not self._poll(select.POLLIN):
@@ -223,16 +226,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def expects_request(self) -> bool:
-        """Whether it was answered so recently that its client's next request may be under way."""
+        """Whether it was answered so recently that its client's next request may be in flight."""
         return self._served and self._service.now - self._since < SURELY_IDLE_S
 
     def abort(self) -> None:
-        """Close at once, whatever is unsent."""
+        """Close immediately, dropping unsent data."""
         self._transport.abort()
 
     @property
     def idle_since(self) -> float | None:
-        """When its last answer was written; None where it has work, or never had any."""
+        """When its last answer was written; None if it has work, or never had any."""
         if not self._served or self._phase != _IDLE or self._deaf or self._awaited is not None or self._stalled:
             return None
         return self._since
@@ -296,7 +299,7 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def _advance(self) -> None:
-        """Go on with what was read while an answer was awaited or the client did not read."""
+        """Continue with what was read while an answer was awaited or the client did not read."""
         while self._queue and not (self._awaited or self._stalled or self._transport.is_closing()):
             request, connection, refusal = self._queue.popleft()
             if refusal is None:
@@ -363,7 +366,7 @@ class Connection(asyncio.Protocol):
         task.add_done_callback(partial(self._end_sending, connection))
 
     async def _send_pieces(self, body: FileBody) -> bool:
-        """Whether all of it was sent."""
+        """Send the file; return whether all of it was sent."""
         loop, left = asyncio.get_running_loop(), body.length
         with body.file as file:
             file.seek(body.offset)
@@ -393,7 +396,7 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def _begin_stream(self, request: Request, response: Response, chunks: AsyncGenerator[bytes]) -> Response:
-        """Send the head of an answer in chunks and begin to send those, or return what is answered instead."""
+        """Send the head of a chunked answer and start to send the chunks, or return what is answered instead."""
         service = self._service
         if request.method == "HEAD" or self._transport.is_closing() or service.draining:
             return Response(response.status, response.headers)
@@ -424,7 +427,7 @@ class Connection(asyncio.Protocol):
     # Limits of a client.
 
     def _go_on_reading(self, phase: int) -> None:
-        """Part of a request has come."""
+        """Part of a request has arrived."""
         if phase != self._phase:
             self._phase = phase
             self._since = self._service.now
@@ -434,7 +437,7 @@ class Connection(asyncio.Protocol):
             self._check_body()
 
     def _expect_request(self) -> None:
-        """Count the connection among those of its address that have not sent a whole request."""
+        """Count the connection among those of its address without a whole request."""
         if self._is_counted or self._deaf or self._awaited is not None or self._queue:
             return
         self._is_counted = self._service.count_incomplete(self._origin)
@@ -444,7 +447,7 @@ class Connection(asyncio.Protocol):
             self._refuse(503, patient=4 * len(self._service.connections) < 3 * self._service.limits.max_connections)
 
     def _follow_sink(self, sink: BodySink) -> None:
-        """Part of a large body has come, whose client has time for as long as it sends; wait for the disk."""
+        """Part of a large body has arrived: its client has time as long as it sends; wait for the disk."""
         self._since = self._service.now
         if sink.is_behind and self._reading:
             self._reading = False
@@ -458,7 +461,7 @@ class Connection(asyncio.Protocol):
             self._resume_reading()
 
     def _check_body(self) -> None:
-        """A head has come and its body has not: refuse what can be refused by now, or what there is no room for."""
+        """A head has arrived without its body: reject what can be rejected already, or what there is no space for."""
         service, reader = self._service, self._reader
         request = reader.request
         assert request is not None
@@ -487,16 +490,19 @@ class Connection(asyncio.Protocol):
             return make_refusal(500, service.refusals)
 
     def _count_bodies(self) -> None:
-        """Tell the service how much of bodies is held here: read in part, waiting for their turn, being answered."""
+        """Report to the service how many bytes of bodies are held here.
+
+        They are partly read, waiting for their turn or being answered.
+        """
         held = self._reader.held_bytes + self._answered_bytes + sum(len(waiting[0].body) for waiting in self._queue)
         self._service.body_bytes += held - self._body_bytes
         self._body_bytes = held
 
     def _ask_whether_read(self) -> None:
-        """Find out whether a client that sends no more still reads, and end the connection if it does not.
+        """Check whether a client that sends no more still reads, and end the connection if it does not.
 
-        A closed connection looks like one whose client has closed its writing side only, until it is sent something.
-        `100 Continue` is what each client of HTTP/1.1 must skip.
+        A closed connection looks like one whose client has closed only its sending side, until something is sent to it.
+        `100 Continue` is skipped by every HTTP/1.1 client.
         """
         if self._awaited is None or self._sending or self._transport.is_closing():
             return
@@ -508,7 +514,7 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(ASKED_S, self._ask_whether_read)
 
     def _poll(self, events: int) -> bool:
-        """Whether the socket has one of these events or is broken; without waiting."""
+        """Whether the socket has one of these events or is broken; does not wait."""
         connected = self._transport.get_extra_info("socket")
         if connected is None or connected.fileno() < 0:
             return False
@@ -517,7 +523,7 @@ class Connection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def _send_continue(self) -> None:
-        """Tell a client that waits to send its body to go on, once no earlier answer is due."""
+        """Send `100 Continue` to a client that waits for it, once no earlier answer is due."""
         if not (self._awaited or self._queue or self._stalled or self._deaf):
             self._reader.continue_due = False
             self._transport.write(CONTINUE)

@@ -1,6 +1,6 @@
 """One HTTP request and one HTTP response, as values without sockets.
 
-The HTTP server makes requests and writes responses; the gateway's core answers the one with the other.
+The HTTP server makes requests and writes responses; the gateway's core answers requests with responses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Headers = Sequence[tuple[str, str]]
 
 
 class BodySink(Protocol):
-    """Takes a large body piece by piece, so that no process has to hold it."""
+    """Receives a large body piece by piece, so that no process has to hold it in memory."""
 
     @property
     def is_behind(self) -> bool:
@@ -22,7 +22,7 @@ class BodySink(Protocol):
         ...
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece. A `RefusedRequest` where the body is too long."""
+        """Accept the next piece. Raises `RefusedRequest` if the body is too long."""
         ...
 
     def notify_drained(self, notify: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class BodySink(Protocol):
         ...
 
     def abandon(self) -> None:
-        """The body ends early: discard it."""
+        """Discard the body, because it ended early."""
         ...
 
 
@@ -45,20 +45,19 @@ class FileBody:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request, its body complete.
+    """One request with its complete body.
 
     Args:
         method: `POST`, as sent.
         path: the target's path as sent, still percent-encoded, without the query string.
-        query: the text after the `?`, as sent; empty where there is none.
+        query: the text after the `?`, as sent; empty if there is none.
         headers: as sent.
         body: decoded from its transfer encoding, not from its content encoding.
         client: the peer's address.
         kept: a cache for results that depend only on the headers and the client; requests of a client with the
             same headers share it.
-        admitted: the stage whose throttle let the request in before its body was read; None where no throttle was
-            asked.
-        sink: the sink that took the body, which is then empty here; or None.
+        admitted: the stage whose throttle admitted the request before its body was read; None if no throttle was used.
+        sink: the sink that received the body, which is then empty here; or None.
     """
 
     method: str
@@ -79,10 +78,10 @@ class Response:
     Args:
         status: 200-599.
         headers: in the order and case of the wire.
-        body: all of it, unless there is a file or there are chunks.
+        body: the whole body, unless there is a file or there are chunks.
         file: sent piece by piece instead of `body`; or None.
-        chunks: sent one by one instead of a body. The generator is closed when its client has gone or the
-            server stops; while the client does not read, nothing more is asked of it. The connection ends with it.
+        chunks: sent one by one instead of a body. The generator is closed when its client has disconnected or the
+            server stops; while the client does not read, it is not advanced. The connection ends with it.
     """
 
     status: int
@@ -93,4 +92,4 @@ class Response:
 
 
 Handler = Callable[[Request], "Response | Awaitable[Response]"]
-"""Answers a request at once, or returns an awaitable when the answer takes long."""
+"""Answers a request immediately, or returns an awaitable if the answer takes long."""

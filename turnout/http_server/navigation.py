@@ -1,4 +1,4 @@
-"""Which requests are a person's who opens a page in a browser's tab, and where such a request is led."""
+"""Recognizes requests of a user who opens a page in a browser's tab, and redirects them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from turnout.http_server.messages import Request, Response
 
 
 def is_navigation(headers: dict[str, str]) -> bool:
-    """Whether a person opens a page in a tab. Browsers that send no `Sec-Fetch-*` ask for HTML all the same."""
+    """Whether a user opens a page in a tab. Browsers that send no `Sec-Fetch-*` still accept HTML."""
     return (
         headers.get("sec-fetch-mode", "navigate") == "navigate"
         and headers.get("sec-fetch-dest", "document") == "document"
@@ -17,7 +17,7 @@ def is_navigation(headers: dict[str, str]) -> bool:
 
 
 def accepts_html(accepted: str) -> bool:
-    """Whether an `Accept` header names HTML: `*/*` of a program is not enough."""
+    """Whether an `Accept` header names HTML; `*/*`, which programs send, is not enough."""
     return any(weight > 0 for media_type, weight in _read_accepted(accepted) if media_type == "text/html")
 
 
@@ -32,7 +32,7 @@ def _read_accepted(accepted: str) -> Iterator[tuple[str, float]]:
 
 
 def lead_browser(request: Request, location: str) -> Response | None:
-    """Lead a browser that opens `/` in a tab to another page; API Gateway's own answer is for everyone else."""
+    """Redirect a browser that opens `/` in a tab to another page; all others get API Gateway's own answer."""
     headers = {name.lower(): value for name, value in request.headers}
     if request.method not in {"GET", "HEAD"} or not is_navigation(headers):
         return None

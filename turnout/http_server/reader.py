@@ -1,4 +1,4 @@
-"""Reads requests out of bytes: httptools cuts them, this puts them together and refuses what is not HTTP."""
+"""Reads requests from bytes: httptools parses them, this module assembles them and rejects invalid HTTP."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ _METHODS = {b"GET": "GET", b"POST": "POST"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of one client. Times are checked by a sweep, so they end up to a second later than they say.
+    """Limits of one client. Times are checked by a sweep, so they may be exceeded by up to a second.
 
     Args:
-        max_body_bytes: of a request's body, its transfer encoding undone (API Gateway: 10 MB); more is a 413.
-        max_header_bytes: of all header lines together (API Gateway: 10,240); more is a 431.
-        max_target_bytes: of the path with its query; more is a 414.
-        max_connections: at one time; more get a 503 where no idle one can be closed instead.
-        max_incomplete: connections of one address that have not sent a whole request; more get a 503.
+        max_body_bytes: a request's body after its transfer encoding is undone (API Gateway: 10 MB); more is a 413.
+        max_header_bytes: all header lines together (API Gateway: 10,240); more is a 431.
+        max_target_bytes: the path with its query; more is a 414.
+        max_connections: most connections; more get a 503 if no idle one can be closed instead.
+        max_incomplete: most connections of one address without a whole request; more get a 503.
         max_incomplete_loopback: the same for an address of this machine, which may be a proxy's.
-        max_streams: answers in chunks at one time; more get a 503.
-        max_bodies_bytes: of all bodies that are being read or answered; what is more and not small gets a 503.
+        max_streams: most concurrent chunked answers; more get a 503.
+        max_bodies_bytes: all bodies that are being read or answered; further ones that are not small get a 503.
         header_timeout_s: from a connection's start, or a request's first bytes, to the end of its head.
         body_timeout_s: from the end of a head to the end of its body.
-        keep_alive_s: between requests.
-        write_timeout_s: without one byte leaving while an answer waits.
-        linger_s: given to a client to read a refusal while what it still sends is thrown away.
-        shutdown_s: given to requests in flight when the server stops.
+        keep_alive_s: time between requests.
+        write_timeout_s: time without a byte being sent while an answer waits.
+        linger_s: time for a client to read a rejection, while further input is discarded.
+        shutdown_s: time for requests in flight when the server stops.
     """
 
     max_body_bytes: int = LARGEST_REQUEST_BYTES
@@ -71,17 +71,17 @@ class Limits:
 
 
 class NotHTTPError(Exception):
-    """The first bytes are TLS: the client would not understand an answer in plain text."""
+    """The first bytes are TLS: the client would not understand a plain-text answer."""
 
 
 class RequestReader:
     """Reads one connection's requests.
 
     Args:
-        limits: of a request's size.
+        limits: limits of a request's size.
         client: the peer's address, for the requests.
-        take: called with each request, and with the `Connection` line that its answer must carry.
-        receive: called with each head; returns what takes the body, or None to keep it in memory.
+        take: called with each request, and with the `Connection` line for its answer.
+        receive: called with each head; returns the receiver of the body, or None to keep it in memory.
     """
 
     __slots__ = (
@@ -143,7 +143,7 @@ class RequestReader:
         self._stray_bytes = 0
 
     def feed(self, data: bytes) -> None:
-        """Read on; after an exception nothing more may be fed.
+        """Read further input; must not be called again after an exception.
 
         Raises:
             Refused: the request cannot be served.
@@ -180,9 +180,9 @@ class RequestReader:
                 raise RefusedRequest(400) from None
 
     def _feed_lines(self, data: bytes) -> None:
-        """Feed a chunk so that the line of each request is looked at: the parser takes several spaces for one.
+        """Feed a chunk after checking the line of each request, because the parser accepts several spaces as one.
 
-        A proxy in front may take them for something else, and then the two would not agree on where a request ends.
+        A proxy in front may interpret them differently, and then the two would disagree on where a request ends.
         """
         view, at = memoryview(data), 0
         while at < len(data):
@@ -207,10 +207,10 @@ class RequestReader:
         self._line = b"" if piece[-1:] == b"\n" else self._line[-self._limits.max_target_bytes :]
 
     def _keep_line(self, data: bytes) -> None:
-        """Keep the start of a request's line that ends in a later chunk.
+        """Keep the start of a request line that ends in a later chunk.
 
-        A field's name holds no space, so that what has one before any colon is a line. Without a target there is a
-        method at most; a body that ends like one does no harm.
+        A field's name contains no space, so anything with a space before a colon is a request line. Without a target it
+        contains at most a method; a body with the same ending does no harm.
         """
         tail = data[data.rfind(b"\n") + 1 :]
         if _LINE_START.match(tail) if self.target else _METHOD_START.fullmatch(tail):
@@ -218,7 +218,7 @@ class RequestReader:
 
     @property
     def is_current(self) -> bool:
-        """Whether the last head that was read is HTTP/1.1's."""
+        """Whether the last head that was read is HTTP/1.1."""
         return self._parser.get_http_version() == "1.1"
 
     def describe(self) -> Request:
@@ -233,23 +233,23 @@ class RequestReader:
 
     @property
     def sink(self) -> BodySink | None:
-        """The handler of the body that is being read, or None."""
+        """The sink of the body that is being read, or None."""
         return None if self.request is None else self.request.sink
 
     @property
     def held_bytes(self) -> int:
-        """Bytes in memory of the body that is being read."""
+        """The number of bytes in memory of the body that is being read."""
         return self.body_bytes if self.sink is None else 0
 
     def drop_body(self) -> None:
-        """Let go of what was read of a body that is not wanted. Nothing may be fed any more."""
+        """Release what was read of an unwanted body. Nothing may be fed afterwards."""
         if self.sink is not None:
             self.sink.abandon()
         self._pieces = []
         self.body_bytes = 0
 
     def close(self) -> None:
-        """Let go of the parser, which holds our callbacks and so us."""
+        """Release the parser, which refers to our callbacks and so to this object."""
         self.target = b""
         self.drop_body()
         self.request = None
@@ -340,7 +340,7 @@ class RequestReader:
         self._take(request, self._connection)
 
     def _replay(self) -> None:
-        """Read a head again without its wish to upgrade: the parser would take the body for the other protocol."""
+        """Read a head again without its upgrade request: the parser would treat the body as the other protocol."""
         parser = self._parser
         head = render_head_without_upgrade(parser.get_method(), self.target, parser.get_http_version(), self._raw)
         self._replaying = False
@@ -351,7 +351,7 @@ class RequestReader:
         self._parser.feed_data(head)
 
     def _check_stray(self, count: int) -> None:
-        """Bound what the parser collects by itself: bytes that became neither target nor body."""
+        """Limit what the parser collects itself: bytes that are neither target nor body."""
         if self._fresh:
             self._fresh = False
             self._stray_bytes = 0

@@ -27,7 +27,10 @@ BACKLOG = 2048
 
 
 def sweep(service: Service, now: float) -> None:
-    """Set the clock and the date, and end what took too long: one pass over all connections, no timer for each."""
+    """Set the clock and the date, and end what took too long.
+
+    This is one pass over all connections, without a timer for each.
+    """
     service.now = now
     service.date = f"Date: {formatdate(usegmt=True)}\r\n"
     for connection in tuple(service.connections):
@@ -35,7 +38,7 @@ def sweep(service: Service, now: float) -> None:
 
 
 async def sweep_forever(service: Service) -> None:
-    """Sweep each second, or more often where a limit is shorter."""
+    """Sweep each second, or more often if a limit is shorter."""
     limits = service.limits
     shortest_s = min(
         limits.header_timeout_s, limits.body_timeout_s, limits.keep_alive_s, limits.write_timeout_s, limits.linger_s
@@ -46,10 +49,10 @@ async def sweep_forever(service: Service) -> None:
 
 
 async def drain(service: Service) -> None:
-    """Close idle connections, and wait until those with a request in flight have had their answer.
+    """Close idle connections, and wait until requests in flight are answered.
 
     A client that was answered a moment ago may have sent its next request. Closing its connection now would lose it, so
-    it has a moment more; the answer then says `close`.
+    it gets a moment more; the answer then contains `close`.
     """
     service.draining = True
     for connection in tuple(service.connections):
@@ -73,7 +76,7 @@ def drain_all(service: Service) -> None:
 
 
 async def cut(service: Service) -> None:
-    """Close every connection and cancel every answer that is left."""
+    """Close every connection and cancel every remaining answer."""
     service.draining = True
     for connection in tuple(service.connections):
         connection.abort()
@@ -102,13 +105,13 @@ async def serve_accepted(
     Args:
         handle: answers each request.
         stop: ends the service.
-        on_ready: called with the function that takes each connected socket, which then belongs to the server.
-        on_close: called for every such socket that is closed, whether it could be served or not.
-        limits: what one client may take.
-        refusals: the answers that the server gives by itself, by status.
+        on_ready: called with the function that accepts each connected socket, which then belongs to the server.
+        on_close: called for every such socket that is closed, whether or not it could be served.
+        limits: limits of one client.
+        refusals: the server's own error responses, by status.
         log: called with every answer.
-        admit: asked before a body is read.
-        receive: asked where a body goes.
+        admit: called before a body is read.
+        receive: called to choose the receiver of a body.
     """
     loop = asyncio.get_running_loop()
     service = Service(handle, limits or Limits(), refusals, log, admit, receive)
@@ -138,7 +141,10 @@ async def serve_accepted(
 
 @contextlib.asynccontextmanager
 async def serving(service: Service) -> AsyncIterator[Callable[[], Connection]]:
-    """Keep the service's time while connections are made; at the end finish what is in flight, then cut the rest."""
+    """Keep the service's clock while connections are made.
+
+    At the end finish requests in flight, then close the rest.
+    """
     sweep(service, time.monotonic())
     sweeper = asyncio.get_running_loop().create_task(sweep_forever(service))
     try:
@@ -150,7 +156,7 @@ async def serving(service: Service) -> AsyncIterator[Callable[[], Connection]]:
 
 
 def allow_open_files(wanted: int) -> None:
-    """Let this process hold as many connections as the system lets it: shells often start it with 1,024."""
+    """Let this process have as many connections as the system allows: shells often start it with 1,024."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -163,7 +169,7 @@ def allow_open_files(wanted: int) -> None:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, or asyncio's own with a warning."""
+    """Return uvloop's loop, or asyncio's own with a warning."""
     try:
         import uvloop
     except ImportError:

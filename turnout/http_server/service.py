@@ -13,20 +13,20 @@ from turnout.http_server.messages import BodySink, Handler, Request, Response
 from turnout.http_server.reader import Limits
 
 Log = Callable[[Request, Response, float], None]
-"""Told of every answer, with the seconds between the request's last byte and the answer's first."""
+"""Called for every answer, with the seconds between the request's last byte and the answer's first."""
 
 Admit = Callable[[Request], "Response | None"]
-"""Refuses a request whose head has come and whose body has not, or returns None."""
+"""Rejects a request after its head and before its body, or returns None."""
 
 Receive = Callable[[Request], "BodySink | None"]
-"""Returns what takes the body of a request whose head has come, or None to keep it in memory."""
+"""Returns the receiver of a request's body after its head, or None to keep it in memory."""
 
 SMALL_BODY_BYTES = 65_536
-"""A body up to this size is read whatever the others hold: 4,096 of them take 256 MB."""
+"""A body up to this size is always read: 4,096 of them take 256 MB."""
 
 
 SURELY_IDLE_S = 1.0
-"""A connection that was answered less long ago may have its next request under way."""
+"""A connection that was answered more recently may have its next request in flight."""
 
 
 class ClientAddress(NamedTuple):
@@ -34,7 +34,7 @@ class ClientAddress(NamedTuple):
 
     Args:
         name: an address, or an IPv6 network.
-        is_loopback: whether it is this machine: perhaps a proxy with all of its clients.
+        is_loopback: whether it is this machine, possibly a proxy with all of its clients.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ClientAddress(NamedTuple):
 
 
 class Member(Protocol):
-    """A connection, as its service sees it."""
+    """The service's interface to a connection."""
 
     def check_time(self) -> None:
         """End it if something took too long."""
@@ -54,16 +54,16 @@ class Member(Protocol):
 
     @property
     def expects_request(self) -> bool:
-        """Whether its client's next request may be under way."""
+        """Whether its client's next request may be in flight."""
         ...
 
     def abort(self) -> None:
-        """Close it at once."""
+        """Close it immediately."""
         ...
 
     @property
     def idle_since(self) -> float | None:
-        """When its last answer was written, of the service's clock; None where it has work or never had any."""
+        """When its last answer was written, on the service's clock; None if it has work or never had any."""
         ...
 
 
@@ -72,18 +72,18 @@ class Service:
 
     Args:
         handle: answers requests.
-        limits: what clients may take.
+        limits: limits of clients.
         refusals: the answers given without the handler, by status.
         log: called with every answer, or None.
-        admit: asked before a body is read, or None.
-        receive: asked where a body goes, or None.
+        admit: called before a body is read, or None.
+        receive: called to choose the receiver of a body, or None.
 
     Attributes:
-        now: seconds, of a clock that is read once per sweep.
+        now: seconds of a clock that is read once per sweep.
         date: the `Date` line of this second.
-        draining: the server stops; every answer is its connection's last.
-        streams: answers that come in chunks and have not ended.
-        body_bytes: of bodies that are being read or whose requests are being answered.
+        draining: whether the server stops; every answer is then its connection's last.
+        streams: number of chunked answers that have not ended.
+        body_bytes: bytes of bodies that are being read or whose requests are being answered.
         on_close: called for every closed connection, or None.
         busy_poll: keeps the loop awake between requests, or None.
     """
@@ -116,7 +116,7 @@ class Service:
         self._incomplete: dict[ClientAddress, int] = {}
 
     def forget(self, connection: Member) -> None:
-        """Let go of a closed connection, and wake who waits for the last."""
+        """Release a closed connection, and wake what waits for the last one."""
         self.connections.discard(connection)
         if self.on_close is not None:
             self.on_close()
@@ -124,7 +124,7 @@ class Service:
             self.emptied.set()
 
     def make_room(self) -> bool:
-        """Whether there is room for the connection that has just come: an idle one goes, the longest idle first."""
+        """Return whether there is space for a new connection: the longest idle one is closed if necessary."""
         if len(self.connections) <= self.limits.max_connections:
             return True
         idle = [
@@ -138,9 +138,9 @@ class Service:
         return True
 
     def count_incomplete(self, origin: ClientAddress) -> bool:
-        """Count a connection that waits for its client to send a whole request; False where its address has too many.
+        """Count a connection that waits for a whole request; return False if its address has too many.
 
-        To be taken back by `discount_incomplete` only where it was counted.
+        `discount_incomplete` must be called only if it was counted.
         """
         count = self._incomplete.get(origin, 0)
         if count >= self.most_incomplete(origin):
@@ -166,7 +166,7 @@ class Service:
 
 @lru_cache(maxsize=4096)
 def origin_of(client: str) -> ClientAddress:
-    """The group of an address: the IPv4 address itself, or the IPv6 network of 64 bits.
+    """Return the group of an address: the IPv4 address itself, or the IPv6 network of 64 bits.
 
     One client usually has a whole such network.
     """

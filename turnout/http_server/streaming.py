@@ -1,4 +1,4 @@
-"""An answer whose body comes in chunks: sent one after the other, as fast as its client reads, until it ends."""
+"""An answer with a chunked body: chunks are sent one after another, as fast as the client reads, until the end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 
 class ChunkStream:
-    """The chunks of one answer, on their way; nothing is asked of their generator while the client does not read.
+    """The chunks of one answer; their generator is not advanced while the client does not read.
 
     Args:
-        service: whose answer it is.
-        transport: to the client; it is closed at the end, or aborted where the generator fails.
-        chunks: the generator, which is closed whatever ends the answer.
+        service: the service of the answer.
+        transport: connection to the client; it is closed at the end, or aborted if the generator fails.
+        chunks: the generator, which is always closed at the end.
         is_framed: whether each chunk is sent with its length.
     """
 
@@ -45,7 +45,10 @@ class ChunkStream:
         self._may_write.set()
 
     def cancel(self) -> None:
-        """End the answer: its client has gone, or the server stops, which does not wait for one that does not read."""
+        """End the answer.
+
+        Its client has disconnected, or the server stops, which does not wait for a client that does not read.
+        """
         self._task.cancel()
         if not self._may_write.is_set():
             self._transport.abort()

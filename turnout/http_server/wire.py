@@ -1,4 +1,4 @@
-"""HTTP/1.1 as text and values, without sockets: what a request's head says, and how an answer looks on the wire."""
+"""HTTP/1.1 as text and values, without sockets: reads a request's head and renders an answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ SECOND_HOST = 64
 
 
 class RefusedRequest(Exception):  # noqa: N818 - an answer to a request, not a failure of ours
-    """The request cannot be served; `status` says why, and the connection ends with that answer, or with `response`."""
+    """The request cannot be served.
+
+    `status` is the reason, and the connection ends with that answer, or with `response`.
+    """
 
     def __init__(self, status: int, response: Response | None = None) -> None:
         self.status = status
@@ -37,9 +40,9 @@ class RefusedRequest(Exception):  # noqa: N818 - an answer to a request, not a f
 
 
 KEEP = ""
-"""HTTP/1.1 keeps a connection without a word."""
+"""HTTP/1.1 keeps a connection by default."""
 KEEP_1_0 = "Connection: keep-alive\r\n"
-"""HTTP/1.0 keeps a connection when the client asked for it and the server agrees."""
+"""HTTP/1.0 keeps a connection if the client asked for it and the server agrees."""
 CLOSE = "Connection: close\r\n"
 """The server closes after this answer."""
 
@@ -66,7 +69,7 @@ _ABSOLUTE = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 
 _WITHOUT_BODY = frozenset({204, 304})
 _RETRIED = frozenset({429, 503})
-"""Statuses whose remedy is to try again: the answer says when."""
+"""Statuses whose remedy is to try again later: the answer contains the time."""
 
 
 REFUSALS: Mapping[int, Response] = MappingProxyType(
@@ -75,11 +78,11 @@ REFUSALS: Mapping[int, Response] = MappingProxyType(
         500: Response(500, (("Content-Type", "application/json"),), b'{"message": "Internal server error"}'),
     }
 )
-"""The server's own answers, in API Gateway's words; other statuses get their reason phrase."""
+"""The server's own error responses, in API Gateway's words; other statuses have their reason phrase."""
 
 
 def make_refusal(status: int, refusals: Mapping[int, Response] = REFUSALS) -> Response:
-    """The answer that the server gives by itself with `status`."""
+    """Return the server's own error response with `status`."""
     known = refusals.get(status)
     if known is not None:
         return known
@@ -98,11 +101,11 @@ def _read_name(name: bytes) -> tuple[str, int, int]:
 
 
 def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[tuple[str, str], ...], int, int, int]:
-    """Read a head's fields, as the parser cut them.
+    """Read a head's fields, as the parser split them.
 
     Returns:
-        The fields as text in order and case; their size in bytes on the wire, a line's end counted; the content length,
-        0 where there is none; and the flags of those fields that the server must look at.
+        The fields as text in order and case; their size in bytes when sent, including line endings; the content length,
+        0 if there is none; and the flags of the fields that the server must check.
     """
     fields = []
     size = length = seen = 0
@@ -122,19 +125,19 @@ def read_fields(raw: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[tuple[str, st
 
 
 def read_token_lists(fields: Sequence[tuple[str, str]], name: str) -> list[str]:
-    """The values of every field called `name` (lower case) as one list, in lower case."""
+    """Return the values of every field called `name` (lower case) as one list, in lower case."""
     values = (value for key, value in fields if key.lower() == name)
     return [item.strip().lower() for value in values for item in value.split(",")]
 
 
 def check_fields(fields: Sequence[tuple[str, str]], seen: int, version: str, length: int) -> bool:
-    """Refuse what HTTP/1.x forbids and the parser lets through; say whether the client waits for `100 Continue`.
+    """Reject what HTTP/1.x forbids and the parser accepts; return whether the client waits for `100 Continue`.
 
     Args:
         fields: as read by `read_fields`.
-        seen: likewise.
+        seen: flags read by `read_fields`.
         version: of the protocol, `1.1`.
-        length: likewise.
+        length: content length read by `read_fields`.
 
     Raises:
         Refused: 400, 417, 501 or 505.
@@ -160,7 +163,7 @@ def split_target(method: str, target: bytes) -> tuple[str, str]:
     """Split a request's target into its path and its query, both as sent.
 
     Raises:
-        Refused: 400 for a target that is no path and no HTTP address, 501 for CONNECT.
+        Refused: 400 for a target that is neither a path nor an HTTP URL, 501 for CONNECT.
     """
     text = target.decode("latin-1")
     if "#" in text:
@@ -183,7 +186,7 @@ def split_target(method: str, target: bytes) -> tuple[str, str]:
 def render_head_without_upgrade(
     method: bytes, target: bytes, version: str, raw: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """A request's head once more, as if its client had not asked for another protocol."""
+    """Return a request's head without its request for another protocol."""
     lines = [b"%b %b HTTP/%b" % (method, target, version.encode("ascii"))]
     lines += [b"%b: %b" % field for field in raw if field[0].lower() != b"upgrade"]
     return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -206,17 +209,17 @@ def _render_name(name: str) -> str:
 
 
 def render(request: Request, response: Response, date: str, connection: str) -> tuple[bytes, bytes]:
-    """Render an answer: its head, and the body that follows.
+    """Render an answer: its head and its body.
 
     Args:
-        request: what is answered; HEAD gets no body.
-        response: what a handler made.
+        request: the answered request; HEAD gets no body.
+        response: the handler's response.
         date: the finished `Date` line.
         connection: `KEEP`, `KEEP_1_0` or `CLOSE`.
 
     Raises:
-        ValueError: a status, name or value that must not reach the wire, such as one with a line break.
-        TypeError: a name, value or body of another type than the contract's.
+        ValueError: a status, name or value that must not be sent, such as one with a line break.
+        TypeError: a name, value or body of a wrong type.
     """
     text = _render_fields(response)
     body = response.body
@@ -230,12 +233,12 @@ def render(request: Request, response: Response, date: str, connection: str) -> 
 
 
 def render_stream_head(response: Response, date: str, *, is_chunked: bool) -> bytes:
-    """The head of an answer whose body comes in chunks, the last one of its connection.
+    """Return the head of a chunked answer, the last one of its connection.
 
     Args:
-        response: what a handler made.
+        response: the handler's response.
         date: the finished `Date` line.
-        is_chunked: whether the chunks are framed; HTTP/1.0 knows no frames, and its body ends with the connection.
+        is_chunked: whether chunks are framed; HTTP/1.0 has no chunked encoding, and its body ends with the connection.
 
     Raises:
         ValueError: as `render`.
@@ -249,12 +252,12 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def frame_chunk(data: bytes) -> bytes:
-    """A chunk with its length. Source: RFC 9112, section 7.1."""
+    """Return a chunk with its length. Source: RFC 9112, section 7.1."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _render_fields(response: Response) -> str:
-    """The status line and the handler's fields, without the line break behind them."""
+    """Return the status line and the handler's fields, without the final line break."""
     lines = [_render_status(response.status)]
     for name, value in response.headers:
         prefix = _render_name(name)

@@ -13,9 +13,9 @@ class Cors:
 
     Args:
         origins: scheme, host and port of each; `*` alone is every origin.
-        headers: that a page may send.
-        methods: that a page may use.
-        max_age_s: how long a browser may remember a preflight's answer.
+        headers: headers that a page may send.
+        methods: methods that a page may use.
+        max_age_s: how long a browser may cache a preflight's answer.
         credentials: whether a page may send cookies and HTTP authentication.
     """
 
@@ -34,7 +34,7 @@ class Cors:
 
 
 def read_cors(fields: Mapping[str, Any]) -> Cors:
-    """The `cors` of a stage in a checked tree."""
+    """Return the `cors` of a stage in a checked tree."""
     readers = {"origins": tuple, "headers": tuple, "methods": tuple, "max_age_s": int, "credentials": bool}
     return Cors(**{key: read(fields[key]) for key, read in readers.items() if key in fields})
 
@@ -52,12 +52,12 @@ class Consumer:
     """A named caller of a stage.
 
     Args:
-        name: in logs, metrics and captures.
-        models: that it may call; None for all of them.
-        rate: requests per second over time, for each of its keys; 0 where they are not limited.
-        burst: how many at once.
-        quota: of each of its keys, or None.
-        expires: the day, UTC, from which its keys are refused; empty for never.
+        name: its name in logs, metrics and captures.
+        models: models that it may call; None for all of them.
+        rate: requests per second over time, for each of its keys; 0 for no limit.
+        burst: most requests at once.
+        quota: quota of each of its keys, or None.
+        expires: the day, UTC, from which on its keys are rejected; empty for never.
         keys: the names of its keys, one or two.
     """
 
@@ -71,13 +71,13 @@ class Consumer:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """The rules that `turnout.protocol.aws.callers.may_call` reads."""
+        """The rules for `turnout.protocol.aws.callers.may_call`."""
         models = None if self.models is None else list(self.models)
         return {"caller": self.name, "models": models, "expires": self.expires}
 
 
 def read_consumers(fields: Mapping[str, Mapping[str, Any]]) -> tuple[Consumer, ...]:
-    """The `consumers` of a stage in a checked tree, in the file's order."""
+    """Return the `consumers` of a stage in a checked tree, in the file's order."""
     return tuple(_read_consumer(name, field) for name, field in fields.items())
 
 
@@ -99,13 +99,13 @@ class Domain:
     """One host name for every stage and API.
 
     Args:
-        name: the host.
-        certificate_arn: of its certificate; empty where only the local gateway answers it.
-        hosted_zone_id: of the zone that gets its record, or empty.
-        base_path: before the stage's name in every path; empty for nothing.
+        name: the host name.
+        certificate_arn: ARN of its certificate; empty if only the local gateway serves it.
+        hosted_zone_id: id of the zone for its record, or empty.
+        base_path: prefix before the stage's name in every path; empty for none.
         tls_policy: API Gateway's security policy.
         create: whether the stack makes the domain.
-        disable_execute_api: whether the APIs are reached through the domain alone.
+        disable_execute_api: whether the APIs can be called only through the domain.
     """
 
     name: str
@@ -117,11 +117,11 @@ class Domain:
     disable_execute_api: bool = False
 
     def path_of(self, stage: str = "") -> str:
-        """The base path of a stage's mapping, or of the default stage's: `models-a/prod`."""
+        """Return the base path of a stage's mapping, or of the default stage's: `models-a/prod`."""
         return "/".join(filter(None, (self.base_path, stage)))
 
     def strip(self, path: str) -> str | None:
-        """A path of this host without the base path; None where it is outside of it."""
+        """Return a path of this host without the base path; None if it is outside of it."""
         if not self.base_path:
             return path
         before = f"/{self.base_path}"
@@ -131,5 +131,5 @@ class Domain:
 
 
 def read_domain(fields: Mapping[str, Any]) -> Domain:
-    """The `domain` of a checked tree."""
+    """Return the `domain` of a checked tree."""
     return Domain(**fields)

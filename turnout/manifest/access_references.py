@@ -1,4 +1,4 @@
-"""Rules between the keys that say who may call a stage, and from where."""
+"""Rules between the keys that define who may call a stage, and from where."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ KINDS = {str: "a string", bool: "true or false", int: "a number", float: "a numb
 
 
 def check_graphs(tree: Tree) -> Iterator[Finding]:
-    """All that is wrong with the graphs but their tensors."""
+    """Yield all problems of the graphs except those of tensors."""
     for model, body in models_of(tree).items():
         for path, node in _nodes(mapping(body).get("graph"), ("models", model, "graph")):
             yield from _check_node(tree, path, node)
@@ -29,7 +29,7 @@ def check_graphs(tree: Tree) -> Iterator[Finding]:
 
 
 def _nodes(node: Any, path: KeyPath) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
-    """Every step of a graph that is a mapping, from the outside in."""
+    """Yield every step of a graph that is a mapping, from the outside in."""
     if not isinstance(node, dict):
         return
     yield path, node
@@ -62,7 +62,10 @@ def _check_node(tree: Tree, path: KeyPath, node: dict[str, Any]) -> Iterator[Fin
 
 
 def _check_nesting(tree: Tree) -> Iterator[Finding]:
-    """Graphs that call themselves by way of others, each circle at the call that closes it; and graphs too deep."""
+    """Yield graphs that call themselves through others, each cycle at the call that closes it.
+
+    Also yield graphs that are too deep.
+    """
     calls = {
         model: {
             node["model"]: (*path, "model")
@@ -87,7 +90,7 @@ def _check_nesting(tree: Tree) -> Iterator[Finding]:
 
 
 def _find_circle(calls: Mapping[str, Iterable[str]]) -> list[str]:
-    """A way from a model to itself, caller first; empty where there is none."""
+    """Return a cycle from a model to itself, caller first; empty if there is none."""
     try:
         TopologicalSorter(calls).prepare()
     except CycleError as error:
@@ -98,7 +101,7 @@ def _find_circle(calls: Mapping[str, Iterable[str]]) -> list[str]:
 
 @dataclass(slots=True)
 class _Taken:
-    """The values that the cases so far take: single ones, all below `below`, all above `above`."""
+    """The values that previous cases match: single ones, all below `below`, all above `above`."""
 
     equals: list[Any] = field(default_factory=list)
     below: float = -math.inf
@@ -114,7 +117,7 @@ class _Taken:
         )
 
     def takes(self, op: str, value: Any) -> bool:
-        """Whether all that a case would take is taken."""
+        """Whether everything that a case would match is already matched."""
         if self.everything:
             return True
         match op:
@@ -126,7 +129,7 @@ class _Taken:
                 return bool(value >= self.above)
 
     def add(self, op: str, value: Any) -> None:
-        """One more case."""
+        """Add one case."""
         match op:
             case "equals":
                 self.equals.append(value)
@@ -137,7 +140,7 @@ class _Taken:
 
 
 def check_cases(path: KeyPath, switch: dict[str, Any]) -> Iterator[Finding]:
-    """Cases of several kinds of values, and those that can never hold."""
+    """Yield cases with several kinds of values, and those that can never match."""
     tests = [
         (index, op, case[op])
         for index, case in enumerate(map(mapping, sequence(switch.get("cases"))))

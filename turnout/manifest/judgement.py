@@ -13,7 +13,7 @@ class OutputRule:
 
     Args:
         measure: `equal`, `argmax`, `absolute`, `relative` or `cosine`.
-        bound: the largest difference, absolute or relative, or the least cosine; nothing for the other two.
+        bound: the largest difference, absolute or relative, or the least cosine; unused for the other two.
     """
 
     measure: str
@@ -25,9 +25,9 @@ class Agreement:
     """The agreement that is required of the two versions.
 
     Args:
-        percent: the share of the requests that both versions answer, 0-100.
-        floor: the part of those, 0-1, that must agree.
-        rules: output -> its rule; an output without one has the rule that fits its datatype.
+        percent: the share of requests that both versions answer, 0-100.
+        floor: the share of those that must agree, 0-1.
+        rules: output -> its rule; an output without one has the rule of its datatype.
     """
 
     percent: float
@@ -41,13 +41,13 @@ class Judgement:
 
     Args:
         strategy: `canary`, `linear` or `all_at_once`.
-        steps: the canary's shares one after the other, rising; empty where its `percent` is the one step.
-        step_percent: what a step of `linear` adds.
+        steps: the canary's shares in order, increasing; empty if its `percent` is the only step.
+        step_percent: the increase of each step of `linear`.
         bake_minutes: how long each step is watched.
-        confidence: 0.5-1: how sure the comparison must be.
-        alarms: CloudWatch alarms by name.
-        auto_rollback: whether a failed canary is rolled back by itself.
-        agreement: or None where outputs are not compared.
+        confidence: the required confidence of the comparison, 0.5-1.
+        alarms: names of CloudWatch alarms.
+        auto_rollback: whether a failed canary is rolled back automatically.
+        agreement: None if outputs are not compared.
     """
 
     strategy: str = "canary"
@@ -61,9 +61,9 @@ class Judgement:
 
 
 def build_judgement(fields: Mapping[str, Any]) -> Judgement:
-    """The judgement of a tree in which nothing is wrong; keys of other things are passed over.
+    """Return the judgement of a valid tree; other keys are ignored.
 
-    Steps are for `canary` alone: a stage with another strategy does not take over those of `defaults.canary`.
+    Only `canary` has steps: a stage with another strategy does not use those of `defaults.canary`.
     """
     readers: dict[str, Callable[[Any], Any]] = {
         "strategy": str,

@@ -1,4 +1,4 @@
-"""Rules between the keys of one version that Lambda has: what it refuses to combine.
+"""Rules of Lambda between the keys of one version: combinations that it rejects.
 
 Source: AWS Lambda Developer Guide, "Improving startup performance with Lambda SnapStart", limitations; Lambda's API,
 PutProvisionedConcurrencyConfig: "Requested Provisioned Concurrency should not be greater than the

@@ -1,4 +1,4 @@
-"""The manifest, `models.yaml`: what the user wrote, as frozen values."""
+"""The manifest, `models.yaml`: the user's text as frozen values."""
 
 from __future__ import annotations
 
@@ -83,21 +83,21 @@ __all__ = [
 
 
 def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
-    """The manifest that the bytes spell; `path` is where they were read, `source` what messages call it.
+    """Return the manifest in the bytes; `path` is their file, `source` its name in messages.
 
-    Pure: whether the files that it names are there, and what they hold, is `turnout.project.project`'s to find out.
+    Pure function: `turnout.project.project` checks whether the named files exist, and their contents.
 
     Raises:
-        ProblemsError: everything that is wrong with the file.
+        ProblemsError: all problems of the file.
     """
     return make_manifest(read_yaml(data, source=source), path=path)
 
 
 def make_manifest(read: YamlSource, *, path: Path) -> Manifest:
-    """The manifest of a file that was read.
+    """Return the manifest of a file that was read.
 
     Raises:
-        ProblemsError: everything that is wrong with it.
+        ProblemsError: all problems of the file.
     """
     problems = check_manifest(read)
     if problems:
@@ -106,14 +106,14 @@ def make_manifest(read: YamlSource, *, path: Path) -> Manifest:
 
 
 def check_manifest(read: YamlSource) -> tuple[Problem, ...]:
-    """All that is wrong with the file, its readable parts included."""
+    """Yield all problems of the file, including its readable parts."""
     findings = (*check_schema(read.tree, read.numbers), *check_references(read.tree))
     readable = (finding for finding in findings if finding.path not in read.unread)
     return (*read.problems, *(read.problem(finding.path, finding.message, finding.hint) for finding in readable))
 
 
 def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version, ...]:
-    """Every version as far as its files go, whatever else is wrong: what is itself wrong, or missing, is empty."""
+    """Return the files of every version, whatever else is wrong: invalid or missing ones are empty."""
     broken = {problem.path for problem in problems}
     models = read.tree.get("models")
     readable = []
@@ -158,7 +158,7 @@ def _is_broken(broken: Iterable[KeyPath], path: KeyPath) -> bool:
 
 
 def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
-    """The values of a tree in which `check_manifest` found nothing wrong."""
+    """Return the values of a tree in which `check_manifest` found no problem."""
     tree: Mapping[str, Any] = read.tree
     given = tree.get("defaults", {})
     defaults = {key: given.get(key, schema_default(key)) for key in ("architecture", "memory_mb", "timeout_s")}
@@ -186,7 +186,7 @@ def build_manifest(read: YamlSource, *, path: Path) -> Manifest:
 
 
 def _budget(given: Any) -> Budget:
-    """A number is what a month without calls may cost."""
+    """Return the budget; a number limits the cost of a month without calls."""
     rows = given if isinstance(given, dict) else {"month": given}
     return Budget(**{key: float(value) for key, value in rows.items()})
 
@@ -260,7 +260,7 @@ def _routing(fields: Mapping[str, Any]) -> Routing:
 
 
 def _stage(name: str, fields: Mapping[str, Any], newest: Mapping[str, str], judged: Mapping[str, Any]) -> Stage:
-    """One stage, with `"*": newest` spelled out in the order of the models; `judged` is `defaults.canary`."""
+    """Return one stage, with `"*": newest` expanded in the order of the models; `judged` is `defaults.canary`."""
     serve, weights = fields.get("serve", {}), fields.get("weights", {})
     routed = {
         model: _routed_canary(body, serve.get(model, newest[model]), weights.get(model), judged)

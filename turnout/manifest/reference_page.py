@@ -38,7 +38,7 @@ Rules that hold everywhere:
 
 
 def render_manifest_reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [_INTRODUCTION]
     parts += [_section(path, schema) for path, schema in _mappings((), manifest_schema())]
     return "\n".join(parts)
@@ -47,7 +47,7 @@ def render_manifest_reference() -> str:
 def _mappings(
     path: tuple[str, ...], schema: Mapping[str, Any], within: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every mapping that has keys of its own, with its place; a recursive definition is described once."""
+    """Yield every mapping with its own keys, and its place; a recursive definition is described once."""
     name = schema.get("$ref", "")
     if name and name in within:
         return
@@ -85,7 +85,7 @@ _KINDS = {
 
 
 def _value(schema: Mapping[str, Any]) -> str:
-    """The allowed values, in a few words."""
+    """Describe the allowed values in a few words."""
     if "anyOf" in schema:
         return " or ".join(_value(followed(alternative)) for alternative in schema["anyOf"])
     if "enum" in schema:

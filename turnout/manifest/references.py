@@ -1,7 +1,7 @@
-"""Checks of the manifest's parts against each other: names that must exist, sums, colliding spellings.
+"""Checks the manifest's parts against each other: names that must exist, sums, colliding names.
 
-The tree may break its schema anywhere. Each rule looks at what is well-formed and is silent about the rest, which the
-schema's check reports; so a user gets both at once and nothing twice.
+The tree may violate its schema anywhere. Each rule checks what is well-formed and ignores the rest, which the schema's
+check reports; so a user gets both together and nothing twice.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from turnout.wording import listed, shorten
 from turnout.yaml_text.reader import KeyPath
 
 REST = "*"
-"""The key of a stage's `serve` for every model not named."""
+"""The key in a stage's `serve` for every model that is not named."""
 
 
 STRATEGY_OF = {"steps": "canary", "step_percent": "linear"}
-"""Keys that one strategy has and no other."""
+"""Keys that are allowed for only one strategy."""
 
 
 def check_references(tree: Tree) -> list[Finding]:
-    """All that is wrong between the parts."""
+    """Yield all contradictions between the parts."""
     findings = [*_names(tree), *_spellings(tree), *check_graphs(tree), *check_judgements(tree), *_asynchronous(tree)]
     findings += check_pools(tree)
     for model in mapping(tree.get("models")):
@@ -53,7 +53,7 @@ def check_references(tree: Tree) -> list[Finding]:
 
 
 def _names(tree: Tree) -> Iterator[Finding]:
-    """Names that we use ourselves."""
+    """Yield names that Turnout itself uses."""
     for model, body in models_of(tree).items():
         if model in naming.RESERVED_MODELS:
             yield _reserved(("models", model), "model")
@@ -66,7 +66,7 @@ def _names(tree: Tree) -> Iterator[Finding]:
 
 
 def _asynchronous(tree: Tree) -> Iterator[Finding]:
-    """A version that says `async: true` where no stage accepts asynchronous requests."""
+    """Yield versions with `async: true` if no stage accepts asynchronous requests."""
     if any("async" in mapping(body) for body in stages_of(tree).values()):
         return
     for model in models_of(tree):
@@ -81,7 +81,7 @@ def _reserved(path: KeyPath, kind: str) -> Finding:
 
 
 def _spellings(tree: Tree) -> Iterator[Finding]:
-    """Models whose stage variables would bear the same name."""
+    """Yield models whose stage variables would have the same name."""
     taken: dict[str, str] = {naming.variable_name(model): model for model in models_of(tree)}
     for model in models_of(tree):
         other = taken.get(naming.route_variable_name(model))
@@ -109,7 +109,7 @@ def _model(tree: Tree, model: str) -> Iterator[Finding]:
 
 
 def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
-    """The files of a version lie below the manifest's folder, so that it means the same on every machine."""
+    """The files of a version must be below the manifest's folder, so that it means the same on every machine."""
     artifact = fields.get("artifact")
     if isinstance(artifact, str) and artifact.startswith("s3://") and "sha256" not in fields:
         message = "an artifact on S3 needs `sha256`"
@@ -129,7 +129,7 @@ def _paths(path: KeyPath, fields: Tree) -> Iterator[Finding]:
 
 
 def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
-    """Check what one stage says about the models."""
+    """Check what one stage configures for the models."""
     path = ("stages", stage)
     body = stages_of(tree)[stage]
     if not isinstance(body, dict):
@@ -150,7 +150,7 @@ def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
 
 
 def _known(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
-    """Whether model and version are there, and may be named."""
+    """Whether model and version exist and may be named."""
     yield from check_model(tree, path, model)
     yield from check_version(tree, path, model, version)
     if is_graph(tree, model):
@@ -160,7 +160,7 @@ def _known(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Find
 
 
 def _weights(tree: Tree, path: KeyPath, model: str, shares: Any) -> Iterator[Finding]:
-    """Percent by version, adding up."""
+    """Check percentages by version, and their sum."""
     yield from _known(tree, path, model, None)
     if not isinstance(shares, dict) or not shares:
         return
@@ -176,7 +176,7 @@ def _is_percent(value: Any) -> bool:
 
 
 def _left_out(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
-    """An unnamed model would be a stage variable that points nowhere, and a 500 on AWS."""
+    """An unnamed model would be a stage variable without a value, and a 500 on AWS."""
     readable = all(isinstance(body.get(key, {}), dict) for key in ("serve", "weights"))
     named = {**mapping(body.get("serve")), **mapping(body.get("weights"))}
     missing = [model for model in models_of(tree) if model not in named and not is_graph(tree, model)]
@@ -189,7 +189,7 @@ def _left_out(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
 
 
 def _jwt(path: KeyPath, body: Tree) -> Iterator[Finding]:
-    """Tokens are checked against an issuer, and an issuer is for checking tokens."""
+    """Tokens need an issuer, and an issuer is only used for tokens."""
     if body.get("auth") == "jwt" and "jwt" not in body:
         hint = "For example: jwt: {issuer: https://login.example.com, audience: [my-client]}"
         yield Finding((*path, "auth"), "needs `jwt`, which says whose tokens are accepted", hint)
@@ -198,7 +198,7 @@ def _jwt(path: KeyPath, body: Tree) -> Iterator[Finding]:
 
 
 def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:
-    """The canary's share sees other versions, or a new release, or both."""
+    """The canary's share must use other versions, or a new release, or both."""
     canary = body.get("canary")
     if not isinstance(canary, dict):
         return
@@ -237,7 +237,7 @@ def _routed_canaries(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Itera
 
 
 def _serves(tree: Tree, stage: str, model: str) -> set[str]:
-    """All the versions of the model that the stage's traffic may see; empty where that is unknown."""
+    """Return all versions of the model that the stage's traffic may use; empty if unknown."""
     body = mapping(stages_of(tree).get(stage))
     seen = (
         mapping(mapping(body.get("canary")).get("serve")).get(model),
@@ -247,7 +247,7 @@ def _serves(tree: Tree, stage: str, model: str) -> set[str]:
 
 
 def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
-    """The same without the canary."""
+    """Return the same without the canary."""
     if model not in models_of(tree):
         return set()
     shares = mapping(body.get("weights")).get(model)
@@ -263,7 +263,7 @@ def _baseline(tree: Tree, body: Tree, model: str) -> set[str]:
 
 
 def check_judgements(tree: Tree) -> Iterator[Finding]:
-    """All that is wrong within `defaults.canary` and within the stages' canaries."""
+    """Yield all contradictions within `defaults.canary` and within the stages' canaries."""
     defaults = mapping(mapping(tree.get("defaults")).get("canary"))
     yield from _check(("defaults", "canary"), defaults, defaults.get("strategy", "canary"))
     for stage, body in stages_of(tree).items():

@@ -22,7 +22,7 @@ NEED_TRANSFORM = {
 
 
 def check_runtime(path: KeyPath, fields: Tree) -> Iterator[Finding]:
-    """Find what is wrong between the keys of the version at `path`; nothing where its runtime is unknown."""
+    """Yield problems between the keys of the version at `path`; nothing if its runtime is unknown."""
     name = fields.get("runtime", DEFAULT_RUNTIME)
     runtime = RUNTIMES.get(name) if isinstance(name, str) else None
     if runtime is None:
@@ -43,7 +43,7 @@ def check_runtime(path: KeyPath, fields: Tree) -> Iterator[Finding]:
 
 
 def _artifact(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:
-    """The artifact is a file that the runtime reads."""
+    """The artifact must be a file that the runtime reads."""
     artifact = fields.get("artifact")
     if not isinstance(artifact, str) or not artifact:
         return
@@ -61,7 +61,7 @@ def _artifact(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding
 
 
 def _signature(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:
-    """The signature must be declared where the files do not have it."""
+    """The signature must be declared if the files do not contain it."""
     if runtime.declares_signature and "signature" not in fields:
         message = f"`signature` is missing: with `runtime: {runtime.name}` models.yaml declares inputs and outputs"
         yield Finding(path, message, f"For example: {SIGNATURE}")

@@ -1,6 +1,6 @@
 """Checks the manifest's tree against its JSON Schema; problems are sentences about the file.
 
-The sentences for names and paths are in the schema itself, as `patternErrorMessage`, which editors show too.
+The messages for names and paths are in the schema itself, as `patternErrorMessage`, which editors show, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong at a path, before it has a line."""
+    """A problem at a path, before it has a line."""
 
     path: KeyPath
     message: str
@@ -48,25 +48,25 @@ def manifest_schema() -> Mapping[str, Any]:
 
 
 def schema_default(key: str) -> Any:
-    """The default of a top-level key, or of one of the definitions."""
+    """Return the default of a top-level key, or of one of the definitions."""
     schema = manifest_schema()
     return (schema["properties"].get(key) or schema["$defs"][key])["default"]
 
 
 def check_schema(tree: Any, numbers: Mapping[KeyPath, str]) -> list[Finding]:
-    """All that the schema has against the tree; `numbers` are the spellings of numbers, for quoting them back."""
+    """Yield all violations of the schema; `numbers` contains the spellings of numbers, for messages."""
     findings = (finding for error in _validator().iter_errors(tree) for finding in _findings(error, numbers))
     return list(dict.fromkeys(findings))
 
 
 def check_signature(tree: Any) -> list[Finding]:
-    """All that the schema has against a `signature` by itself."""
+    """Yield all violations of the schema by a separate `signature`."""
     part = _validator().evolve(schema={"$ref": "#/$defs/signature", "$defs": manifest_schema()["$defs"]})
     return list(dict.fromkeys(finding for error in part.iter_errors(tree) for finding in _findings(error, {})))
 
 
 def check_domain(tree: Any) -> list[str]:
-    """All that the schema has against a `domain` by itself, a sentence each."""
+    """Yield all violations of the schema by a separate `domain`, as sentences."""
     part = _validator().evolve(schema=manifest_schema()["properties"]["domain"])
     findings = (finding for error in part.iter_errors(tree) for finding in _findings(error, {}))
     return [f"{'.'.join(map(str, finding.path))}: {finding.message}".removeprefix(": ") for finding in findings]
@@ -77,7 +77,7 @@ def _validator() -> Validator:
     from jsonschema import Draft202012Validator, ValidationError, validators
 
     def pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-        """JSON Schema's `$` means the end; Python's also matches before a last line break."""
+        """JSON Schema's `$` matches only the end; Python's also matches before a final line break."""
         if isinstance(instance, str) and (instance.endswith("\n") or not re.search(pattern, instance)):
             yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
@@ -86,12 +86,12 @@ def _validator() -> Validator:
 
 
 def inline_references(schema: Any, definitions: Mapping[str, Any], inside: frozenset[str] = frozenset()) -> Any:
-    """The same schema with each `$ref` replaced by what it names: looking one up takes longer than most checks.
+    """Return the schema with each `$ref` replaced by its target: looking one up takes longer than most checks.
 
     Args:
-        schema: all of it, or a part.
-        definitions: what its references name.
-        inside: the definitions around the part; a reference to one of them stays.
+        schema: the schema, or a part of it.
+        definitions: the targets of its references.
+        inside: the definitions that contain the part; references to them are kept.
     """
     if isinstance(schema, list):
         return [inline_references(part, definitions, inside) for part in schema]
@@ -125,7 +125,7 @@ def _findings(error: ValidationError, numbers: Mapping[KeyPath, str]) -> Iterabl
 def _alternative(
     error: ValidationError, schema: Mapping[str, Any], numbers: Mapping[KeyPath, str]
 ) -> Iterator[Finding]:
-    """A word, or a mapping in its stead: what is wrong with the one that was written."""
+    """Describe a wrong value where a word or a mapping is allowed."""
     word, mapping = schema["anyOf"]
     if isinstance(error.instance, dict):
         for inner in error.context or ():
@@ -143,7 +143,7 @@ def _alternative(
 def _number_or_mapping(
     error: ValidationError, number: Mapping[str, Any], mapping: Mapping[str, Any], numbers: Mapping[KeyPath, str]
 ) -> Iterator[Finding]:
-    """A number, or a mapping in its stead: what is wrong with the number."""
+    """Describe a wrong number where a number or a mapping is allowed."""
     path: KeyPath = tuple(error.absolute_path)
     if isinstance(error.instance, int | float) and not isinstance(error.instance, bool):
         yield from _limits(path, error.instance, number, numbers.get(path))
@@ -164,7 +164,7 @@ def _type(path: KeyPath, value: Any, schema: Mapping[str, Any], written: str | N
 
 
 UNITS_MB = {"k": 1 / 1024, "m": 1.0, "g": 1024.0, "t": 1024.0 * 1024.0}
-"""MB in a unit, by its first letter: `GB`, `Gi`, `GiB` and `g` are meant alike."""
+"""MB in a unit, by its first letter: `GB`, `Gi`, `GiB` and `g` mean the same."""
 
 
 def _is_in_mb(path: KeyPath) -> bool:
@@ -172,7 +172,7 @@ def _is_in_mb(path: KeyPath) -> bool:
 
 
 def _megabytes(number: str, unit: str) -> str:
-    """`2048` for 2 and GB; empty where the unit is none of memory or the amount is not whole."""
+    """Return `2048` for 2 and GB; empty if it is not a unit of memory or the amount is not an integer."""
     match = re.fullmatch(r"([kmgt])(i?b?)", unit.lower())
     amount = float(number) * UNITS_MB[match[1]] if match else 0.0
     return str(int(amount)) if amount and amount == int(amount) else ""
@@ -232,7 +232,7 @@ def _pattern(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None
 
 
 def _name_hint(value: str, schema: Mapping[str, Any]) -> str:
-    """The nearest name that would do, where there is an obvious one."""
+    """Return the nearest valid name, if there is an obvious one."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", value).lower())
     candidate = "-".join(words)
     if len(candidate) <= schema.get("maxLength", 0) and re.search(schema["pattern"], candidate):
@@ -253,13 +253,13 @@ def _too_many_items(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str
 
 
 def _too_many(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
-    """One key of several says which way is meant."""
+    """Describe several exclusive keys, of which only one is allowed."""
     known = schema["properties"]
     return [] if any(key not in known for key in value) else [_one_of_keys(path, value, known, schema)]
 
 
 def _one_of(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
-    """Alternatives that differ in nothing but the key that each one requires."""
+    """Describe alternatives that differ only in the key that each one requires."""
     if not isinstance(value, dict):
         return []  # its type is reported already
     return [_one_of_keys(path, value, [choice["required"][0] for choice in schema["oneOf"]], schema)]
@@ -275,7 +275,7 @@ def _one_of_keys(path: KeyPath, value: Any, keys: Iterable[str], schema: Mapping
 
 
 def _dependent(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None) -> list[Finding]:
-    """Keys that mean something only beside another one."""
+    """Describe keys that are only valid next to another one."""
     return [
         Finding((*path, key), f"requires `{needed}`", schema["properties"][needed].get("description", ""))
         for key, (needed,) in schema["dependentRequired"].items()
@@ -300,7 +300,7 @@ def _missing(path: KeyPath, value: Any, schema: Mapping[str, Any], _: str | None
 
 
 def followed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema with its reference followed."""
+    """Return the schema with its reference resolved."""
     if "$ref" not in schema:
         return schema
     definition: Mapping[str, Any] = manifest_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]

@@ -1,7 +1,7 @@
-"""The settings of a version's function: each key's value and how it is read, in one place.
+"""The settings of a version's function: each key's value and its reader, in one place.
 
-The plan's `Function` carries them as they are. A new key needs a place in the schema, a field and a reader here, and
-the one module that obeys it.
+The plan's `Function` contains them unchanged. A new key needs a place in the schema, a field and a reader here, and the
+one module that uses it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """Settings against cold starts; at most one of the two."""
+    """Warm-up settings; at most one of the two."""
 
     provisioned: int = 0
     snap_start: bool = False
@@ -21,7 +21,7 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Objectives of a version or a stage; 0 where there is none."""
+    """Objectives of a version or a stage; 0 for none."""
 
     p99_ms: float = 0.0
     error_percent: float = 0.0
@@ -29,7 +29,7 @@ class Slo:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The share of a version's requests that AWS logs, 0-100, and the inputs whose values are left out."""
+    """The percentage of a version's requests that AWS logs, 0-100, and the inputs whose values are left out."""
 
     percent: float
     redact: tuple[str, ...] = ()
@@ -37,20 +37,20 @@ class Capture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A version's settings of its function.
+    """A version's settings for its function.
 
     Args:
         architecture: `arm64` or `x86_64`.
         memory_mb: 128-10240; 1,769 MB is one vCPU.
         timeout_s: 1-900; API Gateway ends a call at 29 s.
-        asynchronous: whether asynchronous runs may take the whole `timeout_s`.
+        asynchronous: whether asynchronous runs may use the whole `timeout_s`.
         warm: provisioned concurrency or SnapStart.
-        reserved_concurrency: how many calls may run at once; None where the account's limit alone holds.
+        reserved_concurrency: most concurrent calls; None for the account's limit.
         ephemeral_storage_mb: the function's /tmp, 512-10240.
-        environment: variables that the version's own Python finds; those of our own come with the deployment.
+        environment: variables for the version's own Python; the deployment adds Turnout's own.
         tracing: whether X-Ray traces the function.
-        slo: what is promised of it.
-        capture: the share of its requests that is logged, or None.
+        slo: its service level objectives.
+        capture: the share of its requests to log, or None.
     """
 
     architecture: str = "arm64"
@@ -67,7 +67,7 @@ class Settings:
 
 
 def read_slo(fields: Mapping[str, Any]) -> Slo:
-    """The promises of a version or a stage in a tree in which nothing is wrong."""
+    """Return the objectives of a version or a stage in a valid tree."""
     return Slo(float(fields.get("p99_ms", 0)), float(fields.get("error_percent", 0)))
 
 
@@ -92,12 +92,12 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "slo": read_slo,
     "capture": _read_capture,
 }
-"""Key of a version -> what makes its value of what the file says."""
+"""Key of a version -> function that makes its value from the file's."""
 
 FIELD_OF: Mapping[str, str] = {"async": "asynchronous"}
-"""Key of a version -> its field, where Python does not allow the key as a name."""
+"""Key of a version -> its field, if Python does not allow the key as a name."""
 
 
 def read_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Settings` that a version names, in a tree in which nothing is wrong."""
+    """Return the arguments of `Settings` that a version sets, in a valid tree."""
     return {FIELD_OF.get(key, key): read(fields[key]) for key, read in READERS.items() if key in fields}

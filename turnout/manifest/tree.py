@@ -1,4 +1,4 @@
-"""Reading a manifest's tree that may be wrong anywhere: what is well-formed, and nothing of the rest."""
+"""Reads a manifest's tree that may be wrong anywhere: returns only what is well-formed."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ Tree = Mapping[str, Any]
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """The value where it is a mapping, else an empty one."""
+    """Return the value if it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def sequence(value: Any) -> list[Any]:
-    """The value where it is a list, else an empty one."""
+    """Return the value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def models_of(tree: Tree) -> dict[str, Any]:
-    """The models by name, with unchecked values."""
+    """Return the models by name, with unchecked values."""
     return mapping(tree.get("models"))
 
 
 def stages_of(tree: Tree) -> dict[str, Any]:
-    """The stages by name, with unchecked values."""
+    """Return the stages by name, with unchecked values."""
     return mapping(tree.get("stages"))
 
 
 def versions_of(tree: Tree, model: str) -> list[str] | None:
-    """The model's versions, or None where they cannot be read."""
+    """Return the model's versions, or None if they cannot be read."""
     versions = mapping(models_of(tree).get(model)).get("versions")
     return list(versions) if isinstance(versions, dict) and versions else None
 
 
 def is_graph(tree: Tree, model: str) -> bool:
-    """Whether the model is a graph and has no versions to name."""
+    """Whether the model is a graph, which has no versions."""
     body = mapping(models_of(tree).get(model))
     return "graph" in body and "versions" not in body
 
 
 def check_model(tree: Tree, path: KeyPath, model: str) -> Iterator[Finding]:
-    """Whether the model is there."""
+    """Report an unknown model."""
     models = models_of(tree)
     if models and model not in models:
         message = f"unknown model `{shorten(model)}`{did_you_mean(model, models)}"
@@ -53,7 +53,7 @@ def check_model(tree: Tree, path: KeyPath, model: str) -> Iterator[Finding]:
 
 
 def check_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:
-    """Report an unknown version; silent where either cannot be read."""
+    """Report an unknown version; nothing if either cannot be read."""
     versions = versions_of(tree, model)
     if not isinstance(version, str) or versions is None or version in versions:
         return

@@ -1,6 +1,6 @@
-"""The values of a manifest: models, versions, stages and what they ask for, frozen.
+"""The frozen values of a manifest: models, versions, stages and their settings.
 
-Made by turnout.manifest, which hands them on to everybody else.
+turnout.manifest makes them; all other rooms use them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEWEST = "newest"
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTensor:
-    """A tensor that models.yaml declares: its name, its datatype, and its dimensions, -1 where one is free."""
+    """A tensor declared in models.yaml: its name, its datatype, and its dimensions, -1 for free ones."""
 
     name: str
     datatype: str
@@ -34,7 +34,7 @@ class DeclaredTensor:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredSignature:
-    """The inputs and outputs of a version whose files do not have them."""
+    """The declared inputs and outputs of a version whose files do not contain them."""
 
     inputs: tuple[DeclaredTensor, ...]
     outputs: tuple[DeclaredTensor, ...]
@@ -42,25 +42,25 @@ class DeclaredSignature:
 
 @dataclass(frozen=True, slots=True)
 class Version(Settings):
-    """One immutable artifact of a model, with the settings of its function, the defaults already merged in.
+    """One immutable artifact of a model, with the settings of its function, including the defaults.
 
     Args:
         model: the model's name.
         name: the version's name.
         artifact: as written: a path relative to the manifest, or `s3://bucket/key`.
         sha256: the pinned digest, or empty.
-        kms_key_arn: of the key that the artifact's bucket is encrypted with, or empty.
-        pool: the pool whose function it shares, or empty where it has a function of its own.
+        kms_key_arn: the key that encrypts the artifact's bucket, or empty.
+        pool: the pool whose function it shares, or empty if it has its own function.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
-        requirements: the packages that its own Python imports, PEP 508; they go into the layer.
-        inputs: what clients send, where the transform changes it; empty where it is the graph's inputs.
-        outputs: what clients get, where the transform changes it; empty where it is the graph's outputs.
+        requirements: the packages that its own Python imports, PEP 508; they are part of the layer.
+        inputs: what clients send, if the transform changes it; empty for the graph's inputs.
+        outputs: what clients get, if the transform changes it; empty for the graph's outputs.
         examples: path of the JSON file with requests and expected outputs, or empty.
-        breaking: whether the version may take traffic from one with another signature.
-        description: for the catalogue.
+        breaking: whether the version may replace one with an incompatible signature.
+        description: shown in the catalogue.
         runtime: a key of `turnout.runtimes.registry.RUNTIMES`.
-        signature: its inputs and outputs, where its runtime has them declared; else None.
-        source: where it came from, or None.
+        signature: its inputs and outputs, if its runtime requires them to be declared; else None.
+        source: its origin, or None.
     """
 
     model: str
@@ -82,18 +82,18 @@ class Version(Settings):
 
     @property
     def settings(self) -> Settings:
-        """The settings that its function takes over unchanged."""
+        """The settings for its function, unchanged."""
         return Settings(**{key.name: getattr(self, key.name) for key in fields(Settings)})
 
     @property
     def is_remote(self) -> bool:
-        """Whether the artifact lies in S3 and not on this machine."""
+        """Whether the artifact is in S3 and not on this machine."""
         return self.artifact.startswith("s3://")
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """The settings that need the model's router. None, empty strings and 0 mean: not set."""
+    """The settings that need the model's router. None, empty strings and 0 mean that a setting is not used."""
 
     sticky: Sticky | None = None
     shadow_version: str = ""
@@ -107,7 +107,7 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A served model: its versions in the order of the file, the last one the newest; or a graph, without versions."""
+    """A served model: its versions in the order of the file, the newest last; or a graph, without versions."""
 
     name: str
     versions: tuple[Version, ...]
@@ -117,7 +117,7 @@ class Model:
     is_direct: bool = False
 
     def version(self, name: str) -> Version:
-        """The version of that name; KeyError where there is none."""
+        """Return the version with this name; raise KeyError if there is none."""
         for version in self.versions:
             if version.name == name:
                 return version

@@ -20,19 +20,21 @@ class Bucket(Protocol):
 
 
 def refill(throttle: Throttle, tokens: float, elapsed_s: float) -> float:
-    """The tokens after so many seconds; a clock that went back counts as one that stood still."""
+    """Return the tokens after this number of seconds; a clock that went back counts as stopped."""
     if elapsed_s <= 0:
         return tokens
     return min(float(throttle.burst), tokens + elapsed_s * throttle.rate)
 
 
 def has_token(tokens: float) -> bool:
-    """Whether there is a whole one."""
+    """Whether there is a whole token."""
     return tokens >= 1 - _ROUNDING
 
 
 class TokenBucket:
-    """Full at first: `burst` at once, then `rate` per second; never more than `burst + rate * t` in any t seconds.
+    """A bucket that starts full: `burst` at once, then `rate` per second.
+
+    It never gives more than `burst + rate * t` in t seconds.
 
     Args:
         throttle: the stage's rate and burst.
@@ -46,7 +48,7 @@ class TokenBucket:
         self._last: float | None = None
 
     def take(self, now: float) -> bool:
-        """Take one token; a clock that goes back counts as one that stopped."""
+        """Take one token; a clock that goes back counts as stopped."""
         if self._last is None:
             self._last = now
         elif now > self._last:

@@ -1,8 +1,8 @@
-"""Checks JSON Web Tokens for `auth: jwt`: signature, issuer, audience and time, against keys that are kept.
+"""Checks JSON Web Tokens for `auth: jwt`: signature, issuer, audience and time, against cached keys.
 
-The cryptography is PyJWT's, from the extra `turnout[jwt]`. A key is chosen by the token's `kid` alone. The algorithm
-must be one that the stage allows and that fits the key. None of them is symmetric: no public key can pass for a secret.
-Source: API Gateway Developer Guide, "JWT authorizers"; RFC 8725, "JSON Web Token Best Current Practices".
+PyJWT, from the extra `turnout[jwt]`, does the cryptography. The key is chosen only by the token's `kid`. The algorithm
+must be one that the stage allows and that fits the key. None of them is symmetric, so no public key can be used as a
+secret. Source: API Gateway Developer Guide, "JWT authorizers"; RFC 8725, "JSON Web Token Best Current Practices".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_AGE_S = 300.0
 """How long keys are used before they are read again."""
 
 RETRY_S = 30.0
-"""A token with an unknown `kid` makes the keys be read again, at most this often."""
+"""A token with an unknown `kid` causes the keys to be read again, at most this often."""
 
 FETCH_TIMEOUT_S = 5.0
 """Of one document, from the connection to its last byte."""
@@ -42,7 +42,7 @@ class TokenRules:
     Args:
         issuer: the `iss`.
         audiences: the `aud`, or else the `client_id`, must be one of these.
-        algorithms: of signatures.
+        algorithms: allowed signature algorithms.
     """
 
     issuer: str
@@ -51,7 +51,7 @@ class TokenRules:
 
 
 class KeysNeededError(Exception):
-    """A token cannot be checked before the keys are read; the caller calls `refresh` and checks again."""
+    """A token cannot be checked before the keys are read; the caller must call `refresh` and check again."""
 
     def __init__(self, keys: TokenKeys) -> None:
         super().__init__()
@@ -62,8 +62,8 @@ class TokenKeys:
     """An issuer's keys, read when they are needed.
 
     Args:
-        name: of the issuer or the file, for messages.
-        load: reads the JWKS; takes its time.
+        name: name of the issuer or the file, for messages.
+        load: reads the JWKS, which takes a while.
         clock: monotonic seconds.
     """
 
@@ -78,10 +78,10 @@ class TokenKeys:
         self._tried = float("-inf")
 
     def find(self, kid: str) -> PublicKey | None:
-        """The key of that id; None where the issuer has none.
+        """Return the key with this id; None if the issuer has none.
 
         Raises:
-            KeysNeededError: they are to be read first.
+            KeysNeededError: the keys must be read first.
         """
         key, age_s = self._keys.get(kid), self._clock() - self._tried
         if key is not None and self._lock.locked():
@@ -91,7 +91,7 @@ class TokenKeys:
         return key
 
     def refresh(self) -> None:
-        """Read the keys again; where that fails, the old ones stay."""
+        """Read the keys again; if that fails, keep the old ones."""
         with self._lock:
             if self._clock() - self._tried <= RETRY_S:
                 return  # another request has fetched the keys in the meantime
@@ -105,7 +105,7 @@ class TokenKeys:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One key of an issuer, and the algorithms that it is for."""
+    """One key of an issuer, and its algorithms."""
 
     key: Any
     algorithms: frozenset[str]
@@ -116,7 +116,7 @@ _OF_CURVE = {"P-256": frozenset({"ES256"}), "P-384": frozenset({"ES384"}), "P-52
 
 
 def read_keys(jwks: Mapping[str, Any]) -> dict[str, PublicKey]:
-    """Return `kid` -> key of those that check signatures; keys of other kinds are left out."""
+    """Return `kid` -> key of keys that verify signatures; other kinds are left out."""
     import jwt
 
     keys: dict[str, PublicKey] = {}
@@ -141,7 +141,7 @@ def is_installed() -> bool:
 
 
 def keys_of_file(path: Path) -> TokenKeys:
-    """The keys in a JWKS file."""
+    """Return the keys in a JWKS file."""
 
     def load() -> Mapping[str, Any]:
         keys: Mapping[str, Any] = json.loads(path.read_bytes())
@@ -163,10 +163,10 @@ def keys_of_issuer(issuer: str, clock: Callable[[], float] = time.monotonic) -> 
 
 
 def fetch_json(url: str) -> Mapping[str, Any]:
-    """The object at an address.
+    """Return the JSON object at a URL.
 
     Raises:
-        ValueError: the address does not begin with https://, or what is there is too large or no object.
+        ValueError: the URL does not start with https://, or its content is too large or not an object.
     """
     if not url.startswith("https://"):
         raise ValueError(f"{url} does not begin with https://")
@@ -196,15 +196,15 @@ def fetch_json(url: str) -> Mapping[str, Any]:
 
 
 def check_token(authorization: str | None, rules: TokenRules, keys: TokenKeys) -> Mapping[str, Any] | None:
-    """Return the claims of a token, or None where it is refused.
+    """Return the claims of a token, or None if it is rejected.
 
     Args:
         authorization: the request's header.
-        rules: of the stage.
-        keys: of the issuer.
+        rules: rules of the stage.
+        keys: keys of the issuer.
 
     Raises:
-        KeysNeededError: the keys are to be read first.
+        KeysNeededError: the keys must be read first.
     """
     import jwt
 

@@ -1,7 +1,7 @@
 """API Gateway's request validators: required parameters and the body's model.
 
-A body is checked only where its content type has a model (a missing one counts as `application/json`); an empty body
-is checked as `{}`. As on AWS, `minItems` and `maxItems` of an imported model are not enforced: the functions do that.
+A body is checked only if its content type has a model (a missing one counts as `application/json`); an empty body is
+checked as `{}`. As on AWS, `minItems` and `maxItems` of an imported model are not enforced: the functions do that.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class BodySchema(Protocol):
     """A compiled JSON Schema."""
 
     def is_valid(self, instance: Any) -> bool:
-        """Whether the value fits."""
+        """Whether the value is valid."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """What one operation demands.
+    """The requirements of one operation.
 
     Args:
-        headers: required names, lower case -> as the document spells them.
+        headers: required names, lower case -> as written in the document.
         path: required path parameters.
         query: required query parameters.
         models: content type, lower case -> the body's model.
@@ -49,7 +49,7 @@ class Validator:
         content_type: str | None,
         body: bytes,
     ) -> GatewayError | None:
-        """The error of one request; `headers` by lower-case name."""
+        """Return the error of one request; `headers` by lower-case name."""
         missing = (
             *(spelled for name, spelled in self.headers.items() if not headers.get(name)),
             *(name for name in self.path if not (path or {}).get(name)),
@@ -68,10 +68,10 @@ class Validator:
 
 
 def validator_of(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Validator | None:
-    """The validator that an operation, or else the whole document, names; None where nothing is validated.
+    """Return the validator named by an operation, or else by the whole document; None if nothing is validated.
 
     Raises:
-        KeyError: the document has no validator of that name.
+        KeyError: the document has no validator with this name.
     """
     extension = "x-amazon-apigateway-request-validator"
     name = operation.get(extension, document.get(extension))
@@ -112,7 +112,7 @@ def _models(document: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[s
 
 
 def _resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What `{"$ref": "#/components/parameters/x"}` points to, or the node itself."""
+    """Return the target of `{"$ref": "#/components/parameters/x"}`, or the node itself."""
     reference = node.get("$ref")
     if reference is None:
         return node
@@ -123,7 +123,10 @@ def _resolve(document: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[st
 
 
 def _without(node: Any, names: frozenset[str]) -> Any:
-    """A schema without some keywords; a property of the same name stays, its schema is no keyword's value."""
+    """Return a schema without some keywords.
+
+    A property with such a name stays, because its schema is not a keyword's value.
+    """
     if isinstance(node, Mapping):
         return {
             key: {name: _without(schema, names) for name, schema in value.items()}

@@ -1,1 +1,1 @@
-"""API Gateway's control plane for the stages that are served here, and who may speak to it."""
+"""API Gateway's control plane for the stages served here, and who may use it."""

@@ -1,4 +1,4 @@
-"""AWS's rest-json protocol: answers and errors as its clients read them.
+"""AWS's rest-json protocol: answers and errors in the format of its clients.
 
 Source: botocore's rest-json parser, which takes an error's code from `x-amzn-ErrorType` and its message from `message`
 or `Message`.
@@ -15,12 +15,12 @@ from turnout.http_server.messages import Response
 
 
 class AwsError(Exception):
-    """A refusal in AWS's form: boto3 raises it as `ClientError` with this code and message.
+    """An error in AWS's format: boto3 raises it as `ClientError` with this code and message.
 
     Args:
         status: HTTP status.
         code: `ResourceNotFoundException`.
-        message: the sentence.
+        message: the error's sentence.
         more: further members of the body.
     """
 
@@ -31,21 +31,21 @@ class AwsError(Exception):
         self.more = more
 
     def response(self) -> Response:
-        """The response."""
+        """Return the response."""
         return answer(self.status, {"message": str(self), **self.more}, ("x-amzn-ErrorType", self.code))
 
 
 def answer(status: int, body: Any = None, *headers: tuple[str, str]) -> Response:
-    """A response with a JSON body, or with none."""
+    """Return a response with a JSON body, or without a body."""
     own = ("Content-Type", "application/json"), ("x-amzn-RequestId", str(uuid.uuid4()))
     return Response(status, (*own, *headers), b"" if body is None else orjson.dumps(body))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """A request's JSON object; an empty body is an empty one.
+    """Return a request's JSON object; an empty body is an empty object.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the body is something else.
     """
     value = orjson.loads(body or b"{}")
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A page for browsers beside the API, as the gateway knows it; `turnout.console` makes it."""
+"""The gateway's interface to the console page, which `turnout.console` makes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Console(Protocol):
 
     @property
     def handle(self) -> Handler:
-        """Answers every path below `/console`: it has a check of its own."""
+        """Answers every path below `/console`, with a check of its own."""
 
     @property
     def front(self) -> Front:
-        """Answers browsers that ask for `/`."""
+        """Answers browsers that request `/`."""
 
     @property
     def address(self) -> str:
-        """To open, with this run's token."""
+        """The address to open, with this run's token."""

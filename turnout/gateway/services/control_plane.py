@@ -1,7 +1,7 @@
-"""API Gateway's control plane for the stages that are served here: read them, change them, make deployments.
+"""API Gateway's control plane for the stages served here: reads and changes them, makes deployments.
 
-A call changes the stage as one: all of it holds for every request that begins after the answer, on all workers, or
-nothing of it does. APIs, stages and routes themselves come from models.yaml and cannot be made or deleted here; all
+A call changes the stage atomically: all of it applies to every request that starts after the answer, on all workers, or
+nothing does. APIs, stages and routes themselves come from models.yaml and cannot be created or deleted here; all
 deployments of an API run the same code.
 """
 
@@ -26,7 +26,7 @@ from turnout.gateway.shared.state import ControlState, SharedState
 from turnout.http_server.messages import Request, Response
 
 log = logging.getLogger("turnout.control")
-"""Changes, at level INFO."""
+"""Logs changes at level INFO."""
 
 UNKNOWN_OPERATION = (
     "Answered here: reading APIs, stages and deployments, UpdateStage and CreateDeployment; "
@@ -35,11 +35,11 @@ UNKNOWN_OPERATION = (
 
 
 class ControlPlane:
-    """Answers for the APIs of one edition.
+    """Answers requests for the APIs of one edition.
 
     Args:
-        apis: with their stages as planned.
-        state: the stages as they are, shared by all workers.
+        apis: the APIs with their planned stages.
+        state: the current stages, shared by all workers.
         clock: seconds since 1970.
     """
 
@@ -97,7 +97,7 @@ class ControlPlane:
         raise _not_found("Invalid stage identifier specified")
 
     def _deployments(self, api: RestApi, state: ControlState | None = None) -> list[Deployment]:
-        """Those that the API's stages were planned on or are on, and those that clients made."""
+        """Return the deployments of the API's planned and current stages, and those that clients made."""
         state = state or self._read()
         made = [deployment for deployment in state.deployments if deployment.api == api.id]
         live = [stage for stage in state.stages if stage.api == api.id]
@@ -158,7 +158,7 @@ class ControlPlane:
         return answer(201, deployment_row(made))
 
     def _change(self, change: Callable[[ControlState], ControlState]) -> ControlState:
-        """Change the shared state, all of it at once, and say what it is then."""
+        """Change the shared state atomically, and return the new state."""
         changed: list[ControlState] = []
 
         def note(state: ControlState | None) -> ControlState:

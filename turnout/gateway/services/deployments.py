@@ -1,6 +1,6 @@
-"""`CreateDeployment`, pure: what is asked comes in, the stage as it would be goes out.
+"""`CreateDeployment` as a pure function: takes a request and returns the resulting stage.
 
-Source: API Gateway's API reference; the refusals of canary deployments were recorded from AWS, word for word.
+Source: API Gateway's API reference; the errors for canary deployments were recorded from AWS, word for word.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class WantedDeployment:
 
     Args:
         stage: the stage to move, or None.
-        description: of the deployment.
-        variables: more of them for the stage.
-        canary: where only the canary is to be moved: how it is to be, without a deployment yet.
+        description: description of the deployment.
+        variables: additional variables of the stage.
+        canary: the canary's settings if only the canary moves, still without a deployment.
     """
 
     stage: str | None
@@ -33,10 +33,10 @@ class WantedDeployment:
 
 
 def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
-    """The parsed request.
+    """Return the parsed request.
 
     Raises:
-        AwsError: a member is of another type than the API's.
+        AwsError: a member has a wrong type.
     """
     stage, description = body.get("stageName"), body.get("description", "")
     variables, canary = _object_of(body, "variables"), body.get("canarySettings")
@@ -49,7 +49,7 @@ def parse_deployment(body: Mapping[str, Any]) -> WantedDeployment:
 
 
 def _object_of(body: Mapping[str, Any], name: str) -> Any:
-    """A member that may be left out."""
+    """Return an optional member."""
     value = body.get(name)
     return {} if value is None else value
 
@@ -61,10 +61,10 @@ def _parse_canary(fields: Mapping[str, Any]) -> CanarySettings:
 
 
 def deploy(stage: StageSettings | None, wanted: WantedDeployment, deployment_id: str) -> StageSettings:
-    """The stage, or its canary, on a new deployment.
+    """Return the stage with itself, or its canary, on a new deployment.
 
     Raises:
-        AwsError: in AWS's recorded words, where that is not to be had.
+        AwsError: it is impossible; in AWS's recorded words.
     """
     if wanted.canary is not None:
         if not wanted.stage:

@@ -1,9 +1,10 @@
-"""Lambda's Invoke API over the functions that are served here.
+"""Lambda's Invoke API for the functions served here.
 
 Source: Lambda's API reference, `Invoke`; the errors' texts as Lambda's clients quote them.
 
-Every function has the aliases `live` and `next` and one published version, `1`; without a qualifier `live` runs. What a
-function printed is not returned (`LogType` is ignored), and an asynchronous call is made once, not three times.
+Every function has the aliases `live` and `next` and one published version, `1`; without a qualifier `live` runs. The
+function's printed output is not returned (`LogType` is ignored), and an asynchronous call is made once, not three
+times.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which function is called: its name and what of it, as the request says; the qualifier may be empty."""
+    """The called function: its name and qualifier in the request; the qualifier may be empty."""
 
     name: str
     qualifier: str
 
     @property
     def alias(self) -> str:
-        """The alias to call; every version that there is here is the one behind `live`."""
+        """The alias to call; the only version is the one behind `live`."""
         return LIVE if self.qualifier in {"", LATEST, PUBLISHED} else self.qualifier
 
     @property
@@ -51,7 +52,7 @@ class Wanted:
 
     @property
     def arn(self) -> str:
-        """Its name in errors."""
+        """The function's name in errors."""
         qualifier = f":{self.qualifier}" if self.qualifier else ""
         return f"arn:aws:lambda:local:000000000000:function:{self.name}{qualifier}"
 
@@ -60,8 +61,8 @@ class InvokeApi:
     """Answers `Invoke`.
 
     Args:
-        functions: what is called.
-        names: of all functions that there are.
+        functions: the called functions.
+        names: names of all existing functions.
     """
 
     def __init__(self, functions: Invocable, names: Container[str]) -> None:
@@ -116,7 +117,7 @@ class InvokeApi:
 
 
 def parse_wanted(text: str, qualifier: str) -> Wanted:
-    """A function out of its name, `name:alias`, its ARN or a part of that, and the qualifier given apart.
+    """Parse a function's name, `name:alias`, its ARN or a part of it, and a separate qualifier.
 
     Raises:
         AwsError: it is none of these, or the two contradict each other.
@@ -134,10 +135,10 @@ def parse_wanted(text: str, qualifier: str) -> Wanted:
 
 
 def parse_payload(body: bytes, limit_bytes: int) -> dict[str, Any]:
-    """The event.
+    """Return the event.
 
     Raises:
-        AwsError: it is too large, or no object: no function here takes another.
+        AwsError: it is too large, or not an object, which no function here accepts.
     """
     if len(body) > limit_bytes:
         message = f"Request must be smaller than {limit_bytes} bytes for the InvokeFunction operation"
@@ -150,7 +151,7 @@ def parse_payload(body: bytes, limit_bytes: int) -> dict[str, Any]:
 
 
 def describe_failure(invocation: Invocation) -> dict[str, str]:
-    """Lambda's JSON of a call without an answer."""
+    """Return Lambda's JSON for a call without an answer."""
     match invocation.error:
         case "timed_out":
             return {"errorType": "Sandbox.Timedout", "errorMessage": f"Error: Task timed out: {invocation.message}"}

@@ -1,7 +1,7 @@
-"""The Invoke API for one environment of a router: on a loopback port of its own, for as long as the environment lives.
+"""The Invoke API for one environment of a router, on its own loopback port, while the environment lives.
 
-Not the gateway's own port: that takes no more connections when the gateway stops, while routers still have answers to
-give; and any worker may answer there, while this one has the environments to share.
+It does not use the gateway's own port: that accepts no connections when the gateway stops, while routers still have to
+answer; and any worker may answer there, while this one has the environments to share.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from turnout.http_server.server import REFUSALS, Limits, serving
 from turnout.http_server.service import Service
 
 LIMITS = Limits(shutdown_s=1.0)
-"""The environment is dead when its server ends: its remaining answers have no reader."""
+"""The environment is dead when its server ends, so its remaining answers have no reader."""
 
 
 @asynccontextmanager
 async def invoke_server(handle: Handler) -> AsyncIterator[Mapping[str, str]]:
-    """Serve while the block runs; it is given the variables that lead there."""
+    """Serve during the block; yield the variables with the address."""
     async with serving(Service(local_only(handle, {"x-amzn-trace-id"}), LIMITS, REFUSALS, None)) as make_connection:
         server = await asyncio.get_running_loop().create_server(make_connection, "127.0.0.1", 0)
         try:

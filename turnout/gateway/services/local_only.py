@@ -1,10 +1,10 @@
-"""Admits only programs on this machine, whatever address the server listens on.
+"""Allows only programs on this machine, whatever address the server listens on.
 
-Put around the control plane, Lambda's Invoke API and every other service of the gateway, which all act without asking
-for a signature.
+It protects the control plane, Lambda's Invoke API and all other services of the gateway, which act without requiring a
+signature.
 
-A page that a browser shows must not reach them either, under another site's name that leads here (DNS rebinding) or
-from another site; nor must strangers by way of a proxy on this machine.
+Web pages must not reach them, either, through another site's name that leads here (DNS rebinding) or from another site;
+nor other machines through a proxy on this machine.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BROWSERS = frozenset({"origin", "sec-fetch-site"})
 
 
 def local_only(handle: Handler, allowed: Collection[str] = ()) -> Handler:
-    """The same handler for programs on this machine; others are refused with 403.
+    """Return the handler for programs on this machine; others are rejected with 403.
 
     Args:
-        handle: answers those that are let in.
+        handle: answers allowed requests.
         allowed: headers of proxies, in lower case, that such programs send, too.
     """
 
@@ -36,7 +36,7 @@ def local_only(handle: Handler, allowed: Collection[str] = ()) -> Handler:
 
 
 def find_objection(request: Request, allowed: Collection[str] = ()) -> str:
-    """Why a request may not be let in; empty where it may."""
+    """Return why a request is not allowed; empty if it is."""
     if not is_loopback_address(request.client):
         return "Only clients on this machine may use this"
     host = ""

@@ -1,4 +1,4 @@
-"""`GET /turnout/metrics?stage=prod`: a stage's counters, or all stages', for judging canaries.
+"""`GET /turnout/metrics?stage=prod`: the counters of one stage or of all, for judging canaries.
 
 Read by turnout.canary.observation.
 """
@@ -22,13 +22,13 @@ def make_metrics(
     clock: Callable[[], float],
     dropped: Callable[[], Mapping[str, int]] | None = None,
 ) -> Handler:
-    """The handler.
+    """Make the handler.
 
     Args:
-        counters: summed over all workers when they are asked for.
-        run: names this run of the server: another one counts from zero again.
+        counters: summed over all workers at each request.
+        run: identifies this run of the server: another one counts from zero again.
         clock: seconds since 1970.
-        dropped: lines of output and of the capture that were dropped since the start, by stream.
+        dropped: number of dropped lines of output and of the capture since the start, by stream.
     """
 
     def answer_metrics(request: Request) -> Response:

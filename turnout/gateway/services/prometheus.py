@@ -1,6 +1,6 @@
-"""`GET /metrics`: everything that the server counts, in Prometheus's text format or OpenMetrics'.
+"""`GET /metrics`: everything that the server counts, in the text format of Prometheus or OpenMetrics.
 
-Counters and histograms are exact over all workers. Gauges are what each worker wrote in the last second.
+Counters and histograms are exact across all workers. Gauges contain what each worker wrote in the last second.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ KINDS: Mapping[int, str] = {
     504: "timed_out",
     507: "unavailable",
 }
-"""Status -> what kind of error it is; other 4xx are `bad_request`, other 5xx `failed`."""
+"""Status -> kind of error; other 4xx are `bad_request`, other 5xx `failed`."""
 
 CALL_LABELS = ("stage", "model", "version", "share")
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The shown state.
+    """The sources of the metrics.
 
     Args:
         state: counters and gauges of all workers, and the stages' settings.
-        dropped: lines of output and of the capture that were dropped since the start, by stream.
+        dropped: number of dropped lines of output and of the capture since the start, by stream.
     """
 
     state: SharedState
@@ -53,7 +53,7 @@ class Sources:
 
 
 def make_prometheus(sources: Sources) -> Handler:
-    """The handler; it renders in a thread, for thousands of versions take a while."""
+    """Make the handler; it renders in a thread, because thousands of versions take a while."""
 
     async def answer_metrics(request: Request) -> Response:
         if request.method not in {"GET", "HEAD"} or request.path != f"/{METRICS_SEGMENT}":
@@ -66,14 +66,14 @@ def make_prometheus(sources: Sources) -> Handler:
 
 
 def render_metrics(sources: Sources, accepted: str = "") -> tuple[str, bytes]:
-    """All metrics as text.
+    """Return all metrics as text.
 
     Args:
-        sources: what is shown.
-        accepted: the request's `Accept` header; OpenMetrics where it asks for that.
+        sources: the sources of the metrics.
+        accepted: the request's `Accept` header, which may ask for OpenMetrics.
 
     Returns:
-        The content type, and the text.
+        The content type and the text.
     """
     from prometheus_client.exposition import choose_encoder  # takes 0.1 s, so only servers that are scraped import it
 
@@ -88,7 +88,7 @@ class _Collector:
         self._sources = sources
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, one after another."""
+        """Yield every metric."""
         state = self._sources.state
         yield from _make_call_metrics(state.counters.read())
         yield _make_caller_metric(state.callers.read())
@@ -115,13 +115,16 @@ def _make_caller_metric(counted: Mapping[CounterKey, Counts]) -> Metric:
 
 
 def labels_of(key: CounterKey) -> list[str]:
-    """The values of `CALL_LABELS`: `["prod", "iris", "v1", "baseline"]`; empty where a request reached no function."""
+    """Return the values of `CALL_LABELS`: `["prod", "iris", "v1", "baseline"]`.
+
+    The names are empty if a request reached no function.
+    """
     model, version = split_function_name(key.function)
     return [key.stage, model, version, "canary" if key.is_canary else "baseline"]
 
 
 def kind_of(status: int) -> str:
-    """The kind of error of a status."""
+    """Return the kind of error of a status."""
     return KINDS.get(status, "bad_request" if status < 500 else "failed")
 
 
@@ -177,7 +180,7 @@ def _make_call_metrics(counted: Mapping[CounterKey, Counts]) -> Iterator[Metric]
 
 
 def list_errors(counts: Counts) -> list[tuple[str, str, int]]:
-    """Code, kind and number of each error; what is counted in its class alone has the code `4xx` or `5xx`."""
+    """Yield code, kind and number of each error; those counted only in their class have the code `4xx` or `5xx`."""
     listed = [(str(status), kind_of(status), number) for status, number in sorted(counts.errors.items())]
     for digit in (4, 5):
         others = counts.statuses[digit - 1] - sum(

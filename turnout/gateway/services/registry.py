@@ -1,6 +1,6 @@
-"""The one table of what a gateway answers beside its API, by the first segment of the paths.
+"""The table of everything that a gateway answers besides its API, by the first segment of the paths.
 
-The segments are in `turnout.protocol.naming`, from which it follows that no stage can have their names.
+`turnout.protocol.naming` contains the segments; therefore no stage can have these names.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class ServiceParts:
     """The parts that services use, independent of the edition.
 
     Args:
-        state: of all workers.
-        samples: of all workers.
+        state: state of all workers.
+        samples: samples of all workers.
         guard: the check before every service.
-        run: names this run of the server.
-        dropped: lines of output and of the capture that were dropped since the start, by stream.
+        run: identifies this run of the server.
+        dropped: number of dropped lines of output and of the capture since the start, by stream.
         console: the page for browsers, or None.
     """
 
@@ -49,7 +49,7 @@ class ServiceParts:
 
 @dataclass(frozen=True, slots=True)
 class ServedEdition:
-    """The edition that services act on."""
+    """The edition that services use."""
 
     apis: Sequence[RestApi]
     names: Collection[str]
@@ -59,10 +59,10 @@ class ServedEdition:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredService:
-    """One row of the table.
+    """One entry of the table.
 
     Args:
-        make: makes the handler; None where the server does without it.
+        make: makes the handler; None if the server does not have the service.
         has_own_check: whether it decides itself who may use it, instead of the guard.
     """
 
@@ -106,13 +106,13 @@ def make_services(
     functions: Invocable,
     docs: DocsHandler | None = None,
 ) -> Mapping[str, Handler]:
-    """First segment -> handler of every service, behind the guard or its own check.
+    """Return first segment -> handler of every service, behind the guard or its own check.
 
     Args:
-        parts: what they work with.
-        apis: of the edition that is served.
+        parts: the parts that they use.
+        apis: APIs of the served edition.
         names: its functions' names.
-        functions: what runs them.
+        functions: runs the functions.
         docs: the edition's pages, or None.
     """
     served = ServedEdition(apis, names, functions, docs)
@@ -125,7 +125,7 @@ def make_services(
 
 
 def answer_paths(handlers: Mapping[str, Handler]) -> Handler:
-    """One handler for several paths; any other is not found."""
+    """Return one handler for several paths; any other path is not found."""
 
     def answer_own(request: Request) -> Response | Awaitable[Response]:
         handler = handlers.get(request.path)

@@ -1,8 +1,10 @@
-"""`GET /turnout/replay`: the token by which this server knows requests that `turnout replay` and its like send again.
+"""`GET /turnout/replay` returns a token.
 
-What is replayed is no caller's request: it is not captured, sampled, counted for a canary's judgement or copied to a
-shadow. The token is a secret of this run, handed to programs on this machine alone. A constant would let anybody who
-sends it hide failing requests from a canary's judgement.
+It is the token by which this server recognizes requests that `turnout replay` and other commands send again.
+
+A replayed request is not a caller's: it is not captured, sampled, counted for a canary's judgement or copied to a
+shadow. The token is a secret of this run, given only to programs on this machine. With a constant, any caller could
+hide failing requests from a canary's judgement.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ PATH = "/turnout/replay"
 
 
 def make_replays(token: str) -> Handler:
-    """The handler that hands out the token."""
+    """Make the handler that returns the token."""
 
     def answer_token(request: Request) -> Response:
         if request.method not in {"GET", "HEAD"}:

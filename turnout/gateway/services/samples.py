@@ -12,14 +12,16 @@ PATH = "/turnout/samples"
 
 
 MOST = 1000
-"""Samples in one answer."""
+"""Most samples in one answer."""
 
 
 def make_samples(samples: SharedSamples) -> Handler:
-    """`GET /turnout/samples?stage=prod&limit=100`: takes a stage's samples and answers with them.
+    """Return the handler of `GET /turnout/samples?stage=prod&limit=100`.
 
-    With `&keep=true` nothing is taken: the answer has the latest samples, the newest first. Without it, `&model=iris`,
-    which may be repeated, takes those of a model.
+    It removes a stage's samples and returns them.
+
+    With `&keep=true` it removes nothing, and the answer has the latest samples, the newest first. Without it,
+    `&model=iris`, which may be repeated, takes the samples of that model only.
     """
 
     def answer_samples(request: Request) -> Response:

@@ -1,9 +1,10 @@
-"""`UpdateStage`'s patch operations, pure: a stage and what is asked comes in, the stage as it would be goes out.
+"""`UpdateStage`'s patch operations as pure functions: take a stage and operations, return the resulting stage.
 
-Source: API Gateway's API reference, "patch operations", and the refusals that AWS was recorded to give, word for word.
-Not recorded, and worded after those: values out of range, the removal of what is not there, other operations.
+Source: API Gateway's API reference, "patch operations", and errors recorded from AWS, word for word. Not recorded, and
+worded similarly: values out of range, the removal of something missing, other operations.
 
-What has no meaning on this machine (caches, access logs, settings of single methods) is refused, not swallowed.
+What has no meaning on this machine (caches, access logs, settings of single methods) is rejected, not silently
+accepted.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _COPIES = {"/deploymentId": "/canarySettings/deploymentId", "/variables": "/cana
 
 @dataclass(frozen=True, slots=True)
 class PatchOperation:
-    """One operation: `source` is what the wire calls `from`; what is not there is None."""
+    """One operation: `source` is called `from` in the request; missing fields are None."""
 
     op: str
     path: str
@@ -60,10 +61,10 @@ class PatchOperation:
 
 
 def parse_operations(body: Mapping[str, Any]) -> tuple[PatchOperation, ...]:
-    """The operations of one call.
+    """Return the operations of one call.
 
     Raises:
-        AwsError: they are no list of such objects.
+        AwsError: they are not a list of such objects.
     """
     listed = body.get("patchOperations")
     listed = [] if listed is None else listed
@@ -81,15 +82,15 @@ def parse_operations(body: Mapping[str, Any]) -> tuple[PatchOperation, ...]:
 def apply_operations(
     stage: StageSettings, operations: Collection[PatchOperation], deployments: Collection[str]
 ) -> StageSettings:
-    """The stage after all of them, each applied to what the one before left.
+    """Return the stage after all operations, each applied to the result of the previous one.
 
     Args:
-        stage: as it is.
+        stage: the current stage.
         operations: in order.
-        deployments: the ids that there are.
+        deployments: the existing ids.
 
     Raises:
-        AwsError: one of them is refused.
+        AwsError: one of them is rejected.
     """
     for operation in operations:
         match operation.op:
@@ -170,10 +171,10 @@ def _copy(stage: StageSettings, path: str, source: str | None) -> StageSettings:
 
 
 def check_deployment(value: str | None, deployments: Collection[str]) -> str:
-    """A deployment's id.
+    """Return a deployment's id.
 
     Raises:
-        AwsError: there is none of that id.
+        AwsError: there is no deployment with this id.
     """
     if value not in deployments or value is None:
         raise bad_request("Deployment id does not exist")
@@ -181,10 +182,10 @@ def check_deployment(value: str | None, deployments: Collection[str]) -> str:
 
 
 def with_variable(variables: Mapping[str, str], name: str, value: str | None) -> Mapping[str, str]:
-    """Variables with one more, or another value.
+    """Return the variables with an additional or changed one.
 
     Raises:
-        AwsError: name or value hold what none may, or there are too many.
+        AwsError: the name or value contains invalid characters, or there are too many variables.
     """
     if _VARIABLE_NAME.fullmatch(name) is None:
         raise bad_request(f"Invalid stage variable name {name!r}: letters, digits and underscores, at most 64")
@@ -199,7 +200,7 @@ def with_variable(variables: Mapping[str, str], name: str, value: str | None) ->
 
 
 def parse_variables(variables: Any) -> Mapping[str, str]:
-    """Several variables at once; raises an AwsError as `with_variable` does."""
+    """Return several variables; raise an AwsError as `with_variable` does."""
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
         raise bad_request("Invalid stage variables specified: expected an object of texts")
     parsed: Mapping[str, str] = {}
@@ -209,7 +210,7 @@ def parse_variables(variables: Any) -> Mapping[str, str]:
 
 
 def bad_request(message: str) -> AwsError:
-    """The one kind of refusal that `UpdateStage` and `CreateDeployment` know."""
+    """Return the only kind of error of `UpdateStage` and `CreateDeployment`."""
     return AwsError(400, "BadRequestException", message)
 
 
@@ -234,10 +235,10 @@ def _flag(path: str, value: str | None) -> bool:
 
 
 def parse_number(path: str, value: str | None, largest: float) -> float:
-    """A number of 0 or more.
+    """Return a number of 0 or more.
 
     Raises:
-        AwsError: it is none, or too large.
+        AwsError: it is not one, or too large.
     """
     # float() also accepts `5_0`, spaces, and digits of other scripts.
     number = float(value) if value is not None and _NUMBER.fullmatch(value) else math.nan

@@ -1,6 +1,6 @@
 """Stages, deployments and APIs as API Gateway returns them.
 
-Source: botocore's model of API Gateway; which members are left out when they are empty was recorded from AWS.
+Source: botocore's model of API Gateway; which empty members are left out was recorded from AWS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _METHOD_SETTINGS = {
 
 
 def stage_row(stage: StageSettings, started_s: float) -> dict[str, Any]:
-    """One stage; `started_s` is when the gateway started, in seconds since 1970."""
+    """Return one stage; `started_s` is when the gateway started, in seconds since 1970."""
     record, canary, throttle = stage.record, stage.canary, stage.throttle
     fields: dict[str, Any] = {
         "stageName": stage.name,
@@ -52,13 +52,13 @@ def stage_row(stage: StageSettings, started_s: float) -> dict[str, Any]:
 
 
 def deployment_row(deployment: Deployment) -> dict[str, Any]:
-    """One deployment."""
+    """Return one deployment."""
     fields = {"id": deployment.id, "createdDate": int(deployment.created_s)}
     return {**fields, "description": deployment.description} if deployment.description else fields
 
 
 def api_row(api_id: str, name: str, started_s: float) -> dict[str, Any]:
-    """One REST API."""
+    """Return one REST API."""
     return {
         "id": api_id,
         "name": name,

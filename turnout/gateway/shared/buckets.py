@@ -1,12 +1,13 @@
-"""Token buckets in shared memory: a stage's throttle holds over all workers together.
+"""Token buckets in shared memory: a stage's throttle applies across all workers.
 
-A row is seven numbers: when its throttle was set (the control state's generation and one), rate, burst, tokens, the
-clock when these were counted, and the tokens that workers hold on lease, with the moment when the last lease ends.
+A row contains seven numbers: when its throttle was set (the control state's generation plus one), rate, burst, tokens,
+the time when these were counted, the tokens that workers have on lease, and the time when the last lease ends.
 
-A take is one locked read and write of 56 bytes: about 3 us, and a wait where another worker was stopped amid it. So a
-busy worker takes some tokens at once, where there are plenty, and spends them in the next milliseconds without asking.
-What is on lease counts as being in the bucket while it fills up: in no time more can pass than burst and rate allow.
-What is not spent in time is lost; a worker that lost some begins with single ones again.
+Taking a token is one locked read and write of 56 bytes: about 3 us, plus a wait if another worker was suspended in the
+middle of it. Therefore a busy worker takes several tokens at once, if there are plenty, and spends them in the next
+milliseconds without locking. Leased tokens count as being in the bucket while it is refilled: at no time can more
+requests pass than burst and rate allow. Tokens that are not spent in time are lost; a worker that lost some starts with
+single tokens again.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ LARGEST_LEASE = 64
 _SHARE_OF_RATE_S = 0.005  # one of several busy workers spends a lease in half its lifetime
 _SHARE_OF_TOKENS = 16
 CAPACITY = 1024
-"""Stages that were ever throttled since the start."""
+"""Most stages that were throttled since the start."""
 
 
 class SharedBuckets:
     """Every throttled stage's bucket.
 
     Args:
-        memory: `SIZE_BYTES`, zero at first.
+        memory: `SIZE_BYTES`, initially zero.
         lock: shared by all workers.
-        numbers: of the lock: the directory's, and the first of the rows'.
-        generation: the control state's at this moment.
+        numbers: numbers of locks: the directory's, and the first of the rows'.
+        generation: returns the control state's current generation.
     """
 
     SIZE_BYTES = Directory.size_of(CAPACITY) + CAPACITY * _ROW.size
@@ -55,7 +56,7 @@ class SharedBuckets:
         self._generation = generation
 
     def bucket_of(self, stage: str, throttle: Throttle) -> Bucket:
-        """The bucket of a stage; one that was there already keeps its count while its two numbers stay as they are."""
+        """Return the bucket of a stage; an existing one keeps its count while its two limits are unchanged."""
         try:
             row = self._directory.number_of(stage)
         except DirectoryFullError:
@@ -70,11 +71,11 @@ class SharedBucket:
 
     Args:
         memory: all rows.
-        offset: where this one begins.
+        offset: start of this row.
         lock: shared by all workers.
         number: the lock's number for this row.
         throttle: rate and burst.
-        generation: the control state that set them. A worker that has not yet seen a newer one cannot undo it.
+        generation: the control state that set the limits. A worker that has not yet seen a newer one cannot undo it.
     """
 
     __slots__ = (
@@ -103,7 +104,7 @@ class SharedBucket:
         self._lease = 0  # size of the next lease: it doubles while leases are spent in time
 
     def take(self, now: float) -> bool:
-        """Take one token; the clock must be one for all processes, as `time.monotonic` is."""
+        """Take one token; the clock must be the same for all processes, as `time.monotonic` is."""
         is_in_time = self._held_until - LEASE_S <= now < self._held_until
         if self._held and is_in_time:
             self._held -= 1

@@ -1,7 +1,7 @@
 """Counters of requests by function, with outcomes and durations: each worker counts, readers add up.
 
-Each worker has rows of its own that no other process writes, so counting takes no lock; a worker that is started again
-counts on in the rows of the one that died.
+Each worker has its own rows that no other process writes, so counting needs no lock; a restarted worker continues in
+the rows of the one that died.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ BOUNDS_S = (
     *(0.0005, 0.0007, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
     *(0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0),
 )
-"""Upper bounds of the histogram's buckets, each included; one more bucket holds what took longer."""
+"""Upper bounds of the histogram's buckets, inclusive; one more bucket contains longer durations."""
 
 CAPACITY = 4096
-"""Rows: stages times functions times two, where called. What comes after them is counted in one further row."""
+"""Most rows: called functions of all stages, times two. Further ones are counted in one additional row."""
 
 
 ERROR_STATUSES = (
@@ -52,7 +52,7 @@ ERROR_STATUSES = (
     ),
     *(451, 499, 500, 501, 502, 503, 504, 505, 507),
 )
-"""Statuses that are counted one by one; every other one counts in its class alone."""
+"""Statuses with a counter of their own; all others are counted only in their class."""
 
 _CLASSES = 6  # the first column, which matches no status, holds microseconds
 _FAILURES = _CLASSES
@@ -78,9 +78,9 @@ class CounterKey:
     """The key of one counter.
 
     Args:
-        stage: its name; empty for requests that found none.
-        function: the function that the route led to; empty for requests that were refused before.
-        is_canary: which share of the stage's traffic.
+        stage: the stage's name; empty for requests that matched none.
+        function: the function of the route; empty for requests that were rejected before.
+        is_canary: whether it is the canary's share of the stage's traffic.
         kind: `async` for runs of asynchronous requests, which wait and take as long as they like; `routed` for a
             router's choices; else empty.
     """
@@ -96,11 +96,11 @@ class Counts:
     """Everything since the start.
 
     Args:
-        statuses: answers by the first digit of their status, 1-5: `statuses[4]` is the 5xx.
-        failures: requests that the function failed, whether or not their callers noticed.
-        seconds: that all requests took together.
-        durations: requests by `BOUNDS_S`, one number more than there are bounds.
-        errors: status -> answers, of those of `ERROR_STATUSES` that were given.
+        statuses: number of answers by the first digit of their status, 1-5: `statuses[4]` is the 5xx.
+        failures: number of requests that the function failed, whether or not their callers noticed.
+        seconds: total duration of all requests.
+        durations: number of requests by `BOUNDS_S`, one number more than there are bounds.
+        errors: status -> number of answers, for those of `ERROR_STATUSES` that occurred.
     """
 
     statuses: tuple[int, ...]
@@ -111,7 +111,7 @@ class Counts:
 
     @property
     def requests(self) -> int:
-        """All of them."""
+        """The number of all requests."""
         return sum(self.statuses)
 
 
@@ -119,11 +119,11 @@ class Counters:
     """The table, as one worker sees it.
 
     Args:
-        memory: `size_of(workers)` bytes, zero at first.
-        lock: shared by all workers; held while a row is named.
+        memory: `size_of(workers)` bytes, initially zero.
+        lock: shared by all workers; held while a row gets its name.
         number: the lock's number.
-        workers: how many write.
-        worker: whose rows `record` writes.
+        workers: number of workers.
+        worker: the worker whose rows `record` writes.
     """
 
     def __init__(self, memory: memoryview, lock: SharedLock, number: int, *, workers: int, worker: int = 0) -> None:
@@ -136,11 +136,11 @@ class Counters:
 
     @staticmethod
     def size_of(workers: int) -> int:
-        """Bytes for so many workers."""
+        """Return the number of bytes for this number of workers."""
         return Directory.size_of(CAPACITY) + workers * (CAPACITY + 1) * _ROW_BYTES
 
     def use_rows_of(self, worker: int) -> None:
-        """Start writing that worker's rows: a forked process calls it with its number."""
+        """Write the rows of this worker from now on: a forked process calls it with its number."""
         self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places.clear()
 
@@ -148,10 +148,10 @@ class Counters:
         """Count one answer.
 
         Args:
-            key: stage, function, whether canary, and the kind where it has one.
+            key: stage, function, whether canary, and the kind if it has one.
             status: 100-599.
             seconds: how long it took.
-            failed: whether the function failed it.
+            failed: whether the function failed the request.
         """
         place = self._places.get(key)
         if place is None:
@@ -166,7 +166,7 @@ class Counters:
             table[place + _STATUS_COLUMNS[status]] += 1
 
     def read(self) -> Mapping[CounterKey, Counts]:
-        """Everything that all workers counted, by what was counted."""
+        """Return everything that all workers counted, by key."""
         return {
             CounterKey(*json.loads(name)): _sum(self._rows(row)) for name, row in sorted(self._directory.rows().items())
         }

@@ -1,4 +1,4 @@
-"""Numbers for names, the same in every process: where in shared memory something's row is."""
+"""Assigns numbers to names, the same in every process: the index of a row in shared memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HEAD_BYTES = 8
 
 
 class DirectoryFullError(LookupError):
-    """Every row has a name already."""
+    """Every row already has a name."""
 
 
 class Directory:
     """A table of names in shared memory that only grows.
 
     Args:
-        memory: `size_of(capacity)` bytes, zero at first.
+        memory: `size_of(capacity)` bytes, initially zero.
         lock: held while a row is added.
         number: the lock's number.
     """
@@ -36,14 +36,16 @@ class Directory:
 
     @staticmethod
     def size_of(capacity: int) -> int:
-        """Bytes for so many names, a multiple of eight."""
+        """Return the number of bytes for this number of names, a multiple of eight."""
         return HEAD_BYTES + capacity * ROW_BYTES
 
     def number_of(self, name: str) -> int:
-        """The row of a name, which has one from then on; names too long to store are distinguished by their digest.
+        """Return the row of a name, which gets one if needed.
+
+        Names too long to store are distinguished by their digest.
 
         Raises:
-            DirectoryFullError: there is no row left.
+            DirectoryFullError: there is no free row.
         """
         stored = _fitting(name)
         row = self._rows.get(stored)
@@ -56,13 +58,13 @@ class Directory:
         return row
 
     def rows(self) -> Mapping[str, int]:
-        """Every name that any process has asked for, and its row."""
+        """Return every name that any process has requested, and its row."""
         with self._lock.hold(self._number):
             self._read()
         return self._rows
 
     def _read(self) -> None:
-        """Learn what other processes added."""
+        """Read what other processes have added."""
         for row in range(len(self._rows), self._count[0]):
             at = HEAD_BYTES + row * ROW_BYTES
             (length,) = struct.unpack_from("<H", self._memory, at)

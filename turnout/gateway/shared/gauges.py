@@ -1,6 +1,6 @@
 """Gauges of each worker, and counts of restarts and reloads, for `/metrics`.
 
-Each worker writes its own numbers once a second and no other process does, so that takes no lock; the supervisor alone
+Each worker writes its own numbers once a second and no other process does, so no lock is needed; only the supervisor
 counts restarts and reloads.
 """
 
@@ -15,9 +15,9 @@ class Load:
     """Gauges of one worker.
 
     Args:
-        sessions: functions that are open: sessions in process, environments with `--isolated`.
-        running: calls that run.
-        waiting: calls that wait for a thread, an environment or a session.
+        sessions: number of open functions: sessions in process, environments with `--isolated`.
+        running: number of running calls.
+        waiting: number of calls that wait for a thread, an environment or a session.
         memory_bytes: resident memory of the worker's process.
     """
 
@@ -43,8 +43,8 @@ class SharedGauges:
     """The numbers of all workers.
 
     Args:
-        memory: `size_of(workers)` bytes, zero at first.
-        workers: how many there are.
+        memory: `size_of(workers)` bytes, initially zero.
+        workers: number of workers.
     """
 
     def __init__(self, memory: memoryview, *, workers: int) -> None:
@@ -53,7 +53,7 @@ class SharedGauges:
 
     @staticmethod
     def size_of(workers: int) -> int:
-        """Bytes for so many workers."""
+        """Return the number of bytes for this number of workers."""
         return 8 * (_EVENTS + workers * _FIELDS)
 
     def write(self, worker: int, load: Load) -> None:
@@ -62,19 +62,19 @@ class SharedGauges:
             self._words[place] = value
 
     def read(self) -> list[Load]:
-        """The numbers of every worker, in the order of their numbers."""
+        """Return the numbers of every worker, in order."""
         starts = range(_EVENTS, _EVENTS + self._workers * _FIELDS, _FIELDS)
         return [Load(*self._words[start : start + _FIELDS]) for start in starts]
 
     def forget(self, worker: int) -> None:
-        """A worker is about to be started: it has nothing."""
+        """Reset a worker that is about to be started."""
         self.write(worker, Load())
 
     def count(self, event: Event) -> None:
-        """Count one event; the supervisor alone calls this."""
+        """Count one event; only the supervisor calls this."""
         self._words[event] += 1
 
     def counted(self, event: Event) -> int:
-        """The count since the start."""
+        """Return the count since the start."""
         number: int = self._words[event]
         return number

@@ -1,6 +1,6 @@
-"""A lock between processes that the kernel lets go when its holder dies, however it dies.
+"""A lock between processes that the kernel releases when its holder dies in any way.
 
-Not a semaphore in shared memory: one whose holder was killed stays taken for ever.
+A semaphore in shared memory would not work: if its holder is killed, it stays taken forever.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Any number of locks, each a byte of a file without a name.
+    """Any number of locks, each on one byte of an unnamed file.
 
-    POSIX record locks belong to a process, so threads of one process exclude each other by a lock of their own. Locking
-    and unlocking takes 1.5 us where no process waits.
+    POSIX record locks belong to a process, so threads of one process exclude each other by a separate lock. Locking and
+    unlocking takes 1.5 us if no process waits.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class SharedLock:
 
     @contextmanager
     def hold(self, number: int = 0) -> Iterator[None]:
-        """Hold lock `number`, waiting for it; not to be taken twice by one thread."""
+        """Hold lock `number`, after waiting for it; one thread must not take it twice."""
         with self._threads:
             self.take(number)
             try:
@@ -38,11 +38,11 @@ class SharedLock:
                 self.give_back(number)
 
     def take(self, number: int) -> None:
-        """Wait until no other process holds lock `number`; for one thread per process."""
+        """Wait until no other process holds lock `number`, and take it; for one thread per process."""
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, number)
 
     def give_back(self, number: int) -> None:
-        """Let go of lock `number`."""
+        """Release lock `number`."""
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The calls that each worker runs at this moment, for the supervisor that finds it dead.
+"""The running calls of each worker, which the supervisor reads if the worker dies.
 
-A worker that a run ended cannot say which run that was, so each writes down what begins before it begins.
+A worker that was ended by a run cannot report that run, so each worker records runs before they start.
 """
 
 from __future__ import annotations
@@ -8,27 +8,27 @@ from __future__ import annotations
 import hashlib
 
 PLACES = 64
-"""Runs of one worker at once that are written down; what comes beyond them is not."""
+"""Most recorded concurrent runs of one worker; further runs are not recorded."""
 
 FULL = -1
 
 MOST_DEATHS = 2
-"""Workers that a function may crash before it is no longer served."""
+"""Number of workers that a function may crash before it is no longer served."""
 
 
 def key_of(name: str) -> int:
-    """A function's name as one number, never 0."""
+    """Return a function's name as one number, never 0."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") | 1
 
 
 class SharedRunning:
-    """The places of all workers.
+    """The records of all workers.
 
     Args:
-        memory: `size_of(workers)` bytes, zero at first.
+        memory: `size_of(workers)` bytes, initially zero.
 
     Attributes:
-        worker: which one this process is.
+        worker: number of this process's worker.
     """
 
     def __init__(self, memory: memoryview) -> None:
@@ -38,11 +38,11 @@ class SharedRunning:
 
     @staticmethod
     def size_of(workers: int) -> int:
-        """Bytes for so many workers."""
+        """Return the number of bytes for this number of workers."""
         return workers * PLACES * 8
 
     def begin(self, key: int) -> int:
-        """Write down that a function runs; where, for `end`. Called on the event loop alone."""
+        """Record that a function runs; return the slot for `end`. Called only on the event loop."""
         start = self.worker * PLACES
         if not self._places[start + self._last]:
             self._places[start + self._last] = key
@@ -55,15 +55,15 @@ class SharedRunning:
         return FULL
 
     def end(self, place: int) -> None:
-        """Cross it out."""
+        """Delete the record."""
         if place != FULL:
             self._places[self.worker * PLACES + place] = 0
 
     def of(self, worker: int) -> frozenset[int]:
-        """The keys of all that a worker runs, or ran when it ended."""
+        """Return the keys of everything that a worker runs, or ran when it ended."""
         return frozenset(self._places[worker * PLACES : (worker + 1) * PLACES]) - {0}
 
     def forget(self, worker: int) -> None:
-        """A worker is about to be started: it runs nothing."""
+        """Reset a worker that is about to be started."""
         for place in range(worker * PLACES, (worker + 1) * PLACES):
             self._places[place] = 0

@@ -1,6 +1,6 @@
-"""Sampled requests of all workers, kept for checking a canary's agreement; any worker returns them.
+"""Sampled requests of all workers, stored for checking a canary's agreement; any worker returns them.
 
-They lie in anonymous memory only, a bounded part of it, and for a bounded time.
+They are stored only in anonymous memory, up to a limit, and for a limited time.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from turnout.gateway.shared.lock import SharedLock
 
 CAPACITY_BYTES = 16 * 1024 * 1024
-"""Of all samples together; pages never written cost nothing."""
+"""Most bytes of all samples together; unused pages cost nothing."""
 
 LARGEST_BYTES = 1024 * 1024
-"""Of one sample."""
+"""Most bytes of one sample."""
 
 OLDEST_S = 600.0
-"""A canary's samples are of no use to the next one."""
+"""Age at which samples are dropped: a canary's samples are of no use to the next one."""
 
 _USED = struct.Struct("<Q")
 # whether the sample was taken, when, length of `stage/model`, length of the line, in bytes
@@ -29,7 +29,7 @@ _HEAD = struct.Struct("<BdHI")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One sample: where it is in the table, whether it was taken, when it came, and what it is."""
+    """One sample: its place in the table, whether it was taken, its time, and its content."""
 
     position: int
     end: int
@@ -46,7 +46,7 @@ class SharedSamples:
     Args:
         lock: shared by all workers.
         number: the lock's number.
-        clock: seconds that all workers count alike.
+        clock: seconds of a clock that all workers share.
     """
 
     def __init__(self, lock: SharedLock, number: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,7 +58,7 @@ class SharedSamples:
         self._clock = clock
 
     def add(self, stage: str, line: bytes, model: str = "") -> None:
-        """Keep a line unless it is too large; where there is no room left, older ones give way."""
+        """Store a line unless it is too large; if there is no space left, older ones are dropped."""
         if len(line) > LARGEST_BYTES:
             return
         name = f"{stage}/{model}".encode()
@@ -72,7 +72,7 @@ class SharedSamples:
             self._word[0] = used + len(row)
 
     def take(self, stage: str, limit: int, models: Collection[str] = ()) -> list[bytes]:
-        """The oldest lines of a stage that were not taken before, at most `limit`; `recent` still has them.
+        """Return the oldest lines of a stage that were not taken before, at most `limit`; `recent` still returns them.
 
         Args:
             stage: its name.
@@ -92,14 +92,14 @@ class SharedSamples:
         return taken
 
     def recent(self, stage: str, limit: int) -> list[bytes]:
-        """The newest lines of a stage, at most `limit`, the newest first; whether or not they were taken."""
+        """Return the newest lines of a stage, at most `limit`, newest first, whether or not they were taken."""
         since = self._clock() - OLDEST_S
         with self._lock.hold(self._number):
             lines = [row.line for row in self._rows() if row.stage == stage and row.when >= since]
         return lines[: -limit - 1 : -1]
 
     def _make_room(self) -> int:
-        """Drop what was taken and what is old, or everything where the rest fills more than half; what is used then."""
+        """Drop taken and old samples, or everything if the rest fills more than half; return the used bytes."""
         since = self._clock() - OLDEST_S
         data = bytes(self._table[: self._word[0]])
         kept = b"".join(data[row.position : row.end] for row in self._rows() if not row.is_taken and row.when >= since)

@@ -1,9 +1,9 @@
-"""The memory that loaded versions may take: when it is used up, the idle ones used least recently are unloaded.
+"""The memory budget of loaded versions: when it is used up, the least recently used idle ones are unloaded.
 
-A version that runs, waits or loads is never unloaded; if those alone exceed the budget, they exceed it. All workers
-share one budget: each may use what the others leave, and gives it back above its equal share when the total is too
-large. A session's memory is estimated before it is loaded. The process's resident memory, read once a second, corrects
-the sum: for wrong estimates, request bodies, fragmentation, a transform's own data.
+A version that runs, waits or loads is never unloaded; such versions alone may exceed the budget. All workers share one
+budget: each may use what the others leave, and frees what exceeds its equal share when the total is too large. A
+session's memory is estimated before it is loaded. The process's resident memory, read once a second, corrects the sum
+for wrong estimates, request bodies, fragmentation, and a transform's own data.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from turnout.gateway.shared.sessions import SessionUse, SharedSessions
 log = logging.getLogger("turnout.functions")
 
 TRIM_BYTES = 32 * 1024 * 1024
-"""Bytes that are unloaded before the allocator is asked to give memory back to the system: that walks through its
-heaps."""
+"""Bytes to unload before the allocator is asked to return memory to the system, which scans its heaps."""
 
 
 class Evictable(Protocol):
-    """Something that takes memory while it is loaded, and can be loaded again."""
+    """Something that uses memory while it is loaded, and can be loaded again."""
 
     @property
     def used_s(self) -> float:
-        """When it was called last, in seconds of a clock that all of them share."""
+        """The time of its last call, in seconds of a common clock."""
         ...
 
     @property
@@ -35,7 +34,7 @@ class Evictable(Protocol):
         ...
 
     def evict(self) -> Any:
-        """Let go of it; what this returns takes the memory until it is dropped."""
+        """Unload it; the returned object uses the memory until it is dropped."""
         ...
 
 
@@ -43,12 +42,12 @@ class SessionBudget:
     """One worker's part of the budget.
 
     Args:
-        limit_bytes: of all workers together, the processes themselves included.
-        shared: what each worker uses.
-        trim: gives freed memory back to the system; slow, so it is called in a thread.
-        in_process: whether what is loaded takes the worker's own memory, not that of other processes.
+        limit_bytes: limit of all workers together, including the processes themselves.
+        shared: the memory that each worker uses.
+        trim: returns freed memory to the system; slow, so it is called in a thread.
+        in_process: whether loaded versions use the worker's own memory, not that of other processes.
 
-    All methods but `drop` are called on the event loop.
+    All methods except `drop` are called on the event loop.
     """
 
     def __init__(
@@ -71,8 +70,8 @@ class SessionBudget:
         """A worker starts.
 
         Args:
-            own_bytes: its own share of the memory that the server takes with nothing loaded.
-            resident_bytes: its resident memory, which contains what it shares with others.
+            own_bytes: its share of the memory that the server uses with nothing loaded.
+            resident_bytes: its resident memory, including memory shared with others.
         """
         processes = self._shared.workers + 1  # the supervisor is one more process
         self._allowance = max(0, self.limit_bytes - processes * own_bytes)
@@ -85,18 +84,18 @@ class SessionBudget:
 
     @property
     def used_bytes(self) -> int:
-        """Memory of this worker's loaded versions."""
+        """The memory of this worker's loaded versions."""
         return max(0, self._accounted + self._unaccounted)
 
     def has_room(self, size: int) -> bool:
-        """Whether so much can be loaded without unloading anything."""
+        """Whether this amount can be loaded without unloading anything."""
         return self._missing(size) <= 0
 
     def begin(self, item: Evictable, size: int) -> list[Any]:
-        """Count what is about to be loaded, and unload what has to make room for it.
+        """Count what is about to be loaded, and unload others to make space for it.
 
         Returns:
-            What was unloaded; it is dropped by `drop`, in a thread, before the new one is loaded.
+            The unloaded items; `drop` drops them, in a thread, before the new one is loaded.
         """
         evicted = self._evict(self._missing(size))
         self._loaded[item] = size
@@ -106,23 +105,23 @@ class SessionBudget:
         return evicted
 
     def resize(self, item: Evictable, size: int) -> None:
-        """A loaded item takes another amount than was counted."""
+        """Correct the counted memory of a loaded item."""
         if item in self._loaded:
             self._accounted += size - self._loaded[item]
             self._loaded[item] = size
 
     def end(self, item: Evictable) -> None:
-        """An item is not loaded any more, or failed to load."""
+        """An item is no longer loaded, or failed to load."""
         size = self._loaded.pop(item, None)
         if size is not None:
             self._accounted -= size
             self._write()
 
     def look(self, resident_bytes: int) -> list[Any]:
-        """Compare with what the process really takes, and unload what is too much; to be called about once a second.
+        """Compare with the process's actual memory, and unload the excess; must be called about once a second.
 
         Returns:
-            What was unloaded, for `drop`.
+            The unloaded items, for `drop`.
         """
         if self._in_process:
             # Not much below the estimate: pages of a session that was just loaded may not have been touched yet.
@@ -132,14 +131,14 @@ class SessionBudget:
         return self.shed()
 
     def shed(self) -> list[Any]:
-        """Unload what is too much: all of it where this worker has more than its share, else the others give back."""
+        """Unload the excess: all of it if this worker exceeds its share; otherwise the others free memory."""
         share = self._allowance // self._shared.workers
         evicted = self._evict(min(self._missing(0), self.used_bytes - share))
         self._write()
         return evicted
 
     def drop(self, evicted: list[Any]) -> None:
-        """Free what was unloaded; called in a thread."""
+        """Drop what was unloaded; called in a thread."""
         if not evicted:
             return
         evicted.clear()
@@ -148,7 +147,7 @@ class SessionBudget:
             self._trim()
 
     def _missing(self, size: int) -> int:
-        """Bytes to unload before so many more fit."""
+        """Return how many bytes must be unloaded before this amount fits."""
         return self.used_bytes + self._shared.others_bytes() + size - self._allowance
 
     def _evict(self, missing: int) -> list[Any]:
@@ -171,5 +170,5 @@ class SessionBudget:
 
 
 def _by_last_use(items: Iterable[Evictable]) -> list[Evictable]:
-    """The idle ones, the one used least recently first."""
+    """Return the idle ones, least recently used first."""
     return sorted((item for item in items if item.is_idle), key=lambda item: item.used_s)

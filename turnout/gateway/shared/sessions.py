@@ -13,9 +13,9 @@ class SessionUse:
     """Memory of one worker's loaded versions.
 
     Args:
-        used_bytes: memory of the loaded versions and of those that are being loaded.
-        loads: versions that were loaded since the worker started.
-        evictions: versions that were unloaded because others needed their memory.
+        used_bytes: memory of loaded versions and of those being loaded.
+        loads: number of versions loaded since the worker started.
+        evictions: number of versions unloaded because others needed their memory.
     """
 
     used_bytes: int = 0
@@ -30,11 +30,11 @@ class SharedSessions:
     """The numbers of all workers.
 
     Args:
-        memory: `size_of(workers)` bytes, zero at first.
-        workers: how many there are.
+        memory: `size_of(workers)` bytes, initially zero.
+        workers: number of workers.
 
     Attributes:
-        worker: which one this process is; None in a process that serves nothing.
+        worker: number of this process's worker; None in a process that serves nothing.
     """
 
     def __init__(self, memory: memoryview, *, workers: int) -> None:
@@ -44,7 +44,7 @@ class SharedSessions:
 
     @staticmethod
     def size_of(workers: int) -> int:
-        """Bytes for so many workers."""
+        """Return the number of bytes for this number of workers."""
         return 8 * workers * _FIELDS
 
     def write(self, use: SessionUse) -> None:
@@ -53,16 +53,16 @@ class SharedSessions:
             self._write(self.worker, use)
 
     def others_bytes(self) -> int:
-        """Memory of the other workers' loaded versions."""
+        """Return the memory of the other workers' loaded versions."""
         own = -1 if self.worker is None else self.worker
         return sum(self._words[at * _FIELDS] for at in range(self.workers) if at != own)
 
     def read(self) -> list[SessionUse]:
-        """The numbers of every worker, in the order of their numbers."""
+        """Return the numbers of every worker, in order."""
         return [SessionUse(*self._words[at : at + _FIELDS]) for at in range(0, self.workers * _FIELDS, _FIELDS)]
 
     def forget(self, worker: int) -> None:
-        """A worker is about to be started: it has loaded nothing."""
+        """Reset a worker that is about to be started."""
         self._write(worker, SessionUse())
 
     def _write(self, worker: int, use: SessionUse) -> None:

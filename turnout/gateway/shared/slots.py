@@ -1,6 +1,6 @@
-"""Limits the calls of a function that run at once, over all workers: its reserved concurrency.
+"""Limits the concurrent calls of a function across all workers: its reserved concurrency.
 
-Each worker counts its own; one that was killed holds nothing once it is started again.
+Each worker counts its own calls; the count of a killed one is reset when it is restarted.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from turnout.gateway.shared.directory import Directory
 from turnout.gateway.shared.lock import SharedLock
 
 CAPACITY = 1024
-"""Functions with a reserved concurrency since the start."""
+"""Most functions with a reserved concurrency since the start."""
 
 
 class SharedSlots:
     """Every such function's counts.
 
     Args:
-        memory: `size_of(workers)` bytes, zero at first.
+        memory: `size_of(workers)` bytes, initially zero.
         lock: shared by all workers.
         number: the lock's number.
-        workers: how many there are.
+        workers: number of workers.
     """
 
     def __init__(self, memory: memoryview, lock: SharedLock, number: int, *, workers: int) -> None:
@@ -33,15 +33,15 @@ class SharedSlots:
 
     @staticmethod
     def size_of(workers: int) -> int:
-        """Bytes for so many workers."""
+        """Return the number of bytes for this number of workers."""
         return Directory.size_of(CAPACITY) + workers * CAPACITY * 8
 
     def slots_of(self, function: str, count: int) -> FunctionSlots:
-        """The slots of one function; DirectoryFullError where too many functions had some."""
+        """Return the slots of one function; raise DirectoryFullError if too many functions have had some."""
         return FunctionSlots(self, self._directory.number_of(function), count)
 
     def forget(self, worker: int) -> None:
-        """A worker is started: it runs nothing."""
+        """Reset a worker that is being started."""
         for row in range(CAPACITY):
             at = worker * CAPACITY + row
             if self._taken[at]:
@@ -56,12 +56,12 @@ class SharedSlots:
             return True
 
     def give(self, row: int) -> None:
-        """Give one back that this worker took."""
+        """Release one that this worker took."""
         self._taken[self.worker * CAPACITY + row] -= 1
 
 
 class FunctionSlots:
-    """One function's, as `turnout.gateway.functions.isolated.limits.Slots`."""
+    """The slots of one function; see `turnout.gateway.functions.isolated.limits.Slots`."""
 
     __slots__ = ("_count", "_row", "_slots")
 
@@ -69,9 +69,9 @@ class FunctionSlots:
         self._slots, self._row, self._count = slots, row, count
 
     def take(self) -> bool:
-        """Count one call; False where as many run as may."""
+        """Count one call; return False if the limit is reached."""
         return self._slots.take(self._row, self._count)
 
     def give(self) -> None:
-        """It is over."""
+        """Count the end of a call."""
         self._slots.give(self._row)

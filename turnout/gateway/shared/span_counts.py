@@ -1,4 +1,4 @@
-"""Counts of the spans that each worker exported and dropped, and whether the collector takes them."""
+"""Counts the spans that each worker exported and dropped, and whether the collector accepts them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _PER_WORKER = 2
 
 
 class SharedSpanCounts:
-    """The numbers of all workers. Each writes its own, which stay when it is started again.
+    """The numbers of all workers. Each writes its own, which are kept when it is restarted.
 
     Args:
-        memory: `size_of(workers)` bytes, zero at first.
-        hold: held while a worker notes whether the collector takes spans.
-        workers: how many there are.
+        memory: `size_of(workers)` bytes, initially zero.
+        hold: held while a worker records whether the collector accepts spans.
+        workers: number of workers.
 
     Attributes:
-        worker: which one this process is.
+        worker: number of this process's worker.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class SharedSpanCounts:
 
     @staticmethod
     def size_of(workers: int) -> int:
-        """Bytes for so many workers."""
+        """Return the number of bytes for this number of workers."""
         return 8 * (_FIRST + workers * _PER_WORKER)
 
     def count_exported(self, number: int) -> None:
-        """Count spans that the collector took."""
+        """Count spans that the collector accepted."""
         self._words[_FIRST + self.worker * _PER_WORKER] += number
 
     def count_dropped(self, number: int) -> None:
@@ -44,15 +44,15 @@ class SharedSpanCounts:
         self._words[_FIRST + self.worker * _PER_WORKER + 1] += number
 
     def exported(self) -> int:
-        """Of all workers."""
+        """Return the count of all workers."""
         return sum(self._words[_FIRST::_PER_WORKER])
 
     def dropped(self) -> int:
-        """Of all workers."""
+        """Return the count of all workers."""
         return sum(self._words[_FIRST + 1 :: _PER_WORKER])
 
     def note_failing(self, *, failing: bool) -> bool:
-        """Note whether the collector takes spans; whether that has changed, for one worker alone to say so."""
+        """Record whether the collector accepts spans; return whether that has changed, to only one worker."""
         if self._words[_FAILING] == failing:
             return False
         with self._hold():

@@ -1,6 +1,6 @@
 """The state that all workers share: stages' settings and API keys, throttle budgets, counters, and connections.
 
-Made before the workers are forked; it lives in anonymous memory and goes with the last of them.
+It is made before the workers are forked, in anonymous memory that is freed with the last process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from turnout.gateway.shared.slots import SharedSlots
 from turnout.gateway.shared.span_counts import SharedSpanCounts
 
 SETTINGS_BYTES = 16 * 1024 * 1024
-"""The largest state that can be published; pages never written cost nothing."""
+"""The largest state that can be published; unused pages cost nothing."""
 
 _GENERATION = 0
 _HEAD_BYTES = 64
@@ -37,11 +37,11 @@ _COUNTERS_LOCK = 1
 _BUCKETS_LOCK = 2
 _SLOTS_LOCK = 3
 LINES_LOCK = 4
-"""Held by a worker that writes lines to a stream which all write to."""
+"""Held by a worker that writes lines to a stream shared by all workers."""
 CAPTURE_LOCK = 5
-"""The same, of the file that requests are captured to."""
+"""The same for the capture file."""
 SAMPLES_LOCK = 6
-"""Held while sampled requests are kept or taken."""
+"""Held while sampled requests are stored or taken."""
 _CALLERS_LOCK = 7
 _SPANS_LOCK = 8
 _FIRST_BUCKET_LOCK = 16
@@ -52,11 +52,11 @@ class ControlState:
     """The state that the control plane reads and changes.
 
     Args:
-        edition: which reading of the project's files is served; only a reload changes it.
+        edition: number of the served reading of the project's files; only a reload changes it.
         stages: every stage.
         api_keys: stage name -> its keys.
-        deployments: those made through the control plane, besides the ones that the stages start with.
-        deaths: name of a function -> what it was made of, and how many workers it ended or may have ended.
+        deployments: those made through the control plane, in addition to those with which the stages start.
+        deaths: name of a function -> its digest, and how many workers it ended or may have ended.
     """
 
     edition: int
@@ -70,21 +70,21 @@ class SharedState:
     """One per gateway, shared by all processes forked after it was made.
 
     Args:
-        workers: how many there are.
+        workers: number of workers.
 
     Attributes:
-        lock: for other uses between the workers; see the numbers of this module.
-        counters: of the worker that this process is; see `become`.
+        lock: locks for other uses between the workers; see the numbers in this module.
+        counters: counters of this process's worker; see `become`.
         callers: the same, by consumer instead of function.
-        buckets: the throttles'.
-        slots: the reserved concurrencies'.
-        running: what each worker runs.
-        sessions: what each worker's loaded versions take.
-        gauges: what each worker has, and restarts and reloads.
-        spans: how many were exported and dropped.
+        buckets: the throttles' buckets.
+        slots: slots of reserved concurrencies.
+        running: records of running calls.
+        sessions: memory of loaded versions.
+        gauges: gauges of each worker, restarts and reloads.
+        spans: counts of exported and dropped spans.
         started_s: when it was made, in seconds since 1970.
-        replay_token: by which replayed requests are known; a secret of this run.
-        max_memory_bytes: that all processes together may take; 0 where it is not limited.
+        replay_token: identifies replayed requests; a secret of this run.
+        max_memory_bytes: memory limit of all processes together; 0 for no limit.
     """
 
     def __init__(self, workers: int) -> None:
@@ -127,21 +127,21 @@ class SharedState:
     # Control state.
 
     def generation(self) -> int:
-        """A number that grows with each change; 0 before the first."""
+        """Return a number that increases with each change; 0 before the first."""
         number: int = self._head[_GENERATION]
         return number
 
     def generation_word(self) -> memoryview:
-        """That number's memory, for a look before each request: `[0]` reads it in 0.05 us."""
+        """Return that number's memory, for a check before each request: `[0]` reads it in 0.05 us."""
         return self._head[_GENERATION : _GENERATION + 1]
 
     def read(self) -> tuple[int, ControlState]:
-        """The state and its generation."""
+        """Return the state and its generation."""
         with self.lock.hold(_CONTROL_LOCK):
             return self._read()
 
     def publish(self, state: ControlState) -> int:
-        """Make this the state; every worker obeys it in each request that begins after this returns.
+        """Set the state; every worker uses it for each request that starts after this returns.
 
         Returns:
             Its generation.
@@ -152,10 +152,10 @@ class SharedState:
         return self.update(lambda _: state)
 
     def update(self, change: Callable[[ControlState | None], ControlState]) -> int:
-        """Change the current state under the lock; otherwise as `publish`.
+        """Change the current state under the lock; otherwise like `publish`.
 
         Args:
-            change: makes the new state out of the present one, None before the first; what it raises changes nothing.
+            change: makes the new state from the current one, None before the first; its exceptions change nothing.
         """
         with self.lock.hold(_CONTROL_LOCK):
             generation = self.generation()
@@ -179,19 +179,19 @@ class SharedState:
         return generation, state
 
     def _half(self, generation: int) -> int:
-        """The place of a generation: next to the one before it, which stays whole until it is out of date."""
+        """Return the place of a generation: next to the previous one, which stays intact until it is out of date."""
         return (generation % 2) * (SETTINGS_BYTES + _LENGTH.size)
 
     # Connections per worker.
 
     def become(self, worker: int) -> None:
-        """Say which worker this process is, right after it was forked."""
+        """Set the number of this process's worker, right after the fork."""
         self.counters.use_rows_of(worker)
         self.callers.use_rows_of(worker)
         self.slots.worker = self.running.worker = self.sessions.worker = self.spans.worker = worker
 
     def forget(self, worker: int) -> None:
-        """A worker is about to be started: it has no connections and runs nothing."""
+        """Reset the connections and running calls of a worker that is about to be started."""
         self._loads[2 * worker] = self._loads[2 * worker + 1] = self._loads[2 * self.workers + worker] = 0
         self.slots.forget(worker)
         self.running.forget(worker)
@@ -199,7 +199,7 @@ class SharedState:
         self.sessions.forget(worker)
 
     def add_connections(self, worker: int, number: int) -> None:
-        """Count connections given to a worker; called by the one process that gives them."""
+        """Count connections given to a worker; only the supervisor calls this."""
         self._loads[2 * worker] += number
 
     def drop_connection(self, worker: int) -> None:
@@ -207,17 +207,20 @@ class SharedState:
         self._loads[2 * worker + 1] += 1
 
     def open_connections(self, worker: int) -> int:
-        """Those given to a worker that it has not reported as closed, answered or not."""
+        """Return the number of connections given to a worker that it has not reported as closed."""
         open_now: int = self._loads[2 * worker] - self._loads[2 * worker + 1]
         return open_now
 
     # Liveness of workers.
 
     def beat(self, worker: int) -> None:
-        """Count a turn of a worker's event loop; called by the worker itself, now and then."""
+        """Count an iteration of a worker's event loop; the worker itself calls it from time to time."""
         self._loads[2 * self.workers + worker] += 1
 
     def beats(self, worker: int) -> int:
-        """The turns that a worker has counted. While the number does not change, its event loop is blocked."""
+        """Return the iterations that a worker has counted.
+
+        While the number does not change, its event loop is blocked.
+        """
         number: int = self._loads[2 * self.workers + worker]
         return number

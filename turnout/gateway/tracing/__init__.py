@@ -1,1 +1,1 @@
-"""Spans over OTLP/HTTP of requests, calls of functions and runs of models; imported only where they are asked for."""
+"""Spans over OTLP/HTTP for requests, calls of functions and runs of models; imported only if configured."""

@@ -1,7 +1,7 @@
-"""W3C Trace Context: which trace a request or an event belongs to, and an event that carries on with it.
+"""W3C Trace Context: the trace of a request or an event, and events that continue it.
 
-An event carries the context in its headers, as a request does. So a router's calls belong to its span, whether it runs
-in this process or in an environment of its own.
+An event contains the context in its headers, like a request. So a router's calls belong to its span, whether it runs in
+this process or in its own environment.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def read_context(headers: Iterable[tuple[str, str]]) -> Context:
-    """The context that header fields name; an empty one where they name none, or a `traceparent` that is not valid.
+    """Return the context in header fields; empty if there is none, or no valid `traceparent`.
 
-    Several `traceparent` fields are none, several `tracestate` fields are one list, as the specification says.
+    Several `traceparent` fields count as none, several `tracestate` fields as one list, as specified.
     """
     values: dict[str, list[str]] = {PARENT: [], STATE: []}
     for name, value in headers:
@@ -38,7 +38,7 @@ def read_context(headers: Iterable[tuple[str, str]]) -> Context:
 
 
 def read_event_context(event: Mapping[str, Any]) -> Context:
-    """The context of an event."""
+    """Return the context of an event."""
     headers = event.get("headers")
     if not isinstance(headers, Mapping):
         return Context()
@@ -46,13 +46,13 @@ def read_event_context(event: Mapping[str, Any]) -> Context:
 
 
 def is_unsampled(context: Context) -> bool:
-    """Whether the context says that its trace is not recorded."""
+    """Whether the context's trace is not recorded."""
     span = get_current_span(context).get_span_context()
     return span.is_valid and not span.trace_flags.sampled
 
 
 def with_context(event: Mapping[str, Any], span: SpanContext) -> dict[str, Any]:
-    """The same event, whose headers name a span as the parent of what follows."""
+    """Return the event with headers that name a span as the parent of later ones."""
     named = {PARENT: f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 1:02x}"}
     if span.trace_state:
         named[STATE] = span.trace_state.to_header()

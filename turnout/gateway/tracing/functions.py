@@ -1,7 +1,7 @@
-"""Functions each of whose calls is a span, with the runs of its model as children.
+"""Functions whose calls are spans, with the runs of their models as children.
 
-A call belongs to the span that its event names. A function says itself when its model ran: the event asks it to, and
-what it says is taken out of its answer.
+A call belongs to the span in its event. The function itself reports when its model ran: the event requests the times,
+which are removed from the answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TracedFunctions:
     """An `Invocable` around another one.
 
     Args:
-        functions: what is called.
+        functions: the called functions.
         tracer: makes spans.
     """
 

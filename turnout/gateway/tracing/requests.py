@@ -1,4 +1,4 @@
-"""The span of a request: it begins with the exchange and ends with its response."""
+"""The span of a request: it starts with the exchange and ends with its response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from turnout.http_server.messages import Response
 from turnout.protocol.naming import FALLBACK_HEADER, MODEL_HEADER, ROUTE_HEADER, VERSION_HEADER
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
-"""Every other one is `_OTHER`: clients choose them, and a collector indexes them."""
+"""Methods that are recorded; any other is `_OTHER`, because clients choose them and a collector indexes them."""
 
 ATTRIBUTE_OF = {
     MODEL_HEADER: "turnout.model",
@@ -36,12 +36,12 @@ class RequestTracer:
         self._tracer = tracer
 
     def begin(self, exchange: Exchange, event: dict[str, Any]) -> dict[str, Any]:
-        """Begin the span of an exchange; the event that its function gets names it as its parent."""
+        """Start the span of an exchange; its function's event names it as its parent."""
         span = exchange.span = self._start(exchange)
         return with_context(event, span.get_span_context())
 
     def observe(self, exchange: Exchange, response: Response, duration_s: float) -> None:
-        """End the span; an `Observer`. What was refused before a function was called gets its span here."""
+        """End the span; an `Observer`. A request rejected before a function was called gets its span here."""
         span: Span = exchange.span or self._start(exchange)
         if span.is_recording():
             self._describe(span, exchange, response)
@@ -94,7 +94,7 @@ class RequestTracer:
 
 
 def describe_host(host: str) -> dict[str, str | int]:
-    """A `Host` field's name and port."""
+    """Return name and port of a `Host` field."""
     name, _, port = host.rpartition(":")
     if not name or not port.isascii() or not port.isdecimal():
         return {"server.address": host} if host else {}
@@ -102,12 +102,12 @@ def describe_host(host: str) -> dict[str, str | int]:
 
 
 def method_of(method: str) -> str:
-    """A method as the semantic conventions write it."""
+    """Return a method as the semantic conventions write it."""
     return method if method in METHODS else "_OTHER"
 
 
 def describe_answer(headers: Any) -> dict[str, str]:
-    """The version that answered, read from the answer's headers."""
+    """Return the version that answered, from the answer's headers."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     named = ((ATTRIBUTE_OF.get(str(name).lower()), value) for name, value in pairs)
     return {attribute: value for attribute, value in named if attribute is not None and isinstance(value, str)}

@@ -1,6 +1,6 @@
-"""Ended spans on their way to the collector: a bounded queue and one thread, so that no request waits for either.
+"""The queue of ended spans for the collector: limited, with one thread, so that no request waits for either.
 
-A span that finds the queue full, or whose batch the collector does not take, is dropped and counted.
+A span is dropped and counted if the queue is full, or if the collector does not accept its batch.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Count = Callable[[int], object]
 
 
 class SpanQueue(SpanProcessor):
-    """One of each process. Its thread starts with the first span, so it may be made before a process forks.
+    """The queue of each process. Its thread starts with the first span, so it may be made before a process forks.
 
     Args:
-        exporter: sends a batch, and takes its time.
-        count_exported: called with the number of spans that the collector took.
+        exporter: sends a batch, which takes a while.
+        count_exported: called with the number of spans that the collector accepted.
         count_dropped: called with the number of dropped spans.
-        report: called after each batch with whether the collector takes spans.
+        report: called after each batch with whether the collector accepts spans.
         most_waiting: see `MOST_WAITING`.
         delay_s: see `DELAY_S`.
     """
@@ -58,10 +58,10 @@ class SpanQueue(SpanProcessor):
         self._thread: threading.Thread | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing is done before a span has ended."""
+        """Do nothing until a span has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take a span, or drop it; never wait."""
+        """Queue a span, or drop it, without waiting."""
         with self._lock:
             is_taken = len(self._waiting) < self._most_waiting and not self._stopping
             if is_taken:
@@ -76,7 +76,7 @@ class SpanQueue(SpanProcessor):
             self._wake.set()
 
     def close(self, patience_s: float) -> None:
-        """Export what waits, for so long at most; the rest is dropped. The last call of all."""
+        """Export what is queued, at most for this time; drop the rest. Must be the last call."""
         with self._lock:
             self._stopping = True
             thread = self._thread

@@ -1,4 +1,4 @@
-"""One server's tracing: the exporter, the queue of each process, and what hangs on them."""
+"""One server's tracing: the exporter and each process's queue."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ log = logging.getLogger("turnout.tracing")
 SIGNAL_PATH = "/v1/traces"
 
 EXPORT_S = 5.0
-"""How long one batch may take, tries included."""
+"""How long one batch may take, including retries."""
 
 FLUSH_S = 2.0
-"""How long a worker that stops waits for the collector."""
+"""How long a stopping worker waits for the collector."""
 
 
 class Tracing:
-    """Traces requests and calls. Made before workers are forked, and nothing of it runs until the first span.
+    """Traces requests and calls. Made before workers are forked; nothing of it runs until the first span.
 
     Args:
         endpoint: the collector's address, with or without `/v1/traces`.
-        attributes: of the server, as the resource of every span. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME`
-            come before them. `OTEL_TRACES_SAMPLER` says which traces that begin here are recorded.
-        counts: of all workers.
+        attributes: the server's attributes, the resource of every span. `OTEL_RESOURCE_ATTRIBUTES` and
+            `OTEL_SERVICE_NAME` override them. `OTEL_TRACES_SAMPLER` determines which traces that start here are
+            recorded.
+        counts: counts of all workers.
     """
 
     def __init__(self, endpoint: str, attributes: Mapping[str, str], counts: SharedSpanCounts) -> None:
@@ -54,15 +55,15 @@ class Tracing:
         self.requests = RequestTracer(self._tracer)
 
     def wrap(self, functions: Invocable) -> TracedFunctions:
-        """The same functions, each of whose calls is a span."""
+        """Return the same functions, with a span for each call."""
         return TracedFunctions(functions, self._tracer)
 
     def close(self) -> None:
-        """Send what waits, within `FLUSH_S`."""
+        """Send queued spans, within `FLUSH_S`."""
         self._queue.close(FLUSH_S)
 
     def _report(self, is_exported: bool) -> None:  # noqa: FBT001 - a single outcome
-        """Warn once, whatever the number of workers and batches, and say when it is over."""
+        """Warn once, for any number of workers and batches, and report when it is over."""
         if self._counts.note_failing(failing=not is_exported):
             if is_exported:
                 log.warning("spans are exported to %s again", self._url)
@@ -72,25 +73,25 @@ class Tracing:
 
 
 class _LastRecord(logging.Handler):
-    """Keeps the exporter's last message: the only place where it says why it failed."""
+    """Stores the exporter's last message, which is the only place with the reason of a failure."""
 
     def __init__(self) -> None:
         super().__init__()
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one message."""
+        """Store one message."""
         self.text = record.getMessage()
 
 
 def find_url(endpoint: str) -> str:
-    """The address that spans are sent to: `http://127.0.0.1:4318` is `http://127.0.0.1:4318/v1/traces`."""
+    """Return the URL for spans: `http://127.0.0.1:4318` becomes `http://127.0.0.1:4318/v1/traces`."""
     base = endpoint.rstrip("/")
     return base if base.endswith(SIGNAL_PATH) else f"{base}{SIGNAL_PATH}"
 
 
 def check_endpoint(endpoint: str) -> str:
-    """Why an endpoint is none; empty where it is one."""
+    """Return why an endpoint is invalid; empty if it is valid."""
     try:
         parts = urlsplit(endpoint)
         is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -102,6 +103,6 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def make_resource(attributes: Mapping[str, str]) -> Resource:
-    """The attributes of every span that describe its server."""
+    """Return the attributes of every span that describe the server."""
     sdk = {name: value for name, value in Resource.create().attributes.items() if name.startswith("telemetry.")}
     return Resource({**sdk, **attributes}).merge(OTELResourceDetector().detect())

@@ -1,1 +1,1 @@
-"""All cores: a supervisor that holds the port, and the workers that answer."""
+"""All cores: a supervisor that owns the port, and the workers that answer."""

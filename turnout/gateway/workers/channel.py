@@ -1,4 +1,4 @@
-"""Messages between the supervisor and one worker, with open files in them where wanted."""
+"""Messages between the supervisor and one worker, optionally with open files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_FILES = 64
-"""In one message; the kernel allows 253."""
+"""Most files in one message; the kernel allows 253."""
 
 HIGHEST_DESCRIPTOR = 8192
-"""A process's table of descriptors takes 8 bytes for each up to the highest."""
+"""Highest descriptor to use, because a process's table of descriptors takes 8 bytes for each up to the highest."""
 
 _MESSAGE_BYTES = 65_536
 _TEXT_CHARACTERS = 10_000
@@ -26,9 +26,9 @@ class Message:
     """A received message.
 
     Args:
-        kind: what it is about.
-        values: whatever belongs to that kind.
-        files: descriptors, the receiver's own to close.
+        kind: the kind of message.
+        values: values that belong to the kind.
+        files: descriptors, which the receiver must close.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Message:
 
 
 class Channel:
-    """One end. Neither end ever waits: what the kernel has no room for is sent by a later `flush`."""
+    """One end. Neither end ever waits: what does not fit into the kernel's buffer is sent by a later `flush`."""
 
     def __init__(self, end: socket.socket) -> None:
         end.settimeout(0)
@@ -46,7 +46,7 @@ class Channel:
 
     @staticmethod
     def pair() -> tuple[Channel, Channel]:
-        """Two ends."""
+        """Return two ends."""
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         return Channel(one), Channel(other)
 
@@ -55,10 +55,10 @@ class Channel:
         return self._socket.fileno()
 
     def move_up(self) -> None:
-        """Take the highest file descriptor that there may be, below a limit.
+        """Move to the highest allowed file descriptor, up to a limit.
 
-        Linux closes a killed process's descriptors from the highest down, so that its peer learns of its end before its
-        clients do: none of them can come back and be handed to it again.
+        Linux closes a killed process's descriptors from the highest down, so its peer learns of its end before its
+        clients do: none of them can reconnect and be given to it again.
         """
         number = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], HIGHEST_DESCRIPTOR) - 1
         moved = socket.socket(fileno=fcntl.fcntl(self._socket.fileno(), fcntl.F_DUPFD_CLOEXEC, number))
@@ -68,20 +68,23 @@ class Channel:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is still to be sent."""
+        """Whether something has not been sent yet."""
         return bool(self._unsent)
 
     def try_send(self, kind: str, *values: Any, files: Sequence[int] = ()) -> bool:
-        """Send at once, or say that there is no room. OSError where the other end is gone."""
+        """Send immediately; return False if there is no space. Raises OSError if the other end is closed."""
         return not self._unsent and self._send(_packed(kind, values), tuple(files))
 
     def send(self, kind: str, *values: Any, files: Sequence[int] = ()) -> None:
-        """Send as soon as there is room; files stay the sender's, to be kept open until `is_waiting` is false."""
+        """Send as soon as there is space.
+
+        Files still belong to the sender, which must keep them open until `is_waiting` is false.
+        """
         self._unsent.append((_packed(kind, values), tuple(files)))
         self.flush()
 
     def flush(self) -> None:
-        """Send what there is room for. What waits for a peer that is gone is dropped."""
+        """Send as much as there is space for. Data for a closed peer is dropped."""
         try:
             while self._unsent and self._send(*self._unsent[0]):
                 self._unsent.popleft()
@@ -89,7 +92,7 @@ class Channel:
             self._unsent.clear()
 
     def receive(self) -> Message | None:
-        """The next message, or None where there is none at present.
+        """Return the next message, or None if there is none now.
 
         Raises:
             EOFError: the other end is closed and everything was read.

@@ -1,7 +1,7 @@
 """Counts the workers that each version crashed. After the second crash the version is no longer served.
 
-A worker that ends while one function runs was ended by it. While several run each of them is suspected, and from then
-on only one of the suspected runs at a time in each worker: the next end shows which it is.
+A worker that ends while only one function runs was ended by that function. If several run, each of them is suspected,
+and afterwards only one of the suspected runs at a time in each worker: the next end shows which one it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal
 
 
 def count_oom_kills(file: Path = OOM_KILLS) -> int:
-    """Processes of this control group that were killed because there was no memory left."""
+    """Return the number of processes of this control group that were killed for lack of memory."""
     try:
         counts = dict(line.split() for line in file.read_text().splitlines())
         return int(counts.get("oom_kill", 0))
@@ -30,12 +30,12 @@ def count_oom_kills(file: Path = OOM_KILLS) -> int:
 
 
 class Deaths:
-    """Notes which functions workers ran when they ended.
+    """Records which functions workers ran when they ended.
 
     Args:
-        state: shared with the workers, who obey it from their next request on.
-        digests: name -> what each function of the present edition is made of.
-        oom_kills: how many processes were killed for lack of memory so far.
+        state: shared with the workers, which apply it from their next request on.
+        digests: name -> digest of each function of the current edition.
+        oom_kills: number of processes killed for lack of memory so far.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Deaths:
         self._killed_for_memory = oom_kills()
 
     def note(self, worker: int, code: int, *, stood_still: bool) -> list[str]:
-        """Count an end of a worker, and say what that means for a function, a sentence each.
+        """Count an end of a worker, and return sentences on the consequences for functions.
 
         Args:
-            worker: which one; it must not have been started again.
+            worker: number of the worker; it must not have been restarted yet.
             code: its exit code, negative for signals.
-            stood_still: whether it was killed because its event loop did not turn.
+            stood_still: whether it was killed because its event loop was blocked.
         """
         if code in {UNPREPARED, WORN}:
             return []

@@ -1,6 +1,6 @@
-"""The limit of open files: how many connections it leaves room for, and the answer where there is none.
+"""The limit of open files: how many connections it allows, and the answer to those beyond it.
 
-A process that has no descriptor left loses the connections that it is handed, so that it is never handed too many.
+A process without free descriptors loses the connections that it is given, so it must never be given too many.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ OTHERS = 16
 """Descriptors that a worker opens for itself: its event loop, its channel, a capture."""
 
 SHARE_OF_OTHERS = 4
-"""One in so many is left to sessions and to the processes of isolated functions, 1,024 at most."""
+"""One descriptor in this number is reserved for sessions and the processes of isolated functions, 1,024 at most."""
 
 MOST_OTHERS = 1024
 
 LEAST_CONNECTIONS = 8
 
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS})
-"""Errors that say nothing about the other end: this process, its user or the system has no room at the moment."""
+"""Errors that say nothing about the other end: this process, its user or the system currently lacks resources."""
 
 _BODY = b'{"message":"Service Unavailable"}'
 _REFUSAL = (
@@ -32,7 +32,7 @@ _REFUSAL = (
 
 
 def count_open() -> int:
-    """Descriptors of this process that are open."""
+    """Return the number of open descriptors of this process."""
     try:
         return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1
     except OSError:  # not on Linux
@@ -40,18 +40,18 @@ def count_open() -> int:
 
 
 def soft_limit() -> int:
-    """The number of descriptors that this process may have."""
+    """Return the number of descriptors that this process may have."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 def connections_allowed(wanted: int, limit: int, open_now: int) -> int:
-    """The most connections of one worker under a limit of open files.
+    """Return the most connections of one worker under a limit of open files.
 
     Args:
-        wanted: where the limit is no matter.
-        limit: of descriptors, those above which none may be.
-        open_now: descriptors that a worker begins with.
+        wanted: the number without a limit.
+        limit: the highest allowed number of descriptors.
+        open_now: number of descriptors with which a worker starts.
     """
     others = OTHERS + min(MOST_OTHERS, limit // SHARE_OF_OTHERS)
     return min(wanted, max(0, limit - open_now - others))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LOOK_S = 2.0
-"""Longest time between the supervisor's looks."""
+"""Longest time between the supervisor's checks."""
 
 STALLED_AFTER_S = 20.0
-"""An event loop is never held up that long by design: what may take time runs in threads. Long enough for a machine on
-which a worker hardly gets its turn."""
+"""By design, an event loop is never blocked for this long, because slow work runs in threads. The time is long enough
+for a machine on which a worker hardly gets the processor.
+"""
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class Heartbeats:
     """The workers' counts as the supervisor saw them.
 
     Args:
-        count_of: a worker's number of turns, 0 until it counts the first.
+        count_of: returns a worker's number of iterations, 0 until it counts the first.
         patience_s: how long the number may stay the same.
     """
 

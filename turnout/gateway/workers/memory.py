@@ -1,4 +1,4 @@
-"""A worker's memory: what is freed is kept for the next request, and how much there is."""
+"""A worker's memory: keeps freed memory for the next request, and reports how much there is."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 LARGEST_KEPT_BYTES = 32 * 1024 * 1024
-"""A block from this size on is given back at once."""
+"""A block of this size or more is returned immediately."""
 
 KEPT_BYTES = 64 * 1024 * 1024
-"""Free memory that a worker keeps at most, at the end of its heap."""
+"""Most free memory that a worker keeps at the end of its heap."""
 
 
 def keep_freed_memory() -> None:
-    """Let large blocks come from the heap, and keep what is freed there.
+    """Allocate large blocks from the heap, and keep freed memory there.
 
-    By default glibc asks the system for each large block and gives it back with the request: a JSON body of 1.6 MB cost
-    1,250 page faults, 3 of 7.6 ms. Another C library than glibc goes on as it does.
-    Source: mallopt(3).
+    By default glibc requests each large block from the system and returns it after the request: a JSON body of 1.6 MB
+    cost 1,250 page faults, 3 of 7.6 ms. With another C library, nothing changes. Source: mallopt(3).
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -35,7 +34,7 @@ def keep_freed_memory() -> None:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not say."""
+    """Return the resident memory of this process; 0 if the system does not report it."""
     try:
         return int(_STATM.read_text().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
@@ -43,7 +42,7 @@ def resident_bytes() -> int:
 
 
 def proportional_bytes() -> int:
-    """Memory of this process, what it shares with others counted in part; its resident memory where that is unknown."""
+    """Return this process's memory, with shared memory counted in part; its resident memory if that is unknown."""
     try:
         lines = _SMAPS_ROLLUP.read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
@@ -52,16 +51,16 @@ def proportional_bytes() -> int:
 
 
 def trim_memory() -> None:
-    """Give what is free in the allocator's heaps back to the system; nothing with another C library than glibc."""
+    """Return free memory of the allocator's heaps to the system; does nothing with another C library than glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def find_memory_limit(root: Path = Path("/")) -> int:
-    """Memory that this process may use: its container's limit, or else what the machine has; 0 where neither is known.
+    """Return the memory that this process may use: its container's limit, or else the machine's memory; 0 if unknown.
 
     Args:
-        root: where `proc` and `sys` are.
+        root: folder that contains `proc` and `sys`.
     """
     limits = [_read_number(file) for file in _cgroup_files(root)]
     with contextlib.suppress(OSError, ValueError, StopIteration):
@@ -71,7 +70,7 @@ def find_memory_limit(root: Path = Path("/")) -> int:
 
 
 def _cgroup_files(root: Path) -> Iterator[Path]:
-    """The files with the limits of this process's control group and its parents."""
+    """Return the files with the limits of this process's control group and its parents."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
@@ -85,7 +84,7 @@ def _cgroup_files(root: Path) -> Iterator[Path]:
 
 
 def _read_number(file: Path) -> int:
-    """The number in a file; 0 where there is none, as for `max`."""
+    """Return the number in a file; 0 if there is none, as for `max`."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Reloads the project's files: a process of its own reads them, all workers prepare them, then all switch.
+"""Reloads the project's files: a separate process reads them, all workers prepare them, then all switch.
 
 The supervisor calls it step by step, and nothing here waits. Every phase has a deadline: neither a file that hangs the
-process that reads it, nor a worker that hangs, ends reloading for good. What failed because the system was short of
-processes, memory or descriptors is tried again.
+reading process, nor a hanging worker, ends reloading for good. What failed because the system lacked processes, memory
+or descriptors is tried again.
 
     idle ── request ──> building ── rebuilt ──> preparing ── all workers are ready ──> idle, switched
                            └── problems, nothing new ──> idle <── one worker cannot ──┘
@@ -31,13 +31,15 @@ from turnout.system.processes import die_with_parent
 log = logging.getLogger("turnout.reload")
 
 READ_S = 600.0
-"""The longest reading of the files; it is killed then. Opening one version has a deadline of its own, `OPEN_S`."""
+"""Time limit for reading the files, after which the process is killed. Opening one version has its own deadline,
+`OPEN_S`.
+"""
 
 RESTART_SHARE = 1 / 60
-"""A reading that has taken this share of its time is given up for a newer change: the change may mend what hangs."""
+"""A reading that has used this share of its time is abandoned for a newer change, which may fix what hangs."""
 
 PREPARE_S = 120.0
-"""The longest that workers may take to prepare what was read; those that have not are killed and started again."""
+"""Time limit for workers to prepare an edition; those that have not are killed and restarted."""
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
@@ -53,29 +55,29 @@ class ReloadPhase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """An edition and its number, which grows."""
+    """An edition and its number, which increases."""
 
     number: int
     edition: Edition
 
 
 class Reload:
-    """At most one reload at a time; what is asked for meanwhile comes after it.
+    """At most one reload at a time; later requests are handled afterwards.
 
     Args:
-        current: what is served.
-        workers: who serve it.
-        state: shared with them.
-        build: reads the files, given what is served; runs in a process of its own.
+        current: the served edition.
+        workers: the workers that serve it.
+        state: state shared with them.
+        build: reads the files, given the served edition; runs in a separate process.
         close_inherited: closes in a new process what belongs to the supervisor.
-        notify: says something to the user.
+        notify: prints a message for the user.
         read_s: see `READ_S`.
         clock: monotonic seconds.
 
     Attributes:
-        current: what is served; workers that are started get this.
+        current: the served edition; workers that are started get this.
         on_files: called with the files that the last reading depended on.
-        pid: of the process that reads; 0 where none does.
+        pid: id of the reading process; 0 if there is none.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class Reload:
         return waits
 
     def look(self) -> None:
-        """End what takes too long, and try again what is due."""
+        """End what takes too long, and retry what is due."""
         now = self._clock()
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
@@ -142,10 +144,10 @@ class Reload:
             self._give_up_on_awaited()
 
     def request(self, *, repeat: bool = False) -> None:
-        """Read the files now, or again after the reading that goes on.
+        """Read the files now, or again after the current reading.
 
         Args:
-            repeat: report problems again that were reported already.
+            repeat: report problems again that were already reported.
         """
         if repeat:
             self._reported = ""
@@ -175,7 +177,7 @@ class Reload:
             self._fail(f"the files cannot be read: {error.strerror or error}", is_temporary=True)
 
     def reap(self) -> None:
-        """See whether the reading has ended."""
+        """Check whether the reading has ended."""
         if not self.pid:
             return
         pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -205,24 +207,24 @@ class Reload:
             self._commit_if_ready()
 
     def worker_ready(self, worker: WorkerProcess) -> None:
-        """A worker that has started takes part, too."""
+        """Include a worker that has started."""
         if self.phase is ReloadPhase.PREPARING and worker.channel is not None:
             self._awaited.add(worker)
             self._workers.send(worker, "prepare", self._next.number, files=(self._file,))
 
     def worker_started(self, worker: WorkerProcess) -> None:
-        """A worker was forked, with what is served now."""
+        """A worker was forked with the served edition."""
         if self.phase is ReloadPhase.PREPARING:
             self._awaited.add(worker)
 
     def worker_gone(self, worker: WorkerProcess) -> None:
-        """A worker that has ended is not waited for."""
+        """Do not wait for a worker that has ended."""
         if self.phase is ReloadPhase.PREPARING:
             self._awaited.discard(worker)
             self._commit_if_ready()
 
     def worker_prepared(self, worker: WorkerProcess, number: int, reason: str) -> None:
-        """A worker can go over to an edition, or says why it cannot."""
+        """A worker is ready to switch to an edition, or reports why it cannot."""
         if self.phase is not ReloadPhase.PREPARING or number != self._next.number:
             return
         if reason:
@@ -233,7 +235,7 @@ class Reload:
         self._commit_if_ready()
 
     def stop(self) -> None:
-        """The gateway ends: so does the reading."""
+        """Stop the reading, because the gateway stops."""
         self._kill_reading()
         self._retry_at = None
         if self.phase is not ReloadPhase.IDLE:
@@ -241,7 +243,7 @@ class Reload:
             self._end()
 
     def _kill_reading(self) -> None:
-        """End the process that reads, with all that it has started."""
+        """End the reading process, with everything that it has started."""
         if not self.pid:
             return
         # a new process is not yet the leader of its group
@@ -252,7 +254,7 @@ class Reload:
         self.pid = 0
 
     def _give_up_on_awaited(self) -> None:
-        """Kill the workers that have not prepared; go over without them where others have."""
+        """Kill the workers that have not prepared; switch without them if others have."""
         awaited = tuple(self._awaited)
         names = ", ".join(str(worker.number) for worker in awaited)
         problem = f"worker {names} did not prepare it within {PREPARE_S:g} s"

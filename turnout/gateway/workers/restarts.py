@@ -1,9 +1,9 @@
-"""When a worker that ended is started again: at once, but not again and again."""
+"""When a worker that ended is restarted: immediately at first, then with growing delays."""
 
 from __future__ import annotations
 
 SOUND_AFTER_S = 10.0
-"""A worker that lived so long did not end because it cannot live."""
+"""A worker that ran this long is considered healthy."""
 
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 30.0
@@ -18,7 +18,10 @@ class Restarts:
         self.in_a_row = 0
 
     def delay_s(self, lived_s: float) -> float:
-        """How long to wait after a life of so many seconds: nothing the first time, then twice as long each time."""
+        """Return how long to wait after a run of this many seconds.
+
+        There is no wait the first time; then the wait doubles each time.
+        """
         self.in_a_row = 1 if lived_s >= SOUND_AFTER_S else self.in_a_row + 1
         if self.in_a_row == 1:
             return 0.0

@@ -1,4 +1,4 @@
-"""The supervisor with everything that it supervises, put together and run until a signal comes."""
+"""Assembles the supervisor with everything that it supervises, and runs it until a signal arrives."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from turnout.http_server.server import allow_open_files
 from turnout.system.processes import adopt_orphans, end_descendants
 
 OTHER_FILES = 1024
-"""Descriptors that a worker has beside its connections."""
+"""Descriptors that a worker has besides its connections."""
 
 
 REFUSED_BY_WORKERS = 4
-"""Connections that a worker is handed beyond those it serves: it gives its 503 time to be read."""
+"""Connections that a worker is given beyond those it serves, so that their clients have time to read its 503."""
 
 
 def fit_to_descriptors(serving: ServerParts, notify: Callable[[str], None]) -> ServerParts:
-    """The same, with no more connections than the limit of open files leaves room for.
+    """Return the limits with no more connections than the limit of open files allows.
 
     Raises:
-        StartError: that would be next to none.
+        StartError: hardly any connections would be left.
     """
     wanted, limit = serving.limits.max_connections, soft_limit()
     allowed = connections_allowed(wanted, limit, count_open())
@@ -64,19 +64,19 @@ def supervise(
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        sockets: bound, not yet listening.
-        state: says how many workers there are; nothing was published.
-        serving: what every edition is served with.
+        sockets: bound, but not yet listening.
+        state: contains the number of workers; nothing was published yet.
+        serving: parts that do not depend on the edition.
         first: the edition to start with.
-        is_watching: go over to what the files say whenever they change, not only on SIGHUP.
-        notify: says something to the user.
+        is_watching: apply changes of the files automatically, not only on SIGHUP.
+        notify: prints a message for the user.
         on_ready: called once, when every worker is ready to answer.
-        output: the redirected streams, where they are redirected.
+        output: the redirected streams, if they are redirected.
 
     Raises:
         StartError: a worker cannot start.
         StopError: a worker did not stop and was killed.
-        OSError: the sockets cannot be listened on.
+        OSError: the server cannot listen on the sockets.
     """
     allow_open_files(serving.limits.max_connections + OTHER_FILES)
     serving = fit_to_descriptors(serving, notify)

@@ -1,7 +1,7 @@
-"""The process that holds the port: it starts the workers, hands them connections, keeps them alive, reloads and stops.
+"""The process that owns the port: starts the workers, gives them connections, keeps them alive, reloads and stops.
 
 It has neither threads nor an event loop nor a session, so that it can fork at any time. SIGTERM and SIGINT stop it once
-the requests in flight are answered, and at once the second time; SIGHUP reloads.
+the requests in flight are answered; a second signal stops it immediately; SIGHUP reloads.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from turnout.system.processes import reap_orphans
 log = logging.getLogger("turnout.workers")
 
 AT_ONCE = 32
-"""Connections accepted before something else is looked at."""
+"""Most connections accepted before other work is checked."""
 
 NO_FILES_PAUSE_S = 0.1
 """Pause in accepting connections after the system ran out of file descriptors."""
 
 STOP_MARGIN_S = 10.0
-"""Time beyond that for its requests in flight before a worker is killed."""
+"""Time beyond that for requests in flight before a worker is killed."""
 
 OUTPUT_LOOK_S = 1.0
-"""Between two looks at the output process."""
+"""Seconds between two checks of the output process."""
 
 HUNG_S = 5.0
-"""A worker that does not acknowledge a message for so long hangs: its event loop runs no more."""
+"""A worker that does not acknowledge a message for this long hangs: its event loop is blocked."""
 
 
 class StartError(Exception):
-    """A worker ended before the gateway served anything; why is in the log."""
+    """A worker ended before the gateway served anything; the log contains the reason."""
 
 
 class StopError(Exception):
@@ -57,15 +57,15 @@ class Supervisor:
     """One gateway's parent process.
 
     Args:
-        listeners: bound, not yet listening.
-        workers: none of them started.
-        reload: how to go over to other files.
-        heartbeats: say which workers are held up.
+        listeners: bound, but not yet listening.
+        workers: not started yet.
+        reload: handles reloads.
+        heartbeats: detect blocked workers.
         deaths: counts which functions end workers.
-        watch: of these files, or None.
+        watch: watches the files, or None.
         on_ready: called once, when every worker is ready.
-        output: the redirected streams, looked after once a second; None where they are not redirected.
-        shutdown_s: what workers give to requests in flight.
+        output: the redirected streams, checked once a second; None if they are not redirected.
+        shutdown_s: time that workers give to requests in flight.
         clock: monotonic seconds.
     """
 
@@ -106,19 +106,19 @@ class Supervisor:
         self._accept_at = 0.0
 
     def close_inherited(self) -> None:
-        """In a process just forked: close what is this one's alone."""
+        """Close what belongs only to the supervisor, in a process that was just forked."""
         self._selector.close()
         for end in (*self._wakeup, *self._listeners):
             end.close()
         self._workers.close_channels()
 
     def run(self) -> None:
-        """Serve until a signal comes and everything is answered.
+        """Serve until a signal arrives and everything is answered.
 
         Raises:
             StartError: a worker cannot start.
             StopError: a worker did not stop and was killed.
-            OSError: the sockets cannot be listened on.
+            OSError: the server cannot listen on the sockets.
         """
         for end in self._wakeup:
             end.settimeout(0)
@@ -198,7 +198,7 @@ class Supervisor:
         return max(0.0, min(waits)) if waits else None
 
     def _look_around(self) -> None:
-        """Everything that is due."""
+        """Do everything that is due."""
         for worker in self._workers.rows:
             if worker.channel is not None:
                 worker.channel.flush()
@@ -240,7 +240,7 @@ class Supervisor:
             self._kill(worker, f"has not answered for {HUNG_S:g} s")
 
     def _kill(self, worker: WorkerProcess, reason: str) -> None:
-        """End a worker that does not end by itself; one that was stopped (SIGSTOP) ends, too."""
+        """Kill a worker that does not end by itself; this also works for a stopped one (SIGSTOP)."""
         log.warning("worker %d %s and is killed", worker.number, reason)
         worker.asked_s = None
         if self._is_stopping:
@@ -304,7 +304,7 @@ class Supervisor:
             self._selector.unregister(channel)
 
     def _kill_stalled(self) -> None:
-        """End workers whose event loops do not turn any more; they are started again as others that ended."""
+        """Kill workers with blocked event loops; they are restarted like others that ended."""
         if not self._is_serving:
             return
         ready = [worker.number for worker in self._workers.alive() if worker.is_ready]
@@ -342,7 +342,7 @@ class Supervisor:
             self._selector.register(listener, selectors.EVENT_READ, _Accepting(self, listener))
 
     def accept(self, listener: socket.socket) -> None:
-        """Take what has come, and hand it out."""
+        """Accept waiting connections and give them to workers."""
         if not any(worker.is_ready for worker in self._workers.alive()):
             self._pause()  # the kernel queues connections until a worker is back
             return
@@ -383,7 +383,7 @@ _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Hearing:
-    """Called when a worker has sent a message; it keeps the channel, which a later life of the worker replaces."""
+    """Called when a worker has sent a message; it contains the channel, because a restarted worker has another one."""
 
     def __init__(self, supervisor: Supervisor, worker: WorkerProcess) -> None:
         assert worker.channel is not None
@@ -404,5 +404,5 @@ class _Accepting:
 
 
 def describe_exit(code: int) -> str:
-    """`killed by SIGKILL`, `exit code 1`."""
+    """Return `killed by SIGKILL`, `exit code 1`."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,8 +1,7 @@
-"""Whether files have changed, and whether they are whole.
+"""Detects whether files have changed and are complete.
 
-Files are looked at one by one: a look at 600 of them takes a few milliseconds, and it sees what notifications of the
-kernel do not report: network file systems, mounts of a virtual machine, folders that come later, links that lead
-elsewhere.
+Files are checked one by one: checking 600 of them takes a few milliseconds, and detects what kernel notifications do
+not report: network file systems, mounts of a virtual machine, folders that are added later, links that are changed.
 """
 
 from __future__ import annotations
@@ -19,20 +18,21 @@ from turnout.gateway.editions.edition import FileStamp, stamp_of
 
 LOOK_EVERY_S = 0.25
 SETTLED_AFTER_S = 0.2
-"""Nothing may have moved for so long: a copy writes more often."""
+"""No file may have changed for this long: a copy writes more often."""
 
 WRITER_PATIENCE_S = 600.0
-"""A file that is open for writing, and of which nothing moves for so long, is taken as it is."""
+"""A file that is open for writing but has not changed for this long is considered complete."""
 
 LARGEST_SHARE = 0.05
-"""Of one processor's time, for looking."""
+"""Most of one processor's time to use for checking."""
 
 
 class Watch:
-    """A set of files, and what they looked like.
+    """A set of files and their last known stamps.
 
     Args:
-        files: files and folders, there or not, as they were when they were read; of a folder only its entries count.
+        files: files and folders, existing or not, with their stamps when they were read; for a folder only its entries
+            count.
         clock: monotonic seconds.
         is_written: whether a process has a file open for writing.
     """
@@ -52,16 +52,19 @@ class Watch:
         self._due_s = clock() + LOOK_EVERY_S
 
     def replace_files(self, files: Mapping[Path, FileStamp]) -> None:
-        """Watch these files; changes of those that were watched before are still reported."""
+        """Watch these files; changes of previously watched files are still reported."""
         self._reported = {file: self._reported.get(file, stamp) for file, stamp in files.items()}
         self._seen = self._look(files)
 
     def wait_s(self) -> float:
-        """The seconds until the next look is due."""
+        """Return the seconds until the next check is due."""
         return max(0.0, self._due_s - self._clock())
 
     def poll(self) -> bool:
-        """Look, where it is due; True where something has changed since this last was True, and is whole now."""
+        """Check if it is due.
+
+        Return True if something has changed since this last returned True, and is complete now.
+        """
         started = self._clock()
         if started < self._due_s:
             return False
@@ -86,10 +89,10 @@ class Watch:
 
 
 def is_open_for_writing(file: Path) -> bool:
-    """Whether some process has the file open for writing; False where that cannot be known.
+    """Whether a process has the file open for writing; False if that cannot be determined.
 
-    Linux gives a read lease only on a file that no process writes; other systems, some file systems and other people's
-    files give none.
+    Linux grants a read lease only on a file that no process writes; other systems, some file systems, and files of
+    other users grant none.
     """
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,7 +1,7 @@
-"""One worker: a process with an event loop that answers the requests of the connections it is handed.
+"""One worker: a process with an event loop that answers the requests of the connections it is given.
 
 It receives `connections`, `open`, `prepare`, `discard`, `look` and `stop`, and sends `ready`, `opened`, `prepared` and
-`heard` (at once for each `prepare` and `stop`, so that the supervisor knows that the event loop runs). If the
+`heard` (immediately for each `prepare` and `stop`, which shows the supervisor that the event loop runs). If the
 supervisor disappears, the worker stops.
 """
 
@@ -34,10 +34,10 @@ from turnout.http_server.messages import Response
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.01
-"""After which a message is sent again that the supervisor had no room for."""
+"""Time after which a message is sent again that did not fit into the channel."""
 
 BEAT_S = 1.0
-"""Seconds between the turns that a worker counts."""
+"""Seconds between the iterations that a worker counts."""
 
 BESIDE_S = 2.0
 """Time for background work to end after the last request."""
@@ -46,7 +46,7 @@ WORN = 4
 """The exit code of a worker with too many runs that cannot be ended."""
 
 UNPREPARED = 3
-"""The exit code of a worker that has to be started again with what is served now."""
+"""The exit code of a worker that must be restarted with the served edition."""
 
 
 Beside = Callable[[Switch, asyncio.Event], Coroutine[Any, Any, None]]
@@ -60,15 +60,16 @@ class ServerParts:
         functions_of: makes an edition's functions.
         gateway_of: makes an edition's gateway.
         preload: open every session before the first request.
-        opens_together: what one worker opens all open, so that each has it when its files are edited and broken.
-        progress: called with every session that is preloaded.
-        limits: what one client may take.
-        refusals: the answers that the HTTP server gives by itself.
+        opens_together: what one worker opens, all open, so that each has it when its files are edited and become
+            invalid.
+        progress: called with every preloaded session.
+        limits: limits of one client.
+        refusals: the HTTP server's own error responses.
         log: called with each answer, or None.
-        flush: writes out what the access log holds back.
-        read_s: how long reading the files may take at a reload.
-        budget: the memory that loaded versions may take.
-        beside: runs in each worker beside the requests until the event is set; or None.
+        flush: writes buffered lines of the access log.
+        read_s: time limit for reading the files at a reload.
+        budget: the memory budget of loaded versions.
+        beside: runs in each worker next to the requests until the event is set; or None.
     """
 
     functions_of: FunctionsOf
@@ -91,9 +92,9 @@ class First:
 
     Args:
         number: the edition's number.
-        edition: what it is made of.
-        functions: those of the edition, where they were made before the fork; nothing of them may have been used.
-        gateway: the same.
+        edition: the edition.
+        functions: functions of the edition, if they were made before the fork; they must not have been used.
+        gateway: likewise.
     """
 
     number: int
@@ -106,11 +107,11 @@ class Worker:
     """Runs one worker process.
 
     Args:
-        number: which one it is, from 0.
-        channel: its end.
-        state: shared by all.
-        serving: what it serves with.
-        first: what it serves first.
+        number: number of the worker, from 0.
+        channel: its end of the channel.
+        state: state shared by all.
+        serving: parts that do not depend on the edition.
+        first: the first edition.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class Worker:
         return self._code
 
     async def _end(self, beside: asyncio.Task[None] | None) -> None:
-        """Let what runs beside the requests end, which it has had the time for."""
+        """Let background work end, for which it has had time."""
         if beside is None:
             return
         self._stop.set()
@@ -208,14 +209,14 @@ class Worker:
             asyncio.get_running_loop().run_in_executor(None, budget.drop, evicted)
 
     def _renew(self) -> None:
-        """Be started again, once what is in flight is answered: threads run on and on that cannot be ended."""
+        """End in order to be restarted, once requests in flight are answered, because threads cannot be ended."""
         log.warning("worker %d has too many runs that do not end", self._number)
         self._code = WORN
         self._send("leaving")
         self._stop.set()
 
     def _give_up(self) -> None:
-        """Be started again: the supervisor has an edition that this process has not."""
+        """End in order to be restarted: the supervisor has an edition that this process lacks."""
         self._code = UNPREPARED
         self._stop.set()
 
@@ -290,16 +291,16 @@ def _connected(file: int) -> socket.socket:
 
 
 def ignore_signals() -> None:
-    """Leave stopping to the supervisor, which gets the terminal's signals too.
+    """Leave stopping to the supervisor, which also gets the terminal's signals.
 
-    Handlers that do nothing, unlike ignored signals, are not inherited by programs that user code may start.
+    Handlers that do nothing are not inherited by programs that user code may start; ignored signals would be.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
 def run_worker(number: int, channel: Channel, state: SharedState, serving: ServerParts, first: First) -> int:
-    """A worker's whole life; its exit code."""
+    """Run a worker until it ends; return its exit code."""
     ignore_signals()
     keep_freed_memory()
     channel.move_up()

@@ -1,4 +1,4 @@
-"""The worker processes as the supervisor sees them: started, given connections, started again when they end."""
+"""The worker processes from the supervisor's view: started, given connections, restarted when they end."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from turnout.system.processes import SIGNALS
 log = logging.getLogger("turnout.workers")
 
 LONGEST_FORK_DELAY_S = 5.0
-"""Between two tries to start a worker where the system has no room for another process."""
+"""Longest time between two attempts to start a worker if the system cannot start another process."""
 
 ACKNOWLEDGED = frozenset({"prepare", "stop"})
-"""Messages that a worker acknowledges as soon as its event loop reads them: one that does not, hangs."""
+"""Messages that a worker acknowledges as soon as its event loop reads them; one that does not, hangs."""
 
 FULL_S = 0.05
-"""How long to wait at most for a worker to take what it was sent when none takes any more."""
+"""Longest wait for a worker to read its messages when none accepts more."""
 
 NO_ROOM_S = 0.001
 MOST_TRIES = 50
-"""Between tries to hand out a connection while too many descriptors are on their way, and how many tries there are."""
+"""Pause between attempts to give a connection while too many descriptors are in flight, and the number of attempts."""
 
 
 class Given(Enum):
-    """The outcome of handing out a connection."""
+    """The result of giving a connection to a worker."""
 
     TAKEN = "a worker has it"
     LATER = "a worker will take it, or be started"
@@ -50,17 +50,17 @@ class Given(Enum):
 
 @dataclass(eq=False)
 class WorkerProcess:
-    """One worker, alive or about to be.
+    """One worker, alive or about to be started.
 
     Args:
-        number: from 0; it keeps it when it is started again.
-        restarts: its ends so far.
-        failed_starts: the starts in a row for which the system had no room.
-        pid: 0 where it is not alive.
-        channel: to it.
-        started_s: when it was started, of the monotonic clock; where it is not alive, when it is to be.
-        is_ready: whether it takes connections.
-        asked_s: when the oldest message that it has not acknowledged was sent; None where there is none.
+        number: from 0; it is kept when the worker is restarted.
+        restarts: its previous ends.
+        failed_starts: consecutive starts that failed for lack of resources.
+        pid: 0 if it is not alive.
+        channel: the channel to it.
+        started_s: when it was started, on the monotonic clock; if it is not alive, when it is due to start.
+        is_ready: whether it accepts connections.
+        asked_s: when the oldest unacknowledged message was sent; None if there is none.
     """
 
     number: int
@@ -74,10 +74,10 @@ class WorkerProcess:
 
 
 def fork(child: Callable[[], int]) -> int:
-    """Run `child` in a process of its own, which ends with its exit code; the process's id.
+    """Run `child` in a new process, which ends with its exit code; return the process id.
 
     Raises:
-        OSError: the system has no room for another process; nothing has changed.
+        OSError: the system cannot start another process; nothing has changed.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -111,14 +111,15 @@ def _live(child: Callable[[], int], blocked: set[signal.Signals] | set[int]) -> 
 
 
 class Workers:
-    """All of them.
+    """All workers.
 
     Args:
-        state: shared with them; it says how many they are.
-        run: what each one does, in its own process: its number and its end of the channel, to an exit code.
+        state: state shared with them; it contains their number.
+        run: runs a worker in its own process, given its number and its end of the channel; returns an exit code.
         close_inherited: closes in a new process what belongs to the supervisor.
         clock: monotonic seconds.
-        capacity: connections that one worker may be handed; where all have so many, more are answered with 503 here.
+        capacity: most connections that one worker may be given; if all have this number, more are answered with 503
+            here.
     """
 
     def __init__(
@@ -139,14 +140,14 @@ class Workers:
         self.rows = tuple(WorkerProcess(number) for number in range(state.workers))
 
     def alive(self) -> Iterator[WorkerProcess]:
-        """Those that have a process."""
+        """Return those that have a process."""
         return (worker for worker in self.rows if worker.pid)
 
     def start(self, worker: WorkerProcess) -> None:
         """Start one that is not alive.
 
         Raises:
-            OSError: the system has no room for another process, or no descriptors; the worker is due again later.
+            OSError: the system lacks processes or descriptors; the worker is due again later.
         """
         try:
             self._start(worker)
@@ -178,12 +179,12 @@ class Workers:
         worker.asked_s = None
 
     def due(self) -> list[WorkerProcess]:
-        """Those that are not alive and whose time to start has come."""
+        """Return those that are not alive and due to start."""
         now = self._clock()
         return [worker for worker in self.rows if not worker.pid and worker.started_s <= now]
 
     def reap(self) -> list[tuple[WorkerProcess, int]]:
-        """Those that have ended since, with their exit codes, negative for signals; each is due to start again."""
+        """Return those that have ended since, with their exit codes, negative for signals; each is due to restart."""
         ended = []
         for worker in tuple(self.alive()):
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
@@ -199,9 +200,9 @@ class Workers:
         return ended
 
     def give(self, connections: Sequence[socket.socket] = ()) -> None:
-        """Hand connections out, each to the worker with the fewest open ones, and those that waited for a worker.
+        """Give connections to workers, each to the one with the fewest open ones, and those that waited for a worker.
 
-        They are closed here once they are handed out. One that no worker has room for is answered with 503.
+        They are closed here once they are given. A connection that no worker has space for is answered with 503.
         """
         self._homeless.extend(connections)
         tries = 0
@@ -223,7 +224,7 @@ class Workers:
                 select.select([], waiting, [], FULL_S)
 
     def _give(self, connection: socket.socket) -> Given:
-        """Whether one of them took it. Equal ones take turns."""
+        """Give a connection to a worker; return whether one accepted it. Equally loaded workers take turns."""
         self._given += 1
         count = len(self.rows)
         ready = [worker for worker in self.alive() if worker.is_ready]
@@ -266,11 +267,11 @@ class Workers:
         worker.channel.send(kind, *values, files=files)
 
     def hung(self, since_s: float) -> list[WorkerProcess]:
-        """Those that have not acknowledged a message that was sent before then."""
+        """Return those that have not acknowledged a message sent before this time."""
         return [worker for worker in self.alive() if worker.asked_s is not None and worker.asked_s <= since_s]
 
     def close_channels(self) -> None:
-        """Close this process's ends, and connections: in a new process, which must not keep them open."""
+        """Close this process's ends, and connections, in a new process, which must not keep them open."""
         for connection in self._homeless:
             connection.close()
         for worker in self.rows:
@@ -278,7 +279,7 @@ class Workers:
                 worker.channel.close()
 
     def kill(self, *, starting_only: bool = False) -> None:
-        """End all of them at once, or those that serve no client yet."""
+        """Kill all of them immediately, or those that serve no client yet."""
         for worker in self.alive():
             if not (starting_only and worker.is_ready):
                 # may run in a signal handler while the worker's end is being handled
@@ -286,7 +287,7 @@ class Workers:
                     os.kill(worker.pid, signal.SIGKILL)
 
     def bury(self) -> None:
-        """Wait until those that were killed are gone."""
+        """Wait until the killed ones are gone."""
         for worker in self.alive():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
