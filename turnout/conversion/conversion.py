@@ -12,6 +12,7 @@ import orjson
 
 from turnout.artifacts.examples import Tolerance
 from turnout.conversion.encoders.description import Encoder, describe_encoder, find_folder
+from turnout.conversion.encoders.images import ImageClassifier, describe_images, make_image_version
 from turnout.conversion.encoders.version import make_text_version
 from turnout.conversion.environments import find_environment
 from turnout.conversion.errors import ConversionError
@@ -157,7 +158,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
         converter = check_converter(converter, result.path.name)
     if converter is None:
         made = Converted(result.path, {**provenance, "date": date}, notes=fetched.notes)
-        encoder = None if choices.runtime else describe_encoder(result.path)
+        encoder = None if choices.runtime else describe_encoder(result.path) or describe_images(result.path)
         return made if encoder is None else _add_transform(made, encoder, scratch, choices, remark, root)
     if result.path.suffix.lower() in PICKLES and not choices.trust_pickle:
         raise ConversionError(
@@ -183,14 +184,17 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
 
 
 def _add_transform(
-    given: Converted, encoder: Encoder, scratch: Path, choices: Choices, remark: Remark, root: Path
+    given: Converted, encoder: Encoder | ImageClassifier, scratch: Path, choices: Choices, remark: Remark, root: Path
 ) -> Converted:
-    """The version that takes text, of an encoder."""
+    """Return the version of an encoder that takes texts or images."""
     out = scratch / "out"
     out.mkdir()
-    remark("writing transform.py with the tokenizer, and trying both on texts")
+    remark("writing transform.py, and trying it on texts or images")
     imports, seconds = root / CACHE_DIR / "imports", choices.limits.seconds
-    made = make_text_version(encoder, given.path, out, choices.samples, imports, seconds=seconds)
+    if isinstance(encoder, ImageClassifier):
+        made = make_image_version(encoder, given.path, out, imports, seconds=seconds)
+    else:
+        made = make_text_version(encoder, given.path, out, choices.samples, imports, seconds=seconds)
     return replace(
         given,
         path=made.path,
@@ -198,7 +202,7 @@ def _add_transform(
         examples=made.examples,
         requirements=made.requirements,
         tensors=made.tensors,
-        notes=(*given.notes, *made.notes, f"{made.tried} texts have the same answers alone and in a batch"),
+        notes=(*given.notes, *made.notes, f"{made.tried} have the same answers alone and in a batch"),
     )
 
 

@@ -1,1 +1,1 @@
-"""Encoders of Hugging Face: the tokenizer travels with the version, and the endpoint takes text."""
+"""Models of Hugging Face with their transforms: endpoints that take text or images."""

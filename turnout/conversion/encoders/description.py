@@ -14,7 +14,8 @@ from turnout.conversion.errors import ConversionError
 
 TOKENIZER, CONFIG = "tokenizer.json", "config.json"
 OTHERS = ("tokenizer_config.json", "modules.json", "1_Pooling/config.json")
-FILES = (TOKENIZER, CONFIG, *OTHERS)
+PREPROCESSOR = "preprocessor_config.json"
+FILES = (TOKENIZER, CONFIG, PREPROCESSOR, *OTHERS)
 """The files of a repository that describe an encoder."""
 
 INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -66,9 +67,12 @@ class Encoder:
 
 
 def find_folder(model: Path) -> Path | None:
-    """The folder with the tokenizer of an ONNX file: its own, or the one above `onnx`; None without a tokenizer."""
+    """Return the folder that describes an ONNX file: its own, or the one above `onnx`; None if neither does."""
     folders = [model.parent, *([model.parent.parent] if model.parent.name == "onnx" else [])]
-    return next((folder for folder in folders if all((folder / name).is_file() for name in (TOKENIZER, CONFIG))), None)
+    for folder in folders:
+        if (folder / CONFIG).is_file() and ((folder / TOKENIZER).is_file() or (folder / PREPROCESSOR).is_file()):
+            return folder
+    return None
 
 
 def describe_encoder(model: Path) -> Encoder | None:
@@ -78,12 +82,12 @@ def describe_encoder(model: Path) -> Encoder | None:
         ConversionError: its files cannot be read.
     """
     folder = find_folder(model)
-    if folder is None:
+    if folder is None or not (folder / TOKENIZER).is_file():
         return None
-    config = _read(folder / CONFIG)
+    config = read_object(folder / CONFIG)
     architecture = next(iter(config.get("architectures") or ()), "")
     task = next((task for end, task in TASKS.items() if architecture.endswith(end)), "")
-    inputs, outputs = _signature(model)
+    inputs, outputs = signature_of(model)
     if not task or not inputs or not set(inputs) <= INPUTS or "input_ids" not in inputs:
         return None
     if not all(inputs.values()):
@@ -91,7 +95,7 @@ def describe_encoder(model: Path) -> Encoder | None:
     name, rank = _output(task, outputs)
     if not name:
         return None
-    tokenizer, beside = _read(folder / TOKENIZER), _read(folder / OTHERS[0])
+    tokenizer, beside = read_object(folder / TOKENIZER), read_object(folder / OTHERS[0])
     pooling, is_normalized, notes = _pooling(folder) if task == "embedding" and rank == 3 else ("mean", False, ())
     if rank == 3 and "attention_mask" not in inputs:
         return None  # nothing says which tokens are padding
@@ -103,7 +107,7 @@ def describe_encoder(model: Path) -> Encoder | None:
         rank,
         _longest(config, beside),
         _padding(config, beside, tokenizer),
-        _labels(config) if task != "embedding" else (),
+        labels_of(config) if task != "embedding" else (),
         config.get("problem_type") == "multi_label_classification",
         pooling,
         is_normalized,
@@ -111,7 +115,8 @@ def describe_encoder(model: Path) -> Encoder | None:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON object of a file, empty if the file is missing."""
     if not path.is_file():
         return {}
     try:
@@ -123,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _signature(model: Path) -> tuple[dict[str, str], dict[str, int]]:
+def signature_of(model: Path) -> tuple[dict[str, str], dict[str, int]]:
     """Name of each input -> datatype, and of each output -> number of dimensions."""
     try:
         graph = onnx.load(model, load_external_data=False).graph
@@ -165,7 +170,8 @@ def _padding(config: Mapping[str, Any], beside: Mapping[str, Any], tokenizer: Ma
     return name, known.get(name, int(number) if number is not None else 0)
 
 
-def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the classes in the order of their numbers."""
     names = {int(number): str(name) for number, name in (config.get("id2label") or {}).items()}
     if sorted(names) != list(range(len(names))) or not names:
         raise ConversionError(
@@ -177,7 +183,7 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _pooling(folder: Path) -> tuple[str, bool, tuple[str, ...]]:
     """How sentence-transformers makes one vector of a text's tokens."""
-    pooling = _read(folder / OTHERS[2])
+    pooling = read_object(folder / OTHERS[2])
     modules = folder / OTHERS[1]
     is_normalized = modules.is_file() and b"Normalize" in modules.read_bytes()
     if not pooling:

@@ -48,7 +48,7 @@ names = [row.name for row in session.get_outputs()]
 
 def run(texts):
     encoded = np.array([text.encode() for text in texts], dtype=object)
-    feed = transform.preprocess({"text": encoded})
+    feed = transform.preprocess({job["name"]: encoded})
     return transform.postprocess(dict(zip(names, session.run(names, feed), strict=True)))
 
 def plain(outputs):
@@ -73,15 +73,15 @@ os._exit(0)
 
 
 @dataclass(frozen=True, slots=True)
-class TextVersion:
-    """The files of a version that takes text.
+class EncoderVersion:
+    """The files of a version whose transform makes tensors of texts or images.
 
     Args:
         path: the ONNX file.
         transform: the transform, beside its tokenizer.
         tensors: `inputs` and `outputs` of models.yaml.
         examples: a file.
-        tried: how many texts were tried.
+        tried: what was tried: `17 texts`.
         notes: what the user should know.
     """
 
@@ -89,14 +89,14 @@ class TextVersion:
     transform: Path
     tensors: Mapping[str, Any]
     examples: Path
-    tried: int
-    requirements: tuple[str, ...] = REQUIREMENTS
+    tried: str
+    requirements: tuple[str, ...]
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
 def make_text_version(
     encoder: Encoder, model: Path, out: Path, samples: Path | None, imports: Path, *, seconds: float
-) -> TextVersion:
+) -> EncoderVersion:
     """Write the transform and the examples of an encoder, and try both on texts.
 
     Args:
@@ -124,21 +124,26 @@ def make_text_version(
     given = read_texts(samples) if samples else TEXTS
     texts = [*given, *EMPTY_TEXTS[:4], "word " * (2 * encoder.longest), *FOREIGN_TEXTS]
     shown = given[:3]
-    report = _run(path, transform, texts, len(shown), imports, seconds)
-    if report["differ"]:
-        row = report["differ"][0]
-        raise ConversionError(
-            f"{len(report['differ'])} answers change when a text is in a batch, so nothing was added",
-            f"{row['text']!r}: {row['output']} is {_clip(row['alone'])} alone and {_clip(row['batched'])} in a batch.\n"
-            "    Usual causes: the graph ignores attention_mask, or was exported for one length. Export it again with "
-            "dynamic axes, or pass --runtime onnx.",
-            code=1,
-        )
+    report = run_version(path, transform, "text", texts, len(shown), REQUIREMENTS, imports, seconds)
+    check_batches(report, "a text", "the graph ignores attention_mask, or was exported for one length")
     width = len(report["together"]["embedding"][0]) if encoder.task == "embedding" else 0
     tensors = declare_tensors(encoder, width)
     examples = out / "examples.json"
-    examples.write_bytes(_examples(shown, report, tensors))
-    return TextVersion(path, transform, tensors, examples, len(texts), notes=encoder.notes)
+    examples.write_bytes(make_examples("text", shown, report, tensors))
+    return EncoderVersion(path, transform, tensors, examples, f"{len(texts)} texts", REQUIREMENTS, encoder.notes)
+
+
+def check_batches(report: Mapping[str, Any], what: str, causes: str) -> None:
+    """Raise a ConversionError if an answer changes when others are in the same request."""
+    if not report["differ"]:
+        return
+    row = report["differ"][0]
+    raise ConversionError(
+        f"{len(report['differ'])} answers change when {what} is in a batch, so nothing was added",
+        f"{row['text']!r}: {row['output']} is {_clip(row['alone'])} alone and {_clip(row['batched'])} in a batch.\n"
+        f"    Usual causes: {causes}. Export it again with dynamic axes, or pass --runtime onnx.",
+        code=1,
+    )
 
 
 def read_texts(path: Path) -> tuple[str, ...]:
@@ -159,21 +164,44 @@ def read_texts(path: Path) -> tuple[str, ...]:
     return tuple(texts[:200])
 
 
-def _run(
-    model: Path, transform: Path, texts: Sequence[str], shown: int, imports: Path, seconds: float
+def run_version(
+    model: Path,
+    transform: Path,
+    name: str,
+    values: Sequence[str],
+    shown: int,
+    requirements: Sequence[str],
+    imports: Path,
+    seconds: float,
 ) -> Mapping[str, Any]:
+    """Run a graph with its transform on values alone and together.
+
+    Args:
+        model: the ONNX file.
+        transform: the Python file.
+        name: the input.
+        values: its values, as text.
+        shown: how many of them become examples.
+        requirements: the transform's packages.
+        imports: where packages are installed.
+        seconds: time limit.
+
+    Raises:
+        ConversionError: the packages cannot be installed, or it cannot be run.
+    """
     try:
-        code, site = prepare_site(REQUIREMENTS, DEFAULT_RUNTIME, imports)
+        code, site = prepare_site(requirements, DEFAULT_RUNTIME, imports)
     except LayerError as error:
         lines = str(error).strip().splitlines() or ["no output"]
-        message = f"{', '.join(REQUIREMENTS)} cannot be installed: {lines[-1].strip()[:300]}"
+        message = f"{', '.join(requirements)} cannot be installed: {lines[-1].strip()[:300]}"
         raise ConversionError(message, code=1) from error
     job = {
         "code": str(code),
         "site": str(site),
         "model": str(model),
         "transform": str(transform),
-        "texts": list(texts),
+        "name": name,
+        "texts": list(values),
         "shown": shown,
         "tolerance": TOLERANCE,
     }
@@ -189,28 +217,28 @@ def _run(
         )
         report: dict[str, Any] = json.loads(ended.stdout)
     except subprocess.TimeoutExpired:
-        message = f"the encoder needs more than {seconds:g} s for {len(texts)} texts"
+        message = f"the model needs more than {seconds:g} s for {len(values)} requests"
         raise ConversionError(message, "Allow more with --time-limit SECONDS.") from None
     except ValueError:
         reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         raise ConversionError(
-            f"the encoder and its tokenizer cannot be run: {reason[:500]}",
+            f"the model and its transform cannot be run: {reason[:500]}",
             "Pass --runtime onnx to add the graph with its own inputs and outputs.",
             code=1,
         ) from None
     return report
 
 
-def _examples(texts: Sequence[str], report: Mapping[str, Any], tensors: Mapping[str, Any]) -> bytes:
-    """An examples.json with each text alone, then all together."""
-    rows = [(f"text {number}", [text], report["alone"][number - 1]) for number, text in enumerate(texts, 1)]
-    if len(texts) > 1:
-        rows.append((f"texts 1-{len(texts)}", list(texts), report["together"]))
+def make_examples(name: str, values: Sequence[str], report: Mapping[str, Any], tensors: Mapping[str, Any]) -> bytes:
+    """Return an examples.json with each value alone, then all together."""
+    rows = [(f"{name} {number}", [value], report["alone"][number - 1]) for number, value in enumerate(values, 1)]
+    if len(values) > 1:
+        rows.append((f"{name}s 1-{len(values)}", list(values), report["together"]))
     made = [
         {
-            "name": name,
+            "name": title,
             "request": {
-                "inputs": [{"name": "text", "shape": [len(given)], "datatype": "BYTES", "data": given}],
+                "inputs": [{"name": name, "shape": [len(given)], "datatype": "BYTES", "data": given}],
             },
             "response": {
                 "outputs": [
@@ -225,7 +253,7 @@ def _examples(texts: Sequence[str], report: Mapping[str, Any], tensors: Mapping[
             },
             "tolerance": {"absolute": TOLERANCE["atol"], "relative": TOLERANCE["rtol"]},
         }
-        for name, given, answers in rows
+        for title, given, answers in rows
     ]
     return orjson.dumps(made, option=orjson.OPT_INDENT_2)
 

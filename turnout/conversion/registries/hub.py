@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from turnout.conversion.downloads import check_digest, external_names, fetch_file, fetch_json, safe_path
-from turnout.conversion.encoders.description import CONFIG, FILES, TOKENIZER
+from turnout.conversion.encoders.description import CONFIG, FILES
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.sources import Fetched, Order
 
@@ -48,7 +48,7 @@ def download_model(order: Order) -> Fetched:
     for external in external_names(model):
         fetch(str(PurePosixPath(chosen).parent / external))
     check_digest(model, order.sha256, order.address)
-    folders = {"", f"{PurePosixPath(chosen).parent}/"} if {TOKENIZER, CONFIG} <= digests.keys() else set()
+    folders = {"", f"{PurePosixPath(chosen).parent}/"} if CONFIG in digests else set()
     for path in digests:
         if any(path == f"{folder}{name}" for folder in folders for name in FILES):
             fetch(path)
