@@ -27,9 +27,10 @@ live of 14 days, and the runs in between."""
 UPLOAD_DAYS = 2
 """An upload can be used for an hour; S3 deletes by whole days."""
 
-WORKER_CRASHES = 5
+MOST_RECEIVES = 20
 """Receives after which SQS itself puts a message among the dead letters. Retries of a request are new messages, so only
-a worker that ended without a result, or a request that another delivery runs, adds to them."""
+these add to them: a worker that ended without a result, a duplicate of a request that runs, and a worker that Lambda
+did not start because the account's concurrency was used up. The last is frequent where many functions are busy."""
 
 
 def make_settings(plan: Plan) -> RequestSettings:

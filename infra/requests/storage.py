@@ -15,7 +15,7 @@ from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
 
 from ..naming import Place
 from ..stack.settings import StackSettings
-from .asked import WORKER_CRASHES, Kept, make_settings, plan_lifecycle
+from .asked import MOST_RECEIVES, Kept, make_settings, plan_lifecycle
 
 RETENTION_S = 1_209_600
 """How long a queue keeps a message: SQS's limit, and the longest `time_to_live_s`."""
@@ -60,7 +60,7 @@ class RequestStorage(pulumi.ComponentResource):
             opts=self._within,
         )
         redrive = self.dead_letters.arn.apply(
-            lambda arn: json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": WORKER_CRASHES})
+            lambda arn: json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MOST_RECEIVES})
         )
         self.queue = aws.sqs.Queue(
             name,

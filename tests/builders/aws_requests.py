@@ -103,11 +103,12 @@ class Deployment:
                 message.delayed_until -= seconds * 1000
                 message.visible_at -= seconds * 1000
 
-    def add(self, function: str, handle: LambdaHandler) -> None:
-        """Serve a version's or a graph's handler, wrapped as its entry point wraps it."""
+    def add(self, function: str, handle: LambdaHandler, *, runs: bool = True) -> None:
+        """Serve a handler, wrapped as its entry point wraps it: a model's router does not run requests itself."""
         model, version = function.removeprefix(f"{PREFIX}_").split("_")
         stored = StoredRequests(ENVIRON, lambda _: self.store)
-        self.functions.handlers[function] = stored.accepting(stored.running(handle), function, model, version)
+        running = stored.running(handle) if runs else handle
+        self.functions.handlers[function] = stored.accepting(running, function, model, version.replace("router", ""))
 
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **context: Any

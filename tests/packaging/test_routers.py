@@ -207,6 +207,38 @@ def test_the_general_router_runs_alone(built: dict[str, BuiltPackage], models: I
     assert inferred["outputs"]["label"] == [0, 2]
 
 
+WORKER = """
+import json, sys
+sys.path[:0] = [sys.argv[1]]
+from router_lambda.requests.entry import handler
+
+class Context:
+    def get_remaining_time_in_millis(self):
+        return 20000
+
+json.dump(handler({"Records": []}, Context()), sys.stdout)
+"""
+
+
+def test_the_worker_of_asynchronous_requests_runs_from_the_general_routers_zip(
+    built: dict[str, BuiltPackage], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(built["router"].path) as archive:
+        archive.extractall(tmp_path)
+    queue = "https://sqs.eu-west-1.amazonaws.com/1/q"
+    names = {"TURNOUT_REQUESTS_BUCKET": "b", "TURNOUT_REQUESTS_QUEUE": queue, "TURNOUT_REQUESTS_DEAD_LETTERS": queue}
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(tmp_path)],  # with boto3, which Lambda's runtime brings
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**KEYS, "AWS_REGION": "eu-west-1", "LAMBDA_TASK_ROOT": str(tmp_path), **names},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"batchItemFailures": []}
+
+
 def test_zips_are_the_same_in_every_stack(project: Project) -> None:
     assert list(find_routers(project, plan_of(project, "prod"))) == list(find_routers(project, plan_of(project)))
 

@@ -105,7 +105,7 @@ def test_queue_is_encrypted_and_has_dead_letters(program: Program) -> None:
     assert dead["sqsManagedSseEnabled"]
     redrive = json.loads(queue["redrivePolicy"])
     assert redrive["deadLetterTargetArn"].endswith("turnout-test-requests-dead")
-    assert redrive["maxReceiveCount"] == 5
+    assert redrive["maxReceiveCount"] == 20
     worker = program.of("lambda/function:Function")["requests-worker"].inputs
     assert queue["visibilityTimeoutSeconds"] >= 6 * worker["timeout"]
     assert queue["messageRetentionSeconds"] == 1_209_600

@@ -133,10 +133,11 @@ def redrive(
             requeue(queue, request)
             say(f"Queued request {request['id']}.")
             return
+        revived = queue.revive()
         failed = queue.list_requests([stage] if stage else [], ["failed"], 1_000_000)
         for request in failed:
             requeue(queue, request)
-        say(f"Queued {counted(len(failed), 'request')}.")
+        say(f"Queued {counted(len(failed) + revived, 'request')}.")
 
 
 @requests.command()

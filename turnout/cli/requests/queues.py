@@ -40,6 +40,10 @@ class OpenQueue(Protocol):
         """Queue a request again. None if that is no longer possible."""
         ...
 
+    def revive(self) -> int:
+        """Have waiting requests run whose messages are lost, and return their number."""
+        ...
+
 
 @contextmanager
 def opened_queue(manifest: Path, stack: str) -> Iterator[OpenQueue]:
@@ -159,6 +163,10 @@ class LocalQueue:
 
         return self._change(store.redrive, stage, identifier)
 
+    def revive(self) -> int:
+        """See `OpenQueue`. The queue on this machine has no messages."""
+        return 0
+
     def _change(
         self, step: Callable[[sqlite3.Connection, str, str, float], object], stage: str, identifier: str
     ) -> object:
@@ -201,6 +209,11 @@ class StackQueue:
             self._redriven.add(RequestMessage(stage, identifier))
         return redriven
 
+    def revive(self) -> int:
+        """See `OpenQueue`."""
+        return self._store.revive()
+
     def close(self) -> None:
         """Delete the dead letters of the requests that were queued again, all in one reading of their queue."""
-        self._store.queues.exhume(self._redriven)
+        if self._redriven:
+            self._store.queues.exhume(self._redriven.__contains__)

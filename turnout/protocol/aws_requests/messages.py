@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ LONGEST_DELAY_S = 900
 """Source: Amazon SQS API Reference, `SendMessage.DelaySeconds`."""
 
 LONGEST_HIDDEN_S = 43_200
+
+READ_S = 300
+"""How long a dead letter is hidden while the others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +94,22 @@ class Queues:
         """Put a message among the dead letters."""
         self.client.send_message(QueueUrl=self.dead_address, MessageBody=message.to_json())
 
-    def exhume(self, messages: set[RequestMessage], most_empty: int = 3) -> int:
-        """Delete these messages from the dead letters, and return how many were there.
+    def exhume(self, is_wanted: Callable[[RequestMessage], bool], most_empty: int = 3) -> int:
+        """Delete messages from the dead letters, and return how many there were.
 
         Args:
-            messages: to delete. Others become visible again at once.
+            is_wanted: chooses those to delete. Others become visible again in the end.
             most_empty: answers without a message until the queue counts as read.
         """
         deleted, empty, others = 0, 0, []
-        while empty < most_empty and messages:
+        while empty < most_empty:
             received = self.client.receive_message(
-                QueueUrl=self.dead_address, MaxNumberOfMessages=10, VisibilityTimeout=60
+                QueueUrl=self.dead_address, MaxNumberOfMessages=10, VisibilityTimeout=READ_S
             ).get("Messages", ())
             empty = 0 if received else empty + 1
             for entry in received:
                 handle = entry["ReceiptHandle"]
-                try:
-                    wanted = RequestMessage.from_json(entry["Body"]) in messages
-                except ValueError:
-                    wanted = False
-                if wanted:
+                if _is_wanted(entry["Body"], is_wanted):
                     self.client.delete_message(QueueUrl=self.dead_address, ReceiptHandle=handle)
                     deleted += 1
                 else:
@@ -117,3 +117,10 @@ class Queues:
         for handle in others:
             self.client.change_message_visibility(QueueUrl=self.dead_address, ReceiptHandle=handle, VisibilityTimeout=0)
         return deleted
+
+
+def _is_wanted(body: str, is_wanted: Callable[[RequestMessage], bool]) -> bool:
+    try:
+        return is_wanted(RequestMessage.from_json(body))
+    except ValueError:
+        return False

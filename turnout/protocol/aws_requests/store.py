@@ -166,6 +166,21 @@ class RequestStore:
             self.send(changed)
         return changed
 
+    def revive(self) -> int:
+        """Have requests run whose messages SQS put among the dead letters although they wait. Return their number.
+
+        That happens if Lambda refuses to start the worker many times, because the account's concurrency is used up.
+        """
+
+        def is_waiting(message: RequestMessage) -> bool:
+            record = self.find(message.stage, message.id)
+            if record is None or record.progress.state is not RequestState.QUEUED:
+                return False
+            self.send(record)
+            return True
+
+        return self.queues.exhume(is_waiting)
+
     def list_requests(
         self, *, stages: Collection[str] = (), wanted: Collection[str] = (), most: int = 1000
     ) -> list[Record]:
