@@ -154,10 +154,19 @@ def test_only_a_stage_with_another_authentication_moves_to_another_api(life: Lif
     # A second key keeps the first one, and the authorizer's table contains both.
     old = life.result.outputs["consumer_keys"].value["prod"]["web-app"]
     life.project.prod["consumers"]["web-app"]["keys"] = ["k1", "k2"]
+    life.project.tree["domain"]["base_path"] = "team"
     life.up()
     new = life.result.outputs["consumer_keys"].value["prod"]["web-app"]
     assert (new["k1"], set(new)) == (old["k1"], {"k1", "k2"})
     assert (life.alias("turnout-test_callers", "live"), life.up()) == ("2", [])
+
+    # A path of several levels is free for a moment when its stage moves, after the new stage is ready.
+    assert {path for _, path in domains.paths} == {"team", "team/dev", "team/prod"}
+    life.project.tree["stages"]["dev"]["auth"] = "none"
+    moved = [f"{verb} {kind.rpartition(':')[2]}" for verb, kind, _, _ in life.up()]
+    steps = [step for step in moved if step.endswith(("ApiMapping", "Stage"))]
+    assert steps == ["create Stage", "delete ApiMapping", "create ApiMapping", "delete Stage"]
+    assert domains.paths["ml.example.com", "team/dev"] == (life.stage_named("dev").api, "dev")
 
 
 def check_consumers(life: Life) -> None:

@@ -100,6 +100,13 @@ def test_added_and_removed_stages_are_reported() -> None:
 def test_another_api_means_another_address_unless_there_is_a_domain() -> None:
     text = "moves to another API: its address at execute-api changes, one at a domain stays"
     assert (BREAKING, "prod", text) in changes_of(manifest(), with_stage(auth="api_key"))
+    moved = replace(with_stage(auth="api_key"), domain=Domain("a.example.com"))
+    assert (BREAKING, "prod", text) in changes_of(replace(manifest(), domain=Domain("a.example.com")), moved)
+    within = Domain("a.example.com", base_path="team")
+    gap = text.replace(
+        "one at a domain stays", "team/prod at a.example.com is missing for some seconds (see `base_path`)"
+    )
+    assert (BREAKING, "prod", gap) in changes_of(replace(manifest(), domain=within), replace(moved, domain=within))
     here, there = (replace(manifest(), domain=Domain(name)) for name in ("a.example.com", "b.example.com"))
     assert (BREAKING, "domain", "every address changes") in changes_of(here, there)
     assert (BREAKING, "domain", "is removed") in changes_of(here, manifest())

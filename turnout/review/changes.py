@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from turnout.manifest.parser import Manifest, Stage, Version
+from turnout.manifest.parser import Domain, Manifest, Stage, Version
 from turnout.plan.budget import REST, compare_costs, describe_difference, export_costs
 from turnout.plan.checks.compatibility import check_drop_in
 from turnout.plan.checks.quotas import find_tightest
@@ -69,11 +69,11 @@ def _of_stages(before: Reviewed, after: Reviewed) -> Iterator[Change]:
         elif name not in old:
             yield Change(CONTRACT, name, "a new stage")
         else:
-            yield from _of_stage(*old[name], *new[name])
+            yield from _of_stage(*old[name], *new[name], after.manifest.domain)
             yield from _of_traffic(before.manifest.stage(name), after.manifest.stage(name), before.plan, after.plan)
 
 
-def _of_stage(old_api: Api, old: StagePlan, new_api: Api, new: StagePlan) -> Iterator[Change]:
+def _of_stage(old_api: Api, old: StagePlan, new_api: Api, new: StagePlan, domain: Domain | None) -> Iterator[Change]:
     """What callers of a stage see beside its versions."""
     name = old.name
     if old.auth != new.auth:
@@ -81,7 +81,10 @@ def _of_stage(old_api: Api, old: StagePlan, new_api: Api, new: StagePlan) -> Ite
     elif old.jwt != new.jwt:
         yield Change(BREAKING, name, "takes tokens of another issuer or audience")
     if old_api.name != new_api.name:
-        yield Change(BREAKING, name, "moves to another API: its address at execute-api changes, one at a domain stays")
+        stays = "one at a domain stays"
+        if domain is not None and domain.base_path:
+            stays = f"{domain.path_of(name)} at {domain.name} is missing for some seconds (see `base_path`)"
+        yield Change(BREAKING, name, f"moves to another API: its address at execute-api changes, {stays}")
     gone = [
         f"{method} {path}" for method, path in _routes(old_api) if (method, path) not in dict.fromkeys(_routes(new_api))
     ]

@@ -49,6 +49,7 @@ class Domains:
 
     def _change(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
         key = inputs["domainName"], inputs.get("basePath") or ""
+        self.paths.pop((before["domainName"], before.get("basePath") or before.get("apiMappingKey") or ""))
         self.paths[key] = inputs["restApi"], inputs["stageName"]
         self.changes.append(key)
         return {}
@@ -78,6 +79,14 @@ class Domains:
                 remove=lambda _, state: self.paths.pop((state["domainName"], state.get("basePath") or "")),
                 replaced_by=frozenset({"domainName"}),
             ),
+            # Another API makes a new mapping, unlike above. Source: terraform-provider-aws,
+            # internal/service/apigatewayv2/api_mapping.go (`ForceNew` of `api_id` and `domain_name`).
+            "aws:apigatewayv2/apiMapping:ApiMapping": Calls(
+                make=lambda inputs: self._map(_as_base_path(inputs)),
+                change=lambda identity, before, inputs: self._change(identity, before, _as_base_path(inputs)),
+                remove=lambda _, state: self.paths.pop((state["domainName"], state["apiMappingKey"])),
+                replaced_by=frozenset({"apiId", "domainName"}),
+            ),
             "aws:route53/record:Record": Calls(
                 make=self._make_record,
                 remove=lambda identity, _: self.records.pop(identity),
@@ -85,3 +94,13 @@ class Domains:
                 computed=("fqdn",),
             ),
         }
+
+
+def _as_base_path(inputs: Inputs) -> Inputs:
+    """Return the mapping of version 2 as one of version 1."""
+    return {
+        "domainName": inputs["domainName"],
+        "basePath": inputs["apiMappingKey"],
+        "restApi": inputs["apiId"],
+        "stageName": inputs["stage"],
+    }
