@@ -19,7 +19,7 @@ from turnout.protocol.aws_requests.record import AnswerObject, Record
 from turnout.protocol.aws_requests.running import STORED, make_run_event, metadata_of, read_answer
 from turnout.protocol.aws_requests.settings import GRACE_S
 from turnout.protocol.aws_requests.store import EXPIRED, ReadRecord, RequestStore, describe_lost, end
-from turnout.protocol.naming import VERSION_HEADER
+from turnout.protocol.naming import LIVE, VERSION_HEADER
 from turnout.protocol.requests import states
 from turnout.protocol.requests.outcomes import (
     Outcome,
@@ -137,8 +137,12 @@ class RequestWorker:
         if begun is None:
             raise NotNowError("another worker, or the caller, changed the request at this moment")
         record = begun.record
-        limit_s = min(self._monotonic() + timeout_s + GRACE_S, deadline_s - MARGIN_S)
+        started_s = self._monotonic()
+        limit_s = min(started_s + timeout_s + GRACE_S, deadline_s - MARGIN_S)
         answered = run_to_end(self._call(record, limit_s))
+        if answered.error == "timed_out" and self._monotonic() < started_s + timeout_s:
+            # The function has time left and stores its answer by itself. The message comes back when it has ended.
+            raise NotNowError("the run takes longer than the rest of this worker's time")
         outcome, after = self._read(record, check_answered(answered))
         ended = self._store.clock()
         match outcome:
@@ -151,7 +155,12 @@ class RequestWorker:
                 self._end(begun, after, lambda current: states.fail(current, ended, is_final=is_final))
 
     async def _call(self, record: Record, deadline_s: float) -> Answered:
-        return await self._invoke(record.function, record.alias, make_run_event(record), deadline_s=deadline_s)
+        event = make_run_event(record)
+        answered = await self._invoke(record.function, record.alias, event, deadline_s=deadline_s)
+        if answered.error == "unknown_function" and record.alias != LIVE:
+            # A release canary has ended meanwhile: what it called is live now, or was taken back.
+            return await self._invoke(record.function, LIVE, event, deadline_s=deadline_s)
+        return answered
 
     def _read(self, record: Record, answered: Answered) -> tuple[Outcome, Record]:
         """What a call means for its request, and the record with its answer or its failure."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -61,6 +61,7 @@ class Functions:
 
     handlers: dict[str, LambdaHandler] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    aliases: Collection[str] = ("live", "next")
 
     async def __call__(
         self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False
@@ -69,7 +70,7 @@ class Functions:
         assert deadline_s > 0
         self.calls.append((function, alias))
         handler = self.handlers.get(function)
-        if handler is None:
+        if handler is None or alias not in self.aliases:
             return Answered(None, "unknown_function", "no such function")
         try:
             return Answered(handler(json.loads(json.dumps(event)), SimpleNamespace()))

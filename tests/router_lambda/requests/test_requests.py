@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests as http
+from botocore.exceptions import ClientError
 
 from router_lambda.router import Router
 from router_lambda.tasks import ThreadTasks, run_to_end
@@ -36,6 +37,7 @@ from turnout.protocol.aws_requests.settings import GRACE_S, VISIBILITY_S
 from turnout.protocol.aws_requests.store import LOST_S, RequestStore
 from turnout.protocol.requests.uploads import PART_BYTES, UPLOAD_S
 from turnout.protocol.requests.webhooks import MOST_TRIES, CallbackError, webhook_secret
+from turnout.protocol.routing.pooled import find_aim
 from turnout.protocol.routing.route_table import ModelRoute, RouteTable, VersionRoute
 
 JSON = {"Content-Type": "application/json"}
@@ -332,6 +334,21 @@ def test_a_router_chooses_once_and_the_version_stores_the_answer(made: Deploymen
         assert made.call("GET", f"/requests/{identifier}/answer").json == {"x": 3}
 
 
+@pytest.mark.parametrize("version", ["", "v1"])
+def test_a_run_says_which_version_of_a_pool_it_is_for(made: Deployment, version: str) -> None:
+    aims: list[tuple[str, str]] = []
+
+    def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        aims.append(find_aim(event))
+        return echo(event, context)
+
+    made.add(IRIS, handle)
+    made.call("PUT", f"/requests/order-1?model=iris{version and f'&version={version}'}", {"x": 1})
+    made.submit(path="/v2/models/iris/infer")
+    made.finish()
+    assert aims == [("iris", "v1")] * 2
+
+
 def test_others_see_nothing_of_a_request(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     other = {"identity": {"apiKeyId": "key2"}}
@@ -432,6 +449,59 @@ def test_a_request_of_a_version_that_is_gone_fails_with_the_reason(made: Deploym
     made.finish()
     assert made.state(identifier)["error"]["code"] == "UNKNOWN_VERSION"
     assert made.dead_letters() == [{"stage": "prod", "id": identifier}]
+
+
+def test_a_request_of_a_release_canary_that_has_ended_runs_on_the_live_alias(made: Deployment) -> None:
+    identifier = made.submit().json["id"]
+    stored = made.store.read("prod", identifier)
+    assert stored is not None
+    made.store.write(stored, replace(stored.record, alias="next"))
+    made.functions.aliases = {"live"}
+    made.finish()
+    assert made.state(identifier)["state"] == "done"
+    assert made.functions.calls == [(IRIS, "next"), (IRIS, "live")]
+
+
+def test_a_run_that_outlives_its_worker_is_finished_by_the_next_delivery(made: Deployment) -> None:
+    def outlives(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        serve(event, context)
+        raise FunctionError("timed_out")
+
+    serve = made.functions.handlers[IRIS]
+    identifier = made.submit().json["id"]
+    made.functions.handlers[IRIS] = outlives
+    made.pump()
+    assert made.state(identifier)["state"] == "running"
+    made.finish()
+    assert (made.state(identifier)["state"], len(made.functions.calls)) == ("done", 1)
+
+
+def test_a_body_that_does_not_fit_on_the_disk_fails_with_the_remedy(made: Deployment) -> None:
+    identifier = made.submit().json["id"]
+    stored = made.store.read("prod", identifier)
+    assert stored is not None
+    body = replace(stored.record.body, size=2**60)
+    made.store.write(stored, replace(stored.record, body=body))
+    made.finish()
+    error = made.state(identifier)["error"]
+    assert (error["code"], error["status"]) == ("BODY_TOO_LARGE", 413)
+    assert "raise `ephemeral_storage_mb`" in error["error"]
+
+
+@pytest.mark.parametrize("conflicts", [1, 5])
+def test_a_write_that_meets_another_is_repeated(made: Deployment, conflicts: int) -> None:
+    class Client:
+        left = conflicts
+
+        def put_object(self, **arguments: Any) -> Any:
+            self.left -= 1
+            if self.left >= 0:
+                raise ClientError({"Error": {"Code": "ConditionalRequestConflict", "Message": ""}}, "PutObject")
+            return made.s3.put_object(**arguments)
+
+    bucket = RequestBucket(Client(), BUCKET)
+    assert bucket.create("requests/prod/one.json", b"{}")
+    assert not bucket.create("requests/prod/one.json", b"{}")
 
 
 def test_messages_that_kill_every_worker_end_among_the_dead_letters(made: Deployment) -> None:

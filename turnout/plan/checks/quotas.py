@@ -24,6 +24,9 @@ VARIABLES_PER_STAGE = 100
 VARIABLE_CHARACTERS = 512
 FUNCTION_NAME_CHARACTERS = 64
 ENVIRONMENT_BYTES = 4 * 1024
+
+REQUEST_VARIABLES_BYTES = 220
+"""Of the variables that name the bucket and the queue of asynchronous requests, with the longest names."""
 UNZIPPED_BYTES = 250 * MB
 DIRECT_ZIP_BYTES = 50 * MB
 DOCUMENT_BYTES = 6 * MB
@@ -128,7 +131,7 @@ def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterato
         for stage in api.stages:
             yield from _of_stage(stage)
     for function in plan.functions:
-        yield from _of_function(function, account.integration_timeout_s)
+        yield from _of_function(function, account.integration_timeout_s, REQUEST_VARIABLES_BYTES * plan.is_asynchronous)
     models = {package.name: package for package in plan.packages}
     for function in plan.functions:
         if function.runs_models:
@@ -297,7 +300,7 @@ def _path_of(function: Function) -> tuple[str, ...]:
     return (*path, "versions", function.version) if function.version else path
 
 
-def _of_function(function: Function, integration_timeout_s: int) -> Iterator[Count]:
+def _of_function(function: Function, integration_timeout_s: int, own_bytes: int) -> Iterator[Count]:
     path = _path_of(function)
     yield Count(
         Quota("function's name", function.name, len(function.name), FUNCTION_NAME_CHARACTERS, "characters"),
@@ -313,7 +316,9 @@ def _of_function(function: Function, integration_timeout_s: int) -> Iterator[Cou
         )
     environment = function.settings.environment
     if environment:
-        size = sum(len(key.encode()) + len(value.encode()) for key, value in {**TELEMETRY_OFF, **environment}.items())
+        size = own_bytes + sum(
+            len(key.encode()) + len(value.encode()) for key, value in {**TELEMETRY_OFF, **environment}.items()
+        )
         yield Count(
             Quota("environment", function.name, size, ENVIRONMENT_BYTES, "bytes"),
             (*path, "environment"),

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 _MISSING = frozenset({"NoSuchKey", "404", "NoSuchUpload"})
-_CHANGED = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+_CHANGED = frozenset({"PreconditionFailed", "412"})
+_CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
+
+CONFLICTS = 5
+"""How often a write is repeated that met another one. Source: Amazon S3 API Reference, `PutObject`, on 409."""
 
 
 class RequestBucket:
@@ -56,15 +60,20 @@ class RequestBucket:
         return self._write(key, content, IfMatch=etag)
 
     def _write(self, key: str, content: bytes, **condition: str) -> str:
-        try:
-            answer = self.client.put_object(
-                Bucket=self.name, Key=key, Body=content, ContentType="application/json", **condition
-            )
-        except Exception as error:
-            if error_code(error) in _CHANGED | _MISSING:
-                return ""
-            raise
-        return str(answer["ETag"])
+        """Write an object under a condition. S3 answers 409 while another write to it is being decided."""
+        for attempt in range(CONFLICTS, -1, -1):
+            try:
+                answer = self.client.put_object(
+                    Bucket=self.name, Key=key, Body=content, ContentType="application/json", **condition
+                )
+            except Exception as error:
+                if error_code(error) in _CONFLICT and attempt:
+                    continue
+                if error_code(error) in _CHANGED | _CONFLICT | _MISSING:
+                    return ""
+                raise
+            return str(answer["ETag"])
+        raise AssertionError("the loop returns or raises")
 
     def put(self, key: str, content: bytes, content_type: str = "", metadata: Mapping[str, str] | None = None) -> None:
         """Write an object."""

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -101,7 +102,7 @@ def _fetch(bucket: RequestBucket, objects: RunObjects, path: Path) -> dict[str, 
     """The event's keys for the body.
 
     Raises:
-        Refusal: UNKNOWN_REQUEST or DIGEST_MISMATCH.
+        Refusal: UNKNOWN_REQUEST, BODY_TOO_LARGE or DIGEST_MISMATCH.
     """
     if not objects.body:
         return {"body": None, "isBase64Encoded": False}
@@ -114,6 +115,12 @@ def _fetch(bucket: RequestBucket, objects: RunObjects, path: Path) -> dict[str, 
         return {"body": base64.b64encode(entry[0]).decode(), "isBase64Encoded": True}
     if bucket.head(objects.body) is None:
         raise gone
+    free = shutil.disk_usage(path.parent).free
+    if objects.bytes > free:
+        message = (
+            f"the body has {objects.bytes} bytes, /tmp of the version's function {free}: raise `ephemeral_storage_mb`"
+        )
+        raise Refusal("BODY_TOO_LARGE", message, expected=free, got=objects.bytes)
     bucket.fetch(objects.body, path)
     if objects.sha256:
         with path.open("rb") as file:
