@@ -1,4 +1,4 @@
-"""Errors that users can fix: `Problem`, one fault in their files, and `TurnoutError`, a message with a remedy."""
+"""Errors that users can fix: `Problem`, one error in their files, and `TurnoutError`, a message with a remedy."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong at one place.
+    """One error at one place.
 
     Args:
-        message: what is wrong, and what would be right: `must be 128-10240, got 64`.
-        path: where in the document, as keys: `("models", "iris", "versions", "v1", "memory_mb")`.
-        source: the file's name as the user gave it.
-        line: 1-based, 0 where no line is known.
-        column: 1-based, 0 where no line is known.
-        hint: the remedy, a sentence of its own, or empty.
+        message: the error and the correct values: `must be 128-10240, got 64`.
+        path: keys of the place in the document: `("models", "iris", "versions", "v1", "memory_mb")`.
+        source: the file's name as the user wrote it.
+        line: 1-based, 0 if unknown.
+        column: 1-based, 0 if unknown.
+        hint: the remedy as a separate sentence, or empty.
     """
 
     message: str
@@ -26,7 +26,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        """`models.yaml:12:9: models.iris.versions.v1.memory_mb: must be 128-10240, got 64`, then the hint."""
+        """Return `models.yaml:12:9: models.iris.versions.v1.memory_mb: must be 128-10240, got 64`, and the hint."""
         place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
         dotted = ".".join(str(key) for key in self.path)
         text = f"{place}: {dotted}: {self.message}" if dotted else f"{place}: {self.message}"
@@ -37,8 +37,8 @@ class TurnoutError(Exception):
     """The base of errors with a remedy.
 
     Args:
-        message: what is wrong.
-        hint: how to fix it, a sentence of its own, or empty.
+        message: the error.
+        hint: how to fix it as a separate sentence, or empty.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -48,7 +48,7 @@ class TurnoutError(Exception):
 
 
 class ProblemsError(Exception):
-    """The user's files cannot be used; `problems` says why, all of it, in the order of the file."""
+    """The user's files cannot be used; `problems` has all reasons, in the order of the file."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))

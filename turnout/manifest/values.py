@@ -126,7 +126,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A stage's canary: `percent` of its traffic, 0-100, sees `serve` instead of the baseline's versions."""
+    """A stage's canary: `percent` of its traffic, 0-100, is answered by `serve` instead of the baseline's versions."""
 
     percent: float
     serve: Mapping[str, str]
@@ -162,9 +162,10 @@ class RoutedCanary:
 
 @dataclass(frozen=True, slots=True)
 class Jwt:
-    """The tokens that a stage accepts: their `iss`, and their `aud`, one of these.
+    """The tokens that a stage accepts: their `iss` and their allowed `aud` values.
 
-    `jwks` is the path of a file with the issuer's keys, which the local gateway uses; empty where it asks the issuer.
+    `jwks` is the path of a file with the issuer's keys for the local gateway; if it is empty, the gateway asks the
+    issuer.
     """
 
     issuer: str
@@ -174,7 +175,7 @@ class Jwt:
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """Requests per second over time, and how many at once, for the whole stage."""
+    """The limits of a whole stage: requests per second, and a burst."""
 
     rate: float
     burst: int
@@ -185,11 +186,11 @@ class Asynchronous:
     """A stage's settings for asynchronous requests.
 
     Args:
-        time_to_live_s: how long a request may wait to begin, and how long its answer is kept.
-        max_attempts: runs of one request until it counts as failed.
-        max_body_mb: the largest body and the largest answer.
-        max_stored_mb: bodies and answers that `turnout serve` keeps at once.
-        callback_hosts: where results may be sent, `host` or `host:port`.
+        time_to_live_s: how long a request may wait to start, and how long its answer is kept.
+        max_attempts: number of runs after which a request has failed.
+        max_body_mb: size of the largest body and the largest answer.
+        max_stored_mb: size of all bodies and answers that `turnout serve` keeps.
+        callback_hosts: allowed hosts for webhooks, `host` or `host:port`.
         allow_private_callbacks: whether those hosts may have private addresses.
     """
 
@@ -208,19 +209,19 @@ class Stage:
     A model with a routed canary is in `weights`, with the canary's share among its versions.
 
     Args:
-        name: first segment of the stage's paths.
+        name: the first segment of the stage's paths.
         serve: model name -> version name.
         weights: model name -> version name -> percent; they add up to 100.
         canary: the stage's canary, or `None`.
         routed: model -> its routed canary.
         auth: a key of `turnout.plan.auth.AUTH_TYPES`.
-        throttle: or `None`.
+        throttle: the stage's throttle, or `None`.
         version_override: whether the header `x-turnout-version` may choose among a routed model's versions.
-        slo: what is promised of the stage.
-        jwt: the issuer and audience of `auth: jwt`, else None.
-        asynchronous: how it treats asynchronous requests; None accepts none.
+        slo: the stage's service level objective.
+        jwt: the issuer and audience of `auth: jwt`, or None.
+        asynchronous: settings of asynchronous requests; None if the stage accepts none.
         newest: the models of `serve` that `"*": newest` covers.
-        cors: which web pages may call it from a browser, or None.
+        cors: the web pages that may call it from a browser, or None.
         consumers: the named callers of `auth: api_key`.
     """
 
@@ -254,15 +255,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class AccountQuotas:
-    """The account's quotas on AWS, where they can be raised or are lower for new accounts.
+    """The account's quotas on AWS: those that can be raised or are lower for new accounts.
 
     Args:
-        resources: of an API.
-        stages: of an API.
-        code_storage_gb: of all functions' versions and layers.
-        concurrency: calls that run at once; None where not set.
-        memory_mb: of a function; None where not set.
-        integration_timeout_s: after which API Gateway ends a request.
+        resources: resources of an API.
+        stages: stages of an API.
+        code_storage_gb: size of the versions of all functions and layers.
+        concurrency: calls that run at once; None if not set.
+        memory_mb: memory of a function; None if not set.
+        integration_timeout_s: time after which API Gateway ends a request.
     """
 
     resources: int = 300
@@ -283,7 +284,7 @@ class Prices:
         lambda_arm64_gb_s: a GB-second of a running function.
         lambda_x86_64_gb_s: the same on x86_64.
         provisioned_arm64_gb_s: a GB-second of provisioned concurrency, all day.
-        provisioned_x86_64_gb_s: the same on x86_64.
+        provisioned_x86_64_gb_s: the same for x86_64.
         snap_start_gb_s: a GB-second of a kept snapshot.
         log_gb: a GB written to CloudWatch Logs.
         alarm_month: a month of one metric that an alarm compares.
@@ -312,7 +313,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The project's budget, US dollars; None where not set.
+    """The project's budget in US dollars; an amount that is not set is None.
 
     Args:
         month: a month without calls.
@@ -325,24 +326,25 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The whole file, checked.
+    """The whole file, validated.
 
     Args:
         platform: prefix of every AWS name.
         models: in the file's order.
-        stages: in the file's order; the first one answers where a path names no stage.
+        stages: in the file's order; the first one answers paths that name no stage.
         path: the file, absolute; artifacts are relative to its folder.
-        source: the file's name as the user gave it, for messages.
-        positions: key path -> its position, for problems found later (`position_of` returns the nearest).
+        source: the file's name as the user wrote it, for messages.
+        positions: key path -> its position, for problems that are detected later (`position_of` returns the nearest
+            one).
         open_inference: `proxy`, `direct` or `off`: how AWS serves the Open Inference Protocol's paths.
         routes: `auto`, `direct` or `shared`: how AWS reaches versions by `/models/...`.
-        judgement: how a canary is judged in a stage that has none yet: `defaults.canary`.
+        judgement: `defaults.canary`: how a canary is judged in a stage without its own rules.
         quotas: what AWS allows the account.
         prices: what AWS charges.
         domain: the host name of all stages, or None.
         budget: what the project may cost, or None.
-        default_architecture: of versions that name none.
-        read: the file as it was read, which edits start from; None for a manifest that was made without one.
+        default_architecture: architecture of versions that specify none.
+        read: the file's text and keys, which edits start from; None for a manifest that was not read from a file.
     """
 
     platform: str
@@ -371,15 +373,15 @@ class Manifest:
         return tuple(version for model in self.models for version in model.versions)
 
     def model(self, name: str) -> Model:
-        """The model of that name; KeyError where there is none."""
+        """Return the model with this name; KeyError if there is none."""
         return self._by_name[name]
 
     def stage(self, name: str) -> Stage:
-        """The stage of that name; KeyError where there is none."""
+        """Return the stage with this name; KeyError if there is none."""
         return {stage.name: stage for stage in self.stages}[name]
 
     def position_of(self, path: KeyPath) -> Position:
-        """The position of `path`, or of its nearest ancestor in the file."""
+        """Return the position of `path`, or of its nearest ancestor in the file."""
         return nearest_position(self.positions, path)
 
     def problem(self, path: KeyPath, message: str, hint: str = "") -> Problem:

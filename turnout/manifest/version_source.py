@@ -1,4 +1,4 @@
-"""Where a version came from: the `source` that `turnout add` writes into models.yaml."""
+"""The origin of a version: the `source` that `turnout add` writes into models.yaml."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ OBJECT_STORES = frozenset({"s3", "gs"})
 """Schemes whose addresses have no query: `?` and `#` are characters of an object's name."""
 
 SHORT_REVISION = 12
-"""Characters of a revision in a table: so many identify a commit."""
+"""Number of characters of a revision in a table: enough to identify a commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionSource:
-    """Where a version came from.
+    """The origin of a version.
 
     Args:
-        address: what `turnout add` was given, without secrets.
-        revision: what it stood for: a registry's version, a commit; or empty.
-        sha256: of the original, or empty.
-        converter: what made an ONNX file of it, or empty.
-        packages: that converted it -> their versions.
-        date: in UTC, or empty.
-        report: path of the proof, or empty.
+        address: the argument of `turnout add`, without secrets.
+        revision: the revision that the address meant: a registry's version or a commit; or empty.
+        sha256: digest of the original file, or empty.
+        converter: the converter that made an ONNX file of it, or empty.
+        packages: name of each package used for the conversion -> its version.
+        date: the date in UTC, or empty.
+        report: path of the conversion's report, or empty.
     """
 
     address: str
@@ -37,19 +37,19 @@ class VersionSource:
     report: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """What is known of it, as models.yaml has it; secrets that somebody typed into the address are left out."""
+        """Return the known fields as models.yaml has them, without secrets that were typed into the address."""
         fields = {name: value for name, value in asdict(self).items() if value}
         return {**fields, "address": without_secrets(self.address)}
 
     def to_text(self) -> str:
-        """`mlflow:iris@champion (3, sklearn)`, for a table."""
+        """Return `mlflow:iris@champion (3, sklearn)`, for a table."""
         details = ", ".join(filter(None, (self.revision[:SHORT_REVISION], self.converter)))
         address = without_secrets(self.address)
         return f"{address} ({details})" if details else address
 
 
 def without_secrets(address: str) -> str:
-    """An address without user, password, query and fragment: presigned URLs carry their secret there."""
+    """Return an address without user, password, query and fragment: presigned URLs have secrets in their query."""
     try:
         parts = urlsplit(address)
     except ValueError:  # not a valid address, such as `https://[`

@@ -13,14 +13,14 @@ from turnout.manifest.access import Cors
 from turnout.protocol.aws.cors import ANY_ORIGIN, EXPOSED, render_origin_template
 
 PREFLIGHT = "options"
-"""The method of a preflight: no path of ours has it otherwise."""
+"""The method of a preflight; Turnout uses it for nothing else."""
 
 REQUESTED_ORIGIN = "method.request.header.Origin"
 """The reference to the request's origin in a gateway response."""
 
 
 def build_preflight(cors: Cors, operation_id: str) -> dict[str, Any]:
-    """The operation that answers a preflight with 204 and calls no function.
+    """Return the operation that answers a preflight with 204 and calls no function.
 
     Every type is binary to the API, and API Gateway fails on a mock's body unless `contentHandling` makes it text.
     """
@@ -64,10 +64,10 @@ def build_preflight(cors: Cors, operation_id: str) -> dict[str, Any]:
 
 
 def customize_errors(responses: Mapping[str, Any], cors: Cors | None) -> dict[str, Any]:
-    """API Gateway's own errors, readable for the pages that may call.
+    """Return API Gateway's own errors with headers that let the allowed pages read them.
 
-    A gateway response cannot compare. One origin is a constant. Of several, API Gateway names whichever asks, without
-    credentials: another page could read no more than the message of an error.
+    A gateway response cannot compare origins. A single origin is a constant. With several, API Gateway repeats the
+    request's origin, without credentials: any other page could read only the message of an error.
     """
     if cors is None:
         return dict(responses)

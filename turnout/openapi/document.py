@@ -1,4 +1,4 @@
-"""The document: one OpenAPI 3.0 text with API Gateway's extensions, that AWS imports and the local gateway obeys.
+"""Builds one OpenAPI 3.0 document with API Gateway's extensions, which AWS imports and the local gateway follows.
 
 Source: OpenAPI 3.0.3; API Gateway Developer Guide, "OpenAPI extensions" and "Important notes for REST APIs".
 """
@@ -26,7 +26,7 @@ UriOf = Callable[[str], str]
 """From `turnout-local_iris_${stageVariables.iris}:${stageVariables.alias}` to the integration's `uri`."""
 
 BINARY_MEDIA_TYPES = ("*/*",)
-"""Every body is binary to API Gateway: what a function answers in base64 reaches every client decoded."""
+"""Every body is binary to API Gateway, so a function's base64 answers reach every client decoded."""
 
 GATEWAY_RESPONSES = {
     "THROTTLED": {
@@ -40,7 +40,7 @@ CALLERS_RESPONSES = {
     kind: {"statusCode": "403", "responseTemplates": {"application/json": '{"message":"Forbidden"}'}}
     for kind in ("ACCESS_DENIED", "UNAUTHORIZED")
 }
-"""An authorizer's refusal has the format of a wrong API key's, and so has a request without one."""
+"""An authorizer's refusal has the format of a wrong API key's refusal, as has a request without a key."""
 
 INFO = """Inference with ONNX models, each in many versions.
 
@@ -54,7 +54,7 @@ and the infinities are the strings "NaN", "Infinity" and "-Infinity"."""
 
 
 def lambda_uri(partition: str, region: str, account: str) -> UriOf:
-    """Binds a function's name to its Lambda, `arn:aws:apigateway:REGION:lambda:path/.../invocations`."""
+    """Return the URI of a function's Lambda, `arn:aws:apigateway:REGION:lambda:path/.../invocations`."""
     root = f"arn:{partition}:apigateway:{region}:lambda:path/2015-03-31/functions"
     functions = f"arn:{partition}:lambda:{region}:{account}:function"
 
@@ -65,7 +65,7 @@ def lambda_uri(partition: str, region: str, account: str) -> UriOf:
 
 
 local_uri = lambda_uri("aws", "us-east-1", "000000000000")
-"""The local gateway's ARNs: AWS's own spelling with an account that does not exist."""
+"""Return an ARN for the local gateway, in AWS's format with an account that does not exist."""
 
 
 def build_document(
@@ -76,15 +76,15 @@ def build_document(
     examples: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
     credentials: str = "",
 ) -> Document:
-    """The document of one API. Parts of it are shared: it is to be read or written out, not changed.
+    """Return the document of one API. Parts of it are shared: do not change it.
 
     Args:
-        plan: the whole plan. Models that share their routes leave no trace in the document, so that a new one changes
-            nothing in it; callers get the document of `plan.as_called(api)`.
+        plan: the whole plan. Models that share their routes do not appear in the document, so a new one changes nothing
+            in it; callers get the document of `plan.as_called(api)`.
         api: one of `plan.apis`.
         uri_of: binds the integrations.
-        examples: (model, version) -> a request that works; a version without one gets one made from its signature.
-        credentials: the role by which API Gateway invokes the functions; left out where empty.
+        examples: (model, version) -> a valid request; versions without one get one made from their signature.
+        credentials: the role with which API Gateway invokes the functions; omitted if empty.
     """
     auth = find_auth_type(api.auth)
     security = [{name: [] for name in (auth.name, CALLERS)}] if api.has_consumers else auth.security
@@ -147,12 +147,12 @@ def build_document(
 
 
 def authorizer_name(plan: Plan) -> str:
-    """The function that decides for stages with consumers: `turnout-prod_callers:live`, as the others are called."""
+    """Return the name of the authorizer of stages with consumers: `turnout-prod_callers:live`."""
     return f"{function_prefix(plan.platform, plan.stack)}_{CALLERS}:{LIVE}"
 
 
 def versions_by_model(plan: Plan) -> dict[str, list[ServedVersion]]:
-    """Model -> its versions, both in the file's order."""
+    """Return each model's versions, in the file's order."""
     versions: dict[str, list[ServedVersion]] = {}
     for version in plan.versions:
         versions.setdefault(version.version.model, []).append(version)
@@ -160,12 +160,12 @@ def versions_by_model(plan: Plan) -> dict[str, list[ServedVersion]]:
 
 
 def render_document(document: Document, *, indent: bool = False) -> bytes:
-    """The document's bytes: compact for AWS, or to be read."""
+    """Return the document's bytes, compact for AWS or indented for readers."""
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 if indent else 0)
 
 
 def check_document(document: Document) -> tuple[Quota, ...]:
-    """Sizes that API Gateway could refuse to import: the whole document, and the largest schema.
+    """Check the sizes of the document and its largest schema, which API Gateway could refuse to import.
 
     Raises:
         ProblemsError: one of them is too large.
@@ -185,7 +185,7 @@ def check_document(document: Document) -> tuple[Quota, ...]:
 
 
 def _describe(plan: Plan, model: str, versions: list[ServedVersion]) -> str:
-    """The model's description, then the version's."""
+    """Return the model's description, followed by the version's."""
     texts = [plan.descriptions.get(model, ""), *(version.version.description for version in versions)]
     return "\n\n".join(text for text in texts if text)
 

@@ -1,8 +1,8 @@
-"""Counts the documentation parts that API Gateway makes of a document, where an import keeps them.
+"""Counts the documentation parts that an import makes from a document.
 
-`pulumi up` imports with `ignore=documentation` and keeps none. An import by hand makes one of every entity with a
-`description` or a `summary`, and fails in the middle past 2,000.
-Source: API Gateway Developer Guide, "Representation of API documentation" and "Quotas".
+`pulumi up` imports with `ignore=documentation` and makes none. A manual import makes one for every entity with a
+`description` or a `summary`, and fails halfway after 2,000. Source: API Gateway Developer Guide, "Representation of API
+documentation" and "Quotas".
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MOST_PARTS = 2000
-"""Of one API."""
+"""The largest number of documentation parts of an API."""
 
 
 def count_documentation_parts(document: Mapping[str, Any]) -> int:
-    """Return how many entities of an OpenAPI document have documentation of their own."""
+    """Return how many entities of an OpenAPI document have their own documentation."""
     return sum("description" in entity or "summary" in entity for entity in _entities(document))
 
 
 def _entities(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Locations of a documentation part: the API, models, authorizers, methods, parameters, bodies, responses."""
+    """Yield the locations of documentation parts.
+
+    They are the API, models, authorizers, methods, parameters, bodies, responses.
+    """
     yield document["info"]
     components = document.get("components", {})
     yield from components.get("schemas", {}).values()

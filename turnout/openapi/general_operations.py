@@ -1,4 +1,4 @@
-"""Operations of what the general router answers: the catalogue, health, the document, the Open Inference Protocol."""
+"""Builds the operations of the general router: the catalogue, health, the document, the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turnout.openapi.tensor_schemas import Schema
 from turnout.plan.values import Route
 
 ANY_METHOD = "x-amazon-apigateway-any-method"
-"""API Gateway's key for a route that takes every method."""
+"""API Gateway's key for a route that accepts every method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class Purpose:
     """The purpose of a path.
 
     Args:
-        id: the operation's.
-        tag: that documents group it by.
+        id: the operation's identifier.
+        tag: the tag that groups it in documents.
         summary: one line.
-        answer: what an answer of 200 holds.
-        schema: of that answer, a name among `GENERAL_SCHEMAS`; empty for any object.
-        errors: the statuses beside 200 that it answers with.
+        answer: the content of an answer of 200.
+        schema: the schema of that answer, a key of `GENERAL_SCHEMAS`; empty for any object.
+        errors: its statuses other than 200.
     """
 
     id: str
@@ -111,7 +111,7 @@ PURPOSES: Mapping[str, Purpose] = {
         tuple(sorted({*ERRORS, "404", "405", "503"})),
     ),
 }
-"""One schema per path."""
+"""The purpose of each path."""
 
 PARAMETERS = {
     "model": "A model's name.",
@@ -129,13 +129,13 @@ OWN_ERRORS = {
         f"Some versions do not answer; `details.not_ready` lists them: {describe_codes(503)}.", ERROR
     ),
 }
-"""Besides those of an inference."""
+"""Errors of the general router besides those of an inference."""
 
 
 def build_general_operation(
     route: Route, *, security: list[dict[str, list[str]]], uri: str, credentials: str
 ) -> dict[str, Any]:
-    """The operation object of one route; health asks for no key and no signature."""
+    """Return the operation object of one route; health requires no key and no signature."""
     purpose = PURPOSES[route.path]
     schema = {"schema": {"$ref": f"#/components/schemas/{purpose.schema}"}} if purpose.schema else {}
     errors = ERRORS | OWN_ERRORS
@@ -154,7 +154,7 @@ def build_general_operation(
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:
-    """The parameter names in a path's braces."""
+    """Return the parameter names in a path's braces."""
     return [
         {"name": name, "in": "path", "required": True, "description": PARAMETERS[name], "schema": {"type": "string"}}
         for name in _PARAMETER.findall(path)
@@ -260,4 +260,4 @@ GENERAL_SCHEMAS: Mapping[str, Schema] = {
     "Live": _object("The liveness response.", "live", {"live": {"type": "boolean"}}),
     "Ready": _object("All answer.", "ready", {"ready": {"type": "boolean"}}),
 }
-"""Response of the general router."""
+"""The response schemas of the general router."""

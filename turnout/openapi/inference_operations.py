@@ -1,7 +1,7 @@
-"""An inference in the document: what a client sends to a route, what it gets, and which function answers.
+"""Builds the operation of an inference: the request, the responses, and the function that answers.
 
-Parameters are part of the operation and responses are written out at each, since API Gateway knows neither a path's
-parameters (moto fails on them) nor references to shared responses.
+Each operation has its own parameters and responses, since API Gateway supports neither a path's parameters (moto fails
+on them) nor references to shared responses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ANSWER_HEADERS = {
 }
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-"""A body of bytes. API Gateway checks no body against it: the document uses no request validator."""
+"""A binary body. API Gateway does not validate it: the document has no request validator."""
 
 BODY = """Open Inference Protocol JSON according to the schema, `data` flat or nested; or a short form: \
 `{"inputs": {"NAME": nested list}}`, or `{"instances": [...]}` with one row (or one object of rows by input name) per \
@@ -45,7 +45,7 @@ instance. As application/octet-stream: that JSON, each input with `parameters.bi
 then the tensors' bytes, little-endian."""
 
 VERBS = {"inference": "infer", "open_inference": "openInfer"}
-"""By the kind of a route: how its operation's id begins. A version's two routes answer alike."""
+"""Start of an operation's id, by the kind of its route. A version's two routes give the same answers."""
 
 FORMS = (
     "The response has the form of the request; with `parameters.binary_data_output`, it is application/octet-stream."
@@ -53,12 +53,12 @@ FORMS = (
 
 
 def describe_codes(status: int) -> str:
-    """The codes that an error of that status may have."""
+    """Return a description of the possible codes of errors with this status."""
     return ", ".join(f"`{code}`" for code, of in STATUS_OF.items() if of == status)
 
 
 def describe_error(description: str, schema: str) -> dict[str, Any]:
-    """A response object; `schema` names a component."""
+    """Return a response object; `schema` is the name of a component."""
     return {
         "description": description,
         "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
@@ -78,7 +78,7 @@ ERRORS = {
     "502": describe_error("The function failed or returned a malformed response.", MESSAGE),
     "504": describe_error("No response within 29 s.", MESSAGE),
 }
-"""Every inference's error responses, one object shared by all."""
+"""The error responses of every inference, one shared object."""
 
 GRAPH_ERRORS = {
     **ERRORS,
@@ -89,18 +89,18 @@ GRAPH_ERRORS = {
     "504": describe_error(f"No response within 29 s, or a called model timed out: {describe_codes(504)}.", ERROR),
     "508": describe_error(f"The graph calls itself: {describe_codes(508)}.", ERROR),
 }
-"""Those of a model that is made of others."""
+"""The error responses of a graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownExample:
-    """A version's example, None where it is too large to be shown or its signature is not known."""
+    """A version's example; None if it is too large to be shown or its signature is unknown."""
 
     example: Mapping[str, Any] | None
 
     @classmethod
     def of(cls, served: ServedVersion, given: Mapping[str, Any] | None) -> ShownExample:
-        """The given example, or one made from the signature."""
+        """Return the given example, or one made from the signature."""
         if given is None:
             tensors = [tensor for tensor in served.signature.inputs if tensor.required]
             # An element takes at least two bytes: a large tensor is not even built.
@@ -111,7 +111,7 @@ class ShownExample:
 
 
 def operation_id(model: str, version: str, verb: str = "infer") -> str:
-    """`inferIrisVv1`, or `inferIrisServed` for the route that a stage turns; unique, as the schemas' names are."""
+    """Return `inferIrisVv1`, or `inferIrisServed` for a stage's route; it is unique, like the schemas' names."""
     return verb + (schema_name(model, version, "") if version else served_name(model, ""))
 
 
@@ -124,14 +124,14 @@ def build_operation(
     uri: str,
     credentials: str,
 ) -> dict[str, Any]:
-    """The operation object of one route.
+    """Return the operation object of one route.
 
     Args:
-        route: as planned.
-        requests: version -> its example, of each version that may answer; none for a graph.
-        description: of the model and the version.
-        security: of the API's authentication.
-        uri: the integration's.
+        route: the planned route.
+        requests: version -> its example, for each version that may answer; empty for a graph.
+        description: description of the model and the version.
+        security: the API's authentication.
+        uri: URI of the integration.
         credentials: the role for the integration, or empty.
     """
     version = route.version or "the version that the stage serves"
@@ -170,7 +170,7 @@ def build_operation(
 
 
 def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any]:
-    """The integration that calls the route's function; `credentials` is the role for it, or empty."""
+    """Return the integration that calls the route's function; `credentials` is its role, or empty."""
     return {
         "type": "aws_proxy",
         "httpMethod": "POST",
@@ -182,7 +182,10 @@ def spell_integration(route: Route, uri: str, credentials: str) -> dict[str, Any
 
 
 def _examples(route: Route, requests: Mapping[str, ShownExample]) -> dict[str, Any]:
-    """A version's example; on a model's route the example of each version by its name, each once."""
+    """Return a version's example.
+
+    For a model's route, return each version's example by the version's name, without duplicates.
+    """
     if route.kind != "inference":
         return {}
     known = {version: request.example for version, request in requests.items() if request.example is not None}

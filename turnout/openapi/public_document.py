@@ -1,6 +1,6 @@
-"""The document for those who call the API: without what concerns API Gateway and its account.
+"""Makes the document for an API's callers, without the parts for API Gateway and its account.
 
-API Gateway has one route for all paths of the Open Inference Protocol; here each of them is an operation of its own.
+API Gateway has one route for all paths of the Open Inference Protocol; here each path has its own operation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from turnout.openapi.inference_operations import BINARY, BODY, HEADER_LENGTH
 
 EXTENSION = "x-amazon-apigateway-"
 KEPT = frozenset({f"{EXTENSION}authtype"})
-"""Tells a client how to sign."""
+"""Extensions that clients need to sign requests."""
 
 PROTOCOL_ROOT = "/v2"
 PROTOCOL_HEALTH = "/v2/health/{check}"
@@ -31,21 +31,21 @@ PROTOCOL_PATHS = (
     ("get", f"{VERSION}/ready", "openVersionReady", "Whether a version answers"),
     ("post", f"{VERSION}/infer", "openInferVersion", "Inference with a version"),
 )
-"""Method, path, id and summary of what the general router answers below `/v2`, but for health."""
+"""Method, path, id and summary of the paths below `/v2` that the general router answers, except health."""
 
 HEALTH_PATHS = (
     ("get", "/v2/health/live", "openLive", "Liveness: whether the server receives requests"),
     ("get", "/v2/health/ready", "openReady", "Whether every version that this stage serves answers"),
 )
-"""The same of health, which has a route of its own."""
+"""The same for health, which has its own route."""
 
 CONTENT: Mapping[str, Any] = {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": BINARY}
 
 
 def publish_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The same API as its callers see it; `servers` is left to the caller, who knows the address.
+    """Return the API as its callers see it; the caller of this function adds `servers`, since it knows the address.
 
-    Extensions are at the root, on operations and on security schemes; deeper objects are shared with the document.
+    Extensions are removed from the root, operations and security schemes; deeper objects are shared with the document.
     """
     components = dict(document["components"])
     if "securitySchemes" in components:
@@ -70,7 +70,7 @@ def _publish_paths(paths: Mapping[str, Any]) -> dict[str, Any]:
 def _protocol_paths(
     paths: Sequence[tuple[str, str, str, str]], operation: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """One path after the other; what all of them share is taken from the route that answers them."""
+    """Yield one path after the other; their common parts are copied from the route that answers them."""
     for method, path, name, summary in paths:
         fields: dict[str, Any] = {"operationId": name, "summary": summary, "parameters": path_parameters(path)}
         if method == "post":

@@ -1,4 +1,4 @@
-"""Operations of asynchronous requests in the document: ask for the state, fetch the answer, cancel, upload a body."""
+"""Builds the operations of asynchronous requests: read the state, fetch the answer, cancel, upload a body."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUEST, UPLOAD = "AsyncRequest", "Upload"
 
 
 def list_refusals(status: int) -> str:
-    """Return the codes that a refusal of that status may have."""
+    """Return the possible codes of refusals with this status."""
     return ", ".join(f"`{code}`" for code, of in STATUS_OF.items() if of == status)
 
 
@@ -54,7 +54,7 @@ HEADERS = (
     _parameter(UPLOAD_HEADER, "header", "With `Prefer: respond-async`: the upload that is the body, sent empty."),
     _parameter(CALLBACK_HEADER, "header", "With `Prefer: respond-async`: address that the result is sent to."),
 )
-"""Of an inference in an API that accepts asynchronous requests."""
+"""Headers of an inference in an API that accepts asynchronous requests."""
 
 ACCEPTED = {
     "description": "Accepted. `Location` is the request's address, `Retry-After` says when to ask for its state.",
@@ -137,7 +137,7 @@ PURPOSES: Mapping[tuple[str, str], RequestPurpose] = {
         {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/UploadWish"}}}},
     ),
 }
-"""One row per route."""
+"""The purpose of each route."""
 
 
 def build_request_operation(

@@ -1,4 +1,4 @@
-"""`components.schemas` of inference: two per version, two per model for the route that a stage turns, the errors."""
+"""Builds `components.schemas`: two per version, two per model for its stage's route, and the errors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ MESSAGE = "Message"
 
 
 def served_name(model: str, kind: str) -> str:
-    """The schema of whichever version a stage serves: `IrisServedRequest`. No version's name holds that `S`."""
+    """Return the schema's name for the version that a stage serves: `IrisServedRequest`.
+
+    No version's name has that `S`.
+    """
     return "".join(word.capitalize() for word in model.split("-")) + f"Served{kind}"
 
 
 def build_schemas(
     versions: Mapping[str, Sequence[ServedVersion]], graphs: Sequence[ServedGraph] = ()
 ) -> Iterator[tuple[str, Schema]]:
-    """The schemas of every model and version, of the graphs, and of the errors."""
+    """Return the schemas of every model, version and graph, and of the errors."""
     for model, planned in versions.items():
         yield from _of_model(model, planned)
         for served in planned:
@@ -62,7 +65,7 @@ def _of_graph(served: ServedGraph) -> Iterator[tuple[str, Schema]]:
 
 
 def error_schema() -> Schema:
-    """`{"error": sentence, "code": CODE, "details": {...}}`."""
+    """Return the schema of `{"error": sentence, "code": CODE, "details": {...}}`."""
     return {
         "type": "object",
         "description": "Error response of the function.",
@@ -76,7 +79,7 @@ def error_schema() -> Schema:
 
 
 def message_schema() -> Schema:
-    """`{"message": "Forbidden"}`."""
+    """Return the schema of `{"message": "Forbidden"}`."""
     return {
         "type": "object",
         "description": "Error response of API Gateway itself.",

@@ -1,9 +1,9 @@
-"""A version's request and response as JSON Schema, in the dialect that API Gateway imports.
+"""Describes a version's request and response as JSON Schema, in the dialect that API Gateway imports.
 
-API Gateway takes draft 4 without `oneOf`, `anyOf`, `additionalProperties`, `example` and a number's `format`, so one
-schema describes one form, the Open Inference Protocol's; words describe the short forms. Tensor names hold anything, so
-they are values of an `enum` and words of a description, never a key. Source: API Gateway Developer Guide, "Important
-notes for REST APIs"; Open Inference Protocol, "Inference".
+API Gateway accepts draft 4 without `oneOf`, `anyOf`, `additionalProperties`, `example` and a number's `format`, so one
+schema describes one form, the Open Inference Protocol's; text describes the short forms. Tensor names may contain any
+character, so they are values of an `enum` and part of a description, but never keys. Source: API Gateway Developer
+Guide, "Important notes for REST APIs"; Open Inference Protocol, "Inference".
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 Schema = dict[str, Any]
 
 JSON_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "bytes": "string"}
-"""Element types in JSON per kind of datatype; NaN and the infinities travel as strings, which draft 4 cannot add."""
+"""JSON types of elements per kind of datatype; NaN and infinities are strings, which draft 4 cannot express."""
 
 
 DESCRIBED_CHARACTERS = 40
-"""Dimension names can be formulas: longer ones are described as -1."""
+"""Longest dimension name in a description. Names can be formulas: longer ones are shown as -1."""
 
 
 def request_schema(description: str, signature: Signature) -> Schema:
-    """The Open Inference Protocol's request to a version (or to any of a model's, with their tensors together)."""
+    """Return the schema of a version's request, or of a model's, with the tensors of all its versions."""
     return {
         "type": "object",
         "description": description,
@@ -48,7 +48,7 @@ def request_schema(description: str, signature: Signature) -> Schema:
 
 
 def response_schema(description: str, model: str, versions: Sequence[str], signature: Signature) -> Schema:
-    """The Open Inference Protocol's response. Output shapes are described, not fixed: declarations may be wrong."""
+    """Return the schema of a response. Output shapes are described, not fixed: declarations may be wrong."""
     return {
         "type": "object",
         "description": description,
@@ -63,7 +63,7 @@ def response_schema(description: str, model: str, versions: Sequence[str], signa
 
 
 def tensor_schema(tensors: Sequence[TensorSpec], *, fixed_rank: bool) -> Schema:
-    """One schema for each of several tensors: what they have in common is required of it."""
+    """Return one schema for several tensors, which requires what they have in common."""
     datatypes = list(dict.fromkeys(tensor.datatype for tensor in tensors))
     shape: Schema = {"type": "array", "items": {"type": "integer"}}
     ranks = {None if tensor.shape is None else len(tensor.shape) for tensor in tensors}
@@ -84,7 +84,7 @@ def tensor_schema(tensors: Sequence[TensorSpec], *, fixed_rank: bool) -> Schema:
 
 
 def element_schema(datatypes: Iterable[str]) -> Schema:
-    """The element type, where the datatypes share one."""
+    """Return the schema of an element, if the datatypes share one."""
     types = {JSON_TYPES[DATATYPES[datatype].kind] for datatype in datatypes}
     if types == {"number", "integer"}:
         types = {"number"}
@@ -92,7 +92,7 @@ def element_schema(datatypes: Iterable[str]) -> Schema:
 
 
 def describe_tensors(tensors: Sequence[TensorSpec]) -> str:
-    """`x` FP32 [batch, 4]; `y` INT64 [-1], optional: the required ones first."""
+    """Return `x` FP32 [batch, 4]; `y` INT64 [-1], optional: required tensors come first."""
     if not tensors:
         return "unknown"
     described = sorted(tensors, key=lambda tensor: not tensor.required)[:DESCRIBED_TENSORS]
@@ -101,7 +101,7 @@ def describe_tensors(tensors: Sequence[TensorSpec]) -> str:
 
 
 def describe_tensor(tensor: TensorSpec) -> str:
-    """`x` FP32 [batch, 4]: the graph's names where it has short ones, -1 for a free dimension without."""
+    """Return `x` FP32 [batch, 4]: dimensions have the graph's names if these are short, else -1."""
     text = f"`{tensor.name}` {tensor.datatype} {_shape_text(tensor)}"
     if not tensor.required:
         text += ", optional"
@@ -112,7 +112,7 @@ def describe_tensor(tensor: TensorSpec) -> str:
 
 
 def join_signatures(signatures: Sequence[Signature]) -> Signature:
-    """The tensors of several versions together, each (name, datatype, shape) once, in the order of the versions."""
+    """Return the tensors of several versions, each (name, datatype, shape) once, in the order of the versions."""
     return Signature(
         tuple(dict.fromkeys(tensor for signature in signatures for tensor in signature.inputs)),
         tuple(dict.fromkeys(tensor for signature in signatures for tensor in signature.outputs)),

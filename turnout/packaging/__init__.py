@@ -1,1 +1,1 @@
-"""Packages: the zips and layers that AWS gets and that isolated functions run from here."""
+"""Builds packages: the zips and layers that are uploaded to AWS and that isolated functions run from here."""

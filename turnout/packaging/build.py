@@ -1,8 +1,8 @@
-"""Packages: a zip per version or pool, a layer per runtime and architecture, as Lambda and the local gateway run them.
+"""Builds packages: a zip per version or pool, a layer per runtime and architecture, for Lambda and this machine.
 
-A function's zip: `function.json`, `model/` (the graph and its external data), `transform/` (the transform and what lies
-beside it), the handler and `turnout/protocol`; a router's: its table or the catalogue, `router_lambda` and
-`turnout/protocol`. Both with bytecode of the target's Python where that interpreter is installed.
+A function's zip contains `function.json`, `model/` (the graph and its external data), `transform/` (the transform and
+its files), the handler and `turnout/protocol`. A router's zip contains its table or the catalogue, `router_lambda` and
+`turnout/protocol`. Both contain bytecode of the target's Python if that interpreter is installed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from turnout.system.processes import ended_tracker, join_parent
 from turnout.trials.checks import make_trials, try_version
 
 FORMAT = "1"
-"""Part of every digest: a change of what goes into a zip, or how, makes new packages."""
+"""Part of every digest: change it if the content or format of zips changes, to rebuild all packages."""
 
 HANDLER = "model_lambdas.function.entry.handler"
 """The handler in a function's zip."""
@@ -55,19 +55,19 @@ STORED = "its model is fetched from S3 when the function starts"
 
 @dataclass(frozen=True, slots=True)
 class BuiltPackage:
-    """One zip on the disk.
+    """One zip on disk.
 
     Args:
         name: `iris_v1`, or `layer_arm64_python3.13`.
         kind: `function` or `layer`.
-        path: the zip.
-        digest: of its inputs, 64 hex digits; equal digests mean equal contents.
-        zip_bytes: what counts against 50 MB sent directly.
-        unzipped_bytes: what counts, with the layer's, against 250 MB.
-        cached: whether it was there already.
-        notes: what the user should know: a graph kept as given, no bytecode.
-        layer: a function's layer, by name; empty for a router that needs none.
-        stored: the files of a model that is too large for the zip, or lies in S3 already.
+        path: path of the zip.
+        digest: digest of its inputs, 64 hex digits; equal digests mean equal contents.
+        zip_bytes: size that counts against 50 MB for direct upload.
+        unzipped_bytes: size that counts, with the layer's, against 250 MB.
+        cached: whether it existed already.
+        notes: notes for the user: a graph that was not optimised, no bytecode.
+        layer: name of a function's layer; empty for a router that needs none.
+        stored: the files of a model that is too large for the zip or is in S3 already.
         pooled: of a pool: model and version -> the files of its model.
     """
 
@@ -86,7 +86,7 @@ class BuiltPackage:
 
 @dataclass(frozen=True, slots=True)
 class BuildTarget:
-    """The target of the packages: Lambda's Python, or this machine's (`python` empty)."""
+    """The target of the packages: Lambda's Python, or this machine's if `python` is empty."""
 
     python: str = LAMBDA_PYTHON
 
@@ -107,17 +107,17 @@ def build_packages(
     jobs: int = 0,
     progress: BuildProgress = ignore_progress,
 ) -> tuple[BuiltPackage, ...]:
-    """Build what is missing in `out`, several at once; layers first, functions in the manifest's order, pools, routers.
+    """Build missing packages in `out`, several at once: layers, functions in the manifest's order, pools, routers.
 
     Args:
-        project: the manifest with its artifacts.
+        project: the manifest and its artifacts.
         out: the folder of the zips, `.turnout/packages`.
         target: Lambda, or this machine.
-        routers: as `find_routers` finds them.
-        optimise: whether graphs are optimised where that changes nothing.
+        routers: the result of `find_routers`.
+        optimise: whether to optimise graphs if that does not change their results.
         only: `(model, version)` pairs; all versions when None. A pool is built for those of its versions.
-        jobs: how many at once; 0 is one per core.
-        progress: called as packages start and end, from other threads.
+        jobs: number of parallel builds; 0 for one per core.
+        progress: called from other threads when a package starts and ends.
 
     Raises:
         LayerError: a layer cannot be resolved for its platform.
@@ -181,9 +181,9 @@ def build_packages(
 
 
 def find_inputs(versions: Sequence[Version], project: Project, target: BuildTarget) -> list[FunctionInputs]:
-    """The parts of each version's zip. Versions without a trial are tried now.
+    """Return the parts of each version's zip; run the trial of versions that have none yet.
 
-    A model is fetched from S3 on AWS only: here it is on the disk. A pool fetches its models here, too.
+    A version fetches its model from S3 only on AWS: here it is on disk. A pool fetches its models here, too.
     """
     folder = project.manifest.path.parent
     trials = make_trials(project)
@@ -302,7 +302,7 @@ def _package(
     layer: str = "",
     python: Path | None,
 ) -> BuiltPackage:
-    """Write the zip if it is missing; its notes are next to it, so that a cached package reports them again."""
+    """Write the zip if it is missing; its notes are stored next to it, so a cached package reports them again."""
     path = out / f"{name}-{digest[:16]}.zip"
     package = _read_package(path)
     if package is None:
@@ -320,7 +320,7 @@ def _package(
 
 
 def _read_package(path: Path) -> tuple[tuple[str, ...], int] | None:
-    """The notes and the unzipped size of a zip that is there; None where it, or its notes, are missing or not whole."""
+    """Return the notes and unzipped size of an existing zip; None if it or its notes are missing or incomplete."""
     try:
         size_bytes = unzipped_bytes(path)
         notes = json.loads(path.with_suffix(".json").read_bytes())
@@ -334,7 +334,7 @@ def _read_package(path: Path) -> tuple[tuple[str, ...], int] | None:
 def _optimised(
     inputs: FunctionInputs, target: Path, processes: ProcessPoolExecutor | None
 ) -> tuple[Path, tuple[str, ...]]:
-    """The graph to package, and a note where it is the one as given."""
+    """Return the graph to package, and a note if it was not optimised."""
     given = inputs.artifact.path
     optimise = RUNTIMES[inputs.version.runtime].optimise
     if optimise is None:

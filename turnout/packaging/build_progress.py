@@ -1,4 +1,4 @@
-"""The interface for build progress. A module of its own because the builder is slow to import."""
+"""The interface for build progress, in its own module because the builder is slow to import."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Bytecode of the target's Python, since Lambda's disk is read-only and would be compiled for at each cold start.
+"""Compiles bytecode of the target's Python: on Lambda's read-only disk, each cold start would compile again.
 
-Invalidation is `unchecked-hash` (PEP 552): no times in the file, no look at the source at import.
+Invalidation is `unchecked-hash` (PEP 552): the file has no times, and imports do not look at the source.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def compile_bytecode(python: Path, sources: Mapping[str, Path], root: str, targe
     """Compile `sources` (archive name -> file) with `python` into `target`.
 
     Args:
-        python: the interpreter whose bytecode it shall be.
-        sources: what to compile; names that do not end in `.py` are passed over.
-        root: where the archive will lie, for tracebacks: `/opt` for a layer, `/var/task` for a function.
+        python: the interpreter to compile with.
+        sources: files to compile; names that do not end in `.py` are skipped.
+        root: directory of the archive at run time, for tracebacks: `/opt` for a layer, `/var/task` for a function.
         target: an empty folder for the `.pyc` files.
 
     Returns:
-        Archive name -> `.pyc` file; a source that this Python cannot compile is not in it.
+        Archive name -> `.pyc` file; sources that this Python cannot compile are left out.
     """
     wanted = {name: str(path) for name, path in sorted(sources.items()) if name.endswith(".py")}
     done = run_child([str(python), "-I", "-S", "-c", COMPILE, root, str(target)], stdin=json.dumps(wanted))
@@ -46,7 +46,7 @@ def compile_bytecode(python: Path, sources: Mapping[str, Path], root: str, targe
 
 @cache
 def python_version(python: Path) -> str:
-    """The whole version, `3.13.0`: bytecode of another patch release may differ."""
+    """Return the full version, `3.13.0`: bytecode of another patch release may differ."""
     code = "import platform; print(platform.python_version())"
     done = run_child([str(python), "-I", "-S", "-c", code])
     if done.returncode != 0:

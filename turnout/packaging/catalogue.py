@@ -1,4 +1,4 @@
-"""The catalogue: what the general router knows of everything that there is to be called."""
+"""Makes the catalogue: the general router's description of everything that can be called."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def make_catalogue(
     *,
     pooled: bool = True,
 ) -> Catalogue:
-    """Everything that a plan deploys.
+    """Return the catalogue of everything that a plan deploys.
 
     Args:
         project: the manifest and its artifacts.
-        plan: made of them.
-        documents: the name of an API -> its document, where they were built already.
+        plan: the plan of the project.
+        documents: name of each API whose document is built already -> its document.
         pooled: whether pooled versions are called by their pool's function, as on AWS.
     """
     manifest = project.manifest
@@ -88,7 +88,7 @@ def _version(project: Project, served: ServedVersion, *, pooled: bool) -> Versio
 
 
 def spell_routing(routing: Routing) -> dict[str, Any]:
-    """A model's `routing` as models.yaml has it; what was not asked for is left out."""
+    """Return a model's `routing` as models.yaml has it, without keys that are not set."""
     sticky, shadow = routing.sticky, routing.shadow_version
     return {
         **({"sticky": {sticky.kind: sticky.name or True}} if sticky else {}),
@@ -98,14 +98,14 @@ def spell_routing(routing: Routing) -> dict[str, Any]:
 
 
 def _short_examples(examples: Iterable[Example]) -> tuple[Mapping[str, Any], ...]:
-    """The rows of an examples.json as they are there, those that fit on a page."""
+    """Return the rows of an examples.json that fit on a page, unchanged."""
     return tuple(example.written for example in examples if len(orjson.dumps(example.written)) <= EXAMPLE_BYTES)
 
 
 def _documents(
     project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None
 ) -> Iterator[tuple[str, str]]:
-    """Stage -> its document; named as the platform is, so that every stack has the same."""
+    """Return each stage's document; it is named after the platform, so every stack has the same."""
     for api in plan.apis:
         if documents and not plan.shared:
             document = documents[api.name]

@@ -1,7 +1,7 @@
-"""Cold starts, measured: what a version costs from a fresh process to its first answer.
+"""Measures cold starts: the time from a fresh process to a version's first answer.
 
-Each measurement is a process of its own, as each execution environment of Lambda is. The interpreter's own start is
-left out: it is the same for every function, and not ours.
+Each measurement runs in its own process, like each execution environment of Lambda. The interpreter's own start is not
+included: it is the same for every function.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ json.dump({"import_ms": imported - start, "session_ms": opened - imported, "firs
 
 
 class ColdStartError(Exception):
-    """A version that does not start or does not answer; the message names it and says why."""
+    """A version does not start or does not answer; the message contains its name and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class ColdStart:
 
     Args:
         model: the model's name.
-        version: the version's name.
-        import_ms: the runtime, numpy and the handler.
+        import_ms: importing the runtime, numpy and the handler.
+        session_ms: opening the version and the transform.
         session_ms: opening the version and the transform.
         first_run_ms: the first request, from event to answer.
-        bare_ms: for comparison, importing the runtime and opening a model with it, and nothing else; None where the
-            runtime has nothing to compare with.
+        bare_ms: for comparison: only importing the runtime and opening a model with it; None if the runtime offers no
+            comparison.
     """
 
     model: str
@@ -81,18 +81,18 @@ class ColdStart:
 
     @property
     def total_ms(self) -> float:
-        """From the interpreter's first line to the first answer."""
+        """Time from the interpreter's first line to the first answer."""
         return self.import_ms + self.session_ms + self.first_run_ms
 
     def to_json(self) -> dict[str, Any]:
-        """Every figure, rounded to 10 us."""
+        """Return all figures, rounded to 10 us."""
         figures = {field.name: getattr(self, field.name) for field in fields(self)}
         figures["total_ms"] = self.total_ms
         return {name: round(value, 2) if isinstance(value, float) else value for name, value in figures.items()}
 
 
 def measure_cold_starts(project: Project, only: Collection[tuple[str, str]] | None = None) -> Iterator[ColdStart]:
-    """Measure every version whose artifact is here, one after the other, in the manifest's order.
+    """Measure every version whose artifact is on this machine, one after the other, in the manifest's order.
 
     Args:
         project: the project.

@@ -1,4 +1,4 @@
-"""The contents of a function's zip besides its bytecode: metadata, model files, transform, handler and protocol."""
+"""Collects the contents of a function's zip except bytecode: metadata, model files, transform, handler, protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import Runtime
 
 TRANSFORM_FOLDER = "transform"
-"""In a function's zip; its own folder, so that nothing beside a transform replaces anything else of the zip."""
+"""Folder in a function's zip; it is separate, so a transform's files cannot replace other files of the zip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class FunctionInputs:
     """The parts of a function's zip.
 
     Args:
-        version: as the manifest has it.
-        artifact: its model.
-        folder: the manifest's, which the version's paths are relative to.
-        is_stored: whether the model is fetched from S3 at init instead of lying in the zip.
-        beside: the transform and what lies beside it, by names relative to its folder.
-        fatal: requests that its function refuses, for they would end it.
-        requests: those of the version's examples.
+        version: the manifest's version.
+        artifact: the version's model.
+        folder: the manifest's folder; the version's paths are relative to it.
+        is_stored: whether the function fetches the model from S3 at init instead of the zip containing it.
+        beside: the transform and its files, by names relative to its folder.
+        fatal: requests that its function refuses because they would crash it.
+        requests: requests of the version's examples.
     """
 
     version: Version
@@ -51,7 +51,10 @@ class FunctionInputs:
     requests: tuple[Mapping[str, Any], ...] = ()
 
     def examples(self) -> list[dict[str, np.ndarray[Any, Any]]]:
-        """The examples as the graph's inputs; none where the version has a transform, or where one is not a request."""
+        """Return the examples as the graph's inputs.
+
+        Return none if the version has a transform or an example is not a request.
+        """
         if self.version.transform:
             return []
         interface = build_interface(self.artifact.signature)
@@ -62,7 +65,10 @@ class FunctionInputs:
         return [{name: _as_texts(values) for name, values in inputs.items()} for inputs in decoded]
 
     def metadata(self) -> dict[str, Any]:
-        """`function.json`: what the handler reads at init. Memory comes from Lambda's environment, not from here."""
+        """Return `function.json`, which the handler reads at init.
+
+        Memory is not included: Lambda's environment has it.
+        """
         artifact_name = self.artifact.path.name
         capture = self.version.capture
         return {
@@ -81,11 +87,11 @@ class FunctionInputs:
         }
 
     def transform_files(self) -> dict[str, Path]:
-        """Archive name -> file of the transform, with what lies beside it."""
+        """Return archive name -> file for the transform and its files."""
         return {f"{TRANSFORM_FOLDER}/{name}": path for name, path in self.beside.items()}
 
     def model_files(self, graph: Path) -> dict[str, Path]:
-        """Archive name -> file: `graph` under the artifact's own name, external data where the graph looks for it."""
+        """Return archive name -> file: `graph` by the artifact's name, external data by the names in the graph."""
         if self.is_stored:
             return {}
         base = self.artifact.path.parent
@@ -93,7 +99,7 @@ class FunctionInputs:
         return {f"model/{self.artifact.path.name}": graph} | external
 
     def stored_files(self) -> tuple[StoredFile, ...]:
-        """The files that the function fetches at init; none where the model is in the zip."""
+        """Return the files that the function fetches at init; none if the model is in the zip."""
         if not self.is_stored:
             return ()
         given, external = self.artifact.path, self.artifact.external_files
@@ -107,11 +113,11 @@ class FunctionInputs:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a model that its function fetches from S3.
+    """A file of a model that its function fetches from S3.
 
     Args:
-        name: relative to the model's folder.
-        path: where it lies here.
+        name: name relative to the model's folder.
+        path: its path on this machine.
         bytes: its size.
         sha256: 64 hex digits.
     """
@@ -131,7 +137,7 @@ FUNCTION = "function"
 
 
 def code_files(runtime: Runtime) -> dict[str, Path]:
-    """Archive name -> file of the handler, the runtime and the protocol: the same in every function's zip."""
+    """Return archive name -> file for the handler, the runtime and the protocol: the same in every function's zip."""
     lambdas = Path(str(importlib.import_module(model_lambdas_package()).__file__)).parent
     files = {"model_lambdas/__init__.py": lambdas / "__init__.py"}
     for folder in (FUNCTION, runtime.package):
@@ -140,24 +146,24 @@ def code_files(runtime: Runtime) -> dict[str, Path]:
 
 
 def protocol_files() -> dict[str, Path]:
-    """Archive name -> file of the protocol: what travels into every zip."""
+    """Return archive name -> file for the protocol, which is part of every zip."""
     protocol = Path(turnout.protocol.__file__).parent
     files = {"turnout/__init__.py": protocol.parent / "__init__.py"}
     return files | {f"turnout/protocol/{name}": path for name, path in modules_below(protocol).items()}
 
 
 def modules_below(folder: Path) -> dict[str, Path]:
-    """Path below the folder -> file, of every module in it and in the packages below it."""
+    """Return path below the folder -> file, for every module in the folder and its packages."""
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
 
 
 def to_json(value: Any) -> bytes:
-    """JSON in one spelling: equal values give equal bytes."""
+    """Return JSON in a fixed format: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _as_texts(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """BYTES as onnxruntime takes them: `str` in an object array."""
+    """Return BYTES as onnxruntime expects them: `str` in an object array."""
     if values.dtype != object:
         return values
     texts = np.empty(values.size, object)

@@ -1,7 +1,7 @@
-"""A runtime's layer: what inference imports, for Lambda's platform, and what versions' `requirements` ask for.
+"""Makes a runtime's layer: the packages for inference on Lambda's platform, and the versions' `requirements`.
 
-What inference does not need is left out (tests/packaging/ runs every sample without it): numpy's tests, headers and
-compilers, and what the runtime's row names.
+Parts that inference does not need are left out (tests/packaging/ runs every sample without them): numpy's tests,
+headers and compilers, and the patterns in the runtime's row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PLATFORMS: Mapping[str, str] = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aar
 """Lambda's architectures as uv names the platforms; Amazon Linux 2023 has glibc 2.34."""
 
 HERE = "here"
-"""The name for this machine's own platform and Python, on which isolated functions run."""
+"""The name of this machine's own platform and Python, used by isolated functions."""
 
 LEFT_OUT = (
     "bin/*",
@@ -50,7 +50,7 @@ LEFT_OUT = (
 
 
 class LayerError(Exception):
-    """A layer that cannot be made: no wheel for the platform, no index within reach; the message says which."""
+    """A layer cannot be made: no wheel for the platform, or no reachable index; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class LayerSpec:
     Args:
         architecture: `arm64`, `x86_64`, or `here`.
         python: `3.13`; ignored for `here`.
-        requirements: what versions ask for, PEP 508, sorted.
+        requirements: the versions' requirements, PEP 508, sorted.
         runtime: a key of `RUNTIMES`.
     """
 
@@ -71,12 +71,12 @@ class LayerSpec:
 
     @property
     def layer(self) -> Layer:
-        """The runtime's own requirements."""
+        """Return the layer with only the runtime's requirements."""
         return RUNTIMES[self.runtime].layer
 
 
 def find_uv() -> str:
-    """The uv that is installed beside Turnout, or the one on the PATH."""
+    """Return the uv that is installed beside Turnout, or the one on the PATH."""
     try:
         from uv import find_uv_bin
 
@@ -90,14 +90,14 @@ def find_uv() -> str:
 
 
 def find_python(version: str) -> Path | None:
-    """An interpreter of that version on this machine, to compile bytecode with; None where there is none."""
+    """Return this machine's interpreter of that version, to compile bytecode with; None if there is none."""
     process = run_uv(["python", "find", "--no-project", "--system", version], check=False)
     path = Path(process.stdout.strip()) if process.returncode == 0 else None
     return path if path and path.exists() else None
 
 
 def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
-    """The requirements with all they need, pinned: `pillow==11.0.0`. Nothing that the runtime lock pins is moved."""
+    """Return the requirements and their dependencies, pinned: `pillow==11.0.0`. Pins of the runtime lock stay."""
     if not spec.requirements:
         return ()
     arguments = ["pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--constraint", str(spec.layer.lock)]
@@ -107,7 +107,7 @@ def resolve_requirements(spec: LayerSpec, cwd: Path) -> tuple[str, ...]:
 
 
 def install_layer(spec: LayerSpec, pinned: Sequence[str], target: Path) -> None:
-    """Put the layer's wheels, unpacked, into `target`; nothing is compiled and nothing is built from source."""
+    """Unpack the layer's wheels into `target`; nothing is compiled or built from source."""
     arguments = ["pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)]
     run_uv([*arguments, *_platform(spec), "--require-hashes", "-r", str(spec.layer.lock)])
     if pinned:
@@ -115,7 +115,7 @@ def install_layer(spec: LayerSpec, pinned: Sequence[str], target: Path) -> None:
 
 
 def layer_files(spec: LayerSpec, site: Path) -> dict[str, Path]:
-    """Archive name -> file of what stays of an installed layer."""
+    """Return archive name -> file for the files of an installed layer that are kept."""
     left_out = (*LEFT_OUT, *spec.layer.left_out)
     return {f"python/{name}": path for name, path in sorted(_files_below(site)) if not _matches(name, left_out)}
 
@@ -139,10 +139,10 @@ def _platform(spec: LayerSpec) -> list[str]:
 def run_uv(
     arguments: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run uv, which never downloads an interpreter here.
+    """Run uv without letting it download an interpreter.
 
     Raises:
-        LayerError: uv failed; with `check` only.
+        LayerError: uv failed; only with `check`.
         OSError: the disk is full: `ENOSPC`.
     """
     variables = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}

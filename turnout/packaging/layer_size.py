@@ -1,4 +1,4 @@
-"""Pins a version's `requirements` for Lambda and measures its layer, package by package, before anything is built."""
+"""Pins a version's `requirements` for Lambda and measures its layer per package, before anything is built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OTHERS = "other files"
 SHOWN_PACKAGES = 5
 
 UNSOLVED, OFFLINE = "No solution found", "network was disabled"
-"""What uv prints where releases exclude each other or have no wheel for the platform, and what it adds offline."""
+"""uv's messages if releases exclude each other or have no wheel for the platform, and its addition when offline."""
 
 
 class LayerSizeError(TurnoutError):
@@ -40,13 +40,13 @@ class LayerSizeError(TurnoutError):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLayer:
-    """A version's layer as Lambda gets it.
+    """A version's layer on Lambda.
 
     Args:
         requirements: the version's own requirements, pinned.
-        pinned: those with all that they need.
-        unzipped_bytes: what counts, with the zip's, against 250 MB.
-        packages: distribution -> its part of these bytes, the largest first.
+        pinned: the requirements and all their dependencies, pinned.
+        unzipped_bytes: size that counts, with the zip's, against 250 MB.
+        packages: distribution -> its share of these bytes, the largest first.
     """
 
     requirements: tuple[str, ...]
@@ -56,7 +56,7 @@ class MeasuredLayer:
 
 
 def measure_layer(spec: LayerSpec, parent: Path) -> MeasuredLayer:
-    """Resolve and install a layer in a temporary folder, and add up what `turnout build` puts into its zip.
+    """Resolve and install a layer in a temporary folder, and add up the files that `turnout build` puts into its zip.
 
     Raises:
         LayerError: its packages cannot be resolved or installed for the platform.
@@ -84,14 +84,14 @@ def check_layer(title: str, spec: LayerSpec, model_bytes: int, parent: Path) -> 
     """Measure a version's layer.
 
     Args:
-        title: of the version, for messages.
-        spec: its layer.
-        model_bytes: of its model, which lies in the zip beside the layer.
+        title: title of the version, for messages.
+        spec: the version's layer.
+        model_bytes: size of its model if the zip contains it.
         parent: a folder for temporary files.
 
     Raises:
-        LayerSizeError: Lambda refuses the layer, or no release fits.
-        LayerError: the packages cannot be reached.
+        LayerSizeError: Lambda would refuse the layer, or no release matches.
+        LayerError: the packages cannot be downloaded.
     """
     try:
         layer = measure_layer(spec, parent)
@@ -117,13 +117,13 @@ def check_layer(title: str, spec: LayerSpec, model_bytes: int, parent: Path) -> 
 
 
 def _reason(text: str) -> str:
-    """The cause that uv names, on one line."""
+    """Return uv's reason on one line."""
     words = " ".join(text.split())
     return (words.partition("cause: Because ")[2].partition(", we can conclude")[0] or words)[:400]
 
 
 def pin_requirements(requirements: Sequence[str], pinned: Sequence[str]) -> tuple[str, ...]:
-    """The requirements with the resolved releases: `pillow>=11` becomes `pillow==11.3.0`; extras and markers stay."""
+    """Return requirements with resolved releases: `pillow>=11` becomes `pillow==11.3.0`; extras and markers stay."""
     releases = {normalized(line.partition("==")[0]): line.partition("==")[2] for line in pinned if "==" in line}
     return tuple(_pin(requirement, releases) for requirement in requirements)
 
@@ -140,12 +140,12 @@ def _pin(requirement: str, releases: Mapping[str, str]) -> str:
 
 
 def normalized(name: str) -> str:
-    """A distribution's name in the one spelling that compares. Source: PEP 503."""
+    """Return a distribution's normalized name, for comparisons. Source: PEP 503."""
     return re.sub(r"[-_.]+", "-", name.partition("[")[0].strip()).lower()
 
 
 def _owners(site: Path) -> dict[str, str]:
-    """File within the layer's site-packages -> the distribution that installed it."""
+    """Return each file of the layer's site-packages -> the distribution that installed it."""
     owners = {}
     for record in site.glob("*.dist-info/RECORD"):
         distribution = record.parent.name.partition("-")[0].replace("_", "-")
@@ -155,6 +155,6 @@ def _owners(site: Path) -> dict[str, str]:
 
 
 def _source_of(compiled: str) -> str:
-    """`python/pkg/__pycache__/a.cpython-313.pyc` -> `pkg/a.py`."""
+    """Return `pkg/a.py` for `python/pkg/__pycache__/a.cpython-313.pyc`."""
     path = Path(compiled.removeprefix("python/"))
     return (path.parent.parent / f"{path.name.partition('.')[0]}.py").as_posix()

@@ -1,4 +1,4 @@
-"""What each router knows of the models that it calls: the `routes.json` of its zip."""
+"""Makes the `routes.json` in a router's zip, the table of the models that it calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turnout.protocol.tensors.datatypes import Signature
 
 
 def make_route_table(manifest: Manifest, plan: Plan, model: str, *, pooled: bool = True) -> RouteTable:
-    """The table of one model's router: that model and, where it is a graph, all that it reaches.
+    """Return the table of one model's router: the model and, for a graph, all models that it reaches.
 
     Args:
         manifest: has the models.
@@ -37,7 +37,7 @@ def make_route_table(manifest: Manifest, plan: Plan, model: str, *, pooled: bool
 
 
 def find_reached(manifest: Manifest, model: str) -> tuple[str, ...]:
-    """The model and all that its graph calls, directly or by way of other graphs; each once, callers first."""
+    """Return the model and all that its graph calls, directly or through other graphs; each once, callers first."""
     reached: dict[str, None] = {}
     waiting = [model]
     while waiting:

@@ -1,4 +1,4 @@
-"""The contents of a router's zip besides its bytecode: code, the protocol, and the table or the catalogue."""
+"""Collects the contents of a router's zip except bytecode: code, the protocol, and the table or the catalogue."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RouterInputs:
     """The parts of a router's zip.
 
     Args:
-        package: its name, `iris_router`.
+        package: the package's name, `iris_router`.
         architecture: `arm64` or `x86_64`.
-        file: `routes.json`, or the general router's `catalogue.json`.
-        content: of that file; the same in every stack.
-        with_layer: whether it computes with tensors, and needs the layer of the models' functions.
+        file: `routes.json`, or `catalogue.json` of the general router.
+        content: content of that file; the same in every stack.
+        with_layer: whether it computes with tensors, and so needs the layer of the models' functions.
     """
 
     package: str
@@ -38,7 +38,7 @@ class RouterInputs:
 
 
 def find_routers(project: Project, plan: Plan) -> Iterator[RouterInputs]:
-    """Every router of the plan."""
+    """Return every router of the plan."""
     graphs = {graph.model for graph in plan.graphs}
     for function in plan.functions:
         if function.kind == "router":
@@ -54,6 +54,6 @@ def find_routers(project: Project, plan: Plan) -> Iterator[RouterInputs]:
 
 
 def router_files() -> dict[str, Path]:
-    """Archive name -> file of the routers' code and the protocol: the same in every router's zip."""
+    """Return archive name -> file for the routers' code and the protocol: the same in every router's zip."""
     folder = Path(str(importlib.import_module(router_lambda_package()).__file__)).parent
     return protocol_files() | {f"router_lambda/{name}": path for name, path in modules_below(folder).items()}

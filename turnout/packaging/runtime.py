@@ -1,4 +1,4 @@
-"""Lambda's runtime for this machine: uv installs awslambdaric from its lock, outside of every other environment."""
+"""Installs Lambda's runtime for this machine with uv from its lock, separate from all other environments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ RIC_LOCK = Path(__file__).with_name("ric.lock")
 
 
 def install_runtime(parent: Path) -> Path:
-    """The folder in `parent` with the runtime for this Python; installed once, offline from then on.
+    """Return the folder in `parent` with the runtime for this Python; it is installed once, and then used offline.
 
     Raises:
-        LayerError: uv cannot resolve it; the message says what uv said.
+        LayerError: uv cannot resolve it; the message contains uv's reason.
     """
     wants = (RIC_LOCK.read_bytes(), sys.version.encode(), sysconfig.get_platform().encode())
     digest = hashlib.sha256(b"\0".join(wants)).hexdigest()

@@ -1,8 +1,8 @@
-"""Whether versions' own code can be loaded with what they get: their runtime's layer and their `requirements`.
+"""Checks that versions' own code can be loaded with its packages on Lambda: the runtime's layer and `requirements`.
 
-Each transform is imported, and each Python version opened and run once, as its function does it. The process has
-nothing of this machine's packages: a module that happens to be installed here would be missing on Lambda.
-Functions' own imports, which run only when they are called, are looked up, too.
+It imports each transform, and opens and runs each Python version once, as its function does. The process sees none of
+this machine's packages: a module that is installed only here would be missing on Lambda. Imports inside functions,
+which run only when called, are looked up, too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DISTRIBUTIONS: Mapping[str, str] = {
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
-"""Packages that are called otherwise than their modules, where this machine has none to ask."""
+"""Packages whose names differ from their modules' names, for those that are not installed here."""
 
 SCRIPT = """
 import json, os, sys
@@ -82,7 +82,7 @@ class ImportsReport:
 
     Args:
         problems: what cannot be imported or opened.
-        notes: why some were not tried.
+        notes: why some versions were not tried.
     """
 
     problems: tuple[Problem, ...]
@@ -90,11 +90,11 @@ class ImportsReport:
 
 
 def check_transform_imports(project: Project, *, models_only: bool = False) -> ImportsReport:
-    """Import every transform, and open and run every version whose runtime runs its owner's code.
+    """Import every transform, and open and run every version whose runtime runs user code.
 
     Args:
-        project: whose versions are tried.
-        models_only: leaves the transforms out.
+        project: project of the versions.
+        models_only: whether to skip transforms.
     """
     folder = imports_folder(project)
     problems: list[Problem] = []
@@ -115,7 +115,7 @@ def check_transform_imports(project: Project, *, models_only: bool = False) -> I
 
 
 def require_imports(project: Project, *, models_only: bool = False) -> ImportsReport:
-    """The same; a ProblemsError where something cannot be imported or opened."""
+    """Do the same, and raise ProblemsError if something cannot be imported or opened."""
     report = check_transform_imports(project, models_only=models_only)
     if report.problems:
         raise ProblemsError(report.problems)
@@ -123,19 +123,19 @@ def require_imports(project: Project, *, models_only: bool = False) -> ImportsRe
 
 
 def imports_folder(project: Project) -> Path:
-    """The folders for packages and code."""
+    """Return the folders for packages and code."""
     return project.manifest.path.parent / ".turnout" / "imports"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Problems of a version's own code.
+    """A problem of a version's own code.
 
     Args:
-        key: of the version, which names what is at fault.
-        message: a sentence without its full stop.
+        key: the version's key that names the faulty file.
+        message: a sentence without its period.
         hint: the remedy, or empty.
-        package: the one that is missing, or empty.
+        package: the missing package, or empty.
     """
 
     key: str
@@ -152,13 +152,13 @@ def _check_transform(project: Project, version: Version, folder: Path) -> Iterat
 
 
 def try_own_model(version: Version, artifact: Artifact, folder: Path, request: Any = None) -> Iterator[Fault]:
-    """Open a version with what it gets on Lambda, and run it once.
+    """Open a version with its packages on Lambda, and run it once.
 
     Args:
-        version: one whose runtime runs its owner's code.
+        version: a version whose runtime runs user code.
         artifact: its files.
-        folder: where packages and code are put.
-        request: its first example; one is made where it has none, and may be refused.
+        folder: folder for packages and code.
+        request: its first example; without one, a request is made, which the version may refuse.
 
     Raises:
         LayerError: its packages cannot be installed.
@@ -180,7 +180,9 @@ def try_own_model(version: Version, artifact: Artifact, folder: Path, request: A
 
 
 def prepare_site(requirements: Iterable[str], runtime: str, folder: Path) -> tuple[Path, Path]:
-    """The folders that a version's process imports from: Turnout's code, and the runtime's layer for this machine.
+    """Return the folders that a version's process imports from.
+
+    They contain Turnout's code, and the runtime's layer for this machine.
 
     Raises:
         LayerError: its packages cannot be installed.
@@ -191,7 +193,7 @@ def prepare_site(requirements: Iterable[str], runtime: str, folder: Path) -> tup
 def _try(
     version: Version, file: Path, beside: Mapping[str, Path], folder: Path, model: Mapping[str, Any] | None
 ) -> Iterator[Fault]:
-    """Load one file in a process of its own."""
+    """Load one file in its own process."""
     runtime = version.runtime if model is not None else DEFAULT_RUNTIME
     code, site = prepare_site(version.requirements, runtime, folder)
     task = {
@@ -244,7 +246,7 @@ def _run(task: Mapping[str, object], environment: Mapping[str, str]) -> dict[str
 
 
 def find_later_imports(beside: Mapping[str, Path]) -> set[str]:
-    """Packages that functions import when they are called, and that no `try` guards; not what lies beside."""
+    """Return packages that are imported inside functions and not guarded by `try`, except the version's own files."""
     own = {name.partition("/")[0].partition(".")[0] for name in beside}
     imports: set[str] = set()
     for name, path in beside.items():
@@ -271,7 +273,7 @@ def _imports_in(body: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def package_of(module: str) -> str:
-    """The line for `requirements` that provides a module, pinned where this machine has it."""
+    """Return the line for `requirements` that provides a module, pinned if the package is installed here."""
     top = module.partition(".")[0]
     installed = packages_distributions().get(top)
     if installed:
@@ -299,7 +301,7 @@ def _write_code(parent: Path) -> Path:
 
 
 def _install(parent: Path, requirements: tuple[str, ...], runtime: str) -> Path:
-    """The runtime layer for this machine with these packages, as `--isolated` has it; installed once."""
+    """Install the runtime layer for this machine with these packages once, as for `--isolated`."""
     spec = LayerSpec(HERE, "", requirements, runtime)
     wants = (content_digest(spec.layer.lock), sys.version, *requirements)
     digest = hashlib.sha256("\n".join(wants).encode()).hexdigest()

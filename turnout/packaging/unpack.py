@@ -1,4 +1,4 @@
-"""Unpacks each zip once, atomically, also when several processes try."""
+"""Unpacks each zip once, atomically, even if several processes try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def unpack_zip(package: Path, parent: Path) -> Path:
-    """The folder in `parent` that holds what the zip holds, under the zip's own name, which says its digest."""
+    """Return the folder in `parent` with the zip's content; it has the zip's name, which contains its digest."""
 
     def write(folder: Path) -> None:
         with zipfile.ZipFile(package) as archive:
@@ -23,10 +23,10 @@ def unpack_zip(package: Path, parent: Path) -> Path:
 
 
 def make_folder(folder: Path, write: Callable[[Path], None]) -> Path:
-    """The folder, written beside its place and moved there; nothing where it is there already.
+    """Return the folder, written to a temporary place and then moved; an existing one is not written again.
 
     Args:
-        folder: named by what it holds, so that one that is there need not be looked into.
+        folder: named after the digest of its content, so an existing one need not be checked.
         write: fills an empty folder.
     """
     if folder.is_dir():
@@ -49,7 +49,7 @@ def make_folder(folder: Path, write: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time; the kernel lets go of the lock of one that was killed."""
+    """Let in one process at a time; the kernel releases the lock of a killed process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

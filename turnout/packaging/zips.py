@@ -19,13 +19,13 @@ from turnout.system.processes import check_ending
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 Content = bytes | Path
-"""A file's bytes, or where they lie (large files are not read into memory)."""
+"""A file's bytes, or its path (large files are not read into memory)."""
 
 
 def write_zip(target: Path, files: Mapping[str, Content]) -> None:
-    """Write `files` (archive name -> content) to `target`, whole or not at all.
+    """Write `files` (archive name -> content) to `target` completely or not at all.
 
-    Deflate at level 6, fixed, so that bytes are equal; Lambda's limit of 50 MB counts compressed bytes.
+    Deflate has the fixed level 6, so bytes are equal; Lambda's limit of 50 MB counts compressed bytes.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(dir=target.parent, suffix=".part")
@@ -60,13 +60,13 @@ def _write_entry(archive: zipfile.ZipFile, name: str, content: Content) -> None:
 
 
 def content_digest(content: Content) -> str:
-    """sha256 of one file's bytes, 64 hex digits."""
+    """Return the SHA-256 of one file's bytes, 64 hex digits."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     return file_digest(content)
 
 
 def unzipped_bytes(path: Path) -> int:
-    """The size that Lambda's limit of 250 MB applies to: the sum of the entries' sizes."""
+    """Return the size that counts for Lambda's limit of 250 MB: the sum of the entries' sizes."""
     with zipfile.ZipFile(path) as archive:
         return sum(entry.file_size for entry in archive.infolist())

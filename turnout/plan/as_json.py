@@ -1,4 +1,4 @@
-"""The plan as JSON: what `turnout plan --json` prints and the golden file holds."""
+"""Writes the plan as JSON, for `turnout plan --json` and the golden file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnout.protocol.routing.graph_nodes import spell_node
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """Every field of the plan, by the fields' own names; equal plans give equal bytes."""
+    """Return every field of the plan by its name; equal plans give equal bytes."""
     return {
         "platform": plan.platform,
         "stack": plan.stack,
@@ -45,7 +45,7 @@ def _pool(pool: Pool) -> dict[str, Any]:
 
 
 def _function(function: Function) -> dict[str, Any]:
-    """Settings are next to the other keys."""
+    """Return a function with its settings next to its other keys."""
     fields = {**asdict(function), **asdict(function.settings)}
     del fields["settings"]
     return fields

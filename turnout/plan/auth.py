@@ -1,4 +1,4 @@
-"""Kinds of authentication: how each is written into the document, and who can check it.
+"""Kinds of authentication: their form in the document, and who can check them.
 
 Source: API Gateway Developer Guide, "x-amazon-apigateway-authtype", where a scheme's `type` must be `apiKey`; "Create a
 JWT authorizer for a REST API"; botocore's `JwtConfigurationInput`.
@@ -18,11 +18,11 @@ class AuthType:
     """One row of the table.
 
     Args:
-        name: what the manifest says, and the security scheme's name in the document.
-        scheme: the object under `components.securitySchemes`; None where nothing is asked for. `build_scheme` adds what
-            a stage says of it.
-        local: whether the local gateway can check it; where not, it answers 403.
-        extensions: keys of the document's root that belong to it.
+        name: the manifest's value, and the security scheme's name in the document.
+        scheme: the object under `components.securitySchemes`; None if callers need no credentials. `build_scheme` adds
+            the stage's values.
+        local: whether the local gateway can check it; if not, it answers 403.
+        extensions: its keys at the document's root.
     """
 
     name: str
@@ -32,7 +32,7 @@ class AuthType:
 
     @property
     def security(self) -> list[dict[str, list[str]]]:
-        """An operation's `security`."""
+        """Return an operation's `security`."""
         return [] if self.scheme is None else [{self.name: []}]
 
 
@@ -74,15 +74,15 @@ AUTH_TYPES: Mapping[str, AuthType] = {
         ),
     )
 }
-"""Every kind of authentication. A new one is one row here (and one in infra/access/auth.py for AWS resources)."""
+"""Every kind of authentication. A new kind needs one row here and one in infra/access/auth.py for its AWS resources."""
 
 
 JWT_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-"""Every algorithm that API Gateway takes; a token with another one is refused."""
+"""Every algorithm that API Gateway accepts; tokens with others are rejected."""
 
 
 def find_auth_type(name: str) -> AuthType:
-    """The row of that name.
+    """Return the row with that name.
 
     Raises:
         ValueError: unknown name; the message is for the user.
@@ -95,9 +95,9 @@ def find_auth_type(name: str) -> AuthType:
 
 
 def build_schemes(auth: AuthType, jwt: Jwt | None) -> dict[str, Any]:
-    """The document's `securitySchemes`; `jwt` names the issuer of tokens for `auth: jwt`.
+    """Return the document's `securitySchemes`; `jwt` is the issuer of tokens for `auth: jwt`.
 
-    API Gateway reads the issuer's OpenID Connect discovery document when it makes the authorizer.
+    API Gateway reads the issuer's OpenID Connect discovery document when it creates the authorizer.
     """
     if auth.scheme is None:
         return {}
@@ -113,21 +113,21 @@ def build_schemes(auth: AuthType, jwt: Jwt | None) -> dict[str, Any]:
 
 
 CALLERS = "callers"
-"""The security scheme of stages with consumers, beside `api_key`; also the last word of its function's name."""
+"""The security scheme of stages with consumers, beside `api_key`; also the end of its function's name."""
 
 CALLERS_TTL_S = 300
-"""Time that API Gateway caches the authorizer's decision for a key, a path and a method."""
+"""How long API Gateway caches the authorizer's decision for a key, a path and a method."""
 
 
 def build_callers_scheme(uri: str, credentials: str) -> dict[str, Any]:
     """The scheme by which an authorizer decides which models a key may call.
 
-    The path and the method are part of what a decision is kept under, so that it answers for nothing else. Source: AWS
-    SAM Developer Guide, "LambdaRequestAuthorizationIdentity".
+    The cache's key includes the path and the method, so a decision applies to nothing else. Source: AWS SAM Developer
+    Guide, "LambdaRequestAuthorizationIdentity".
 
     Args:
-        uri: of the authorizer's function.
-        credentials: the role by which API Gateway invokes it, or empty.
+        uri: URI of the authorizer's function.
+        credentials: the role with which API Gateway invokes it, or empty.
     """
     return {
         "type": "apiKey",

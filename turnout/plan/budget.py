@@ -1,4 +1,4 @@
-"""Compares a plan's costs with `budget` in models.yaml, and with the deployed plan's."""
+"""Compares a plan's costs with `budget` in models.yaml and with the costs of the deployed plan."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHORTER = "Lower `memory_mb`, remove routers and shadows, or raise the budget."
 
 
 def require_budget(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> Costs:
-    """Return what a plan costs.
+    """Return a plan's costs.
 
     Raises:
-        ProblemsError: more than `budget` allows.
+        ProblemsError: the costs exceed `budget`.
     """
     costs = estimate_costs(plan, manifest, call_ms)
     problems = tuple(check_budget(manifest, costs))
@@ -30,7 +30,7 @@ def require_budget(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> 
 
 
 def check_budget(manifest: Manifest, costs: Costs) -> Iterator[Problem]:
-    """Yield what exceeds the manifest's budget; nothing where it has none."""
+    """Yield the amounts that exceed the manifest's budget; nothing without a budget."""
     budget = manifest.budget
     if budget is None:
         return
@@ -55,19 +55,19 @@ def check_budget(manifest: Manifest, costs: Costs) -> Iterator[Problem]:
 
 
 def name_of(cost: MillionCalls) -> str:
-    """`iris v1`, `iris v1 through its router`, `vote`."""
+    """Return `iris v1`, `iris v1 through its router` or `vote`."""
     name = f"{cost.model} {cost.version}".rstrip()
     return f"{name} through its router" if cost.via == "router" else name
 
 
 @dataclass(frozen=True, slots=True)
 class CostDifference:
-    """A plan's costs, and those of the last deployment.
+    """A cost of the plan, and of the last deployment.
 
     Args:
-        name: `a month without calls`, or whose million calls.
-        deployed: dollars, None where it is not deployed.
-        planned: dollars, None where the plan has it no longer.
+        name: `a month without calls`, or the function of a million calls.
+        deployed: dollars; None if it is not deployed.
+        planned: dollars; None if the plan no longer has it.
     """
 
     name: str
@@ -76,7 +76,7 @@ class CostDifference:
 
     @property
     def dollars(self) -> float:
-        """The difference to the last deployment."""
+        """Return the difference to the last deployment."""
         return (self.planned or 0.0) - (self.deployed or 0.0)
 
 
@@ -92,9 +92,9 @@ def export_costs(costs: Costs) -> dict[str, Any]:
 
 
 def compare_costs(costs: Costs, outputs: Mapping[str, Any]) -> tuple[CostDifference, ...] | None:
-    """Return each amount that differs from what is deployed, the month first.
+    """Return each amount that differs from the deployed one, the month first.
 
-    None where the stack is deployed and does not say what it costs: an older Turnout deployed it.
+    Return None if an older Turnout deployed the stack, which has no costs then.
     """
     planned, before = export_costs(costs), outputs.get("costs")
     if not isinstance(before, Mapping):
@@ -112,7 +112,7 @@ def compare_costs(costs: Costs, outputs: Mapping[str, Any]) -> tuple[CostDiffere
 
 
 def describe_difference(difference: CostDifference) -> str:
-    """`$14.00, $1.60 more than deployed`."""
+    """Return `$14.00, $1.60 more than deployed`."""
     planned = "removed" if difference.planned is None else f"${difference.planned:,.2f}"
     if difference.deployed is None:
         return f"{planned}, not deployed yet"

@@ -1,6 +1,6 @@
 """Estimates a plan's costs on AWS: a month without calls, and a million calls.
 
-Estimates, from list prices and the assumptions that `Costs` spells out.
+These are estimates from list prices and the assumptions in `Costs`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from turnout.plan.guard_alarms import find_guard_alarms
 from turnout.plan.values import Function, Plan, Pool
 
 NOTED = "2026-11"
-"""When the list prices were noted. docs/prices.md has the same, and a test compares them."""
+"""Date of the list prices. docs/prices.md has the same date; a test compares them."""
 
 REGION = "us-east-1"
 
 HOURS = 730
-"""Of a month, as AWS's calculator counts."""
+"""Hours of a month, as in AWS's calculator."""
 
 SECONDS = HOURS * 3600
 
@@ -35,16 +35,16 @@ CALL_MS = 20.0
 GIGABYTE = 1024**3
 
 FUNCTION_METRICS = 6
-"""That a function's alarms compare: failures compare five, throttles one (infra/observability/alarms.py)."""
+"""Metrics that a function's alarms compare: five for failures, one for throttles (infra/observability/alarms.py)."""
 
 POOLED_METRICS = 4
 """That the alarm of a pooled version compares while a canary moves it: failed answers and calls, by two aliases."""
 
 STAGE_METRICS = 2
-"""That a stage's alarm of its failures compares: 5xx answers, and all of them."""
+"""Metrics that a stage's alarm on failures compares: 5xx answers, and all answers."""
 
 CHECKS = HOURS * 60
-"""Of a guard rail in a month."""
+"""Checks of a guard rail in a month."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Costs:
     """A plan's costs.
 
     Args:
-        rest: a month without calls.
-        million: a million calls, by version and by how it is called.
-        prices: those that were used.
-        call_ms: how long a call was taken to run.
-        assumptions: what was assumed and what was left out, a sentence each.
+        rest: costs of a month without calls.
+        million: costs of a million calls, by version and kind of call.
+        prices: the prices that were used.
+        call_ms: assumed duration of a call.
+        assumptions: assumptions and omissions, a sentence each.
         asynchronous: a million asynchronous requests beside a million calls; empty where no stage accepts them.
     """
 
@@ -69,11 +69,11 @@ class Costs:
 
     @property
     def rest_dollars(self) -> float:
-        """A month without calls."""
+        """Return the costs of a month without calls."""
         return sum(cost.dollars for cost in self.rest)
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the costs for programs."""
         return {
             "currency": "USD",
             "month_at_rest": {
@@ -95,12 +95,12 @@ class Costs:
 
 
 def estimate_costs(plan: Plan, manifest: Manifest, call_ms: float = CALL_MS) -> Costs:
-    """Estimate what a plan costs.
+    """Return the estimated costs of a plan.
 
     Args:
-        plan: of `manifest`.
-        manifest: has the prices, the shadows and the canaries.
-        call_ms: how long a call of a version runs.
+        plan: plan of `manifest`.
+        manifest: the manifest, with prices, shadows and canaries.
+        call_ms: duration of a version's call.
     """
     rest = tuple(cost for cost in _rest(plan, manifest) if cost.amount)
     million = tuple(CallCosts(plan, manifest, call_ms).rows())
@@ -159,7 +159,7 @@ def estimate_pool_rest(pool: Pool, plan: Plan, prices: Prices) -> float:
 
 
 def find_alarmed(plan: Plan, manifest: Manifest) -> tuple[Function, ...]:
-    """Return the functions that have alarms: routers, and versions that the manifest sends traffic to."""
+    """Return the functions that have alarms: routers, and versions that get traffic by the manifest."""
     used = find_used_versions(manifest)
     return tuple(entry for entry in plan.functions if entry.kind != "model" or (entry.model, entry.version) in used)
 

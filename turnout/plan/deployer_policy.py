@@ -1,8 +1,8 @@
-"""The IAM policy that the principal needs who deploys a project: what Pulumi's AWS provider calls, and nothing else.
+"""The IAM policy that a principal needs to deploy a project: the calls of Pulumi's AWS provider, and nothing else.
 
-Names of resources are patterns with the stack's prefix, so the policy does not grow with the project. Resources whose
-names AWS makes up (APIs, usage plans, keys) are limited to their kind.
-Source: the calls of terraform-provider-aws v6 for each resource type; Service Authorization Reference for resources.
+Resource names are patterns with the stack's prefix, so the policy does not grow with the project. Resources with names
+made by AWS (APIs, usage plans, keys) are limited to their kind. Source: the calls of terraform-provider-aws v6 for each
+resource type; Service Authorization Reference for resources.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from turnout.plan.values import Plan
 from turnout.protocol.naming import function_prefix
 
 POLICY_CHARACTERS = 6_144
-"""Of a managed policy, without white space. Source: IAM User Guide, "IAM and AWS STS quotas"."""
+"""Most characters of a managed policy, without white space. Source: IAM User Guide, "IAM and AWS STS quotas"."""
 
 Statement = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class DeployerScope:
-    """What the policy is for.
+    """The scope of the policy.
 
     Args:
         partition: `aws`.
-        region: or `*`.
-        account: or `*`.
-        settings: the stack's configuration, `web_acl_arn` and the like; what it asks for needs more permissions.
-        domain: of models.yaml, or None.
+        region: a region, or `*`.
+        account: an account, or `*`.
+        settings: the stack's configuration, `web_acl_arn` and so on; some settings need more permissions.
+        domain: domain of models.yaml, or None.
     """
 
     partition: str = "aws"
@@ -42,11 +42,11 @@ class DeployerScope:
 
     @property
     def role_path(self) -> str:
-        """Of the roles that the stack makes."""
+        """Return the path of the stack's roles."""
         return str(self.settings.get("role_path") or "/")
 
     def arn(self, service: str, resource: str) -> str:
-        """Of a resource in the account and region."""
+        """Return the ARN of a resource in the account and region."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
 
@@ -189,11 +189,11 @@ VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 def build_deployer_policies(plan: Plan, scope: DeployerScope) -> list[dict[str, Any]]:
-    """Return the policies: one, or several where IAM has no room for all statements in one.
+    """Return the policies: one, or several if one is too small for all statements.
 
     Args:
-        plan: names the stack, and says what it needs.
-        scope: where it is deployed.
+        plan: plan of the stack, with its name and needs.
+        scope: target of the deployment.
     """
     policies: list[list[Statement]] = [[]]
     for statement in build_statements(plan, scope):
@@ -209,7 +209,7 @@ def render_policy(statements: Sequence[Statement]) -> str:
 
 
 def build_statements(plan: Plan, scope: DeployerScope) -> Iterator[Statement]:
-    """Yield what the deploying principal may do."""
+    """Yield the statements that allow a deployment."""
     prefix = function_prefix(plan.platform, plan.stack)
     yield from _of_lambda(prefix, scope)
     yield from _of_api_gateway(scope)
@@ -257,7 +257,7 @@ def _of_requests(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
 
 
 def _of_settings(scope: DeployerScope) -> Iterator[Statement]:
-    """What the stack's settings need: networks, a web ACL, keys, existing roles."""
+    """Yield statements for the stack's settings: networks, a web ACL, keys, existing roles."""
     settings = scope.settings
     if scope.domain is not None and scope.domain.hosted_zone_id:
         zone = f"arn:{scope.partition}:route53:::hostedzone/{scope.domain.hosted_zone_id}"

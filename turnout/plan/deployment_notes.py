@@ -1,6 +1,6 @@
-"""Notes before a deployment: stages that are open, and routes that only a canary's share sees.
+"""Notes before a deployment: open stages, and routes that only a canary's share gets.
 
-`turnout plan` prints it, and the Pulumi program warns of it in the preview.
+`turnout plan` prints them, and the Pulumi program shows them as warnings in the preview.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ DEPLOY_FIRST = (
 
 
 def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]:
-    """Yield what to know before the plan is deployed.
+    """Yield notes about a plan before it is deployed.
 
     Args:
-        plan: what is about to be deployed.
-        outputs: of the last deployment, empty where there is none; None where they are not known.
+        plan: the plan to deploy.
+        outputs: outputs of the last deployment; empty if there was none, None if they are unknown.
     """
     only = find_canary_routes(plan, outputs or {})
     for api in plan.apis:
@@ -50,10 +50,10 @@ def _models_of(plan: Plan) -> Iterator[str]:
 
 
 def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
-    """Return, for each stage with a canary, the routes that only the canary's share sees until the canary ends.
+    """Return, for each stage with a canary, the routes that only the canary's share has until the canary ends.
 
-    A stage with a canary keeps its deployment, so these are the routes that this deployment adds, and those that
-    earlier ones added while the canary was on. A stage that is new gets the newest deployment.
+    A stage with a canary keeps its deployment, so these are the routes added by this deployment and by earlier ones
+    during the canary. A new stage gets the newest deployment.
     """
     deployed, stages = set(outputs.get("functions") or ()), outputs.get("stages") or {}
     models = {function.model for function in plan.functions if function.name in deployed}
@@ -71,9 +71,9 @@ def find_canary_routes(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
 
 
 def find_shared_models(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
-    """Return, for each stage, the models that share their routes in the deployment which its baseline keeps.
+    """Return, for each stage with a canary, the models that share their routes in its baseline's deployment.
 
-    A stage with a canary keeps the deployment that it had, so those are models that shared their routes then, too.
+    A stage with a canary keeps its old deployment, so these are models that shared their routes at that time, too.
     """
     earlier = outputs.get("shared_models") or {}
     deployed = outputs.get("stages") or {}
@@ -86,10 +86,10 @@ def find_shared_models(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
 
 
 def find_stranded(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
-    """Return, for each stage with a canary, the models whose deployed routes read a variable that would go.
+    """Return, for each stage with a canary, the models whose deployed routes would read a removed stage variable.
 
-    A route of a model's own reads the model's own stage variable. Where the choices of many models are packed from now
-    on, that variable goes, and a stage with a canary would keep the old routes without it.
+    A model's own route reads the model's own stage variable. If the choices of many models are now packed together,
+    that variable is removed, and a stage with a canary would keep the old routes without it.
     """
     kept = find_shared_models(plan, outputs)
     deployed = outputs.get("stages") or {}
@@ -135,7 +135,7 @@ def _is_new(route: Route, deployed: set[str], models: set[str]) -> bool:
 
 
 def _moved_routes(plan: Plan, api: Api, stage: StagePlan) -> list[str]:
-    """The routes of the versions that a stage's canary moves traffic to."""
+    """Yield the routes of the versions that a stage's canary moves traffic to."""
     assert stage.canary is not None
     moved = watched_of(plan, stage.variables, stage.canary.overrides)
     functions = {name.partition(":")[0] for pair in moved for name in pair.canary.versions - pair.baseline.versions}

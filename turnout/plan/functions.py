@@ -14,18 +14,18 @@ from turnout.protocol.naming import POOL, ROUTER, function_name, general_router_
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 
 LONGEST_TIMEOUT_S = 900
-"""Of a Lambda function."""
+"""The longest timeout of a Lambda function."""
 
 ROUTER_SETTINGS = Settings(architecture="arm64", memory_mb=512, timeout_s=INTEGRATION_TIMEOUT_MS // 1000)
 
 
 def package_name(model: str, version: str) -> str:
-    """`iris_v1`; `iris_router` for the router of a model."""
+    """Return `iris_v1`, or `iris_router` for the router of a model."""
     return f"{model}_{version}"
 
 
 def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str) -> Iterator[Function]:
-    """A model's versions that are in no pool, then its router where it has one; then the pools, the general router."""
+    """Return each model's versions outside pools and its router, if any; then the pools and the general router."""
     longest_s = max(
         (version.timeout_s for model in models for version in model.versions if version.asynchronous), default=0
     )
@@ -77,7 +77,7 @@ def _router(kind: str, name: str, model: str, settings: Settings) -> Function:
 def plan_packages(
     functions: Sequence[Function], versions: Sequence[ServedVersion], graphs: frozenset[str], runtime: RuntimeSizes
 ) -> Iterator[Package]:
-    """One per function, in their order. A router needs the layer where it runs a graph, which is arithmetic."""
+    """Return one per function, in their order. A router of a graph needs the layer, since it computes with tensors."""
     served = {package_name(version.version.model, version.version.name): version for version in versions}
     pools = {version.version.pool: version.version.runtime for version in versions}
     for function in functions:

@@ -1,6 +1,6 @@
-"""The alarms that end a stage's canary on AWS: those of what the canary moves, and those that models.yaml names.
+"""The alarms that end a stage's canary on AWS: those of the functions that it moves, and those in models.yaml.
 
-The Pulumi program gives them to the guard rail; `turnout canary` asks for their state before it starts a canary.
+The Pulumi program passes them to the guard rail; `turnout canary` reads their state before it starts a canary.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from turnout.plan.values import Plan, StagePlan
 from turnout.protocol.naming import function_prefix
 
 ERRORS = "_errors"
-"""The end of the name of a function's error alarm; its start is the function's name."""
+"""The end of a function's error alarm's name; the start is the function's name."""
 
 MOST_NAMES = 100
-"""Of one DescribeAlarms call."""
+"""The most names in one DescribeAlarms call."""
 
 NAMES_CHARACTERS = 1500
-"""Of the names of functions' alarms together. An EventBridge pattern has 2,048 characters, their ARNs among them; where
-the names do not fit, every function's error alarm ends the canary. Source: EventBridge User Guide, "Quotas".
+"""Most characters of the functions' alarm names together. An EventBridge pattern has at most 2,048 characters,
+including their ARNs; if the names do not fit, every function's error alarm ends the canary. Source: EventBridge User
+Guide, "Quotas".
 """
 
 ARN_CHARACTERS = 60
-"""Of an alarm's ARN beside its name, about."""
+"""Approximate number of characters of an alarm's ARN without its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class GuardAlarms:
     """The alarms of one canary.
 
     Args:
-        names: in full.
-        prefix: where it is not empty, every alarm counts whose name starts with it and ends with `ERRORS`.
+        names: the full names.
+        prefix: if it is not empty, every alarm counts whose name starts with it and ends with `ERRORS`.
     """
 
     names: tuple[str, ...]
@@ -43,15 +44,15 @@ class GuardAlarms:
 
 
 def errors_alarm_name(function: str) -> str:
-    """Return the name of the alarm that a function's failures raise."""
+    """Return the name of the alarm on a function's failures."""
     return f"{function}{ERRORS}"
 
 
 def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> GuardAlarms | None:
     """Return the alarms that end a stage's canary.
 
-    None where the stage has no canary, or one with `auto_rollback: false`. Alarms that models.yaml names are added to
-    the error alarms of the functions that the canary moves.
+    Return None if the stage has no canary, or one with `auto_rollback: false`. Alarms in models.yaml are added to the
+    error alarms of the functions that the canary moves.
     """
     canary = stage.canary
     if canary is None or not judgement.auto_rollback:
@@ -75,12 +76,12 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
 
 
 def find_ringing(client: Any, alarms: GuardAlarms) -> tuple[str, ...]:
-    """Return the names of those alarms that are in ALARM at this moment, through boto3's client of CloudWatch."""
+    """Return the names of those alarms that are in ALARM now, with boto3's CloudWatch client."""
     return tuple(sorted({name for alarm_request in alarm_requests(alarms) for name in _fetch(client, alarm_request)}))
 
 
 def alarm_requests(alarms: GuardAlarms) -> Iterator[Mapping[str, Any]]:
-    """Yield the arguments of the DescribeAlarms calls that find which alarms ring."""
+    """Yield the arguments of the DescribeAlarms calls for these alarms."""
     for first in range(0, len(alarms.names), MOST_NAMES):
         yield {"AlarmNames": list(alarms.names[first : first + MOST_NAMES])}
     if alarms.prefix:

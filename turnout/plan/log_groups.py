@@ -10,7 +10,7 @@ LOG_GROUPINGS = (PER_FUNCTION, PER_MODEL, PER_STACK)
 """Values of the stack's setting `log_groups`."""
 
 SHARED = "functions"
-"""The last word of the group of a whole stack. Policies cover it: its name begins as the functions' names do."""
+"""The end of the log group's name of a whole stack. Policies cover it: its name starts like the functions' names."""
 
 
 def log_group_name(function: str, grouping: str = PER_FUNCTION) -> str:

@@ -1,4 +1,4 @@
-"""make_plan: from the manifest and its artifacts to the plan, in one pure function."""
+"""Makes the plan from the manifest and its artifacts, in one pure function."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from turnout.protocol.routing.packed_choices import is_packed
 from turnout.protocol.tensors.datatypes import Signature
 
 UNREAD = Signature((), ())
-"""The signature of a version whose artifact does not lie on this machine."""
+"""The signature of a version whose artifact is not on this machine."""
 
 
 def make_plan(
@@ -42,18 +42,18 @@ def make_plan(
     runtime: RuntimeSizes | None = None,
     enforce: bool = True,
 ) -> Plan:
-    """Plan everything that the manifest asks for. Pure: no clock, no disk, no network.
+    """Return the plan of everything in the manifest. Pure: no clock, no disk, no network.
 
     Args:
         manifest: checked by `parse_manifest`.
-        artifacts: (model, version) -> what was read of it; a version in S3 may be missing.
-        stack: Pulumi's stack; part of every function's name.
-        runtime: the other files beside a model in its function.
-        enforce: refuse a plan that AWS would refuse for its quotas. Without it, exceeded quotas are notes, so that a
-            manifest too large for AWS can still be served here.
+        artifacts: (model, version) -> its artifact; a version in S3 may be missing.
+        stack: Pulumi's stack, part of every function's name.
+        runtime: sizes of the other files beside a model in its function.
+        enforce: whether to refuse a plan that exceeds AWS's quotas. Without it, exceeded quotas are notes, so a
+            manifest that is too large for AWS can still be served here.
 
     Raises:
-        ProblemsError: an artifact is missing, a kind of authentication cannot be had, a version would take traffic
+        ProblemsError: an artifact is missing, a kind of authentication is not possible, a version would get requests
             that it cannot answer, a graph's steps do not fit, or a quota is exceeded.
     """
     versions = tuple(_serve(version, artifacts) for model in manifest.models for version in model.versions)
@@ -87,7 +87,7 @@ def _assemble(
     stack: str,
     runtime: RuntimeSizes,
 ) -> Plan:
-    """The plan but for its quotas and notes, whether it can work or not."""
+    """Return the plan without quotas and notes, even if it cannot work."""
     prefix = function_prefix(manifest.platform, stack)
     routed = find_routed(manifest)
     timeout_s = manifest.quotas.integration_timeout_s
@@ -133,16 +133,16 @@ def choose_shared(
     graphs: Sequence[ServedGraph],
     direct: Sequence[Route],
 ) -> frozenset[str]:
-    """The models without routes of their own: with `auto` those of an API that has no room for direct routes.
+    """Return the models without their own routes: with `auto`, those of an API without room for direct routes.
 
     Models with pooled versions share their routes always: a route of a model's own leads to a function of that model,
     and the router knows which version is in which function.
 
     Args:
-        manifest: says `auto`, `direct` or `shared`, and which models are direct whatever it says.
-        versions: of all models.
+        manifest: says `auto`, `direct` or `shared`, and which models are always direct.
+        versions: versions of all models.
         graphs: the models that are graphs.
-        direct: the routes of an API in which each model has its own.
+        direct: the routes of an API in which each model has its own routes.
     """
     pooled = frozenset(version.model for version in manifest.versions if version.pool)
     if manifest.routes == "direct":
@@ -160,9 +160,9 @@ def choose_shared(
 
 
 def api_name(prefix: str, stage: StagePlan) -> str:
-    """`turnout-local_api_key`; `turnout-local_jwt_prod` where the document holds what is the stage's own.
+    """Return `turnout-local_api_key`, or `turnout-local_jwt_prod` if the document has parts for one stage only.
 
-    That is its issuer, its CORS or its consumers. Only the stage's name distinguishes two of these for good.
+    Such parts are its issuer, its CORS or its consumers. Only the stage's name distinguishes two such APIs reliably.
     """
     return "_".join((prefix, stage.auth, *((stage.name,) if stage.jwt or stage.cors or stage.consumers else ())))
 
@@ -175,7 +175,7 @@ def _serve(version: Version, artifacts: Mapping[tuple[str, str], Artifact]) -> S
 
 
 def _signatures(versions: Sequence[ServedVersion]) -> dict[tuple[str, str], Signature]:
-    """The signatures that were read."""
+    """Return the known signatures."""
     return {
         (served.version.model, served.version.name): served.signature
         for served in versions
@@ -184,14 +184,14 @@ def _signatures(versions: Sequence[ServedVersion]) -> dict[tuple[str, str], Sign
 
 
 def _give_time(function: Function, timeout_s: int) -> Function:
-    """A router waits as long as API Gateway does."""
+    """Give each router the timeout of API Gateway."""
     if function.runs_models or function.settings.timeout_s >= timeout_s:
         return function
     return replace(function, settings=replace(function.settings, timeout_s=timeout_s))
 
 
 def _plan_apis(stages: Sequence[StagePlan], routes: tuple[Route, ...], prefix: str) -> tuple[Api, ...]:
-    """Stages with equal documents share an API; one whose document names an issuer or origins has an API of its own."""
+    """Group stages with equal documents into APIs; a stage whose document has an issuer or origins has its own API."""
     shared: dict[str, list[StagePlan]] = {}
     for stage in stages:
         shared.setdefault(api_name(prefix, stage), []).append(stage)
@@ -210,7 +210,7 @@ def _check_artifacts(manifest: Manifest, artifacts: Mapping[tuple[str, str], Art
 
 
 def _check_names(manifest: Manifest, stack: str) -> Iterator[Problem]:
-    """Checks that need the stack, and that find traffic that would silently reach another model."""
+    """Check names that depend on the stack, and traffic that would silently reach another model."""
     if not re.fullmatch(r"[A-Za-z0-9-]+", stack):
         yield manifest.problem(
             (), f"the stack's name `{stack}` is part of every function's name: letters, digits, hyphens"

@@ -1,4 +1,4 @@
-"""The routes of an API: inference by model and version, and what the general router answers."""
+"""The routes of an API: inference by model and version, and those of the general router."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from turnout.plan.values import Route
 from turnout.protocol.naming import function_name, general_router_name, variable_name
 
 INTEGRATION_TIMEOUT_MS = 29_000
-"""Of every route: the function's own timeout ends its work; a cold start, which Lambda does not count, needs room."""
+"""Timeout of every route: the function's own timeout ends its work; Lambda does not count a cold start, which needs
+additional time.
+"""
 
 SHARED_ROUTES = (
     ("POST", "/models/{model}/inference", "inference"),
     ("POST", "/models/{model}/{version}/inference", "inference"),
 )
-"""The general router's routes for models without routes of their own."""
+"""The general router's routes for models without their own routes."""
 
 SHARED_PATHS = tuple(path for _, path, _ in SHARED_ROUTES)
 
@@ -30,17 +32,17 @@ GENERAL_ROUTES = (
     ("GET", "/health/ready", "health"),
     ("GET", "/openapi.json", "document"),
 )
-"""Method, path and kind of what the general router answers beside the Open Inference Protocol."""
+"""Method, path and kind of the general router's routes outside the Open Inference Protocol."""
 
 OPEN_INFERENCE_ROUTES = (
     ("ANY", "/v2", "open_inference"),
     ("GET", "/v2/health/{check}", "health"),
     ("ANY", "/v2/{proxy+}", "open_inference"),
 )
-"""Health has a route of its own, because only a route can have a throttle of its own."""
+"""Health has its own route, because a throttle applies to a route."""
 
 HEALTH_PATHS = tuple(path for _, path, kind in (*GENERAL_ROUTES, *OPEN_INFERENCE_ROUTES) if kind == "health")
-"""Never throttled: a probe that is refused would take a healthy service out of its balancer."""
+"""Paths that are never throttled: a load balancer would remove a healthy service after a refused probe."""
 
 
 REQUEST_ROUTES = (
@@ -50,7 +52,7 @@ REQUEST_ROUTES = (
     ("GET", "/requests/{id}/answer", "request"),
     ("POST", "/uploads", "request"),
 )
-"""Asynchronous requests, where a stage accepts them."""
+"""Routes of asynchronous requests, for stages that accept them."""
 
 REQUEST_PATHS = frozenset(path for _, path, _ in REQUEST_ROUTES)
 
@@ -63,13 +65,13 @@ def plan_routes(
     shared: frozenset[str] = frozenset(),
     asynchronous: bool = False,
 ) -> Iterator[Route]:
-    """Per version a direct route, per model one that a stage variable turns, then the general router's.
+    """Return a direct route per version, one per model that reads a stage variable, then the general router's.
 
     Args:
         models: in the file's order.
-        prefix: of the functions' names.
-        open_inference: `direct` adds the protocol's own paths for inference, `off` leaves the protocol out.
-        shared: models that share two routes instead.
+        prefix: prefix of the functions' names.
+        open_inference: `direct` adds the protocol's own paths for inference, `off` removes the protocol.
+        shared: models that share two routes instead of having their own.
         asynchronous: whether a stage accepts asynchronous requests.
     """
     models = [model for model in models if model.name not in shared]

@@ -1,4 +1,4 @@
-"""Finds which functions answer for each share of a stage, and which models a canary moves."""
+"""Finds the functions that answer each share of a stage, and the models that a canary moves."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from turnout.protocol.routing.packed_choices import expand_choices
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The versions that answer a model's unversioned calls in one share of a stage's traffic.
+    """The versions that answer calls without a version in one share of a stage's traffic.
 
     Args:
-        function: the one that the stage calls: a version's, or the model's router.
-        versions: `function:alias` of those that run the model then, as CloudWatch names them.
+        function: the function that the stage calls: a version's, or the model's router.
+        versions: `function:alias` of the versions that run the model then, as in CloudWatch.
     """
 
     function: str
@@ -35,7 +35,7 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A model for which the canary's share differs from the baseline's.
+    """A model that a canary moves: its versions in the canary's share differ from the baseline's.
 
     Args:
         model: its name.
@@ -51,12 +51,12 @@ class Watched:
 
 
 def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str, str]) -> tuple[Watched, ...]:
-    """The models that a canary moves.
+    """Return the models that a canary moves.
 
     Args:
-        plan: names the models and their functions.
-        variables: the stage's own.
-        overrides: its canary's.
+        plan: plan with the models and their functions.
+        variables: variables of the stage.
+        overrides: overrides of its canary.
     """
     prefix = function_prefix(plan.platform, plan.stack)
     seen = expand_choices({**variables, **overrides})
@@ -90,7 +90,7 @@ def _serving(prefix: str, model: str, variables: Mapping[str, str]) -> Serving:
 
 
 def _routed(route: str) -> Sequence[str]:
-    """The versions that a router chooses from; none where the variable cannot be read."""
+    """Return the versions that a router chooses from; none if the variable is not readable."""
     try:
         return tuple(parse_route(route))
     except RouteError:

@@ -1,7 +1,7 @@
-"""Stage variables: the routing table of a stage, and what its canary puts over it.
+"""Makes stage variables: the routing table of a stage, and its canary's overrides.
 
-A model that needs its router says `iris=router` and keeps the choice in a second variable, `irisRoute=v1.90,v2.10`, or
-`triageRoute=graph` where there is nothing to choose; every other model says `iris=v1` and is one hop away.
+A model that needs its router has `iris=router` and the choice in a second variable, `irisRoute=v1.90,v2.10`, or
+`triageRoute=graph` if there is no choice; every other model has `iris=v1`, and the API calls it directly.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from turnout.protocol.routing.packed_choices import arrange_models, pack_choices
 from turnout.protocol.routing.pooled import WATCH_ALL, WATCHED_VARIABLE, spell_watched
 
 OWN_VARIABLES = 4
-"""Stage variables beside those of the models: the alias, the canary's mark, and two for CORS."""
+"""Stage variables other than the models': the alias, the canary's flag, and two for CORS."""
 
 
 def find_routed(manifest: Manifest) -> frozenset[str]:
-    """The models that have a router: some stage weighs them, their `routing` asks for it, or they are graphs."""
+    """Return the models that have a router: a stage has weights for them, they have `routing`, or they are graphs."""
     weighted = {name for stage in manifest.stages for name in stage.weights}
     return frozenset(weighted | {model.name for model in manifest.models if model.routing or model.graph is not None})
 
 
 def find_packed(manifest: Manifest) -> frozenset[str]:
-    """The models whose choices share stage variables: where there is no variable for each of them.
+    """Return the models whose choices share stage variables, if there are too many models for one variable each.
 
-    Those with a router, and those with routes of their own, have variables of their own.
+    Models with a router or with their own routes have their own variables.
     """
     routed = find_routed(manifest)
     pooled = any(version.pool for version in manifest.versions)
@@ -50,10 +50,10 @@ def find_packed(manifest: Manifest) -> frozenset[str]:
 
 
 def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] = frozenset()) -> StagePlan:
-    """The stage as API Gateway takes it; its variables name every model.
+    """Return the stage for API Gateway; its variables contain every model.
 
     Args:
-        stage: of models.yaml.
+        stage: stage of models.yaml.
         models: in the file's order.
         packed: see `find_packed`.
     """
@@ -105,7 +105,10 @@ def _watched(stage: Stage, models: Sequence[Model]) -> str:
 
 
 def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[str, ...]]) -> CanaryPlan | None:
-    """The canary's overrides of the variables: its version, or the router's choice where the model keeps a router."""
+    """Return the canary's overrides of the variables.
+
+    They choose its version, or are the router's choice if the model keeps a router.
+    """
     if stage.canary is None:
         return None
     baseline, moved = (pack_choices(served, groups) for served in (stage.serve, {**stage.serve, **stage.canary.serve}))

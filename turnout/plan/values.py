@@ -1,4 +1,4 @@
-"""The plan: everything that models.yaml asks for, as pure data, without AWS and without Pulumi."""
+"""The plan: everything in models.yaml as pure data, without AWS and without Pulumi."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from turnout.runtimes.registry import RUNTIMES
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSizes:
-    """Sizes of the other files in a model's function, unzipped bytes; estimates until the packages are built.
+    """Unzipped sizes of the other files in a model's function; estimates until the packages are built.
 
     Args:
-        code_bytes: handler and protocol of a model's function.
-        router_bytes: handler and protocol of a router.
-        layer_bytes: runtime -> architecture -> its layer.
+        code_bytes: size of handler and protocol of a model's function.
+        router_bytes: size of handler and protocol of a router.
+        layer_bytes: runtime -> architecture -> size of its layer.
     """
 
     code_bytes: int = 300_000
@@ -34,13 +34,13 @@ class Function:
 
     Args:
         name: `turnout-local_iris_v1`.
-        kind: `model`; `pool`, which runs several versions; `router` of one model; or `general_router`, which answers
-            what no model does.
-        model: the model's name; a pool's own name; empty for the general router.
+        kind: `model`; `pool`, which runs several versions; `router` of one model; or `general_router`, for
+            everything outside a model.
+        model: the model's name, or the pool's name; empty for the general router.
         version: the version's name; `pool` for a pool; empty for a router.
-        package: name of its `Package`.
-        settings: the manifest's own for a version; for a router what all routers have.
-        is_shadow: whether a model's router sends it copies, which are asynchronous calls.
+        package: name of its package.
+        settings: the manifest's settings for a version; for a router, the settings of all routers.
+        is_shadow: whether a model's router sends it copies of requests, as asynchronous calls.
     """
 
     name: str
@@ -87,13 +87,13 @@ class Route:
 
     Args:
         method: `POST`, `GET`, `PUT`, `DELETE` or `ANY`.
-        path: API Gateway's spelling, `/models/iris/v1/inference`.
-        model: the model it serves; empty where it serves all of them.
-        version: the version it serves; empty where a stage variable chooses.
-        function: the function's name with stage variables in it: `turnout-local_iris_${stageVariables.iris}`.
+        path: as in API Gateway, `/models/iris/v1/inference`.
+        model: its model; empty if it serves all of them.
+        version: its version; empty if a stage variable chooses.
+        function: the function's name with stage variables: `turnout-local_iris_${stageVariables.iris}`.
         timeout_ms: the integration's timeout, at most 29,000.
-        kind: `inference`, `catalogue`, `health`, `document`, `request` or `open_inference`; health asks for no key or
-            signature, all else for what the API asks for.
+        kind: `inference`, `catalogue`, `health`, `document`, `request` or `open_inference`; health needs no key or
+            signature, all others need the API's authentication.
     """
 
     method: str
@@ -107,7 +107,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class CanaryPlan:
-    """A stage's canary as API Gateway takes it: `overrides` are merged over the stage's variables."""
+    """A stage's canary for API Gateway: `overrides` replace the stage's variables."""
 
     percent: float
     overrides: Mapping[str, str]
@@ -116,7 +116,7 @@ class CanaryPlan:
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage: its variables are the routing table."""
+    """One stage; its variables are the routing table."""
 
     name: str
     variables: Mapping[str, str]
@@ -133,15 +133,15 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One REST API: the stages whose documents are equal share it (authentication and CORS are part of the document).
+    """One REST API, shared by the stages with equal documents (authentication and CORS are part of the document).
 
     Args:
         name: `turnout-local_none`.
         auth: a key of `AUTH_TYPES`.
         routes: the same in every API of a plan.
-        stages: those that share it.
-        jwt: whose tokens `auth: jwt` takes, else None.
-        cors: which web pages may call its stage, or None.
+        stages: its stages.
+        jwt: the accepted tokens of `auth: jwt`, or None.
+        cors: the web pages that may call its stage, or None.
         has_consumers: whether an authorizer distinguishes its stage's callers.
     """
 
@@ -156,14 +156,14 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One zip: what goes in and how large that is, unzipped.
+    """One zip: its content and unzipped size.
 
     Args:
         name: `iris_v1`.
         sha256: the artifact's digest.
-        artifact_bytes: model file and external data.
-        code_bytes: handler, protocol, transform.
-        layer_bytes: the runtime layer beside it, an estimate until it is built.
+        artifact_bytes: size of model file and external data.
+        code_bytes: size of handler, protocol and transform.
+        layer_bytes: size of its runtime layer, an estimate until it is built.
     """
 
     name: str
@@ -175,15 +175,15 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One limit of AWS: the number used and the number allowed.
+    """One limit of AWS: the used and the allowed number.
 
     Args:
-        name: what is counted: `stage variables`.
-        subject: of what: a stage, an API, a function, a package, or `iris v1`.
-        used: as many as this.
-        allowed: at most this many.
+        name: the counted item: `stage variables`.
+        subject: its owner: a stage, an API, a function, a package, or `iris v1`.
+        used: the used number.
+        allowed: the largest allowed number.
         unit: `bytes`, `s`, `characters`, or empty for plain numbers.
-        raisable: whether AWS raises it when asked.
+        raisable: whether AWS raises it on request.
     """
 
     name: str
@@ -195,18 +195,18 @@ class Quota:
 
     @property
     def share(self) -> float:
-        """The part of what is allowed that is used; 1.0 is all of it."""
+        """Return the used part of the allowed number; 1.0 is all of it."""
         return self.used / self.allowed if self.allowed else 0.0
 
     @property
     def exceeded(self) -> bool:
-        """Whether more is used than allowed."""
+        """Return whether more is used than allowed."""
         return self.used > self.allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A key that does nothing on this machine, or something else that the user should know."""
+    """A note for the user, such as a key without effect on this machine."""
 
     path: str
     message: str
@@ -214,7 +214,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """A model version with what was read from its artifact: what the document and the catalogue describe."""
+    """A model version and the data from its artifact, for the document and the catalogue."""
 
     version: Version
     sha256: str
@@ -224,7 +224,7 @@ class ServedVersion:
 
 @dataclass(frozen=True, slots=True)
 class ServedGraph:
-    """A model that is a graph; its signature is empty where it cannot be known."""
+    """A model that is a graph; its signature is empty if it is unknown."""
 
     model: str
     node: Node
@@ -233,26 +233,26 @@ class ServedGraph:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole, in a fixed order, so that equal manifests give equal plans.
+    """The whole plan in a fixed order, so equal manifests give equal plans.
 
     Args:
         platform: prefix of every AWS name.
         stack: Pulumi's stack, `local` for `turnout serve`.
         functions: those on AWS: a model's versions in the file's order, without pooled ones, then its router where it
             has one; then the pools; last the general router.
-        apis: in the order in which the stages first ask for their kind of authentication.
+        apis: in the order of the stages.
         packages: one per function, in the order of the functions.
-        versions: what the document and the catalogue describe.
-        graphs: the same of the models that are graphs, in the file's order.
+        versions: versions for the document and the catalogue.
+        graphs: graphs for the document and the catalogue, in the file's order.
         open_inference: `proxy`, `direct` or `off`.
-        resources: what each choice of `open_inference` takes of an API's resources.
+        resources: number of an API's resources for each choice of `open_inference`.
         shared: the models that share two routes, through the general router.
-        caller_routes: where models share routes: the routes that callers see, those of every model and version.
+        caller_routes: if models share routes, the routes that callers see: those of every model and version.
         pools: the functions that versions share.
         pooled: a function for each pooled version, as it would be without the pool.
-        quotas: every limit that can be known.
-        notes: keys that do nothing on this machine, and what else the user should know.
-        descriptions: model -> its description; models without one are left out.
+        quotas: every known limit.
+        notes: keys without effect on this machine, and other notes for the user.
+        descriptions: model -> its description, for models that have one.
     """
 
     platform: str
@@ -291,5 +291,5 @@ class Plan:
         return any(stage.asynchronous is not None for api in self.apis for stage in api.stages)
 
     def as_called(self, api: Api) -> Api:
-        """The same API with the routes that its callers see."""
+        """Return the same API with the routes that its callers see."""
         return replace(api, routes=self.caller_routes) if self.shared else api

@@ -1,1 +1,1 @@
-"""A user's folder read whole (manifest, artifacts, examples), and the lock under which it is edited."""
+"""Reads a user's folder (manifest, artifacts, examples), and locks it while it is edited."""

@@ -1,4 +1,4 @@
-"""models.yaml as a file that commands change: one of them at a time, and at once."""
+"""models.yaml as a file that commands change: one command at a time, and atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_NAME = "models.yaml"
 
 
 class ManifestChangedError(TurnoutError):
-    """Somebody saved the file after a command read it."""
+    """The file was saved after a command read it."""
 
     def __init__(self, path: Path) -> None:
         message = f"{path.name} was changed while this command ran. The other change is kept"
@@ -24,18 +24,18 @@ class ManifestChangedError(TurnoutError):
 
 
 def manifest_path(path: Path) -> Path:
-    """The file that `--manifest` means: a folder means its models.yaml."""
+    """Return the file for `--manifest`; for a folder, its models.yaml."""
     return path / DEFAULT_NAME if path.is_dir() else path
 
 
 @contextmanager
 def editing(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """While this lasts no other process is in here for the same manifest; one that is, is waited for.
+    """Keep other processes from editing the same manifest meanwhile; wait for one that is editing it.
 
-    The lock is on the folder, so that none is left behind, whatever ends the process.
+    The lock is on the folder, so no lock file remains, however the process ends.
 
     Args:
-        path: the manifest, or its folder. Where there is none there is nothing to wait for.
+        path: the manifest or its folder. If it does not exist, there is no wait.
         waiting: called once before a wait.
     """
     try:
@@ -58,7 +58,7 @@ def check_unchanged(path: Path, before: bytes) -> None:
     """Check that a file still has the content that a command read.
 
     Raises:
-        ManifestChangedError: it was saved or deleted since; that change is not overwritten.
+        ManifestChangedError: it was saved or deleted meanwhile; that change is not overwritten.
     """
     try:
         is_same = path.read_bytes() == before
@@ -71,12 +71,12 @@ def check_unchanged(path: Path, before: bytes) -> None:
 def replace_text(path: Path, text: str, before: bytes | None = None) -> None:
     """Replace a file's content atomically: a reader sees the old text or the new one.
 
-    Called within `editing`: what a killed process left half-written is deleted first.
+    Call it within `editing`: incomplete files of a killed process are deleted first.
 
     Args:
         path: the file.
         text: its new content.
-        before: the content that `text` was made from, compared right before the file is replaced; None overwrites any.
+        before: the content that `text` was made from, compared right before the replacement; None replaces any content.
 
     Raises:
         ManifestChangedError: the file's content is not `before`.

@@ -1,7 +1,7 @@
-"""A user's project: the manifest and the model files that it names, checked together.
+"""A user's project: the manifest and its model files, checked together.
 
-Files are named relative to the manifest's folder and lie below it (links may lead elsewhere). Artifacts on S3 are not
-fetched: they have a pinned digest, and no entry among the artifacts.
+Files are relative to the manifest's folder and below it (links may point elsewhere). Artifacts on S3 are not fetched:
+they have a pinned digest, and no entry in `artifacts`.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from turnout.wording import shorten
 from turnout.yaml_text.reader import MAX_BYTES, YamlSource, read_yaml
 
 CACHE_DIR = ".turnout"
-"""Besides the manifest: what was read of the artifacts, and whatever else can be made again."""
+"""The folder beside the manifest for the data of artifacts and other files that can be recreated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The manifest, and what its artifacts hold.
+    """The manifest, and the data of its artifacts.
 
     Args:
         manifest: checked.
-        artifacts: (model, version) -> artifact, for every version whose artifact lies on this machine.
-        transforms: (model, version) -> the transform and what lies beside it, by names relative to its folder.
-        examples: (model, version) -> its examples, of the versions that have some.
+        artifacts: (model, version) -> artifact, for every version whose artifact is on this machine.
+        transforms: (model, version) -> the transform and its files, by names relative to its folder.
+        examples: (model, version) -> its examples, for versions that have some.
     """
 
     manifest: Manifest
@@ -48,24 +48,24 @@ class Project:
     examples: Mapping[tuple[str, str], tuple[Example, ...]] = field(default_factory=dict)
 
     def examples_of(self, version: Version) -> tuple[Example, ...]:
-        """A version's examples; none where the manifest names no file."""
+        """Return a version's examples; none if the manifest has no examples file for it."""
         return self.examples.get((version.model, version.name), ())
 
     @property
     def first_requests(self) -> dict[tuple[str, str], Mapping[str, Any]]:
-        """The first request of each version that has examples: what an API's document shows."""
+        """Return the first request of each version that has examples; an API's document shows it."""
         return {key: examples[0].request for key, examples in self.examples.items() if examples}
 
 
 @dataclass(frozen=True, slots=True)
 class FoundManifest:
-    """models.yaml as far as it can be read, right or wrong.
+    """The readable parts of models.yaml, valid or not.
 
     Args:
-        path: the file, as it was named.
-        read: its keys and their places.
-        problems: what is wrong with the file itself.
-        versions: every version as far as its files go.
+        path: path of the file as given.
+        read: its keys and their positions.
+        problems: problems of the file itself.
+        versions: every version, as far as its files are readable.
     """
 
     path: Path
@@ -78,7 +78,7 @@ def find_manifest(path: Path) -> FoundManifest:
     """Read models.yaml, or the one in a folder.
 
     Raises:
-        ProblemsError: nothing of it can be read.
+        ProblemsError: the file cannot be read at all.
     """
     path = manifest_path(path)
     source = str(path)
@@ -94,12 +94,12 @@ def load_project(
 
     Args:
         path: the manifest, or the folder with a `models.yaml`.
-        cache: whether to remember what was read, in `.turnout/` beside the manifest.
-        reading: entered while the digest of an artifact is taken.
-        runtimes: read the versions' files.
+        cache: whether to cache the results in `.turnout/` beside the manifest.
+        reading: context manager that is active while an artifact's digest is computed.
+        runtimes: they read the versions' files.
 
     Raises:
-        ProblemsError: everything that is wrong. Files are checked even where the rest of the manifest is not right.
+        ProblemsError: all problems. Files are checked even if the rest of the manifest is invalid.
     """
     return complete_project(find_manifest(path), cache=cache, reading=reading, runtimes=runtimes)
 
@@ -114,7 +114,7 @@ def complete_project(
     """Read every file that a manifest names; see `load_project`.
 
     Raises:
-        ProblemsError: everything that is wrong, the manifest's own problems included.
+        ProblemsError: all problems, including those of the manifest.
     """
     read, problems = manifest_files.read, list(manifest_files.problems)
     files = _Files(manifest_files.path.absolute().parent, runtimes, reading, cache=cache)
@@ -148,11 +148,11 @@ def _problem(read: YamlSource, version: Version, key: str, message: str, hint: s
 
 
 FileProblem = tuple[str, str, str]
-"""A version's key, what is wrong with the file that it names, and the remedy."""
+"""A version's key, the problem of its file, and the remedy."""
 
 
 class _Files:
-    """The files of a project's versions; gathers the artifacts as it checks them."""
+    """The files of a project's versions; collects the artifacts while it checks them."""
 
     def __init__(self, folder: Path, runtimes: Mapping[str, Runtime], reading: Reading, *, cache: bool) -> None:
         self.folder = folder
@@ -169,7 +169,7 @@ class _Files:
             yield from self._artifact(version)
 
     def check_folder(self, version: Version, versions: Iterable[Version]) -> Iterator[FileProblem]:
-        """Check the artifact of a version whose whole folder belongs to it."""
+        """Check the artifact of a version that includes its whole folder."""
         if not (version.artifact and self._runtimes[version.runtime].takes_folder) or version.is_remote:
             return
         path = self.folder / version.artifact
@@ -189,7 +189,7 @@ class _Files:
         yield from self._file("examples", version.examples, lambda path: self._check_examples(path, version))
 
     def check_beside(self, versions: Iterable[Version]) -> Iterator[tuple[Version, str, str, str]]:
-        """Check the files beside transforms; call it when every artifact is read."""
+        """Check the files beside transforms; call it after every artifact is read."""
         versions = tuple(versions)
         if not any(version.transform for version in versions):
             return
@@ -224,7 +224,7 @@ class _Files:
             )
 
     def _declared(self, version: Version) -> Iterator[FileProblem]:
-        """Tensors that are declared although nothing changes them."""
+        """Yield tensors that are declared although no hook changes them."""
         transform = self.folder / version.transform
         hooks = hooks_of(transform) if version.transform else frozenset()
         for key, hook, declared in (
@@ -246,7 +246,7 @@ class _Files:
         return check_all_examples(examples, path.name, artifact, free_hooks(version, hooks))
 
     def _file(self, key: str, name: str, check: Callable[[Path], Iterable[str]]) -> Iterator[FileProblem]:
-        """Check the transform or the examples; nothing where the version names none."""
+        """Check the transform or the examples; return nothing if the version has none."""
         if not name:
             return
         if missing := self._missing(name):
@@ -256,7 +256,7 @@ class _Files:
             yield key, message, ""
 
     def _missing(self, name: str, suffix: str = "") -> tuple[str, str] | None:
-        """Why no file can be read there, and what may have been meant; `suffix` is what such files end with."""
+        """Return why no file can be read there, and a suggestion; `suffix` is the usual ending of such files."""
         path = self.folder / name
         try:
             mode = path.stat().st_mode
@@ -270,7 +270,7 @@ class _Files:
         return f"{shorten(name)} is {kind}", self._nearest(f"{name}/x", suffix) if stat.S_ISDIR(mode) else ""
 
     def _nearest(self, name: str, suffix: str) -> str:
-        """A question that names the likeliest file in the same folder, of the same kind where there is one."""
+        """Return a question with the most similar file in the same folder, preferably of the same kind."""
         if (self.folder / name.replace("\\", "/")).is_file():
             return f"Use forward slashes: {name.replace(chr(92), '/')}."
         wanted = PurePosixPath(name)
@@ -284,12 +284,12 @@ class _Files:
 
 
 def declared_signature(version: Version) -> Signature | None:
-    """The signature that models.yaml declares, where the version's files do not have it."""
+    """The signature in models.yaml, for versions whose files do not contain it."""
     return None if version.signature is None else make_signature(version.signature)
 
 
 def make_signature(declared: DeclaredSignature) -> Signature:
-    """The signature that is declared."""
+    """Return the declared signature."""
     return Signature(_specs(declared.inputs), _specs(declared.outputs))
 
 
@@ -298,7 +298,7 @@ def _specs(tensors: Iterable[DeclaredTensor]) -> tuple[TensorSpec, ...]:
 
 
 def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
-    """The artifact with the inputs and outputs that its version declares instead of the graph's."""
+    """Return the artifact with the version's declared inputs and outputs instead of the graph's."""
     if not version.inputs and not version.outputs:
         return artifact
     graph = artifact.graph_signature
@@ -307,7 +307,7 @@ def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
 
 
 def free_hooks(version: Version, hooks: Collection[str]) -> frozenset[str]:
-    """Those hooks of a version's transform whose tensors nothing declares."""
+    """Return the hooks of a version's transform whose tensors are not declared."""
     declared = {"preprocess": version.inputs, "postprocess": version.outputs}
     return frozenset(hook for hook in hooks if not declared[hook])
 
@@ -316,9 +316,9 @@ def check_examples_file(path: Path, artifact: Artifact | None, hooks: Collection
     """Check an examples file, and its examples against their version.
 
     Args:
-        path: the file.
-        artifact: the version's; None where it was not read, and only the file's form is checked.
-        hooks: those of its transform whose tensors nothing declares.
+        path: path of the file.
+        artifact: the version's artifact; None if it was not read, and only the file's format is checked.
+        hooks: hooks of its transform whose tensors are not declared.
     """
     try:
         examples = read_examples(path)
@@ -330,7 +330,7 @@ def check_examples_file(path: Path, artifact: Artifact | None, hooks: Collection
 def check_all_examples(
     examples: Sequence[Example], source: str, artifact: Artifact | None, hooks: Collection[str] = ()
 ) -> tuple[str, ...]:
-    """Check examples that were read; nothing where the version's artifact was not."""
+    """Check examples that were read; do nothing if the version's artifact was not."""
     if artifact is None or not artifact.signature.outputs or not examples:
         return ()
     from turnout.artifacts.example_checks import (

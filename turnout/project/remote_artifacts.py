@@ -1,6 +1,6 @@
-"""Artifacts that lie in S3, read once so that their inputs and outputs are known: `artifact: s3://bucket/key`.
+"""Reads artifacts in S3 once for their inputs and outputs: `artifact: s3://bucket/key`.
 
-A file is kept below `.turnout/artifacts/` under its digest, and never fetched again.
+A file is kept below `.turnout/artifacts/` by its digest, and never fetched again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from turnout.runtimes.runtime import VersionFiles
 from turnout.system.files import file_digest
 
 Download = Callable[[str, str, Path], None]
-"""Writes the object `(bucket, key)` into a file; an OSError says why it cannot."""
+"""Downloads the object `(bucket, key)` into a file; an OSError contains the reason of a failure."""
 
 
 def download_object(bucket: str, key: str, target: Path) -> None:
-    """With boto3's credentials and region, in parts at once."""
+    """Download with boto3's credentials and region, in parallel parts."""
     try:
         check_boto3(f"s3://{bucket}/{key}")
     except MissingPackageError as error:
@@ -40,10 +40,10 @@ def download_object(bucket: str, key: str, target: Path) -> None:
 
 
 def fetch_remote(project: Project, download: Download = download_object) -> Project:
-    """The project with an artifact for each version in S3, too.
+    """Return the project with an artifact for each version in S3, too.
 
     Raises:
-        ProblemsError: some of them cannot be fetched, are not what their `sha256` says, or are no models.
+        ProblemsError: some cannot be fetched, differ from their `sha256`, or are no models.
     """
     cache = project.manifest.path.parent / CACHE_DIR
     artifacts = dict(project.artifacts)

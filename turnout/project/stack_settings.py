@@ -1,4 +1,4 @@
-"""A stack's configuration as its file has it, `Pulumi.<stack>.yaml` beside models.yaml."""
+"""Reads a stack's configuration from its file, `Pulumi.<stack>.yaml` beside models.yaml."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NAMESPACE = "turnout:"
 
 
 def read_stack_settings(folder: Path, stack: str) -> Mapping[str, Any]:
-    """Return the settings of Turnout's namespace, `role_path` and the like; none where there is no file.
+    """Return the settings in Turnout's namespace, such as `role_path`; none without a file.
 
     Raises:
-        ProblemsError: the file is no YAML.
+        ProblemsError: the file is not valid YAML.
     """
     path = folder / f"Pulumi.{stack}.yaml"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Checks of a transform's source, without running it."""
+"""Checks a transform's source, without running it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from turnout.artifacts.python_file import PythonFileError, read_names
 
 HOOKS = frozenset({"preprocess", "postprocess"})
-"""The functions of a transform."""
+"""The functions that a transform may define."""
 
 
 def check_transform(path: Path) -> str:
@@ -22,7 +22,7 @@ def check_transform(path: Path) -> str:
 
 
 def hooks_of(transform: Path) -> frozenset[str]:
-    """Which of `preprocess` and `postprocess` a transform defines; both where only running it would show that."""
+    """Return which of `preprocess` and `postprocess` a transform defines; both if only running it would show that."""
     try:
         names = read_names(transform)
     except PythonFileError:

@@ -1,9 +1,9 @@
 """Finds the files beside a version's transform that it may import or read, and that are packaged with it.
 
-The transform's folder, without what belongs to others: files that models.yaml names for some version, folders that hold
-one, hidden files, virtual environments. Another version's transform in the same folder belongs to it only where this
-one imports it, so that editing one version does not change another. Next to models.yaml lies the whole project:
-there only what the transform's code imports or names counts.
+These are the files in the transform's folder, except those of others: files that models.yaml names for a version,
+folders with such a file, hidden files, and virtual environments. Another version's transform in the same folder is
+included only if this one imports it, so editing one version does not change another. The folder of models.yaml contains
+the whole project: there only files that the transform's code imports or names are included.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from turnout.wording import size_text
 
 MOST_FILES = 2_000
 MOST_BYTES = 100 * 1024 * 1024
-"""A folder with more than that was not made for a transform. Lambda's limit is 250 MB, the layer included."""
+"""A folder with more bytes was not made for a transform. Lambda's limit is 250 MB, including the layer."""
 
 SKIPPED = (".*", "__pycache__", "*.pyc", "*~", "*.swp", "#*#", "node_modules", "*.egg-info")
-"""Names that never belong to a transform."""
+"""Names that are never part of a transform."""
 
 
 class TransformFilesError(TurnoutError):
@@ -38,12 +38,12 @@ class TransformFilesError(TurnoutError):
 
 @dataclass(frozen=True, slots=True)
 class NamedFiles:
-    """The files of a project that models.yaml names, none of which lies beside a transform for its sake.
+    """The files of a project that models.yaml names, which do not belong to a transform.
 
     Args:
         root: the manifest's folder.
         paths: artifacts with their external data, examples, transforms, reports of conversions.
-        folders: every folder below `root` that holds one of them, at any depth.
+        folders: every folder below `root` with such a file, at any depth.
     """
 
     root: Path
@@ -54,7 +54,7 @@ class NamedFiles:
 def find_named_files(
     root: Path, versions: Iterable[Version], artifacts: Mapping[tuple[str, str], Artifact]
 ) -> NamedFiles:
-    """The files that versions name, and those that belong to their artifacts."""
+    """Return the files that versions name, and those that belong to their artifacts."""
     paths = set()
     for version in versions:
         names = [version.transform, version.examples, "" if version.is_remote else version.artifact]
@@ -74,15 +74,15 @@ def find_named_files(
 
 
 def find_transform_files(transform: Path, named: NamedFiles, *, is_limited: bool = True) -> dict[str, Path]:
-    """Name relative to the transform's folder -> file, the transform included, in the names' order.
+    """Return name relative to the transform's folder -> file, including the transform, sorted by name.
 
     Args:
-        transform: the file, below `named.root`; or the artifact of a runtime that takes its folder.
-        named: of the whole project.
-        is_limited: whether all files together may have `MOST_BYTES` only.
+        transform: the file, below `named.root`; or the artifact of a runtime that includes its folder.
+        named: files of the whole project.
+        is_limited: whether all files together are limited to `MOST_BYTES`.
 
     Raises:
-        TransformFilesError: there is too much.
+        TransformFilesError: the files are too large.
     """
     folder = transform.parent
     files = {transform.name: transform}
@@ -98,7 +98,7 @@ def find_transform_files(transform: Path, named: NamedFiles, *, is_limited: bool
 
 
 def find_imported_files(transform: Path, *, is_limited: bool = True) -> dict[str, Path]:
-    """The files of its folder that a transform outside of a project needs: imported modules, named files."""
+    """Return the files that a transform outside of a project needs from its folder: imported modules, named files."""
     root = transform.parent
     files = {transform.name: transform, **_referenced(transform, NamedFiles(root, frozenset(), frozenset()))}
     _check_size(transform, files, is_limited=is_limited)
@@ -120,7 +120,7 @@ def _is_skipped(name: str) -> bool:
 
 
 def _files_below(folder: Path, base: Path, named: NamedFiles, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Path]]:
-    """Every file of a folder that belongs to no other version; links are followed, circles once."""
+    """Yield every file of a folder that belongs to no other version; links are followed, cycles once."""
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -141,7 +141,7 @@ def _files_below(folder: Path, base: Path, named: NamedFiles, seen: set[tuple[in
 
 
 def _referenced(transform: Path, named: NamedFiles) -> dict[str, Path]:
-    """The modules beside the transform that it imports, at any depth, and the files beside it that it names."""
+    """Return the modules beside the transform that it imports, at any depth, and the files that it names."""
     folder = transform.parent
     files: dict[str, Path] = {}
     pending = [transform]
@@ -157,7 +157,7 @@ def _referenced(transform: Path, named: NamedFiles) -> dict[str, Path]:
 
 
 def _resolve(folder: Path, name: str, named: NamedFiles) -> Iterator[tuple[str, Path]]:
-    """The files of a folder that a name in a source means: `helper`, `package/module`, `vocab.txt`, `data`."""
+    """Yield the files of a folder that a name in a source may mean: `helper`, `package/module`, `vocab.txt`, `data`."""
     top = PurePosixPath(name).parts[0]
     if _is_skipped(top) or top == "..":
         return
@@ -173,7 +173,7 @@ def _resolve(folder: Path, name: str, named: NamedFiles) -> Iterator[tuple[str, 
 
 
 def _references(source: Path, folder: Path) -> Collection[str]:
-    """Slashed names of modules that a source imports, and its texts that could be a module or file beside it."""
+    """Return slashed names of modules that a source imports, and its strings that could be a module or file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -200,5 +200,5 @@ def _references(source: Path, folder: Path) -> Collection[str]:
 
 
 def _prefixes(parts: tuple[str, ...]) -> set[str]:
-    """`a`, `a/b`, `a/b/c`: importing a module imports its packages."""
+    """Yield `a`, `a/b`, `a/b/c`: importing a module imports its packages."""
     return {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}

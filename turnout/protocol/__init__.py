@@ -1,1 +1,1 @@
-"""The wire: tensors, codecs, errors and events. The only part of Turnout that travels into the Lambda zips."""
+"""The wire protocol: tensors, codecs, errors and events. It is the only part of Turnout in the Lambda zips."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def sort_external(artifact: Path, external_files: Sequence[Path]) -> list[Path]:
-    """The external data files in the order in which their digests are combined: by their names within the folder."""
+    """Return external data files in the order of their digests' combination: sorted by name within the folder."""
     return sorted(external_files, key=lambda file: file.relative_to(artifact.parent).as_posix())
 
 
 def combine_digests(digests: Sequence[str]) -> str:
-    """The artifact's digest, made of its files' SHA-256s: the ONNX file's first, then those of its external data.
+    """Return the artifact's digest, made of the SHA-256s of the ONNX file and of its external data.
 
-    Without external data it is the ONNX file's own, else the SHA-256 of the list, a line each.
+    Without external data, it is the ONNX file's digest; else the SHA-256 of the list of digests, one per line.
     """
     if len(digests) == 1:
         return digests[0]
@@ -23,7 +23,7 @@ def combine_digests(digests: Sequence[str]) -> str:
 
 
 def combine_named_digests(digests: Mapping[str, str]) -> str:
-    """Return the digest of files whose names count: the SHA-256 of what `sha256sum` prints of them, sorted by name.
+    """Return the digest of files and their names: the SHA-256 of the output of `sha256sum`, sorted by name.
 
     Args:
         digests: name relative to the artifact's folder -> SHA-256.

@@ -1,4 +1,4 @@
-"""Finds why a canary on AWS cannot compare the answers of both versions for some requests.
+"""Finds why a canary on AWS cannot compare both versions' answers for some requests.
 
 Pure.
 """
@@ -13,7 +13,7 @@ SENDABLE_AUTH = frozenset({"none", "api_key"})
 
 
 def find_logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version, ...]:
-    """The versions of the canary and its baseline whose functions log requests that can be sent again."""
+    """Return the versions of the canary and its baseline whose functions log requests that can be sent again."""
     if _unsendable(stage):
         return ()
     return tuple(
@@ -22,7 +22,7 @@ def find_logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version,
 
 
 def find_gap(manifest: Manifest, stage: Stage, model: str) -> str:
-    """Why no request of a model can be answered by both versions, or which are left out; empty where all can be."""
+    """Return why no or only some requests of a model can be answered by both versions; empty if all can."""
     if why := _unsendable(stage):
         return why
     logging = _logging(manifest, stage, model)
@@ -36,7 +36,7 @@ def find_gap(manifest: Manifest, stage: Stage, model: str) -> str:
 
 
 def _unsendable(stage: Stage) -> str:
-    """Why no request to a stage can be sent again; empty where it can."""
+    """Return why no request to a stage can be sent again; empty if it can."""
     if stage.canary and stage.canary.release:
         return "requests that are sent again reach a release's share or the baseline by chance"
     if stage.auth not in SENDABLE_AUTH:
@@ -50,6 +50,6 @@ def _logging(manifest: Manifest, stage: Stage, model: str) -> tuple[Version, ...
 
 
 def _versions(stage: Stage, model: str) -> tuple[str, ...]:
-    """The baseline's, then the canary's."""
+    """Return the baseline's versions, then the canary's."""
     assert stage.canary is not None
     return tuple(dict.fromkeys((*baselines_of(stage, model), stage.canary.serve[model])))

@@ -1,15 +1,15 @@
-"""Whether one version of a model may take the traffic of another: every reason why it may not, as sentences.
+"""Checks whether one version of a model may replace another, and yields each reason against it as a sentence.
 
-Two things must hold. Every request that is valid for the baseline is valid for the other: so the other's required
-inputs are among the baseline's required ones, it knows all inputs that the baseline knows, with equal datatypes, and
-where it fixes a rank or a dimension the baseline fixes the same. Every client that reads the baseline's answers can
-read the other's: so each output is there with the same datatype and labels, and what the baseline declares of its shape
-the other declares too.
+There are two conditions. First, every request that is valid for the baseline is valid for the other version: the
+other's required inputs are among the baseline's required ones, it has all inputs of the baseline with equal datatypes,
+and if it fixes a rank or a dimension, the baseline fixes the same one. Second, every client that reads the baseline's
+answers can read the other's: each output exists with the same datatype and labels, and the other declares every part of
+its shape that the baseline declares.
 
-Outputs that the baseline does not have are allowed, since clients choose by name; so are new optional inputs. But the
-short form `{"instances": [...]}` must go on working: bare values must still mean the same input, a model with one
-output, whose predictions are bare values, must not get a second one, and where every output has a row per instance no
-output may come without. The relation is reflexive and transitive. Dimension names are not compared: they tie nothing.
+Additional outputs are allowed, since clients choose by name; so are new optional inputs. The short form `{"instances":
+[...]}` must keep working: bare values must still mean the same input; a model with one output, whose predictions are
+bare values, must not get a second one; and if every output has a row per instance, no output may lack them. The
+relation is reflexive and transitive. Dimension names are not compared: they do not restrict anything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
 
 def check_drop_in(baseline: Signature, other: Signature) -> tuple[str, ...]:
-    """Each reason why `other` cannot take the traffic of `baseline`, in the order of the baseline's tensors."""
+    """Return each reason why `other` cannot replace `baseline`, in the order of the baseline's tensors."""
     return (*_check_inputs(baseline, other), *_check_outputs(baseline, other))
 
 
@@ -45,7 +45,7 @@ def _check_inputs(baseline: Signature, other: Signature) -> tuple[str, ...]:
 
 
 def _bare_input(signature: Signature) -> str | None:
-    """The input that rows which are no objects are for, as turnout/protocol/codecs/short_forms.py reads them."""
+    """Return the input that bare rows belong to, by the rules of turnout/protocol/codecs/short_forms.py."""
     names = [tensor.name for tensor in signature.inputs if tensor.required] or [
         tensor.name for tensor in signature.inputs
     ]
@@ -83,7 +83,7 @@ def _has_rows(tensor: TensorSpec) -> bool:
 
 
 def _check_tensor(kind: str, baseline: TensorSpec, other: TensorSpec, *, strict: TensorSpec) -> list[str]:
-    """Compare datatype and shape; what `strict` (one of the two) fixes, both must fix."""
+    """Compare datatype and shape; a dimension that `strict` (one of the two) fixes must be fixed by both."""
     place = f"{kind} `{baseline.name}`"
     reasons: list[str] = []
     if baseline.datatype != other.datatype:
@@ -106,6 +106,6 @@ def _shape(tensor: TensorSpec) -> str:
 
 
 def _labels(tensor: TensorSpec) -> str:
-    """Labels for a sentence: all of a few, the first of many."""
+    """Return labels for a sentence: all if they are few, else the first ones."""
     few = [str(label) for label in tensor.labels[:8]]
     return f"[{', '.join(few)}{', …' if len(tensor.labels) > 8 else ''}]"

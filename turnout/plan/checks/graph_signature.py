@@ -1,7 +1,7 @@
-"""Makes a graph's signature from those of the models that it calls.
+"""Makes a graph's signature from the signatures of the models that it calls.
 
-Where a call may meet several versions, or a switch has several cases, the graph gives what all of them give, and
-requires what all of them require.
+If a call may reach several versions, or a switch has several cases, the graph has the outputs that all of them have,
+and requires the inputs that any of them requires.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from turnout.wording import listed
 from turnout.yaml_text.reader import KeyPath
 
 SignaturesOf = Callable[[CallNode], Sequence[Signature]]
-"""The signatures of every version that a call may reach; none where they are unknown, which is reported elsewhere."""
+"""Returns the signatures of every version that a call may reach; none if they are unknown, which is reported
+elsewhere.
+"""
 
 Tensors = Mapping[str, TensorSpec]
 
@@ -30,7 +32,7 @@ KIND_OF_VALUE: Mapping[type, str] = {str: "bytes", bool: "bool", int: "number", 
 """The kinds of inputs that a case's value can be compared with."""
 
 DATATYPE_OF_KIND = {"bytes": "BYTES", "bool": "BOOL", "number": "FP64"}
-"""The datatype of a switch's input that no model takes."""
+"""The datatype of a switch's input that no model has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,9 @@ class Flow:
     """A node's inputs and outputs, by name.
 
     Args:
-        inputs: the tensors that models take.
-        outputs: the tensors that come out.
-        compared: the input of a switch -> what its cases compare it with, all values of one kind.
+        inputs: the tensors that its models need.
+        outputs: the tensors that it returns.
+        compared: each input of a switch -> the values of its cases, all of one kind.
     """
 
     inputs: Tensors
@@ -49,18 +51,18 @@ class Flow:
 
 
 class UnknownError(Exception):
-    """Nothing can be said of the graph: it calls what is not known."""
+    """Nothing can be said about the graph: it calls something unknown."""
 
 
 def signature_of_graph(
     node: Node, signatures_of: SignaturesOf, path: KeyPath = ()
 ) -> tuple[Signature | None, tuple[Finding, ...]]:
-    """The graph's signature and what does not fit in it; None where it is unknown.
+    """Return the graph's signature and its conflicts; the signature is None if it is unknown.
 
     Args:
         node: the graph's outermost node.
         signatures_of: returns the signatures of every version that a call may reach.
-        path: the keys that lead to the node, for the findings.
+        path: the keys of the node, for the findings.
     """
     walk = _Walk(signatures_of)
     try:
@@ -74,14 +76,14 @@ def signature_of_graph(
 
 
 class _Walk:
-    """One walk through a graph, from the inside out; it collects what does not fit and goes on."""
+    """One walk through a graph, from the inside out; it collects conflicts and continues."""
 
     def __init__(self, signatures_of: SignaturesOf) -> None:
         self.findings: list[Finding] = []
         self._signatures_of = signatures_of
 
     def flow(self, node: Node, path: KeyPath) -> Flow:
-        """The node's inputs and outputs."""
+        """Return the node's inputs and outputs."""
         match node:
             case CallNode():
                 return self._call(node, path)
@@ -130,7 +132,7 @@ class _Walk:
         return Flow(first.inputs, last.outputs, first.compared)
 
     def _check_handed_on(self, before: Flow, after: Flow, path: KeyPath) -> None:
-        """Whether a step finds what it takes among what the step before it gives."""
+        """Check that a step's inputs are among the outputs of the step before."""
         given = before.outputs
         missing = [name for name, tensor in after.inputs.items() if tensor.required and name not in given]
         missing += [name for name in after.compared if name not in {**given, **after.inputs}]
@@ -146,7 +148,7 @@ class _Walk:
         self.check_compared(given, after.compared, path)
 
     def check_compared(self, tensors: Tensors, compared: Mapping[str, tuple[Condition, ...]], path: KeyPath) -> None:
-        """Whether tensors are of the kinds that cases compare them with, and may have one element and such a value."""
+        """Check that tensors have the kinds that cases compare, and can have one element and such a value."""
         for name in (name for name in compared if name in tensors):
             datatype, kind = tensors[name].datatype, _kind_of(compared[name])
             its_kind = DATATYPES[datatype].kind
@@ -201,7 +203,7 @@ class _Walk:
         return Flow(inputs, flow.outputs, compared)
 
     def _one_of(self, flows: Sequence[Flow], path: KeyPath) -> Flow:
-        """The common inputs and outputs of several ways."""
+        """Return the common inputs and outputs of several ways."""
         if len(flows) == 1:
             return flows[0]
         inputs = self._merged(any_of, [flow.inputs for flow in flows], path)
@@ -219,7 +221,7 @@ class _Walk:
     def _merged(
         self, merge: Callable[[Sequence[TensorSpec]], TensorSpec], mappings: Sequence[Tensors], path: KeyPath
     ) -> dict[str, TensorSpec]:
-        """The tensors by name, those of one name merged."""
+        """Return the tensors by name; those with the same name are merged."""
         merged: dict[str, TensorSpec] = {}
         for name in dict.fromkeys(name for mapping in mappings for name in mapping):
             tensors = [mapping[name] for mapping in mappings if name in mapping]
@@ -249,12 +251,12 @@ def _renamed(tensors: Iterable[TensorSpec], names: Mapping[str, str]) -> list[Te
 
 
 def _kind_of(compared: Sequence[Condition]) -> str:
-    """The kind of input that the values can be compared with, a key of `DATATYPE_OF_KIND`."""
+    """Return the kind of input that the values can be compared with, a key of `DATATYPE_OF_KIND`."""
     return KIND_OF_VALUE[type(compared[0][1])]
 
 
 def _can_hold(op: str, value: str | float, datatype: str) -> bool:
-    """Whether the datatype, of a kind that can be compared with the value, has one for which the comparison holds."""
+    """Whether a datatype of the value's kind has a value for which the comparison holds."""
     if DATATYPES[datatype].kind != "int" or isinstance(value, str):
         return True
     limits = np.iinfo(DATATYPES[datatype].dtype)

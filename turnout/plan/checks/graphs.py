@@ -1,4 +1,4 @@
-"""The graphs of a plan: each with its signature, or with what does not fit in it."""
+"""Plans the graphs: each with its signature, or with its conflicts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ UNKNOWN = Signature((), ())
 
 
 def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[ServedGraph, ...], tuple[Problem, ...]]:
-    """Every graph of the manifest, in its order.
+    """Return every graph of the manifest, in its order.
 
     Args:
-        manifest: checked by `parse_manifest`: the models that are called exist, and none calls itself.
-        signatures: (model, version) -> what was read of it; a version that was not read is reported elsewhere.
+        manifest: checked by `parse_manifest`: called models exist, and none calls itself.
+        signatures: (model, version) -> its signature; a version that was not read is reported elsewhere.
     """
     reader = _Reader(manifest, signatures)
     graphs = tuple(
@@ -35,10 +35,10 @@ def plan_graphs(manifest: Manifest, signatures: Signatures) -> tuple[tuple[Serve
 
 
 def graph_signatures(manifest: Manifest, artifacts: Mapping[tuple[str, str], Artifact]) -> dict[str, Signature]:
-    """The signature of each graph.
+    """Return the signature of each graph.
 
     Raises:
-        ProblemsError: something in one of them does not fit.
+        ProblemsError: a graph has a conflict.
     """
     graphs, problems = plan_graphs(manifest, {key: artifact.signature for key, artifact in artifacts.items()})
     if problems:
@@ -47,7 +47,7 @@ def graph_signatures(manifest: Manifest, artifacts: Mapping[tuple[str, str], Art
 
 
 class _Reader:
-    """The signatures of graphs, each with its problems once however often it is called."""
+    """Makes the signatures of graphs, and reports the problems of each once, even if it is called several times."""
 
     def __init__(self, manifest: Manifest, signatures: Signatures) -> None:
         self.problems: list[Problem] = []
@@ -56,7 +56,7 @@ class _Reader:
         self._known: dict[str, Signature | None] = {}
 
     def signature_of(self, model: Model) -> Signature | None:
-        """A graph's signature; None where something that it calls was not read."""
+        """Return a graph's signature; None if something that it calls was not read."""
         if model.name not in self._known and model.graph is not None:
             path = ("models", model.name, "graph")
             signature, findings = signature_of_graph(model.graph, self._signatures_of, path)
@@ -76,12 +76,12 @@ class _Reader:
 
 
 def versions_met(manifest: Manifest, call: CallNode) -> tuple[str, ...]:
-    """The versions that a call of a model with versions may meet: its own, or what any stage serves."""
+    """Return the versions that a call of a model may reach: its own, or those that any stage serves."""
     return (call.version,) if call.version else tuple(dict.fromkeys(served_anywhere(manifest, call.model)))
 
 
 def _check_readable(manifest: Manifest) -> Iterator[Problem]:
-    """An artifact in S3 is not read, so a graph that calls its version cannot be checked."""
+    """Report calls of versions whose artifacts are in S3 and were not read: such a graph cannot be checked."""
     for model in manifest.models:
         for path, call in calls_of(model.graph, ("models", model.name, "graph")) if model.graph else ():
             called = manifest.model(call.model)

@@ -1,4 +1,4 @@
-"""Tensors that the manifest names: what a capture redacts, what an agreement has rules for."""
+"""Checks tensor names in the manifest, in `capture` and `agreement`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Signatures = Mapping[tuple[str, str], Signature]
 
 
 def check_named_tensors(manifest: Manifest, signatures: Signatures) -> Iterator[Problem]:
-    """Names that no tensor has; nothing is said where a version was not read."""
+    """Yield names that no tensor has; nothing if a version was not read."""
     for (model, version), signature in signatures.items():
         capture = manifest.model(model).version(version).capture
         path = ("models", model, "versions", version, "capture", "redact")

@@ -1,4 +1,4 @@
-"""Notes: every key that nothing obeys on this machine, by its path, so that none is silently ignored."""
+"""Notes on every key that has no effect on this machine, so none is silently ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turnout.protocol.tensors.datatypes import Signature
 
 
 def find_idle_keys(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """(path, what becomes of it) of each key that the manifest holds and that does nothing, or nothing here."""
+    """Yield (path, reason) of each key in the manifest that has no effect at all, or none on this machine."""
     for model in manifest.models:
         yield from _of_model(model)
     for stage in manifest.stages:
@@ -102,7 +102,7 @@ def locale_notes(signature: Signature) -> Iterator[str]:
 
 
 def find_locale_notes(signatures: Mapping[tuple[str, str], Signature]) -> Iterator[tuple[str, str]]:
-    """(path, sentence) of each version that needs a locale."""
+    """Yield (path, sentence) of each version that needs a locale."""
     for (model, version), signature in signatures.items():
         for note in locale_notes(signature):
             yield f"models.{model}.versions.{version}.artifact", note

@@ -1,4 +1,4 @@
-"""Quotas: every limit of AWS that can be known before a deployment, with the number used and the number allowed.
+"""Counts every quota of AWS that can be known before a deployment, with the used and the allowed number.
 
 Source: API Gateway and Lambda quotas as of August 2026. MB and KB are 1,048,576 and 1,024 bytes, as Lambda counts them.
 """
@@ -34,7 +34,7 @@ SCHEMA_BYTES = 400 * 1024
 
 MOST_DISK_MB = 10_240
 NEW_ACCOUNT_MEMORY_MB = 3_008
-"""The memory limit of a new account's functions until AWS has raised it."""
+"""The memory limit of a new account's functions until AWS raises it."""
 
 DEFAULT_CONCURRENCY = 1_000
 UNRESERVED_CONCURRENCY = 100
@@ -42,10 +42,12 @@ UNRESERVED_CONCURRENCY = 100
 message."""
 
 KEPT_VERSIONS = 2
-"""The default number of old versions of each function and layer that stay, besides those in use."""
+"""The default number of old versions of each function and layer that are kept, besides those in use."""
 
 USAGE_PLANS = 300
-"""Of an account and region. Source: API Gateway Developer Guide, "Quotas for configuring and running a REST API"."""
+"""The most usage plans of an account and region. Source: API Gateway Developer Guide, "Quotas for configuring and
+running a REST API".
+"""
 
 DEFAULT_QUOTAS = AccountQuotas()
 
@@ -60,10 +62,10 @@ class Count:
     """One quota of the plan.
 
     Args:
-        quota: the number used and the number allowed.
-        path: the key of the manifest that decides it.
-        remedy: what to do where it is exceeded, a sentence.
-        hard: whether AWS would refuse the deployment; otherwise it is only noted.
+        quota: the used and the allowed number.
+        path: the manifest's key that causes it.
+        remedy: what to do if it is exceeded, a sentence.
+        hard: whether AWS would refuse the deployment; otherwise it is only a note.
     """
 
     quota: Quota
@@ -73,23 +75,23 @@ class Count:
 
     @property
     def sentence(self) -> str:
-        """The used and the allowed amount."""
+        """Return the used and the allowed amount."""
         return spell_use(self.quota)
 
 
 def spell_use(quota: Quota) -> str:
-    """`prod: stage variables: 120 used, 100 allowed`."""
+    """Return `prod: stage variables: 120 used, 100 allowed`."""
     used, allowed = spell_amount(quota.used, quota.unit), spell_amount(quota.allowed, quota.unit)
     return f"{quota.subject}: {quota.name}: {used} used, {allowed} allowed"
 
 
 def spell_amount(amount: float, unit: str = "") -> str:
-    """`312.5 MB`, `29 s`, `100`."""
+    """Return `312.5 MB`, `29 s` or `100`."""
     return size_text(amount) if unit == "bytes" else f"{amount:,.15g} {unit}".rstrip()
 
 
 def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
-    """Of each name the one nearest to its limit, in the order in which the names first come."""
+    """Return, for each name, the one nearest to its limit, in the order of first occurrence."""
     tightest: dict[str, Quota] = {}
     for quota in quotas:
         other = tightest.get(quota.name)
@@ -102,9 +104,9 @@ def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = 
     """Whether a version's function fetches its model from S3: it lies there, is in a pool, or is too large for a zip.
 
     Args:
-        version: as the manifest has it.
-        size_bytes: of its artifact.
-        runtime: the other files in its function.
+        version: the manifest's version.
+        size_bytes: size of its artifact.
+        runtime: sizes of the other files in its function.
     """
     runtime = runtime or RuntimeSizes()
     beside = runtime.code_bytes + runtime.layer_bytes[version.runtime][version.architecture]
@@ -112,7 +114,7 @@ def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = 
 
 
 def count_resources(routes: Iterable[Route]) -> int:
-    """Resources of an API with these routes: its root and every distinct prefix of their paths."""
+    """Return the number of resources of an API with these routes: its root and every distinct prefix of their paths."""
     prefixes = {"/"}
     for route in routes:
         path = route.path
@@ -123,7 +125,7 @@ def count_resources(routes: Iterable[Route]) -> int:
 
 
 def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterator[Count]:
-    """Every quota of the plan, exceeded or not, by what AWS allows the account."""
+    """Return every quota of the plan, exceeded or not, with the account's limits."""
     yield from _of_account(plan, account)
     for api in plan.apis:
         yield from _of_api(plan, api, account)
@@ -143,7 +145,7 @@ def count_quotas(plan: Plan, account: AccountQuotas = DEFAULT_QUOTAS) -> Iterato
 
 
 def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
-    """Quotas that all functions share; an update stops in the middle where one is exceeded."""
+    """Yield quotas that all functions share; an update stops halfway if one is exceeded."""
     size = estimate_code_storage(plan)
     yield Count(
         Quota("code storage, estimated", plan.platform, size, account.code_storage_gb * GB, "bytes", raisable=True),
@@ -172,7 +174,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
 
 
 def _of_usage_plans(plan: Plan) -> Iterator[Count]:
-    """One for each stage with API keys and one for each consumer; reported if there are consumers."""
+    """Yield one per stage with API keys and one per consumer; reported if there are consumers."""
     keyed = [stage for api in plan.apis for stage in api.stages if stage.auth == "api_key"]
     consumers = [(stage.name, consumer.name) for stage in keyed for consumer in stage.consumers]
     if consumers:
@@ -185,7 +187,7 @@ def _of_usage_plans(plan: Plan) -> Iterator[Count]:
 
 
 def reserved_calls(function: Function) -> int:
-    """Return how much of the account's concurrency a function takes from all others: reserved, or else provisioned.
+    """Return how much of the account's concurrency a function keeps for itself: reserved, or else provisioned.
 
     Source: AWS Lambda Developer Guide, "Configuring provisioned concurrency": at most the unreserved concurrency less
     100.
@@ -195,7 +197,7 @@ def reserved_calls(function: Function) -> int:
 
 
 def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
-    """Every function with more memory than the account allows, or the largest one where none has."""
+    """Yield every function with more memory than the account allows, or the largest one if none has."""
     models = [function for function in plan.functions if function.runs_models]
     known = account.memory_mb is not None
     allowed = account.memory_mb or NEW_ACCOUNT_MEMORY_MB
@@ -221,9 +223,11 @@ def _of_memory(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
 
 
 def estimate_code_storage(plan: Plan, kept: int = KEPT_VERSIONS) -> int:
-    """Bytes of all zips while an update changes every function: the old versions, the present one and the new one.
+    """Return the bytes of all zips while an update changes every function.
 
-    Weights hardly shrink in a zip, so that a function's is taken to be as large as its content.
+    These are the zips of old versions, the present one and the new one.
+
+    Weights hardly shrink in a zip, so a function's zip is assumed to be as large as its content.
     """
     layers = {package.layer_bytes for package in plan.packages if package.layer_bytes}
     zips = sum(package.artifact_bytes + package.code_bytes for package in plan.packages)
@@ -252,7 +256,7 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
 
 
 def _of_document(api: Api, plan: Plan) -> Iterator[Count]:
-    """Estimates: `turnout.openapi.document.check_document` counts, and refuses."""
+    """Yield estimates; `turnout.openapi.document.check_document` counts exactly, and refuses."""
     versions = [version for version in plan.versions if version.version.model not in plan.shared]
     graphs = [graph for graph in plan.graphs if graph.model not in plan.shared]
     size = estimate_document(versions, api.routes, graphs)

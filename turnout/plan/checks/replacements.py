@@ -1,6 +1,6 @@
-"""Checks that versions which take traffic from others have compatible signatures.
+"""Checks that versions that replace others have compatible signatures.
 
-Canaries, weights, shadows and fallbacks send a request that was made for one version to another one.
+Canaries, weights, shadows and fallbacks send a request for one version to another.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from turnout.yaml_text.reader import KeyPath
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """`target` answers requests made for `baseline`, since `path` of the manifest says so.
+    """`target` answers requests for `baseline` because of `path` in the manifest.
 
     Args:
         model: the model's name.
-        baseline: the version that the requests were made for.
+        baseline: the version that the requests are for.
         target: the version that answers them.
-        path: what of the manifest says so.
+        path: the key in the manifest that causes it.
         moved: the stages that `"*": newest` moves from `baseline` to `target`; empty for the other kinds.
     """
 
@@ -38,13 +38,13 @@ class Replacement:
 
 
 def baselines_of(stage: Stage, model: str) -> tuple[str, ...]:
-    """The versions that a stage's baseline sends a model's traffic to."""
+    """Return the versions that a stage's baseline sends a model's traffic to."""
     weights = stage.weights.get(model)
     return (stage.serve[model],) if weights is None else tuple(weights)
 
 
 def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
-    """Every replacement that the manifest asks for, each once, in the order models, stages."""
+    """Return every replacement in the manifest once, in the order models, stages."""
     for model in manifest.models:
         yield from _newest_replacements(manifest, model)
         yield from _routing_replacements(manifest, model)
@@ -66,7 +66,7 @@ def find_replacements(manifest: Manifest) -> Iterator[Replacement]:
 
 
 def _newest_replacements(manifest: Manifest, model: Model) -> Iterator[Replacement]:
-    """A version that is added moves every stage with `"*": newest` from the version before it."""
+    """Yield the replacements of added versions: every stage with `"*": newest` moves from the version before."""
     moved = tuple(stage.name for stage in manifest.stages if model.name in stage.newest)
     if moved and len(model.versions) > 1:
         before, newest = (version.name for version in model.versions[-2:])
@@ -74,7 +74,7 @@ def _newest_replacements(manifest: Manifest, model: Model) -> Iterator[Replaceme
 
 
 def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacement]:
-    """A shadow and a fallback may get what was meant for any version that some stage serves."""
+    """Yield the replacements by shadows and fallbacks: they may get requests for any version that some stage serves."""
     routing, root = model.routing, ("models", model.name, "routing")
     targets = ((routing.shadow_version, (*root, "shadow", "version")), (routing.fallback, (*root, "fallback")))
     for target, path in targets:
@@ -84,7 +84,7 @@ def _routing_replacements(manifest: Manifest, model: Model) -> Iterator[Replacem
 
 
 def _step_replacements(manifest: Manifest, graph: Node, root: KeyPath) -> Iterator[Replacement]:
-    """A graph's step that names a version and lets the model's fallback answer for it."""
+    """Yield the replacements of graph steps that name a version and use the model's fallback."""
     for path, call in calls_of(graph, root):
         fallback = manifest.model(call.model).routing.fallback
         if call.fallback and fallback:
@@ -92,7 +92,7 @@ def _step_replacements(manifest: Manifest, graph: Node, root: KeyPath) -> Iterat
 
 
 def served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:
-    """The versions that some stage serves, or its canary: those that a call without a version may meet."""
+    """Return the versions that a stage or its canary serves: those that a call without a version may reach."""
     for stage in manifest.stages:
         yield from baselines_of(stage, model)
         if stage.canary and model in stage.canary.serve:
@@ -102,7 +102,7 @@ def served_anywhere(manifest: Manifest, model: str) -> Iterator[str]:
 def check_replacements(
     manifest: Manifest, signatures: Mapping[tuple[str, str], Signature]
 ) -> tuple[tuple[Problem, ...], tuple[Note, ...]]:
-    """The differences between each target and the version it replaces; skips versions without a signature."""
+    """Yield the differences between each target and the version it replaces; skip versions without a signature."""
     problems: list[Problem] = []
     notes: list[Note] = []
     breaking = {
@@ -132,7 +132,7 @@ def check_replacements(
 
 
 def _moves(replacement: Replacement) -> str:
-    """`"*": newest` and what it moves where."""
+    """Return a phrase that says which version `"*": newest` replaces in which stages."""
     model, baseline = replacement.model, replacement.baseline
     return f'`"*": newest` moves {listed(replacement.moved)} from {model} {baseline} to {replacement.target}'
 

@@ -1,7 +1,7 @@
-"""Estimates of the size of an API's document and of a version's smallest request, without building either.
+"""Estimates the size of an API's document and of a version's smallest request, without building either.
 
-The document's numbers were measured on the document of today; a test keeps the estimate within 25% of its real size.
-API Gateway passes a body to the function in base64, inside the event.
+The constants were measured with the current document; a test keeps the estimate within 25% of its real size. API
+Gateway passes a body to the function in base64, inside the event.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from turnout.plan.values import Route, ServedGraph, ServedVersion
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
 
 ROOT_BYTES = 24_000
-"""Bytes of every document besides its models, the general router's operations included."""
+"""Bytes of every document besides its models; the general router's operations are included."""
 
 OPERATION_BYTES = 3_500
-"""The operation of a route that the protocol has for a model or version, beside the usual one."""
+"""The operation of a route for the protocol, beside the model's or version's usual one."""
 
 MODEL_BYTES = 5_200
-"""The operation that a stage turns, and its two schemas."""
+"""A model's operation in a stage, and its two schemas."""
 
 VERSION_BYTES = 4_700
-"""The direct operation, and its two schemas."""
+"""A version's direct operation, and its two schemas."""
 
 NAME_BYTES = 16
-"""The approximate number of times that a model's or a version's name is written."""
+"""The approximate number of occurrences of a model's or version's name."""
 
 EMPTY_SCHEMA_BYTES = 800
-"""A schema beside its tensors."""
+"""A schema without its tensors."""
 
 TENSOR_BYTES = 25
-"""A tensor's description in a schema beside its name."""
+"""A tensor's description in a schema, without its name."""
 
 DESCRIBED_TENSORS = 30
-"""Old exporters list hundreds of weights as inputs: the first ones are described, all are in the `enum`."""
+"""Old exporters list hundreds of weights as inputs: only the first ones are described, but all are in the `enum`."""
 
 EVENT_BYTES = 4096
-"""About what an event holds beside its body."""
+"""Approximate size of an event without its body."""
 
 REQUEST_TENSOR_BYTES = 80
-"""About what a tensor's name, datatype and shape take."""
+"""Approximate size of a tensor's name, datatype and shape."""
 
 JSON_BYTES = {
     "BOOL": 6,
@@ -59,13 +59,13 @@ JSON_BYTES = {
     "FP64": 20,
     "BYTES": 3,
 }
-"""About what an element takes in JSON at full precision, its comma counted; the empty string for BYTES."""
+"""Approximate size of an element in JSON at full precision, with its comma; for BYTES, of the empty string."""
 
 
 def estimate_document(
     versions: Sequence[ServedVersion], routes: Sequence[Route] = (), graphs: Sequence[ServedGraph] = ()
 ) -> int:
-    """Bytes of a document that serves these versions and graphs by these routes."""
+    """Return the bytes of a document that serves these versions and graphs by these routes."""
     names: dict[str, set[str]] = {}
     size = ROOT_BYTES + sum(OPERATION_BYTES for route in routes if route.model and route.kind == "open_inference")
     for version in versions:
@@ -79,7 +79,10 @@ def estimate_document(
 
 
 def estimate_schemas(version: ServedVersion | ServedGraph) -> int:
-    """Bytes that a version's tensors take in its schemas: names in an `enum`, and the first ones in words."""
+    """Return the bytes of a version's tensors in its schemas.
+
+    They are names in an `enum`, and descriptions of the first ones.
+    """
     inputs, outputs = version.signature.inputs, version.signature.outputs
     named = sum(3 + len(tensor.name.encode()) for tensor in (*inputs, *outputs, *outputs))
     described = (*inputs[:DESCRIBED_TENSORS], *outputs[:DESCRIBED_TENSORS])
@@ -87,21 +90,21 @@ def estimate_schemas(version: ServedVersion | ServedGraph) -> int:
 
 
 def _estimate_example(inputs: Sequence[TensorSpec]) -> int:
-    """An example is at its version's operation and at its model's, where it is small enough."""
+    """Return the size of an example, or 0 if it is too large to be part of its operations."""
     size = sum(50 + len(tensor.name) + 4 * count_elements(tensor) for tensor in inputs if tensor.required)
     return size if size <= EXAMPLE_BYTES else 0
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadSizes:
-    """One request in bytes, in base64 and with the rest of its event."""
+    """The size of one request in bytes, in base64 and with the rest of its event."""
 
     json_bytes: int
     binary_bytes: int
 
 
 def estimate_payload(signature: Signature) -> PayloadSizes:
-    """The smallest request: required inputs only, every free dimension 1."""
+    """Return the size of the smallest request: required inputs only, every free dimension 1."""
     json_bytes = binary_bytes = 0
     for tensor in signature.inputs:
         if tensor.required:

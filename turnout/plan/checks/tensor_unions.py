@@ -1,8 +1,8 @@
-"""One tensor made of several: what all of them are, what suits all of them, what an ensemble makes of them.
+"""Combines several tensors: as alternatives, as a tensor that suits all, and as an ensemble's result.
 
 Pure.
 
-A free dimension and a fixed one go together, since only a call can decide; two fixed ones that differ do not.
+A free dimension is compatible with a fixed one, since only a call can decide; two different fixed ones are not.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Shape = tuple[int, ...] | None
 
 
 class ClashError(ValueError):
-    """The tensors do not go together; the message says why, in the words of their specs."""
+    """The tensors are not compatible; the message gives the reason with their specs."""
 
 
 def spell_tensor(tensor: TensorSpec) -> str:
-    """`FP32 [-1,4]`, `INT64 of any shape`."""
+    """Return `FP32 [-1,4]` or `INT64 of any shape`."""
     shape = "of any shape" if tensor.shape is None else f"[{','.join(map(str, tensor.shape))}]"
     return f"{tensor.datatype} {shape}"
 
 
 def any_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
-    """The common description of a tensor that is one of these."""
+    """Return the common description of a tensor that is one of these."""
     first = _of_one_datatype(tensors)
     shape = first.shape
     for tensor in tensors[1:]:
@@ -42,14 +42,14 @@ def any_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
 
 
 def all_of(tensors: Sequence[TensorSpec]) -> TensorSpec:
-    """The requirements of a tensor that is sent to all of these."""
+    """Return the requirements of a tensor that is sent to all of these."""
     first = _of_one_datatype(tensors)
     shape = _met(tensors)
     return replace(first, shape=shape, dimension_names=(), required=any(tensor.required for tensor in tensors))
 
 
 def combine_tensors(word: str, tensors: Sequence[TensorSpec]) -> TensorSpec:
-    """The tensor that an ensemble combines from its members'; `word` is a key of `COMBINATIONS`."""
+    """Return the tensor that an ensemble makes from its members' tensors; `word` is a key of `COMBINATIONS`."""
     first = _of_one_datatype(tensors)
     if any(tensor.labels != first.labels for tensor in tensors):
         raise ClashError(f"the columns are {' and '.join(dict.fromkeys(listed(map(str, t.labels)) for t in tensors))}")
@@ -63,7 +63,7 @@ def _mean(tensors: Sequence[TensorSpec]) -> Shape:
 
 
 def _concatenate(tensors: Sequence[TensorSpec]) -> Shape:
-    """The rest of the shapes is one; the rows add up."""
+    """Return the shape of the concatenation: the rows add up, the rest is equal."""
     if any(tensor.shape == () for tensor in tensors):
         raise ClashError("a scalar has no first axis")
     rest = _met([tensor if tensor.shape is None else replace(tensor, shape=tensor.shape[1:]) for tensor in tensors])
@@ -72,7 +72,7 @@ def _concatenate(tensors: Sequence[TensorSpec]) -> Shape:
 
 
 def _met(tensors: Sequence[TensorSpec]) -> Shape:
-    """The shape that all of these may have at once."""
+    """Return the shape that all of these may have."""
     shape: Shape = None
     for tensor in tensors:
         if shape is None or tensor.shape is None:
@@ -104,5 +104,6 @@ COMBINATIONS: Mapping[str, Callable[[Sequence[TensorSpec]], Shape]] = {
     "vote": _met,
     "concatenate": _concatenate,
 }
-"""Ways to combine members' tensors, with the shape of the result. A new one is one entry here, its word in the
-manifest's schema, and its arithmetic in the router."""
+"""Ways to combine members' tensors, with the shape of the result. A new one needs an entry here, its word in the
+manifest's schema, and its arithmetic in the router.
+"""

@@ -1,4 +1,4 @@
-"""Which versions take traffic that the manifest sends them; all others are idle, kept for callers who name them."""
+"""Finds the versions that get traffic by the manifest; all others are kept only for callers who name them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _of_stage(stage: Stage) -> Iterator[tuple[str, str]]:
 
 
 def _of_model(model: Model) -> Iterator[tuple[str, str]]:
-    """Shadows and fallbacks get requests of whatever is served; a graph's step may name its version."""
+    """Yield a model's versions that get traffic through shadows, fallbacks and graph steps."""
     yield from ((model.name, name) for name in (model.routing.shadow_version, model.routing.fallback) if name)
     if model.graph is not None:
         yield from ((call.model, call.version) for _, call in calls_of(model.graph) if call.version)

@@ -10,7 +10,7 @@ from turnout.plan.values import Function, Plan
 from turnout.protocol.routing.graph_nodes import children_of
 
 LOG_LINE_BYTES = 600
-"""Of a request in the access log."""
+"""Size of a request's line in the access log."""
 
 MILLION = 1_000_000
 
@@ -23,10 +23,10 @@ class MillionCalls:
         model: the model's name.
         version: the version's name; empty for a graph.
         via: `direct`, `shared` (through the general router), `router` or `graph`.
-        api_gateway: the requests.
-        calls: the functions' calls.
-        running: the functions' seconds.
-        log: a line of access log each.
+        api_gateway: dollars for the requests.
+        calls: dollars for the functions' calls.
+        running: dollars for the functions' seconds.
+        log: dollars for a line of access log each.
     """
 
     model: str
@@ -39,7 +39,7 @@ class MillionCalls:
 
     @property
     def dollars(self) -> float:
-        """The sum."""
+        """Return the sum."""
         return self.api_gateway + self.calls + self.running + self.log
 
 
@@ -48,9 +48,9 @@ class Run:
     """The functions that run for a request.
 
     Args:
-        calls: of functions.
+        calls: number of function calls.
         running: dollars for the seconds of a million requests.
-        duration_ms: until the answer is there.
+        duration_ms: time until the answer.
     """
 
     calls: float = 0.0
@@ -58,26 +58,26 @@ class Run:
     duration_ms: float = 0.0
 
     def beside(self, other: Run) -> Run:
-        """Both at the same time."""
+        """Return the run of both in parallel."""
         return Run(self.calls + other.calls, self.running + other.running, max(self.duration_ms, other.duration_ms))
 
     def before(self, other: Run) -> Run:
-        """Both, one after the other."""
+        """Return the run of both, one after the other."""
         return Run(self.calls + other.calls, self.running + other.running, self.duration_ms + other.duration_ms)
 
 
 def gigabytes_of(function: Function) -> float:
-    """A function's memory, as Lambda bills it."""
+    """Return a function's memory, as Lambda bills it."""
     return function.settings.memory_mb / 1024
 
 
 class CallCosts:
-    """Costs of calls of a plan's functions.
+    """The costs of calls of a plan's functions.
 
     Args:
-        plan: of `manifest`.
-        manifest: has the prices and the shadows.
-        call_ms: how long a call of a version runs.
+        plan: plan of `manifest`.
+        manifest: the manifest, with prices and shadows.
+        call_ms: duration of a version's call.
     """
 
     def __init__(self, plan: Plan, manifest: Manifest, call_ms: float) -> None:
@@ -89,7 +89,7 @@ class CallCosts:
         self._call_ms = call_ms
 
     def rows(self) -> Iterator[MillionCalls]:
-        """A row for each version, called by its own path; another through its model's router; one for each graph."""
+        """Yield a row for each version by its own path, another through its model's router, and one for each graph."""
         for model in self._manifest.models:
             router = self._functions.get(("router", model.name, ""))
             shared = model.name in self._shared
@@ -122,7 +122,7 @@ class CallCosts:
         return self._run(self._functions["model", model, version], self._call_ms)
 
     def _shadow(self, model: str) -> Run:
-        """The copies that a router sends without waiting for answers."""
+        """Return the copies that a router sends without waiting for answers."""
         routing = self._manifest.model(model).routing
         if not routing.shadow_version:
             return Run()
@@ -130,7 +130,10 @@ class CallCosts:
         return Run(copy.calls * share, copy.running * share)
 
     def _node(self, node: Node) -> Run:
-        """A graph's node. Graphs that it calls run in the same router, and models with a router are routed there."""
+        """Return the run of a graph's node.
+
+        Its graphs run in the same router; models with a router are routed there.
+        """
         match node:
             case CallNode(model, version):
                 return self._step(model, version)

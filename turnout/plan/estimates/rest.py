@@ -10,7 +10,7 @@ class Rest:
     """One line of the cost of a month without calls.
 
     Args:
-        name: what is paid for.
+        name: the billed item.
         amount: how much of it.
         unit: what `amount` counts, or empty.
         price: of one.

@@ -1,4 +1,4 @@
-"""The keys of an access log's line, here and on AWS, and what API Gateway puts under each."""
+"""The keys of a line in the access log, here and on AWS, and API Gateway's variable for each."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ ACCESS_LOG_FIELDS: Mapping[str, str] = {
     "function": "-",
     "version": "-",
 }
-"""Every value is text: one that is missing is `-`, which is no JSON number.
+"""Every value is text: a missing one is `-`, which is not a JSON number.
 
-API Gateway puts each value between the quotes as it is, without escaping. So none of these holds text that a client
-chooses: a quote in it would break the line, or add fields to it. Left out for that reason: the user agent, the path
-(`resource` is the route's own), and the messages of errors, which repeat headers and what a function raised.
-`caller` is `CALLER_FIELD` on a stage with consumers.
-`function` and `version` are known here only: API Gateway has no variable for them. `function_request_id` is Lambda's
-`requestId` of the call, under which the log of the function that was called has its lines.
-A client may choose `request_id`, but only a UUID: anything else is replaced.
-Source: API Gateway Developer Guide, "Access logging for REST APIs".
+API Gateway puts each value between the quotes without escaping. So none of these contains text from a client: a quote
+in it would break the line, or add fields to it. For that reason the user agent, the path (`resource` is the route's
+own) and error messages are left out: error messages repeat headers and the text of exceptions. `caller` is
+`CALLER_FIELD` on a stage with consumers. `function` and `version` exist only here: API Gateway has no variable for
+them. `function_request_id` is Lambda's `requestId` of the call, which the called function's log lines have. A client
+may choose `request_id`, but only a UUID: anything else is replaced. Source: API Gateway Developer Guide, "Access
+logging for REST APIs".
 """
 
 CALLER_FIELD = "$context.authorizer.caller"
-"""The consumer's name, which models.yaml chose; elsewhere, an authorizer's values are what a client's token says."""
+"""The consumer's name from models.yaml. On other stages, an authorizer's values come from the client's token."""

@@ -1,10 +1,9 @@
-"""Named callers: which models a key may call. The local gateway and the authorizer on AWS share this decision.
+"""Decides which models a key may call, for the local gateway and for the authorizer on AWS.
 
-This file is the authorizer's whole code: API Gateway calls `handler` before it calls a function. A usage plan cannot do
-it: its throttles per method answer 429 and let some requests pass. The model is found in the route that matched and its
-parameters, as the routers find it, so that no spelling of a path avoids the check.
-Source: API Gateway Developer Guide, "Input to an API Gateway Lambda authorizer", "Output from an API Gateway Lambda
-authorizer".
+This file is the authorizer's whole code: API Gateway calls `handler` before it calls a function. A usage plan is not
+sufficient: its throttles per method answer 429 and let some requests pass. The model is read from the matched route and
+its parameters, as in the routers, so no spelling of a path avoids the check. Source: API Gateway Developer Guide,
+"Input to an API Gateway Lambda authorizer", "Output from an API Gateway Lambda authorizer".
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 KEY_HEADER = "x-api-key"
 
 OWNER = "owner"
-"""The caller that has the stage's own key, which may call everything."""
+"""The caller with the stage's own key, which may call everything."""
 
 TABLE = "callers.json"
 """The file beside the authorizer's code: stage -> SHA-256 of a key -> its caller."""
@@ -34,7 +33,7 @@ def digest_key(value: str) -> str:
 
 
 def find_called_model(resource: str, parameters: Mapping[str, str] | None) -> str:
-    """Return the model that a route is about; empty for the catalogue, the document and the server's metadata."""
+    """Return the model of a route; empty for the catalogue, the document and the server's metadata."""
     parameters = parameters or {}
     segments = resource.strip("/").split("/")
     if segments[0] == "v2" and "proxy" in parameters:
@@ -50,7 +49,7 @@ def may_call(caller: Mapping[str, Any], model: str, today: str) -> bool:
     """Whether a caller may call a model on a day.
 
     Args:
-        caller: `models`, a list or None for all of them; `expires`, a day or empty.
+        caller: `models`, a list, or None for all of them; `expires`, a day or empty.
         model: as `find_called_model` returns it.
         today: in UTC, `2026-11-30`.
     """
@@ -61,7 +60,7 @@ def may_call(caller: Mapping[str, Any], model: str, today: str) -> bool:
 
 
 def utc_day(seconds: float) -> str:
-    """Return the day in UTC, as models.yaml spells it."""
+    """Return the day in UTC, in the format of models.yaml."""
     return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
@@ -72,11 +71,11 @@ def handler(
     folder: Path = Path(__file__).parent,
     clock: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
-    """The authorizer: a policy for the one method that is called, and the caller's name for logs and functions.
+    """Return a policy for the called method, and the caller's name for logs and functions.
 
     Args:
-        event: API Gateway's, of type `REQUEST`.
-        folder: where the table is.
+        event: API Gateway's event of type `REQUEST`.
+        folder: folder of the table.
         clock: seconds since 1970.
     """
     if folder not in _tables:

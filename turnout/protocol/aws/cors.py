@@ -1,8 +1,8 @@
-"""Cross-origin requests of browsers: which origins a stage allows, and the headers that say so.
+"""Cross-origin requests of browsers: the origins that a stage allows, and their headers.
 
-API Gateway answers preflights itself, but it passes a proxy answer on as it is: the functions add the headers. A stage
-gets its origins from stage variables, which a canary's overrides leave alone. Source: API Gateway Developer Guide,
-"CORS for REST APIs"; Fetch Standard, "CORS protocol".
+API Gateway answers preflights itself, but returns a proxy answer unchanged, so the functions add the headers. A stage's
+origins are in stage variables, which a canary's overrides do not change. Source: API Gateway Developer Guide, "CORS for
+REST APIs"; Fetch Standard, "CORS protocol".
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 ORIGINS_VARIABLE = "CorsOrigins"
-"""The stage variable with the allowed origins. Models' variables begin with a lower-case letter: none is called so."""
+"""The stage variable with the allowed origins. No model's variable has this name: those begin with a lower-case
+letter.
+"""
 
 CREDENTIALS_VARIABLE = "CorsCredentials"
-"""The stage variable that is `true` where browsers may send cookies and HTTP authentication."""
+"""The stage variable that is `true` if browsers may send cookies and HTTP authentication."""
 
 ANY_ORIGIN = "*"
 
 SPELLED_ANY = "any"
-"""`*` as a stage variable: its value may not hold an asterisk."""
+"""`*` in a stage variable, whose value may not contain an asterisk."""
 
 MOST_CHARACTERS = 512
-"""Of a stage variable's value."""
+"""Most characters of a stage variable's value."""
 
 EXPOSED = (
     "Inference-Header-Content-Length, Location, Preference-Applied, Retry-After, x-amzn-ErrorType, x-amzn-RequestId, "
     "x-turnout-canary, x-turnout-digest, x-turnout-fallback-from, x-turnout-model, x-turnout-route, x-turnout-version"
 )
-"""Headers that a page may read in an answer, besides those that are always readable."""
+"""Headers of an answer that a page may read, besides those that are always readable."""
 
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 _ALLOW_CREDENTIALS = "Access-Control-Allow-Credentials"
@@ -43,13 +45,13 @@ def spell_origins(origins: Iterable[str]) -> str:
 
 
 def allows_origin(variables: Mapping[str, str], origin: str) -> bool:
-    """Whether the stage with these variables names the origin, or allows all."""
+    """Whether the stage with these variables allows the origin."""
     spelled = variables.get(ORIGINS_VARIABLE, "")
     return spelled == SPELLED_ANY or (bool(origin) and "," not in origin and origin in spelled.split(","))
 
 
 def cors_headers(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a function's answer to an event says to browsers; nothing where the stage has no `cors`."""
+    """Return the CORS headers of a function's answer to an event; none if the stage has no `cors`."""
     variables = event.get("stageVariables")
     if not variables or ORIGINS_VARIABLE not in variables:
         return {}
@@ -63,10 +65,10 @@ def cors_headers(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def render_origin_template(origins: Iterable[str]) -> str:
-    """Return the mapping template that answers a preflight with its own origin where that is one of these.
+    """Return the mapping template that answers a preflight with its own origin if that origin is allowed.
 
-    A response parameter is a constant, so only a template can choose. HTTP/2 spells the header in lower case. The text
-    is what the Serverless Framework writes, which many stages on AWS have: one that is missing is empty text there.
+    A response parameter is a constant, so only a template can choose. HTTP/2 writes the header in lower case. The text
+    is the same as the Serverless Framework's, which many stages on AWS have: there a missing header is empty text.
     """
     condition = " || ".join(f'$origin == "{origin}"' for origin in origins)
     return "\n".join(

@@ -1,6 +1,6 @@
-"""Credentials of the role that a function runs as, from the environment or from the runtime's credentials server.
+"""Credentials of a function's role, from the environment or from the runtime's credentials server.
 
-With SnapStart Lambda sets no access key: the runtime serves the role's keys at `AWS_CONTAINER_CREDENTIALS_FULL_URI`,
+With SnapStart, Lambda sets no access key: the runtime serves the role's keys at `AWS_CONTAINER_CREDENTIALS_FULL_URI`,
 for some hours at a time. A snapshot may be restored long after they expired, so they are checked before each use.
 Source: AWS Lambda Developer Guide, "Activating and managing Lambda SnapStart"; AWS SDKs and Tools Reference Guide,
 "Container credential provider"; the hosts and the order of the two token variables are botocore's.
@@ -26,7 +26,7 @@ REFRESHED_S = 300.0
 """Credentials are replaced this long before they expire. AWS offers new ones at least five minutes before."""
 
 RETRIED_S = 10.0
-"""Time that usable credentials are kept after a refresh failed."""
+"""How long valid credentials are used after a failed refresh, before the next attempt."""
 
 ATTEMPTS = 3
 ATTEMPT_S = 2.0
@@ -35,14 +35,14 @@ LARGEST_BYTES = 64 * 1024
 
 
 class CredentialsError(Exception):
-    """There are no usable credentials. The message names the variable or the server, and no secret."""
+    """There are no valid credentials. The message contains the variable or the server, and no secret."""
 
 
 class CredentialSource:
-    """The credentials of one environment; from several threads at once.
+    """The credentials of one environment, for several threads.
 
     Args:
-        environ: read anew each time, since a restored snapshot has other values.
+        environ: read each time, since a restored snapshot has other values.
         wall_clock: seconds since 1970, compared with the credentials' expiry.
         sleep: waits between two attempts.
     """
@@ -63,10 +63,10 @@ class CredentialSource:
         self._refresh_s = 0.0
 
     def current(self) -> Credentials:
-        """Credentials that are valid now.
+        """Return credentials that are valid now.
 
         Raises:
-            CredentialsError: the environment names none, or the server gives none and the last ones have expired.
+            CredentialsError: the environment has none, or the server returns none and the last ones have expired.
         """
         environ = self._environ
         if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
@@ -113,10 +113,10 @@ class CredentialSource:
 
 
 def check_uri(text: str) -> SplitResult:
-    """The parts of the server's address.
+    """Return the parts of the server's address.
 
     Raises:
-        CredentialsError: it is no address, or one that credentials must not be read from.
+        CredentialsError: it is not an address, or one from which credentials must not be read.
     """
     try:
         at = urlsplit(text)
@@ -132,7 +132,7 @@ def check_uri(text: str) -> SplitResult:
 
 
 def _is_local(host: str) -> bool:
-    """Whether plain HTTP to a host stays within the machine: no name but localhost is resolved."""
+    """Whether plain HTTP to a host stays on this machine: no name except localhost is resolved."""
     from ipaddress import ip_address
 
     if host == "localhost":
@@ -145,7 +145,7 @@ def _is_local(host: str) -> bool:
 
 
 def _authorization(environ: Mapping[str, str]) -> dict[str, str]:
-    """The `Authorization` header; a token's file is read again each time, since it is replaced."""
+    """Return the `Authorization` header; a token file is read each time, since it is replaced."""
     name, file = TOKEN, environ.get(TOKEN_FILE)
     if file:
         name = TOKEN_FILE
@@ -163,7 +163,7 @@ def _authorization(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _get(at: SplitResult, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    """Status and body; a redirect is an answer like any other. Every failure is an OSError."""
+    """Return status and body; a redirect is an answer like any other. Every failure is an OSError."""
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
     assert at.hostname is not None
@@ -180,7 +180,7 @@ def _get(at: SplitResult, headers: Mapping[str, str]) -> tuple[int, bytes]:
 
 
 def _read(body: bytes, now_s: float) -> tuple[Credentials, float]:
-    """The credentials, and when they expire: never, where the server does not say."""
+    """Return the credentials and their expiry; they never expire if the server sends no time."""
     try:
         document: Any = json.loads(body)
         served = Credentials(document["AccessKeyId"], document["SecretAccessKey"], document.get("Token") or "")

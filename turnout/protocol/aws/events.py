@@ -1,7 +1,7 @@
-"""API Gateway's proxy events (version 1), read, and its proxy answers, made.
+"""Reads API Gateway's proxy events (version 1), and makes proxy answers.
 
-Events carry the body as text or, since the API declares the binary media type `*/*`, in base64 whatever it holds:
-only `isBase64Encoded` says which. Text goes back as text, binary bodies in base64.
+Events contain the body as text or, since the API declares the binary media type `*/*`, in base64 whatever its content:
+only `isBase64Encoded` shows which. Answers contain text as text and binary bodies in base64.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ LENGTH_HEADER = "inference-header-content-length"
 """The length of the JSON in a body with binary tensors."""
 
 PING: Mapping[str, Any] = {"turnout": {"ping": True}}
-"""The event that asks a model function whether it is there. API Gateway makes no key `turnout`: no client sends it."""
+"""The event that checks whether a model function runs. API Gateway's events have no key `turnout`, so no client can
+send it.
+"""
 
 
 def is_ping(event: Mapping[str, Any]) -> bool:
-    """Whether nothing but a sign of life is asked for."""
+    """Whether the event is only such a check."""
     said = event.get("turnout")
     return said is not None and "ping" in said
 
@@ -37,9 +39,9 @@ def is_ping(event: Mapping[str, Any]) -> bool:
 def is_canary(event: Mapping[str, Any]) -> bool:
     """Whether the request belongs to the canary's share of its stage.
 
-    `isCanaryRequest` is the result of the gateway's draw. Where the event does not have it, the stage variable `canary`
-    counts, which a canary that Turnout started overrides with `true`. A copy of the overrides onto the stage's
-    variables leaves it `true` there, for every request.
+    `isCanaryRequest` is the gateway's random choice. If the event does not have it, the stage variable `canary` counts,
+    which a canary started by Turnout overrides with `true`. If the overrides are copied to the stage's variables, it
+    stays `true` there for every request.
     """
     drawn = (event.get("requestContext") or {}).get("isCanaryRequest")
     if drawn is not None:
@@ -48,12 +50,12 @@ def is_canary(event: Mapping[str, Any]) -> bool:
 
 
 def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
-    """The request's headers, names in lower case, and its body; no header and no body where the event has null.
+    """Return the request's headers, with names in lower case, and its body; both are empty if null in the event.
 
     The body of an asynchronous run may be a mapped file instead of bytes.
 
     Raises:
-        RequestError: INVALID_REQUEST where the body is not the base64 that the event says it is.
+        RequestError: INVALID_REQUEST if the body is not valid base64 although the event says so.
     """
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     body = event.get("body")
@@ -73,7 +75,7 @@ def read_event(event: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
 
 
 def make_answer(status: int, headers: dict[str, str], body: bytes, *, binary: bool = False) -> dict[str, Any]:
-    """A proxy answer. `body` is UTF-8 text unless it is `binary`."""
+    """Return a proxy answer. `body` is UTF-8 text unless it is `binary`."""
     return {
         "statusCode": status,
         "headers": headers,

@@ -1,15 +1,14 @@
 """Payload limits of API Gateway and Lambda, in bytes. Every other module imports them from here.
 
-The module travels in every zip and imports nothing, so that routers start without numpy.
-Source: API Gateway and Lambda quotas. The two numbers near 6 MB are in Lambda's own messages: "Request must be
-smaller than 6291456 bytes for the InvokeFunction operation", "Response payload size exceeded maximum allowed payload
-size (6291556 bytes)".
+The module is in every zip and imports nothing, so routers start without numpy. Source: API Gateway and Lambda quotas.
+The two numbers near 6 MB are from Lambda's own messages: "Request must be smaller than 6291456 bytes for the
+InvokeFunction operation", "Response payload size exceeded maximum allowed payload size (6291556 bytes)".
 """
 
 from __future__ import annotations
 
 LARGEST_REQUEST_BYTES = 10 * 1024 * 1024
-"""Largest request body that API Gateway accepts, before and after its content encoding is undone."""
+"""Largest request body that API Gateway accepts, both compressed and decompressed."""
 
 LARGEST_HEADERS_BYTES = 10_240
 """Largest total of a request's header lines."""
@@ -31,5 +30,5 @@ LARGEST_LOG_LINE_BYTES = 255 * 1024
 
 
 def escaped_bytes(text: bytes) -> int:
-    """Size of a body of JSON text as a JSON string."""
+    """Return the size of a JSON text as a JSON string."""
     return len(text) + text.count(b'"') + text.count(b"\\")

@@ -1,4 +1,4 @@
-"""The prefix of a caller's paths, found in an event."""
+"""Finds the prefix of a caller's paths in an event."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from urllib.parse import quote
 
 
 def find_base(path: str, resource: str, parameters: Mapping[str, str]) -> str | None:
-    """Return the caller's path without the resource that it matched; None if it does not end with the resource.
+    """Return the caller's path without the matched resource; None if it does not end with the resource.
 
     `event["path"]` does not work: behind a custom domain it contains the mapping's base path, and the stage if the
-    mapping names none, as `requestContext.path` does. Source: recorded events, localstack/localstack#12296.
+    mapping has none, like `requestContext.path`. Source: recorded events, localstack/localstack#12296.
 
     Args:
         path: `requestContext.path`, as the caller sent it.
         resource: `/models/{model}`.
-        parameters: decoded values of the parts in braces.
+        parameters: decoded values of the path's parameters.
     """
     path = path.rstrip("/")
     names = [part[1:-1] if part.startswith("{") else "" for part in resource.strip("/").split("/")]

@@ -1,4 +1,4 @@
-"""AWS's regions: the domain that a region's endpoints are in.
+"""AWS's regions and the domains of their endpoints.
 
 Source: botocore's endpoints.json, `partitions[].regionRegex` and `dnsSuffix`.
 """
@@ -16,5 +16,5 @@ _DNS_SUFFIXES = (
 
 
 def dns_suffix(region: str) -> str:
-    """`amazonaws.com` for `eu-west-1`."""
+    """Return `amazonaws.com` for `eu-west-1`."""
     return next((suffix for start, suffix in _DNS_SUFFIXES if region.startswith(start)), "amazonaws.com")

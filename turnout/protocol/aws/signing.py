@@ -1,6 +1,7 @@
-"""AWS Signature Version 4, for the few requests that functions make without boto3, whose import takes longer.
+"""AWS Signature Version 4, for the few requests that functions make without boto3, which is slower to import.
 
-Pure: the time is an argument. Source: AWS, "Create a signed AWS API request"; botocore's SigV4Auth is its test.
+Pure: the time is an argument. Source: AWS, "Create a signed AWS API request"; the tests compare it with botocore's
+SigV4Auth.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The caller's credentials: for a function, Lambda sets them in the environment."""
+    """The caller's credentials; for a function, Lambda sets them in the environment."""
 
     access_key: str
     secret_key: str
@@ -25,7 +26,7 @@ class Credentials:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Credentials:
-        """Those of an environment; KeyError where it has none."""
+        """Return those of an environment; KeyError if it has none."""
         return cls(environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], environ.get("AWS_SESSION_TOKEN", ""))
 
 
@@ -40,15 +41,15 @@ def sign_request(
     body: bytes,
     now: float,
 ) -> dict[str, str]:
-    """The headers of a signed request: those given and the signature's.
+    """Return the headers of a signed request: those given and the signature's.
 
     Args:
-        credentials: whose.
+        credentials: credentials of the signer.
         method: `POST`.
         region: `eu-west-1`.
         service: `lambda` or `s3`.
-        path: as it is sent, escapes and all, without a query.
-        headers: to sign, names in lower case, `host` among them.
+        path: as sent, with its escapes, without a query.
+        headers: headers to sign, with names in lower case, including `host`.
         body: the payload.
         now: seconds since 1970.
     """
@@ -69,10 +70,10 @@ def sign_request(
 
 
 def sign_canonical(secret_key: str, moment: str, scope: Sequence[str], canonical: bytes) -> str:
-    """The signature of a canonical request.
+    """Return the signature of a canonical request.
 
     Args:
-        secret_key: of the signer.
+        secret_key: secret key of the signer.
         moment: `20261130T120000Z`.
         scope: the day, the region, the service and `aws4_request`.
         canonical: the canonical request.

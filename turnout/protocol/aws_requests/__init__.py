@@ -1,5 +1,5 @@
-"""Asynchronous requests on AWS: their state in S3, their messages in SQS, and how functions accept and run them.
+"""Asynchronous requests on AWS: their state in S3, their messages in SQS, and their acceptance and runs in functions.
 
-`docs/decisions/0014-queue-on-aws.md` says why. boto3 is in Lambda's runtime; it is imported by `connect` alone, so a
-function that is asked for nothing asynchronous starts without it.
+`docs/decisions/0014-queue-on-aws.md` gives the reasons. boto3 is part of Lambda's runtime; only `connect` imports it,
+so a function without asynchronous requests starts without it.
 """

@@ -1,7 +1,7 @@
-"""Accepts a call to be made later: stores its body and its request, and sends the message.
+"""Accepts an asynchronous call: stores its body and its request, and sends the message.
 
 The function that API Gateway calls accepts it: a version's own, a model's router or the general router. The share, the
-variables and the function are those of this moment.
+variables and the function are chosen at that time.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from turnout.protocol.requests.uploads import MB
 
 @dataclass(frozen=True, slots=True)
 class CallTarget:
-    """The call to be made.
+    """The call to make.
 
     Args:
-        function: that is called.
-        model: that it calls.
-        version: that it calls; empty where a router chooses.
-        path: of the call, without the stage.
+        function: the called function.
+        model: the called model.
+        version: the called version; empty if a router chooses.
+        path: path of the call, without the stage.
     """
 
     function: str
@@ -52,10 +52,10 @@ def accept(store: RequestStore, event: Mapping[str, Any], target: CallTarget, id
     """Accept a call, and return the proxy answer.
 
     Args:
-        store: of the requests.
-        event: of the call; of a stage that accepts asynchronous requests.
-        target: the call to be made.
-        identifier: that the caller chose; empty for one of ours.
+        store: store of the requests.
+        event: event of the call, in a stage that accepts asynchronous requests.
+        target: the call to make.
+        identifier: the caller's identifier; empty for a generated one.
     """
     try:
         record, is_new = _accept(store, event, target, identifier)
@@ -100,7 +100,7 @@ def _accept(store: RequestStore, event: Mapping[str, Any], target: CallTarget, i
 def _find_repeated(
     store: RequestStore, stage: str, identifier: str, caller: str, called: str, digest: str, upload: str
 ) -> Record | None:
-    """The same request, sent before under the caller's identifier; None where nothing has it.
+    """Return the same request if it was sent before with the caller's identifier, or None.
 
     Raises:
         Refusal: IDENTIFIER_TAKEN, by another request.
@@ -132,7 +132,7 @@ def _keep(store: RequestStore, stage: str, body: bytes, rules: StageRules) -> Bo
 
 
 def _spell_call(event: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The event of the call itself, without its body, by whichever path it was asked for."""
+    """Return the event of the call itself without its body, whichever path the caller used."""
     context = {**event["requestContext"], "httpMethod": "POST", "resourcePath": path}
     return {
         **event,

@@ -1,7 +1,7 @@
-"""The operations on the bucket of requests, over boto3's client.
+"""Operations on the bucket of requests, with boto3's client.
 
-S3 reads what was written last, and compares and replaces an object atomically (`If-Match`, `If-None-Match`): that is
-all that the requests' states need. Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional
+S3 reads return the latest write, and objects are compared and replaced atomically (`If-Match`, `If-None-Match`): the
+requests' states need nothing else. Source: Amazon S3 User Guide, "How to prevent object overwrites with conditional
 writes"; botocore, `PutObjectRequest.IfMatch`.
 """
 
@@ -23,8 +23,8 @@ class RequestBucket:
     """The bucket of one deployment's requests.
 
     Args:
-        client: boto3's of S3.
-        name: of the bucket.
+        client: boto3's S3 client.
+        name: name of the bucket.
     """
 
     def __init__(self, client: Any, name: str) -> None:
@@ -32,7 +32,7 @@ class RequestBucket:
         self.name = name
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        """An object's content and its ETag; None where there is none."""
+        """Return an object's content and ETag; None if there is none."""
         try:
             answer = self.client.get_object(Bucket=self.name, Key=key)
         except Exception as error:
@@ -42,7 +42,7 @@ class RequestBucket:
         return answer["Body"].read(), answer["ETag"]
 
     def head(self, key: str) -> Mapping[str, Any] | None:
-        """An object's size and metadata; None where there is none."""
+        """Return an object's size and metadata; None if there is none."""
         try:
             entry: Mapping[str, Any] = self.client.head_object(Bucket=self.name, Key=key)
         except Exception as error:
@@ -52,7 +52,7 @@ class RequestBucket:
         return entry
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write an object that does not exist. Return False if it does."""
+        """Write a new object. Return False if it exists already."""
         return bool(self._write(key, content, IfNoneMatch="*"))
 
     def replace(self, key: str, content: bytes, etag: str) -> str:
@@ -88,7 +88,7 @@ class RequestBucket:
         self.client.download_file(self.name, key, str(path))
 
     def renew(self, key: str) -> bool:
-        """Make an object as young as a new one for the lifecycle rules. Return False if it is gone."""
+        """Reset an object's age for the lifecycle rules. Return False if it does not exist."""
         try:
             self.client.copy_object(
                 Bucket=self.name,
@@ -107,22 +107,22 @@ class RequestBucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
     def sign_get(self, key: str, seconds: float) -> str:
-        """An address from which anybody can read the object for a while."""
+        """Return an address from which anyone can read the object for a while."""
         values = {"Bucket": self.name, "Key": key}
         return str(self.client.generate_presigned_url("get_object", Params=values, ExpiresIn=max(1, int(seconds))))
 
     def list_keys(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """Each object's key, and when it was written."""
+        """Yield each object's key and time of writing."""
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
             for entry in page.get("Contents", ()):
                 yield entry["Key"], entry["LastModified"].timestamp()
 
     def begin_parts(self, key: str) -> str:
-        """Begin an object that is sent in parts, and return the identifier of that."""
+        """Start an upload in parts, and return its identifier."""
         return str(self.client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"])
 
     def sign_parts(self, key: str, upload: str, count: int, seconds: float) -> list[str]:
-        """The addresses for the parts."""
+        """Return the addresses for the parts."""
         return [
             str(
                 self.client.generate_presigned_url(
@@ -135,7 +135,7 @@ class RequestBucket:
         ]
 
     def list_parts(self, key: str, upload: str) -> dict[int, tuple[int, str]] | None:
-        """Number of each part that has arrived, from 0 -> its size and ETag; None where there is no such upload."""
+        """Return each uploaded part's number, from 0 -> its size and ETag; None if there is no such upload."""
         parts: dict[int, tuple[int, str]] = {}
         try:
             for page in self.client.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload):
@@ -148,7 +148,7 @@ class RequestBucket:
         return parts
 
     def join_parts(self, key: str, upload: str, etags: Sequence[str]) -> None:
-        """Make the object of its parts."""
+        """Make the object from its parts."""
         parts = [{"PartNumber": number + 1, "ETag": etag} for number, etag in enumerate(etags)]
         self.client.complete_multipart_upload(
             Bucket=self.name, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
@@ -156,7 +156,7 @@ class RequestBucket:
 
 
 def error_code(error: Exception) -> str:
-    """The code of a ClientError; empty for other exceptions, so that botocore need not be imported to read it."""
+    """Return the code of a ClientError; empty for other exceptions. It does not import botocore."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 

@@ -1,4 +1,4 @@
-"""Reads from an event who called, and under which prefix."""
+"""Reads the caller and the path's prefix from an event."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from turnout.protocol.aws.paths import find_base
 
 
 def find_caller(event: Mapping[str, Any]) -> str:
-    """The caller who owns a request; empty where anyone may call the stage.
+    """Return the caller who owns a request; empty if anyone may call the stage.
 
-    The consumer, with any of its keys; the API key; the user or role that signed the request, in any of its sessions;
-    or the subject of its token.
+    That is the consumer, with any of its keys; the API key; the user or role that signed the request, in any of its
+    sessions; or the subject of its token.
     """
     context = event["requestContext"]
     authorizer, identity = context.get("authorizer") or {}, context.get("identity") or {}
@@ -28,12 +28,12 @@ def find_caller(event: Mapping[str, Any]) -> str:
 
 
 def find_prefix(event: Mapping[str, Any]) -> str:
-    """The path before the API's own paths in the caller's address: `/prod`, a domain's base path, or nothing."""
+    """Return the path before the API's own paths in the caller's address: `/prod`, a domain's base path, or nothing."""
     context = event["requestContext"]
     base = find_base(context.get("path") or "", event["resource"], event.get("pathParameters") or {})
     return f"/{context['stage']}" if base is None else base
 
 
 def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
-    """The request's headers, names in lower case."""
+    """Return the request's headers, with names in lower case."""
     return {name.lower(): value for name, value in (event.get("headers") or {}).items()}

@@ -1,4 +1,4 @@
-"""The store of the deployment that a function belongs to, with boto3 of Lambda's runtime."""
+"""Connects to the store of a function's deployment, with boto3 from Lambda's runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
 
 
 def connect(environ: Mapping[str, str]) -> RequestStore:
-    """Return the store that a function's environment names."""
+    """Return the store in a function's environment."""
     import boto3
     from botocore.config import Config
 
@@ -27,7 +27,7 @@ def connect(environ: Mapping[str, str]) -> RequestStore:
 
 
 def _endpoint_of(environ: Mapping[str, str], region: str) -> str | None:
-    """S3's endpoint of a region; None where the environment names another, which boto3 reads itself."""
+    """Return S3's endpoint of a region; None if the environment sets another, which boto3 reads itself."""
     if environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"):
         return None
     from turnout.protocol.aws.regions import dns_suffix

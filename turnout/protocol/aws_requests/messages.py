@@ -1,6 +1,6 @@
-"""The messages in the queue. A message names its request; everything else is in the request's object.
+"""The messages in the queue. A message contains only a request's identifier; the rest is in the request's object.
 
-So a message that is delivered twice, or late, does nothing that the request's state does not allow.
+So a message that is delivered twice or late has no effect unless the request's state allows it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ READ_S = 300
 
 @dataclass(frozen=True, slots=True)
 class RequestMessage:
-    """Run a request; or send its webhook, with the number of the try.
+    """Run a request, or send its webhook, with the number of the attempt.
 
     Args:
-        stage: of the request.
-        id: of the request.
-        callback: number of the webhook's try, from 1; 0 runs the request.
+        stage: stage of the request.
+        id: identifier of the request.
+        callback: number of the webhook's attempt, from 1; 0 runs the request.
     """
 
     stage: str
@@ -35,16 +35,16 @@ class RequestMessage:
     callback: int = 0
 
     def to_json(self) -> str:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         value: dict[str, Any] = {"stage": self.stage, "id": self.id}
         return json.dumps({**value, "callback": self.callback} if self.callback else value)
 
     @classmethod
     def from_json(cls, text: str) -> RequestMessage:
-        """The message that `to_json` wrote.
+        """Return the message that `to_json` wrote.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not a message.
         """
         value = json.loads(text)
         if not isinstance(value, dict) or not {"stage", "id"} <= value.keys():
@@ -53,12 +53,12 @@ class RequestMessage:
 
 
 class Queues:
-    """The queue and its dead letters.
+    """The queue and its dead-letter queue.
 
     Args:
-        client: boto3's of SQS.
-        address: of the queue.
-        dead_address: of the dead letters; empty where they are not used.
+        client: boto3's SQS client.
+        address: address of the queue.
+        dead_address: address of the dead-letter queue; empty if it is not used.
     """
 
     def __init__(self, client: Any, address: str, dead_address: str = "") -> None:
@@ -70,10 +70,10 @@ class Queues:
         """Send a message.
 
         Args:
-            message: the message.
-            group: the function that runs the request. SQS serves the groups of a queue fairly, so a crowd of requests
-                for one version does not hold up the others. Source: Amazon SQS API Reference, `MessageGroupId`.
-            delay_s: how long it waits.
+            message: the message to send.
+            group: the function that runs the request. SQS serves the groups of a queue fairly, so many requests for one
+                version do not delay the others. Source: Amazon SQS API Reference, `MessageGroupId`.
+            delay_s: delay of its delivery.
         """
         self.client.send_message(
             QueueUrl=self.address,
@@ -83,7 +83,7 @@ class Queues:
         )
 
     def hide(self, receipt: str, seconds: float) -> None:
-        """Hide a message that is being worked on, from now on for so long."""
+        """Hide a message that is being processed, for this many seconds from now."""
         self.client.change_message_visibility(
             QueueUrl=self.address,
             ReceiptHandle=receipt,
@@ -91,15 +91,15 @@ class Queues:
         )
 
     def bury(self, message: RequestMessage) -> None:
-        """Put a message among the dead letters."""
+        """Move a message to the dead-letter queue."""
         self.client.send_message(QueueUrl=self.dead_address, MessageBody=message.to_json())
 
     def exhume(self, is_wanted: Callable[[RequestMessage], bool], most_empty: int = 3) -> int:
-        """Delete messages from the dead letters, and return how many there were.
+        """Delete messages from the dead-letter queue, and return how many there were.
 
         Args:
-            is_wanted: chooses those to delete. Others become visible again in the end.
-            most_empty: answers without a message until the queue counts as read.
+            is_wanted: chooses the messages to delete. Others become visible again at the end.
+            most_empty: number of empty answers after which the queue counts as read.
         """
         deleted, empty, others = 0, 0, []
         while empty < most_empty:

@@ -1,4 +1,4 @@
-"""A stored request: one JSON object in S3, which each step replaces under the condition that nobody else has."""
+"""A stored request: one JSON object in S3; each step replaces it only if it has not changed meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from turnout.protocol.requests.states import Progress, RequestState
 
 @dataclass(frozen=True, slots=True)
 class BodyObject:
-    """A request's body. `key` is empty where there is none; `sha256` is what the caller announced, or empty."""
+    """A request's body. `key` is empty if there is none; `sha256` is the caller's announced digest, or empty."""
 
     key: str = ""
     size: int = 0
@@ -23,7 +23,7 @@ class BodyObject:
 
 @dataclass(frozen=True, slots=True)
 class AnswerObject:
-    """An answer: its object, its status, its headers and its digest."""
+    """An answer: its object, status, headers and digest."""
 
     key: str = ""
     status: int = 0
@@ -43,23 +43,23 @@ class Record:
 
     Args:
         id: its identifier.
-        stage: that accepted it.
-        caller: who owns it; empty where anyone may call the stage.
+        stage: its stage.
+        caller: its owner; empty if anyone may call the stage.
         fingerprint: see `turnout.protocol.requests.fingerprints`.
-        function: that runs it, chosen when it was accepted.
-        alias: by which the function is called.
+        function: the function that runs it, chosen at acceptance.
+        alias: alias of the function.
         is_canary: whether it belongs to the canary's share.
-        model: that it calls.
-        version: that it calls or that answered; empty while a router has not chosen.
-        path: of the call, without the stage.
-        event: for the function, without a body.
+        model: its model.
+        version: its version, or the one that answered; empty until a router has chosen.
+        path: path of the call, without the stage.
+        event: event for the function, without a body.
         progress: its state.
         body: its body.
-        max_answer_bytes: the largest answer.
-        answer: once it is done; of a failed request the status only.
+        max_answer_bytes: size of the largest allowed answer.
+        answer: the answer when it is done; for a failed request, only the status.
         failure: the reason of the last failure, in the format of the API's errors.
-        callback: the address for the result, or empty.
-        callback_private: whether that may be a private address.
+        callback: address of the webhook, or empty.
+        callback_private: whether the webhook may have a private address.
         callback_state: `waiting`, `delivered`, `failed`, or empty.
     """
 
@@ -85,21 +85,21 @@ class Record:
 
     @property
     def key(self) -> str:
-        """The key of its object."""
+        """Return the key of its object."""
         return state_key(self.stage, self.id)
 
     @property
     def answer_key(self) -> str:
-        """The key for the answer of the current run."""
+        """Return the key of the current run's answer."""
         return f"{ANSWERS}{self.stage}/{self.id}/{self.progress.attempts}-{int(self.progress.begun or 0)}"
 
     def to_json(self) -> bytes:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return json.dumps(asdict(self), separators=(",", ":")).encode(errors="surrogatepass")
 
     @classmethod
     def from_json(cls, text: bytes) -> Record:
-        """The record that `to_json` wrote. Fields that a newer release added are ignored."""
+        """Return the record that `to_json` wrote. Fields added by a newer release are ignored."""
         value = json.loads(text)
         known = {entry.name for entry in fields(cls)}
         progress = {**value["progress"], "state": RequestState(value["progress"]["state"])}
@@ -113,7 +113,7 @@ class Record:
         )
 
     def describe(self, answer_address: str) -> dict[str, Any]:
-        """The JSON object that `GET /requests/{id}` returns."""
+        """Return the JSON object for `GET /requests/{id}`."""
         known = Description(
             id=self.id,
             stage=self.stage,
@@ -133,10 +133,10 @@ class Record:
 
 
 def state_key(stage: str, identifier: str) -> str:
-    """The key of a request's object."""
+    """Return the key of a request's object."""
     return f"{STATES}{stage}/{identifier}.json"
 
 
 def body_key(stage: str, name: str) -> str:
-    """The key of a body."""
+    """Return the key of a body."""
     return f"{BODIES}{stage}/{name}"

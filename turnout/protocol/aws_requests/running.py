@@ -1,7 +1,7 @@
-"""Runs a stored request in the function that answers it: the body comes from S3, and the answer goes there.
+"""Runs a stored request in the function that answers it: reads the body from S3, and stores the answer there.
 
-The worker that calls the function sees neither. If the worker ends before the function does, the answer is there for
-the next worker, and nothing runs again.
+The worker that calls the function reads neither. If the worker ends before the function, the answer is there for the
+next worker, and the request does not run again.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from turnout.protocol.requests.runs import KEY, AsyncRun, spell_run
 from turnout.protocol.routing.pooled import aim_at
 
 STORED = "stored"
-"""Key of the part of an event about the run's objects, and of the part of an answer about its own."""
+"""Key of the run's objects in an event, and of the stored answer in a proxy answer."""
 
 IN_EVENT_BYTES = 4 * 1024 * 1024
 """The largest body inside an event; a larger one is passed as a file."""
 
 LARGEST_METADATA_BYTES = 2000
-"""Of an object's own metadata. Source: Amazon S3 User Guide, "Working with object metadata"."""
+"""The largest metadata of an object. Source: Amazon S3 User Guide, "Working with object metadata"."""
 
 NOT_KEPT = frozenset({"content-type", "content-length", "access-control-allow-origin", "vary"})
-"""Headers that are no metadata of an answer."""
+"""Headers that are not stored in an answer's metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class RunObjects:
 
     Args:
         body: key of the body, or empty.
-        bytes: its size.
-        sha256: that the caller announced, or empty.
-        answer: key for the answer.
+        bytes: size of the body.
+        sha256: the caller's announced digest, or empty.
+        answer: key of the answer.
     """
 
     body: str
@@ -56,7 +56,7 @@ class RunObjects:
 
 
 def make_run_event(record: Record) -> dict[str, Any]:
-    """The event of a run that has begun."""
+    """Return the event of a started run."""
     said = spell_run(AsyncRun(max_answer_bytes=record.max_answer_bytes), record.event["turnout"]["draw"])
     objects = RunObjects(record.body.key, record.body.size, record.body.sha256, record.answer_key)
     event = {**record.event, "turnout": {KEY: {**said[KEY], STORED: asdict(objects)}}}
@@ -64,11 +64,11 @@ def make_run_event(record: Record) -> dict[str, Any]:
 
 
 def running_stored(handle: LambdaHandler, bucket: RequestBucket) -> LambdaHandler:
-    """The handler that also runs stored requests.
+    """Return a handler that also runs stored requests.
 
     Args:
-        handle: answers events.
-        bucket: of the requests.
+        handle: handler of events.
+        bucket: bucket of the requests.
     """
 
     def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _run(
 
 
 def _fetch(bucket: RequestBucket, objects: RunObjects, path: Path) -> dict[str, Any]:
-    """The event's keys for the body.
+    """Return the event's keys for the body.
 
     Raises:
         Refusal: UNKNOWN_REQUEST, BODY_TOO_LARGE or DIGEST_MISMATCH.
@@ -135,7 +135,7 @@ def _check_digest(announced: str, got: str) -> None:
 
 
 def _keep(bucket: RequestBucket, key: str, answer: Mapping[str, Any], answer_file: Path) -> dict[str, Any]:
-    """Store an answer, and return the proxy answer that names it."""
+    """Store an answer, and return a proxy answer with its place."""
     headers = {name: str(value) for name, value in (answer.get("headers") or {}).items()}
     if answer_file.exists():
         with answer_file.open("rb") as file:
@@ -158,7 +158,7 @@ def _keep(bucket: RequestBucket, key: str, answer: Mapping[str, Any], answer_fil
 
 
 def metadata_of(answer: AnswerObject) -> dict[str, str]:
-    """What an answer's object says of it: its headers, which its signed address returns, its status and digest."""
+    """Return the metadata of an answer's object: its headers, which its signed address returns, status and digest."""
     kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in NOT_KEPT}
     kept = {name: value for name, value in kept.items() if (name + value).isascii() and value.isprintable()}
     described = {"turnout-status": str(answer.status), "turnout-sha256": answer.sha256}
@@ -171,7 +171,7 @@ def metadata_of(answer: AnswerObject) -> dict[str, str]:
 
 
 def read_answer(bucket: RequestBucket, key: str) -> AnswerObject | None:
-    """The answer that a run has stored; None where it has stored none."""
+    """Return the answer that a run has stored; None if it has stored none."""
     entry = bucket.head(key)
     if entry is None:
         return None
