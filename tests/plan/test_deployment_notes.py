@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.builders.manifests import artifacts_of, manifest, model, stage
-from turnout.manifest.values import Canary, Manifest, Throttle
+from turnout.manifest.values import Asynchronous, Canary, Manifest, Throttle
 from turnout.plan.deployment_notes import find_canary_routes, find_deployment_notes, find_shared_models, find_stranded
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
@@ -37,6 +37,14 @@ def test_open_stage_is_named_with_the_remedy() -> None:
     assert "`api_key`, `iam` or `jwt`, and a `throttle`" in result["stages.dev.auth"]
     throttled = plan_of(manifest(stages=(stage("dev", throttle=Throttle(1.0, 1)),)))
     assert "throttle" not in notes(throttled, {})["stages.dev.auth"]
+
+
+def test_requests_that_are_deleted_with_the_last_async_stage_are_noted() -> None:
+    outputs = {"requests": {"bucket": "b"}}
+    kept = plan_of(manifest(stages=(stage(auth="iam", asynchronous=Asynchronous()),)))
+    gone = plan_of(manifest(stages=(stage(auth="iam"),)))
+    assert notes(kept, outputs) == notes(gone, {}) == notes(gone, None) == {}
+    assert "are deleted, with all requests" in notes(gone, outputs)["stages"]
 
 
 def test_version_that_is_added_with_its_canary_is_seen_only_by_the_canary_share() -> None:

@@ -1,4 +1,4 @@
-"""Notes before a deployment: open stages, and routes that only a canary's share gets.
+"""Notes before a deployment: open stages, routes that only a canary's share gets, and requests that are deleted.
 
 `turnout plan` prints them, and the Pulumi program shows them as warnings in the preview.
 """
@@ -24,6 +24,11 @@ DEPLOY_FIRST = (
     "`routes: shared`: then new versions need no routes and are served at once, through one function more"
 )
 
+REQUESTS_GO = (
+    "no stage has `async` any more, so the bucket and the queue of asynchronous requests are deleted, with all "
+    "requests and answers in them. To keep them for now, leave `async` on one stage"
+)
+
 
 def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]:
     """Yield notes about a plan before it is deployed.
@@ -32,6 +37,8 @@ def find_deployment_notes(plan: Plan, outputs: Outputs | None) -> Iterator[Note]
         plan: the plan to deploy.
         outputs: outputs of the last deployment; empty if there was none, None if they are unknown.
     """
+    if (outputs or {}).get("requests") and not plan.is_asynchronous:
+        yield Note("stages", REQUESTS_GO)
     only = find_canary_routes(plan, outputs or {})
     for api in plan.apis:
         for stage in api.stages:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pulumi
 import pytest
 
 from infra.requests.asked import LONGEST_DAYS, Kept, longest_run_s, make_settings, plan_lifecycle
@@ -228,3 +229,13 @@ def test_exports_name_the_bucket_and_the_queues(program: Program) -> None:
         "queue": "https://sqs.example/requests",
         "dead_letters": "https://sqs.example/requests-dead",
     }
+
+
+@pytest.mark.parametrize(("characters", "fits"), [(31, True), (32, False)])
+def test_name_of_the_bucket_has_63_characters_at_most(characters: int, fits: bool) -> None:
+    of = manifest(stages=(ASYNC,), platform="p" * (characters - len("-test")))
+    if fits:
+        deployed(of)
+        return
+    with pytest.raises(pulumi.RunError, match="shorten `platform`"):
+        deployed(of)
