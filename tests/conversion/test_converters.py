@@ -19,7 +19,8 @@ MODELS = {
         "logistic binary texts-as-classes forest scaled-forest forest-of-frame forest-with-holes tree extra-trees "
         "scaled-forest-regressor boosted boosted-regressor histogram scaled-histogram ada bagging voting stacking "
         "svc svr linear-svc neighbors network bayes two-targets two-classes search components imputed frame "
-        "forest-behind-frame ordinal words pairs-of-words words-of-frame clusters scaler outliers"
+        "forest-behind-frame forest-of-two-targets tree-of-two-targets ordinal words sublinear pairs-around-stop-words "
+        "pairs-of-words words-of-frame clusters scaler outliers"
     ),
     "xgboost": (
         "binary base-score multiclass labels regression counts gamma raw ranking dart linear two-targets vector-leaves "
@@ -35,6 +36,7 @@ MODELS = {
 
 REFUSED = {
     ("sklearn", "no-converter"): "cannot be converted",
+    ("sklearn", "histogram-of-categories"): "compares their codes as if they were numbers",
     ("xgboost", "cut-categories"): "XGBoost cuts names beyond ASCII",
     ("lightgbm", "linear-leaves"): "linear leaves",
     ("catboost", "categories"): "CatBoost's ONNX export leaves out",

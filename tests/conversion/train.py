@@ -36,6 +36,7 @@ def table(rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 X, Y = table()
 CLASSES = np.digitize(Y, np.quantile(Y, [0.33, 0.66]))
+TARGETS = np.column_stack([CLASSES > 0, CLASSES > 1]).astype(int)
 HOLES = np.where(np.random.default_rng(1).random(X.shape) < 0.2, np.nan, X)
 TEXTS = ["The quick brown Fox", "a lazy dog sleeps", "the dog and the fox", "good day", "I love cats, dogs"]
 TEXTS += ["don't stop", "Äpfel und Öl", "straße naïve café", "rot wie ÄPFEL", "bad dog"]
@@ -145,6 +146,19 @@ def sklearn_models(folder: Path) -> None:
             is_old,
         ),
         "words": (make_pipeline(TfidfVectorizer(), logistic()), texts, spam),
+        "sublinear": (make_pipeline(TfidfVectorizer(sublinear_tf=True), logistic()), texts, spam),
+        "pairs-around-stop-words": (
+            make_pipeline(CountVectorizer(stop_words="english", ngram_range=(2, 3)), logistic()),
+            texts,
+            spam,
+        ),
+        "forest-of-two-targets": (forest(5, max_depth=3, random_state=0), HOLES, TARGETS),
+        "tree-of-two-targets": (tree.DecisionTreeClassifier(max_depth=2, random_state=0), X, TARGETS),
+        "histogram-of-categories": (
+            ensemble.HistGradientBoostingRegressor(max_iter=5, categorical_features=[0]),
+            np.column_stack([CLASSES, X[:, 0]]),
+            Y,
+        ),
         "pairs-of-words": (
             make_pipeline(CountVectorizer(ngram_range=(1, 2), strip_accents="unicode"), naive_bayes.MultinomialNB()),
             texts,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .features import Feature
+from .start import RefusedJob
 
 TEXT = "text"
 
@@ -57,6 +58,23 @@ def _vectorizers(step: Any, name: str, features: Sequence[Feature]) -> Iterator[
         if not isinstance(part, str):
             at = _indices(columns, features)
             yield from _vectorizers(part, features[at[0]].name if at else name, features)
+
+
+def check_parts(step: Any) -> None:
+    """Refuse an estimator that skl2onnx 1.20 converts without an error into a graph with other answers.
+
+    Raises:
+        RefusedJob: it is in the model.
+    """
+    if getattr(step, "is_categorical_", None) is not None and np.any(step.is_categorical_):
+        raise RefusedJob(
+            f"{type(step).__name__} splits by categories, and skl2onnx compares their codes as if they were numbers",
+            "Encode them with OneHotEncoder, or serve the model with its own library: --runtime python.",
+        )
+    inner = [part for name in ("steps", "transformer_list") for _, part in getattr(step, name, ())]
+    inner += [part for _, part, _ in getattr(step, "transformers_", ())]
+    for part in (*inner, *_parts(step)):
+        check_parts(part)
 
 
 def describe_inputs(estimator: Any) -> list[Feature]:

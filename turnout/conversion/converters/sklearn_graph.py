@@ -31,6 +31,13 @@ NARROW = "input_in_float32"
 LEAVES = "shares_of_leaves"
 """Attribute with the tree, the node and the shares of the classes of each leaf of a forest."""
 
+SHARES = "proba_output"
+"""What skl2onnx calls the shares of the classes in the leaves of a tree with several targets. It casts them to BOOL, so
+every share becomes 1."""
+
+SUBLINEAR = "plus1logged"
+"""What skl2onnx calls the logarithm of a vectorizer with `sublinear_tf`."""
+
 WORD = r"[\p{L}\p{N}_]"
 """Python's `\\w` for RE2, whose own `\\w` is limited to ASCII."""
 
@@ -53,7 +60,7 @@ def patched_nodes(floats: str) -> Iterator[None]:
     ModelComponentContainer.add_node = patched
     tree_ensemble.add_node = patched_tree
     try:
-        with _missing_values(tree_ensemble.add_tree_to_attribute_pairs, recording):
+        with _missing_values(tree_ensemble.add_tree_to_attribute_pairs, recording), _trees_of_several_targets():
             yield
     finally:
         ModelComponentContainer.add_node = add_node
@@ -76,6 +83,12 @@ def _add_node(
     attributes = {name: plain(value) for name, value in attributes.items()}
     if op_type == "Imputer" and "imputed_value_floats" in attributes:
         _replace(container, given, inputs, outputs, attributes, FLOATS[floats])
+        return
+    if op_type == "Cast" and attributes.get("to") == TensorProto.BOOL and _first(inputs).startswith(SHARES):
+        given(container, "Identity", inputs, outputs, name=attributes["name"], op_version=13)
+        return
+    if op_type == "Log" and _first(outputs).startswith(SUBLINEAR):
+        _count_sublinearly(container, given, inputs, outputs)
         return
     names = [outputs] if isinstance(outputs, str) else list(outputs)
     if leaves is not None and op_type == "TreeEnsembleClassifier":
@@ -151,6 +164,36 @@ def _missing_values(given: Any, recording: list[bool]) -> Iterator[None]:
             setattr(module, name, given)
 
 
+@contextmanager
+def _trees_of_several_targets() -> Iterator[None]:
+    """Patch skl2onnx for the duration of the block, so that trees of several targets branch as in scikit-learn.
+
+    skl2onnx 1.20 compares these trees' inputs with thresholds that it rounds to the nearest float32, and sends all
+    missing values to the right.
+    """
+    from skl2onnx.common.tree_ensemble import sklearn_threshold
+    from skl2onnx.operator_converters import decision_tree
+
+    populate = decision_tree.populate_tree_attributes
+
+    def patched(model: Any, name: str, dtype: Any) -> dict[str, Any]:
+        attributes: dict[str, Any] = populate(model, name, dtype)
+        attributes[EXACT], attributes[NARROW] = list(attributes["nodes_values"]), True
+        attributes["nodes_values"] = [
+            float(sklearn_threshold(value, np.float32, "BRANCH_LEQ")) for value in attributes["nodes_values"]
+        ]
+        directions = getattr(model.tree_, "missing_go_to_left", None)
+        if directions is not None:
+            attributes["nodes_missing_value_tracks_true"] = [int(left) for left in directions]
+        return attributes
+
+    decision_tree.populate_tree_attributes = patched
+    try:
+        yield
+    finally:
+        decision_tree.populate_tree_attributes = populate
+
+
 def _count_votes(
     container: Any, given: Any, attributes: dict[str, Any], leaves: list[Any], names: list[str], kind: int
 ) -> tuple[dict[str, Any], list[str]]:
@@ -184,6 +227,31 @@ def _count_votes(
     container.add_initializer(f"{label}_classes", element, [len(values)], values)
     given(container, "Gather", [f"{label}_classes", most], label, name=f"{label}_gather", op_version=13, axis=0)
     return attributes, [f"{label}_unused", votes]
+
+
+def _first(names: Any) -> str:
+    return names if isinstance(names, str) else str(names[0])
+
+
+def _count_sublinearly(container: Any, given: Any, inputs: Any, output: Any) -> None:
+    """Write `1 + log(count)` for each word that occurs, as scikit-learn does with `sublinear_tf`.
+
+    skl2onnx 1.20 writes `log(1 + count)`. The input is `1 + count`, and counts are whole numbers.
+    """
+    source, target = _first(inputs), _first(output)
+    kind = next(row.data_type for row in reversed(container.initializers) if row.name.startswith("ones"))
+    for name, value in (("one", 1.0), ("zero", 0.0)):
+        container.add_initializer(f"{target}_{name}", kind, [1], [value])
+    steps = (
+        ("Sub", [source, f"{target}_one"], f"{target}_counts", 13),
+        ("Max", [f"{target}_counts", f"{target}_one"], f"{target}_at_least_one", 13),
+        ("Log", [f"{target}_at_least_one"], f"{target}_logarithms", 13),
+        ("Add", [f"{target}_logarithms", f"{target}_one"], f"{target}_weights", 13),
+        ("Greater", [f"{target}_counts", f"{target}_zero"], f"{target}_occurs", 13),
+        ("Where", [f"{target}_occurs", f"{target}_weights", f"{target}_zero"], target, 9),
+    )
+    for operator, names, result, version in steps:
+        given(container, operator, names, result, name=f"{result}_{operator}", op_version=version)
 
 
 def _replace(container: Any, given: Any, inputs: Any, output: Any, attributes: dict[str, Any], kind: int) -> None:

@@ -16,8 +16,9 @@ from .exchange import as_objects
 from .features import Batch, Feature
 from .graphs import rename
 from .python_code import import_modules, write_python
-from .sklearn_features import describe_inputs, is_text_first, vectorizers_of
+from .sklearn_features import check_parts, describe_inputs, is_text_first, vectorizers_of
 from .sklearn_graph import patched_nodes, token_pattern
+from .sklearn_texts import make_text_transform, removes_stop_words
 from .start import RefusedJob
 
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx")
@@ -25,34 +26,6 @@ PACKAGES = ("scikit-learn", "skl2onnx", "onnx")
 MODULE_HINT = (
     "If it is a file of yours, add: --runtime python --module {name}.py. Else write predict.py, see docs/runtimes.md."
 )
-
-LOWERCASE = '''\
-"""Prepares texts as the original's vectorizer does; in a graph, lowercase depends on the machine's locale."""
-
-import unicodedata
-
-import numpy as np
-
-COLUMNS = {columns!r}
-ACCENTS = {accents!r}  # what the vectorizer was told to do with them
-
-
-def prepare(text):
-{lower}    if ACCENTS:
-        text = unicodedata.normalize("NFKD", text)
-        if ACCENTS == "ascii":
-            return text.encode("ascii", "ignore").decode()
-        text = "".join(sign for sign in text if not unicodedata.combining(sign))
-    return text
-
-
-def preprocess(inputs):
-    for name in COLUMNS:
-        texts = inputs[name]
-        prepared = [prepare(text.decode()) for text in texts.ravel().tolist()]
-        inputs[name] = np.array(prepared, dtype=object).reshape(texts.shape)
-    return inputs
-'''
 
 
 def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -149,23 +122,11 @@ class SklearnOriginal:
         self.has_names = hasattr(estimator, "feature_names_in_")
         self.is_text = is_text_first(estimator)
         self.matrix = "" if self.has_names or self.is_text else "X"
-        self.transform = self._make_transform() if is_converted else ""
+        vectorizers = vectorizers_of(estimator, self.features)
+        self.transform = make_text_transform(vectorizers) if is_converted else ""
+        if is_converted:
+            check_parts(estimator)
         self.last = last_of(estimator)
-
-    def _make_transform(self) -> str:
-        result = vectorizers_of(self.estimator, self.features)
-        lower = {bool(vectorizer.lowercase) for _, vectorizer in result}
-        accents = {vectorizer.strip_accents for _, vectorizer in result}
-        if not result or (lower == {False} and accents == {None}):
-            return ""
-        if len(lower) > 1 or len(accents) > 1 or any(callable(value) for value in accents):
-            raise RefusedJob("its vectorizers prepare their texts in different ways, which no transform does yet")
-        columns = tuple(dict.fromkeys(name for name, _ in result))
-        return LOWERCASE.format(
-            columns=columns,
-            accents=next(iter(accents)),
-            lower="    text = text.lower()\n" if True in lower else "",
-        )
 
     def _table(self, batch: Batch) -> Any:
         if self.is_text:
@@ -215,6 +176,8 @@ class SklearnOriginal:
         options: dict[int, dict[str, Any]] = {}
         for _, vectorizer in vectorizers_of(model, self.features):
             vectorizer.lowercase, vectorizer.strip_accents = False, None
+            if removes_stop_words(vectorizer):
+                vectorizer.stop_words = None
             options[id(vectorizer)] = {"locale": "C", **token_pattern(vectorizer)}
         last = last_of(model)
         if hasattr(last, "flatten_transform"):
