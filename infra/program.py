@@ -113,7 +113,7 @@ def deploy(
     account = account or BotoAccount()
     try:
         project = load(folder)
-        domain = read_domain_settings(project.manifest.domain)
+        domain = read_domain_settings(project.manifest.domain, is_private=bool(settings.network.vpc_endpoint_ids))
         plan = make_plan(project.manifest, project.artifacts, stack=pulumi.get_stack())
         costs = require_budget(plan, project.manifest)
         place = find_place(function_prefix(plan.platform, plan.stack), settings.roles.path)

@@ -19,11 +19,12 @@ from turnout.manifest.schema import check_domain
 from ..stages import ApiStage
 
 
-def read_domain_settings(named: Domain | None) -> Domain | None:
+def read_domain_settings(named: Domain | None, *, is_private: bool = False) -> Domain | None:
     """Return the domain of models.yaml, with the overrides of the stack's configuration.
 
     Raises:
-        pulumi.RunError: a key of the configuration is unknown, or AWS would not accept its value.
+        pulumi.RunError: a key of the configuration is unknown, or AWS would not accept its value; or the stack's APIs
+            are private, which AWS maps to private custom domain names alone.
     """
     configured: Any = pulumi.Config("turnout").get_object("domain")
     if configured is None:
@@ -37,6 +38,11 @@ def read_domain_settings(named: Domain | None) -> Domain | None:
         if problems:
             raise pulumi.RunError("\n".join(f"turnout:domain: {problem}" for problem in problems))
         domain = Domain(**{key: value for key, value in (base | configured).items() if key in known})
+    if domain is not None and is_private:
+        raise pulumi.RunError(
+            f"domain: {domain.name} cannot lead to private APIs (turnout:vpc_endpoint_ids): AWS maps them to private "
+            "custom domain names alone. Delete `domain` from models.yaml, and set `turnout:domain` in the other stacks"
+        )
     if domain is not None and domain.create and not domain.certificate_arn:
         raise pulumi.RunError(
             f"domain.certificate_arn is missing: AWS needs a certificate for {domain.name}. Name one, or set "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import boto3
 import pytest
+from pulumi.automation import ConfigValue
 
 from tests.engine.life import LEAVES_LOOPS, Life, functions, touched
 
@@ -103,12 +105,71 @@ def test_stages_and_functions_have_the_settings_of_the_manifest(varied: Life) ->
     prod, iris = varied.project.prod, varied.project.tree["models"]["iris"]["versions"]
     del prod["throttle"], iris["v1"]["warm"], iris["v1"]["reserved_concurrency"]
     iris["v1"]["memory_mb"] = 1024
+    company = make_company()
+    for name, value in company.items():
+        varied.stack.set_config(f"turnout:{name}", ConfigValue(value))
     done = touched(varied.up())
     assert ("delete", "MethodSettings", "prod") in done
     assert varied.world.aws.provisioned == {}
     assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="turnout-test_iris_v1")
     assert varied.world.aws.sent == []
     assert varied.alias("turnout-test_iris_v1", "live") == "2"
+    check_company(varied, company)
+
+
+def make_company() -> dict[str, str]:
+    """Make a network, an endpoint, keys and a web ACL; return the stack's configuration that names them."""
+    ec2, kms, waf = boto3.client("ec2"), boto3.client("kms"), boto3.client("wafv2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="models", Description="models", VpcId=vpc)["GroupId"]
+    service = "com.amazonaws.eu-central-1.execute-api"
+    endpoint = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=service, VpcEndpointType="Interface", SubnetIds=[subnet])[
+        "VpcEndpoint"
+    ]["VpcEndpointId"]
+    logs = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "logs.eu-central-1.amazonaws.com"},
+                    "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:GenerateDataKey*"],
+                    "Resource": "*",
+                }
+            ],
+        }
+    )
+    acl = waf.create_web_acl(
+        Name="models",
+        Scope="REGIONAL",
+        DefaultAction={"Allow": {}},
+        VisibilityConfig={"SampledRequestsEnabled": False, "CloudWatchMetricsEnabled": False, "MetricName": "models"},
+        Rules=[],
+    )["Summary"]["ARN"]
+    return {
+        "subnet_ids": json.dumps([subnet]),
+        "security_group_ids": json.dumps([group]),
+        "vpc_endpoint_ids": json.dumps([endpoint]),
+        "web_acl_arn": acl,
+        "log_kms_key_arn": kms.create_key(Policy=logs)["KeyMetadata"]["Arn"],
+        "environment_kms_key_arn": kms.create_key()["KeyMetadata"]["Arn"],
+    }
+
+
+def check_company(life: Life, company: dict[str, str]) -> None:
+    """Check that the stack is within the company's network, keys and web ACL, and what AWS rejects."""
+    first = configuration("turnout-test_iris_v1")
+    assert first["VpcConfig"]["SubnetIds"] == json.loads(company["subnet_ids"])
+    assert life.world.aws.environment_keys["turnout-test_iris_v1"] == company["environment_kms_key_arn"]
+    waf = boto3.client("wafv2")
+    for name in ("dev", "prod", "ops", "app"):
+        arn = f"arn:aws:apigateway:eu-central-1::/restapis/{life.stage_named(name).api}/stages/{name}"
+        assert waf.get_web_acl_for_resource(ResourceArn=arn)["WebACL"]["ARN"] == company["web_acl_arn"]
+
+    # A key that CloudWatch Logs may not use ends the deployment with AWS's message.
+    life.stack.set_config("turnout:log_kms_key_arn", ConfigValue(company["environment_kms_key_arn"]))
+    assert "is not allowed to be used by logs.eu-central-1.amazonaws.com" in life.fail()
 
 
 def test_only_a_stage_with_another_authentication_moves_to_another_api(life: Life) -> None:

@@ -114,6 +114,12 @@ def test_invalid_domain_is_rejected_before_anything_is_made(domain: Domain | Non
         program(domain, config=config)
 
 
+def test_private_apis_have_no_domain() -> None:
+    of = replace(manifest(stages=(stage("dev"),)), domain=DOMAIN)
+    with pytest.raises(pulumi.RunError, match="cannot lead to private APIs"):
+        deployed(of, vpc_endpoint_ids=json.dumps(["vpce-0123456789abcdef0"]))
+
+
 def test_stack_without_a_domain_has_none() -> None:
     made = program(None)
     assert mappings(made) == {}

@@ -12,6 +12,7 @@ from tests.engine.stand_in import lambda_resources as lambdas
 from tests.engine.stand_in import plain_resources as plain
 from tests.engine.stand_in import request_resources as requests
 from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.company_rules import WEB_ACL_ASSOCIATION
 from tests.engine.stand_in.domain_resources import Domains
 from tests.engine.stand_in.provider import Inputs, Resource, StandIn
 
@@ -30,6 +31,7 @@ class Aws:
         stages: the stages with their canaries.
         provisioned: `function:alias` -> instances.
         snap_start: function -> which of its versions start from a snapshot.
+        environment_keys: function -> the key of its environment variables, which moto keeps only at first.
         event_configs: `function:alias` -> retries of asynchronous calls, seconds in the queue.
         attachments: role -> the AWS managed policy attached to it.
         domains: the domains with the paths that lead to stages.
@@ -39,6 +41,7 @@ class Aws:
     stages: gateway.Stages = field(default_factory=gateway.Stages)
     provisioned: dict[str, int] = field(default_factory=dict)
     snap_start: dict[str, str] = field(default_factory=dict)
+    environment_keys: dict[str, str] = field(default_factory=dict)
     event_configs: dict[str, tuple[int, int]] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
     domains: Domains = field(default_factory=Domains)
@@ -68,7 +71,7 @@ class Aws:
             "aws:iam/rolePolicy:RolePolicy": plain.ROLE_POLICY,
             "aws:iam/rolePolicyAttachment:RolePolicyAttachment": plain.make_attachment(self.attachments),
             "aws:lambda/alias:Alias": lambdas.ALIAS,
-            "aws:lambda/function:Function": lambdas.Function(self.sent, self.snap_start),
+            "aws:lambda/function:Function": lambdas.Function(self.sent, self.snap_start, self.environment_keys),
             "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": (
                 lambdas.make_event_invoke_config(self.event_configs)
             ),
@@ -80,6 +83,7 @@ class Aws:
             ),
             "aws:s3/bucket:Bucket": plain.BUCKET,
             "aws:s3/bucketObjectv2:BucketObjectv2": plain.make_bucket_object(self.sent),
+            "aws:wafv2/webAclAssociation:WebAclAssociation": WEB_ACL_ASSOCIATION,
             "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": plain.PUBLIC_ACCESS_BLOCK,
             "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": requests.LIFECYCLE,
             "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": (

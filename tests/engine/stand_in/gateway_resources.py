@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.company_rules import check_private
 from tests.engine.stand_in.provider import Calls, Inputs
 from tests.engine.stand_in.trust import assume_role, credentials_of
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
@@ -36,6 +37,7 @@ def check_import(inputs: Inputs) -> None:
     for role in credentials_of(document):
         assume_role(role, API_GATEWAY)
     check_mocks(document)
+    check_private(inputs, document)
 
 
 def check_mocks(document: Mapping[str, Any]) -> None:

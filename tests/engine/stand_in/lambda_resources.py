@@ -14,6 +14,7 @@ from typing import Any
 from moto.awslambda_simple.models import lambda_simple_backends
 
 from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.company_rules import check_key, check_vpc
 from tests.engine.stand_in.provider import Calls, Inputs, changed_names
 
 CODE = frozenset({"code", "s3Bucket", "s3Key", "sourceCodeHash"})
@@ -55,7 +56,9 @@ def _configuration(inputs: Inputs) -> dict[str, Any]:
         "EphemeralStorage": {"Size": (inputs.get("ephemeralStorage") or {}).get("size", 512)},
         "TracingConfig": {"Mode": (inputs.get("tracingConfig") or {}).get("mode", "PassThrough")},
         "SnapStart": {"ApplyOn": snap_start_of(inputs)},
+        "VpcConfig": check_vpc(inputs) or {"SubnetIds": [], "SecurityGroupIds": []},
     }
+    check_key(inputs.get("kmsKeyArn"))
     if logging is not None:
         given["LoggingConfig"] = {"LogFormat": logging["logFormat"], "LogGroup": logging["logGroup"]}
     return given
@@ -67,6 +70,7 @@ class Function:
 
     sent: list[str]
     snap_start: dict[str, str]
+    environment_keys: dict[str, str]
     numbers: dict[str, int] = field(default_factory=dict)
     replaced_by = frozenset({"name", "packageType"})
     computed = ("arn", "version", "qualifiedArn", "invokeArn", "lastModified")
@@ -84,6 +88,7 @@ class Function:
         )
         self._reserve(inputs)
         self.snap_start[inputs["name"]] = snap_start_of(inputs)
+        self.environment_keys[inputs["name"]] = inputs.get("kmsKeyArn") or ""
         return inputs["name"], _outputs(made)
 
     def update(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
@@ -94,6 +99,7 @@ class Function:
         if "reservedConcurrentExecutions" in changed:
             self._reserve(inputs)
         self.snap_start[identity] = snap_start_of(inputs)
+        self.environment_keys[identity] = inputs.get("kmsKeyArn") or ""
         if changed - CODE - UNPUBLISHED:
             client.update_function_configuration(FunctionName=identity, **_configuration(inputs))
         if changed & CODE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.company_rules import check_key
 from tests.engine.stand_in.provider import Calls, Inputs
 from tests.engine.stand_in.request_resources import content_of
 
@@ -60,12 +61,19 @@ def make_attachment(kept: dict[str, str]) -> Calls:
 def _make_log_group(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     client = client_of("logs")
     client.create_log_group(logGroupName=inputs["name"])
+    _encrypt(inputs["name"], inputs)
     return inputs["name"], {"arn": f"arn:aws:logs:eu-central-1:123456789012:log-group:{inputs['name']}"} | _retain(
         inputs["name"], {}, inputs
     )
 
 
+def _encrypt(name: str, inputs: Inputs) -> None:
+    """Call AssociateKmsKey, or DisassociateKmsKey; moto has neither, so the key is only checked."""
+    check_key(inputs.get("kmsKeyId"), "logs.eu-central-1.amazonaws.com")
+
+
 def _retain(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    _encrypt(identity, inputs)
     client_of("logs").put_retention_policy(logGroupName=identity, retentionInDays=inputs["retentionInDays"])
     return {}
 
