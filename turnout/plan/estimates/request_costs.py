@@ -12,7 +12,7 @@ ALARM_METRICS = 2
 """The age of the oldest message, and dead letters (infra/requests/worker.py)."""
 
 POLLS_MILLION = 0.65
-"""Calls of SQS in a month by which Lambda asks an idle queue for messages: five pollers, 20 s each."""
+"""Calls of SQS in a month by which Lambda asks an idle queue for messages, estimated: five pollers, 20 s each."""
 
 WORKER_GB = 0.25
 WORKER_MS = 100.0
