@@ -47,6 +47,8 @@ def check_pools(tree: Tree) -> Iterator[Finding]:
     first: dict[str, tuple[str, str]] = {}
     wanted: dict[tuple[str, str], tuple[str, str, str]] = {}
     for model, body in models_of(tree).items():
+        if not _names_pool(mapping(body)):
+            continue
         for version, fields in mapping(mapping(body).get("versions")).items():
             path = ("models", model, "versions", version)
             pool = pool_of(tree, model, version)
@@ -61,6 +63,10 @@ def check_pools(tree: Tree) -> Iterator[Finding]:
             yield from _requirements(path, pool, mapping(fields), wanted)
         if any(pool_of(tree, model, version) for version in mapping(mapping(body).get("versions"))):
             yield from _own_routes(tree, model)
+
+
+def _names_pool(body: Tree) -> bool:
+    return "pool" in body or any("pool" in mapping(fields) for fields in mapping(body.get("versions")).values())
 
 
 def _own_settings(tree: Tree, path: KeyPath, pool: str, fields: Tree) -> Iterator[Finding]:

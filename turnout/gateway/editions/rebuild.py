@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from turnout.gateway.editions.edition import Edition, FileStamp, make_edition, stamps_of
@@ -87,7 +87,17 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
     except Exception as error:
         problems = f"{path}: {type(error).__name__}: {error}"
     files = {**find_files(path, edition, versions), **files}
-    return Rebuilt(None if problems else edition, problems, files)
+    return Rebuilt(None if problems or edition is None else without_texts(edition), problems, files)
+
+
+def without_texts(edition: Edition) -> Edition:
+    """Return an edition as workers need it: without models.yaml's text and positions, and without AWS's quotas.
+
+    They are half of an edition's bytes, which every worker reads.
+    """
+    manifest = replace(edition.project.manifest, read=None, positions={})
+    plan = replace(edition.plan, quotas=(), packages=())
+    return replace(edition, project=replace(edition.project, manifest=manifest), plan=plan)
 
 
 def is_shortage(problems: str) -> bool:
@@ -178,6 +188,7 @@ def write_rebuilt(rebuilt: Rebuilt, file: int) -> None:
         pickle.dump(rebuilt, stream, pickle.HIGHEST_PROTOCOL)
 
 
+@without_collections()
 def read_rebuilt(file: int) -> Rebuilt:
     """Read another process's result; the file stays open, with its shared position unchanged."""
     rebuilt = pickle.loads(os.pread(file, os.fstat(file).st_size, 0))  # noqa: S301 - from a process forked with this one
