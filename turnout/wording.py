@@ -11,29 +11,29 @@ _LONGEST = 60
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """`: did you mean `v2`?`, for the end of a message, or nothing where no known word is near."""
+    """Return `: did you mean `v2`?` for the end of a message, or nothing if no known word is similar."""
     by_folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(str(word)[:64].casefold(), by_folded, n=1, cutoff=0.5)
     return f": did you mean `{by_folded[close[0]]}`?" if close else ""
 
 
 def shorten(text: str) -> str:
-    """The text on one line, at most 60 characters."""
+    """Return the text on one line, at most 60 characters."""
     line = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text[: _LONGEST + 1])
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 
 def listed(words: Iterable[str], limit: int = 8) -> str:
-    """`v1, v2`; a long list is cut."""
+    """Return `v1, v2`; a long list is cut."""
     all_words = list(words)
     rest = len(all_words) - limit
     return ", ".join(all_words[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def printable(text: str) -> str:
-    """The text on one line, with control and formatting characters spelled out.
+    """Return the text on one line, with control and formatting characters escaped.
 
-    Names, labels and errors come from models and servers: a terminal must not obey them.
+    Names, labels and errors come from models and servers and must not control the terminal.
     """
     if text.isprintable():
         return text
@@ -41,12 +41,12 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text of several lines."""
+    """Return the same for a text of several lines."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
 def printable_json(text: str) -> str:
-    r"""JSON with the characters that a terminal could obey as `\uNNNN`; it means the same."""
+    r"""Return JSON with an equal meaning, in which characters that could control a terminal are `\uNNNN`."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text)
@@ -58,7 +58,7 @@ def _json_escape(char: str) -> str:
 
 
 def size_text(size_bytes: float) -> str:
-    """`812 B`, `3.4 KB`, `250.0 MB`."""
+    """Return `812 B`, `3.4 KB` or `250.0 MB`."""
     for unit in ("B", "KB", "MB"):
         if size_bytes < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""BF16 by bit operations: numpy has no bfloat16, so its arrays hold the upper 16 bits of the FP32 as `uint16`.
+"""BF16 by bit operations: numpy has no bfloat16, so its arrays contain the upper 16 bits of the FP32 as `uint16`.
 
 Rounding is to nearest, ties to even; a NaN stays a NaN of the same sign.
 """
@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 
 def to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
-    """The numbers that BF16 bits encode; exact."""
+    """Return the exact numbers of BF16 bits."""
     return np.left_shift(bits.astype(np.uint32), np.uint32(16)).view(np.float32)
 
 
 def from_float32(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """The nearest BF16's bits; beyond the largest is infinity."""
+    """Return the bits of the nearest BF16; larger numbers become infinity."""
     bits = np.ascontiguousarray(numbers, np.float32).reshape(numbers.shape).view(np.uint32)
     ties_to_even = np.uint32(0x7FFF) + (np.right_shift(bits, np.uint32(16)) & np.uint32(1))
     rounded = np.right_shift(bits + ties_to_even, np.uint32(16))
@@ -26,9 +26,10 @@ def from_float32(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 
 
 def from_float64(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
-    """The nearest BF16's bits, rounded once.
+    """Return the bits of the nearest BF16, rounded once.
 
-    By way of an FP32 rounded to odd: rounding twice to nearest would send a number just beside a tie the wrong way.
+    It converts to an FP32 rounded to odd first: two roundings to nearest would round a number close to a tie in the
+    wrong direction.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         nearest: npt.NDArray[Any] = np.asarray(numbers.astype(np.float32))

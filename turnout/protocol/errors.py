@@ -1,4 +1,4 @@
-"""The one shape of an error, `{"error": sentence, "code": CODE, "details": {...}}`, and the statuses of its codes."""
+"""The format of errors, `{"error": sentence, "code": CODE, "details": {...}}`, and the statuses of their codes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ STATUS_OF: Mapping[str, int] = {
     "STEP_TIMED_OUT": 504,
     "LOOP": 508,  # routers that call routers
 }
-"""HTTP status of every code."""
+"""HTTP status of each code."""
 
 
 class RequestError(Exception):
-    """A request that cannot be answered; `code` is a key of `statuses`, the message a whole sentence.
+    """A request that cannot be answered; `code` is a key of `statuses`, the message a complete sentence.
 
     `status` is the code's HTTP status.
     """
@@ -58,19 +58,19 @@ class RequestError(Exception):
         self.status = self.statuses[code]
 
     def body(self) -> dict[str, Any]:
-        """The JSON object that the caller gets."""
+        """Return the JSON object for the caller."""
         return {"error": self.message, "code": self.code, "details": self.details}
 
 
 class Refused(RequestError):  # noqa: N818 - reads as `raise Refused(...)` in a user's transform
-    """Raised by a transform to refuse a request: a 422 with its sentence, and no traceback in the log."""
+    """Raised by a transform to reject a request: a 422 with its sentence, without a traceback in the log."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__("REFUSED_BY_TRANSFORM", message, **details)
 
 
 def shown(value: Any) -> str:
-    """A client's value as a sentence may hold it: JSON's spelling, at most about 60 characters, never a whole list."""
+    """Return a client's value for a sentence: as JSON, at most about 60 characters, never a whole list."""
     import orjson  # imported late: routers have no layer, and never show a value
 
     if isinstance(value, list):

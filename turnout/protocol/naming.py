@@ -1,8 +1,8 @@
-"""The names that the plan, the routers, the gateway and AWS share. No other module spells them.
+"""Makes the names that the plan, the routers, the gateway and AWS share. No other module makes them.
 
 A model's name is `[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*`, a version's `[a-z0-9]+(-[a-z0-9]+)*` (the schema checks both).
-Each word of a model's name starts with a letter, so camelCase loses nothing. In a version a digit may follow a hyphen,
-so the hyphen becomes an upper-case letter, which no version holds.
+Each word of a model's name starts with a letter, so camelCase loses nothing. In a version, a digit may follow a hyphen,
+so the hyphen becomes an upper-case letter, which no version contains.
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ import re
 DIGEST_CHARACTERS = 6
 
 _PLAIN_STACK = re.compile(r"[a-z0-9]+")
-"""Stacks whose name is one lower-case word: the last word of the prefix is the stack, all before it the platform."""
+"""Stacks whose name is one lower-case word: the last word of the prefix is the stack, the rest before it is the
+platform.
+"""
 
 ALIAS_VARIABLE = "alias"
-"""The stage variable that names the Lambda alias, `live` or `next`."""
+"""The stage variable with the Lambda alias, `live` or `next`."""
 
 CANARY_VARIABLE = "canary"
-"""The stage variable that says which share of the traffic a function serves, `true` or `false`."""
+"""The stage variable with the share of traffic that a function serves: `true` for the canary's, else `false`."""
 
 ROUTER = "router"
-"""The value of a model's stage variable where its router answers."""
+"""The value of a model's stage variable if its router answers."""
 
 GRAPH = "graph"
-"""The value of a graph's route variable: it has no versions to choose from."""
+"""The value of a graph's route variable, since it has no versions to choose from."""
 
 LIVE = "live"
 """The Lambda alias that every baseline calls."""
 
 NEXT = "next"
-"""The Lambda alias that a release canary calls: it follows the newest code."""
+"""The Lambda alias that a release canary calls; it points to the newest code."""
 
 UPLOAD_HEADER = "x-turnout-upload"
-"""Header of an asynchronous request: the upload that is its body."""
+"""Header of an asynchronous request: the upload to use as its body."""
 
 CALLBACK_HEADER = "x-turnout-callback"
-"""Header of an asynchronous request: the address for its result."""
+"""Header of an asynchronous request: the address of its webhook."""
 
 MODEL_HEADER = "x-turnout-model"
 VERSION_HEADER = "x-turnout-version"
-"""Header of a response: the version that answered; of a request, where the stage allows it: the version to call."""
+"""Header of a response: the version that answered; of a request, if the stage allows it: the version to call."""
 
 DIGEST_HEADER = "x-turnout-digest"
 """Header: the first 12 hexadecimal digits of the artifact's SHA-256."""
@@ -49,11 +51,12 @@ CANARY_HEADER = "x-turnout-canary"
 """Header: whether the canary's share of the stage answered, `true` or `false`."""
 
 ROUTE_HEADER = "x-turnout-route"
-"""The reason of a router's choice."""
+"""Header of a router's response: the reason for its choice."""
 
 FALLBACK_HEADER = "x-turnout-fallback-from"
-"""Header of a router's response: the versions that failed before another one answered. A graph names models, too: `iris
-v2`."""
+"""Header of a router's response: the versions that failed before another one answered. A graph adds models: `iris
+v2`.
+"""
 
 REPLAY_HEADER = "x-turnout-replay"
 """Header of a request that is sent again. Any client can send it, so each reader decides how far to trust it."""
@@ -73,13 +76,13 @@ DOCS_SEGMENT = "docs"
 SERVICE_SEGMENTS = frozenset(
     {CONTROL_PLANE_SEGMENT, INVOKE_SEGMENT, OWN_SEGMENT, METRICS_SEGMENT, CONSOLE_SEGMENT, DOCS_SEGMENT}
 )
-"""First segments of paths that the local gateway's services answer: no stage may have these names."""
+"""First segments of paths of the local gateway's services; no stage may have these names."""
 
 API_SEGMENTS = frozenset({"models", "v2", "health", "openapi", "requests", "uploads"})
-"""First segments of the API's own paths, with which a path without a stage begins."""
+"""First segments of the API's own paths, which start paths without a stage."""
 
 TRANSFER_SEGMENT = "transfers"
-"""First segment of the signed addresses of bodies and answers, which are no part of the API: on AWS they are S3's."""
+"""First segment of the signed addresses of bodies and answers. They are not part of the API: on AWS they are S3's."""
 
 RESERVED_STAGES = (API_SEGMENTS | SERVICE_SEGMENTS | {"runtime", TRANSFER_SEGMENT}) - {
     INVOKE_SEGMENT
@@ -87,11 +90,12 @@ RESERVED_STAGES = (API_SEGMENTS | SERVICE_SEGMENTS | {"runtime", TRANSFER_SEGMEN
 
 
 def function_prefix(platform: str, stack: str) -> str:
-    """Return what every function's name starts with: `turnout-prod`, or `shop-eu-prod--1f0a3c` for a stack `eu-prod`.
+    """Return the start of every function's name: `turnout-prod`, or `shop-eu-prod--1f0a3c` for a stack `eu-prod`.
 
-    Different platforms and stacks have different prefixes, also for services that ignore case
-    (roles, buckets). Without the digest, `shop` with the stack `eu-prod` would be `shop-eu` with `prod`, and the roles
-    of `Prod` those of `prod`. A platform has no two hyphens in a row, so a plain prefix is never one with a digest.
+    Different platforms and stacks have different prefixes, even in services that ignore case (roles, buckets). Without
+    the digest, `shop` with the stack `eu-prod` would be the same as `shop-eu` with `prod`, and the roles of `Prod` the
+    same as those of `prod`. A platform has no two consecutive hyphens, so a plain prefix never equals one with a
+    digest.
     """
     plain = plain_prefix(platform, stack)
     if _PLAIN_STACK.fullmatch(stack):
@@ -103,40 +107,40 @@ def function_prefix(platform: str, stack: str) -> str:
 
 
 def plain_prefix(platform: str, stack: str) -> str:
-    """Return the prefix without a digest, which older versions gave every stack."""
+    """Return the prefix without a digest, as in older versions."""
     return f"{platform}-{stack}"
 
 
 def function_name(prefix: str, model: str, version: str) -> str:
-    """`turnout-prod_iris_v1`: underscores separate names that may have hyphens."""
+    """Return `turnout-prod_iris_v1`: underscores separate names that may contain hyphens."""
     return f"{prefix}_{model}_{version}"
 
 
 def variable_name(model: str) -> str:
-    """The stage variable that holds the served version: `bert-base` is `bertBase`."""
+    """Return the stage variable with the served version: `bertBase` for `bert-base`."""
     first, *rest = model.split("-")
     return first + "".join(word.capitalize() for word in rest)
 
 
 def route_variable_name(model: str) -> str:
-    """The stage variable that holds a router's live choice: `irisRoute`."""
+    """Return the stage variable with a router's choice: `irisRoute`."""
     return route_variable_of(variable_name(model))
 
 
 def route_variable_of(variable: str) -> str:
-    """The same, from the model's own stage variable: `iris` is `irisRoute`."""
+    """Return the same from the model's own stage variable: `irisRoute` for `iris`."""
     return f"{variable}Route"
 
 
 def router_name(prefix: str, model: str) -> str:
-    """`turnout-prod_iris_router`, which the model's variable names with the word `router`."""
+    """Return `turnout-prod_iris_router`; the model's variable selects it with the word `router`."""
     return function_name(prefix, model, ROUTER)
 
 
 def split_function_name(name: str) -> tuple[str, str]:
-    """Return the model and the version of a function's name; the version of a router is `router`.
+    """Return the model and the version in a function's name; the version of a router is `router`.
 
-    The general router has no model. Both are empty for a name that is not one of ours.
+    The general router has no model. Both are empty for other names.
     """
     parts = name.split("_")
     if len(parts) == 3:
@@ -155,15 +159,15 @@ def is_pool(function: str) -> bool:
 
 
 def general_router_name(prefix: str) -> str:
-    """`turnout-prod_router`: the function of the catalogue, health and the Open Inference Protocol."""
+    """Return `turnout-prod_router`: the function of the catalogue, health and the Open Inference Protocol."""
     return f"{prefix}_{ROUTER}"
 
 
 def schema_name(model: str, version: str, kind: str) -> str:
-    """The OpenAPI schema of one version: `bert-base`, `1-2`, `Request` is `BertBaseV1X2Request`.
+    """Return a version's OpenAPI schema: `BertBaseV1X2Request` for `bert-base`, `1-2`, `Request`.
 
-    Letters and digits only. A version holds no capital but the `X` that replaces a hyphen, so the last `V` before
-    `kind` separates model and version unambiguously.
+    It has only letters and digits. A version contains no capital except the `X` that replaces a hyphen, so the last `V`
+    before `kind` separates model and version unambiguously.
     """
     words = "".join(word.capitalize() for word in model.split("-"))
     return f"{words}V{version.replace('-', 'X')}{kind}"

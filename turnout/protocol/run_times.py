@@ -1,6 +1,6 @@
-"""When a function's model ran: asked for in an event, said in its answer, both under the key `turnout`.
+"""When a function's model ran: requested in an event, returned in its answer, both under the key `turnout`.
 
-API Gateway makes no such key, so no client can ask; the gateway that asked takes it out of the answer.
+API Gateway makes no such key, so no client can request it; the gateway that requested it removes it from the answer.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ MOST_RUNS = 100
 
 
 def asking_for_run_times(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The same event, which asks for them."""
+    """Return the same event with a request for run times."""
     return {**event, KEY: {**(event.get(KEY) or {}), ASKED: True}}
 
 
 def wants_run_times(event: Mapping[str, Any]) -> bool:
-    """Whether an event asks for them."""
+    """Whether an event requests run times."""
     said = event.get(KEY)
     return isinstance(said, Mapping) and bool(said.get(ASKED))
 
 
 def with_run_times(answer: dict[str, Any], times: list[tuple[int, int]]) -> dict[str, Any]:
-    """The answer, which says them: start and end of each run, in ns since 1970."""
+    """Return the answer with start and end of each run, in ns since 1970."""
     return {**answer, KEY: {**(answer.get(KEY) or {}), ASKED: [list(span) for span in times]}}
 
 
 def take_run_times(answer: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, Iterator[tuple[int, int]]]:
-    """The answer without them, and those that are as they should be: a function may run anybody's code."""
+    """Return the answer without run times, and the valid ones: a function may run untrusted code."""
     if answer is None or KEY not in answer:
         return answer, iter(())
     said = answer[KEY]

@@ -1,4 +1,4 @@
-"""Texts of others, shortened where a reader expects an end."""
+"""Shortens texts of other programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ _END = re.compile(r"[.!?](?=\s)")
 
 
 def shorten_text(text: str, most: int) -> str:
-    """The text in one line; of a long one the sentences that fit, and of a first one that does not fit the words."""
+    """Return the text on one line.
+
+    A long text is cut to the sentences that fit, or else to the words of the first sentence that fit.
+    """
     line = " ".join(text.split())
     if len(line) <= most:
         return line

@@ -1,7 +1,7 @@
-"""Whether two versions' answers to one request agree, output by output.
+"""Compares two versions' answers to one request, output by output.
 
-Nothing that a model answers makes it raise: a NaN is equal to a NaN, an infinity to itself, an output that one side
-lacks or whose shape differs disagrees.
+No answer raises an exception: a NaN equals a NaN, an infinity equals itself; an output that one side lacks or whose
+shape differs disagrees.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from turnout.manifest.judgement import OutputRule
 from turnout.protocol.tensors.datatypes import Array
 
 ARGMAX = OutputRule("argmax")
-"""Scores of classes: two good models never score alike, and what is decided is the highest."""
+"""Scores of classes: two good models never have equal scores, and the highest one decides."""
 
 EQUAL = OutputRule("equal")
-"""Labels, counts, flags and texts."""
+"""The rule for labels, counts, flags and texts."""
 
 NEAR = OutputRule("relative", 0.05)
-"""A number by itself: there is no highest of one."""
+"""The rule for a single number, for which there is no highest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class OutputComparison:
     """One output of two answers.
 
     Args:
-        measure: the rule's, `equal`, `argmax`, `absolute`, `relative` or `cosine`.
-        value: what was measured: for `equal` and `argmax` the share of elements or rows that are equal, otherwise the
-            error or the cosine.
-        agrees: whether the rule is kept.
-        max_absolute: largest difference of two elements; infinite where it cannot be measured.
-        max_relative: largest difference as a part of the larger magnitude of the two elements, 0-2; infinite as above.
-        cosine: of the two rows that are least alike, a row being the last dimension; 1 for equal ones.
-        argmax_equal: whether all rows have their largest element in the same place.
+        measure: measure of the rule: `equal`, `argmax`, `absolute`, `relative` or `cosine`.
+        value: the measured value: for `equal` and `argmax` the share of equal elements or rows, otherwise the error or
+            the cosine.
+        agrees: whether the rule is satisfied.
+        max_absolute: largest difference of two elements; infinite if it cannot be measured.
+        max_relative: largest difference relative to the larger magnitude of the two elements, 0-2; infinite as above.
+        cosine: the lowest cosine of two rows, a row being the last dimension; 1 for equal ones.
+        argmax_equal: whether all rows have their largest element at the same index.
         problem: why nothing could be measured, or empty.
     """
 
@@ -54,7 +54,7 @@ class OutputComparison:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two answers to one request; they agree where all their outputs do."""
+    """Two answers to one request; they agree if all their outputs do."""
 
     agrees: bool
     outputs: Mapping[str, OutputComparison]
@@ -63,12 +63,12 @@ class Comparison:
 def compare_outputs(
     baseline: Mapping[str, Array], canary: Mapping[str, Array], rules: Mapping[str, OutputRule]
 ) -> Comparison:
-    """Compare every output that either has.
+    """Compare every output of either side.
 
     Args:
         baseline: name -> array; texts in object arrays.
         canary: the same.
-        rules: output name -> its rule; `default_rule` holds for the others.
+        rules: output name -> its rule; `default_rule` applies to the others.
     """
     names = [*baseline, *(name for name in canary if name not in baseline)]
     outputs = {name: _compare(baseline.get(name), canary.get(name), rules.get(name)) for name in names}
@@ -76,9 +76,9 @@ def compare_outputs(
 
 
 def default_rule(values: Array) -> OutputRule:
-    """The rule for an output that the manifest has none for.
+    """Return the rule for an output without one in the manifest.
 
-    Floats in rows of two or more are scores, `argmax`; other floats may differ by a twentieth; all else is `equal`.
+    Floats in rows of two or more are scores, `argmax`; other floats may differ by 5%; anything else must be `equal`.
     """
     if values.dtype.kind != "f":
         return EQUAL
@@ -140,17 +140,20 @@ def _is_nan(values: Array) -> npt.NDArray[np.bool_]:
 
 
 def _mean(flags: npt.NDArray[np.bool_]) -> float:
-    """The share that is true, 1 of none."""
+    """Return the share of true elements; 1 if there are none."""
     return float(np.mean(flags)) if flags.size else 1.0
 
 
 def _rows(values: Array) -> Array:
-    """The values as rows of the last dimension; those with one dimension, or none, are one row."""
+    """Return the values as rows of the last dimension; values with at most one dimension are one row."""
     return values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
 
 
 def _same_argmax(left: Array, right: Array) -> npt.NDArray[np.bool_]:
-    """Of each row; NaN is never the largest, and rows agree only where theirs are in the same places."""
+    """Whether each row has the same argmax.
+
+    NaN is never the largest, and the rows' NaNs must be at the same indices.
+    """
     if left.size == 0:
         return np.ones(0, np.bool_)
     left, right = _rows(left), _rows(right)
@@ -161,7 +164,7 @@ def _same_argmax(left: Array, right: Array) -> npt.NDArray[np.bool_]:
 
 
 def _least_cosine(left: Array, right: Array, same: npt.NDArray[np.bool_]) -> float:
-    """Of all rows; equal ones have 1, others with a NaN, an infinity or zeros only have 0."""
+    """Return the lowest cosine of all rows; equal rows have 1, others with a NaN, an infinity or only zeros have 0."""
     if left.size == 0:
         return 1.0
     equal = _rows(same).all(-1)

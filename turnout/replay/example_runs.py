@@ -1,7 +1,7 @@
-"""Every example of every version, sent to that version and compared with what it expects.
+"""Sends every example of every version to that version, and compares the answers with the expected ones.
 
 An `Ask` sends the requests: to functions in this process, to isolated ones, or to a server. Each request is sent when
-its result is read, so a run can be shown while it goes on.
+its result is read, so results can be shown during a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from turnout.project.project import Project
 from turnout.replay.sample_request import known
 
 MOST_CHARACTERS = 500
-"""Most characters shown of an answer that has no format of ours."""
+"""Most characters that are shown of an answer in an unknown format."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -33,11 +33,11 @@ class RunOutcome(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
-    """The version answered something else, or refused the request."""
+    """The version gave another answer, or rejected the request."""
     ERROR = "error"
     """There was no answer."""
     SKIPPED = "skipped"
-    """Nothing was asked: the version has no examples, or cannot run here."""
+    """No request was sent: the version has no examples, or cannot run here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class ExampleReply:
     """The answer to one request.
 
     Args:
-        status: HTTP status; 0 where there was no answer.
-        headers: names in lower case.
-        body: of the answer.
-        elapsed_ms: from the request to the answer.
-        problem: why there was no answer; empty where there was one.
+        status: HTTP status; 0 without an answer.
+        headers: with names in lower case.
+        body: body of the answer.
+        elapsed_ms: time from the request to the answer.
+        problem: why there was no answer, or empty.
     """
 
     status: int
@@ -70,9 +70,9 @@ class ExampleRun:
     Args:
         model: the model's name.
         version: the version's name.
-        example: the example's name; empty where a version as a whole is skipped.
+        example: the example's name; empty if a version as a whole is skipped.
         outcome: whether it passed.
-        reasons: what differs or what went wrong, a sentence each.
+        reasons: differences and errors, a sentence each.
         elapsed_ms: time until the answer.
     """
 
@@ -84,7 +84,7 @@ class ExampleRun:
     elapsed_ms: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The run for programs."""
+        """Return the run for programs."""
         return {
             "model": self.model,
             "version": self.version,
@@ -96,7 +96,7 @@ class ExampleRun:
 
 
 def choose_versions(manifest: Manifest, target: str) -> tuple[Version, ...]:
-    """The versions that `MODEL`, `MODEL/VERSION` or an empty text means.
+    """Return the versions of `MODEL`, of `MODEL/VERSION`, or all for an empty text.
 
     Raises:
         UnknownNameError: there is no such model or version.
@@ -116,13 +116,13 @@ def choose_versions(manifest: Manifest, target: str) -> tuple[Version, ...]:
 def run_examples(
     project: Project, versions: Iterable[Version], ask: Ask, *, needs_artifact: bool
 ) -> Iterator[ExampleRun]:
-    """Ask for each example in turn; a version that cannot be asked is one skipped run.
+    """Yield the run of each example; a version that cannot be called is one skipped run.
 
     Args:
         project: the manifest and its artifacts.
-        versions: to test.
+        versions: versions to test.
         ask: sends a request to a version.
-        needs_artifact: whether `ask` can only reach versions whose artifact is on this machine.
+        needs_artifact: whether `ask` can reach only versions whose artifact is on this machine.
     """
     for version in versions:
         examples = project.examples_of(version)
@@ -140,12 +140,12 @@ def run_examples(
 
 
 def judge(example: Example, reply: ExampleReply, digest: str) -> tuple[RunOutcome, tuple[str, ...]]:
-    """Whether a reply matches an example, and why not.
+    """Return whether a reply matches an example, and the reasons if not.
 
     Args:
-        example: the request, and the expected answer.
+        example: the request and the expected answer.
         reply: the answer.
-        digest: the first 12 characters of the artifact's sha256: another artifact's answer proves nothing.
+        digest: the first 12 characters of the artifact's sha256: an answer of another artifact proves nothing.
     """
     if reply.problem:
         return RunOutcome.ERROR, (reply.problem,)
@@ -166,7 +166,7 @@ def judge(example: Example, reply: ExampleReply, digest: str) -> tuple[RunOutcom
 
 
 def _said(body: Any, raw: bytes) -> str:
-    """Code and sentence of an error of ours or of API Gateway's; else the answer's beginning."""
+    """Return code and sentence of an error by Turnout or API Gateway; else the answer's start."""
     if isinstance(body, Mapping) and (sentence := body.get("error") or body.get("message")):
         return f" {body['code']}: {sentence}" if "code" in body else f": {sentence}"
     text = raw[:MOST_CHARACTERS].decode(errors="replace")
@@ -174,7 +174,7 @@ def _said(body: Any, raw: bytes) -> str:
 
 
 def make_junit(runs: Iterable[ExampleRun]) -> bytes:
-    """The runs as JUnit's XML: a test suite for each version, a test case for each example."""
+    """Return the runs as JUnit XML: a test suite for each version, a test case for each example."""
     root = ElementTree.Element("testsuites", name="turnout test")
     suites: dict[str, list[ExampleRun]] = {}
     for run in runs:
@@ -222,5 +222,5 @@ def _counts(runs: list[ExampleRun]) -> dict[str, str]:
 
 
 def _xml_text(text: str) -> str:
-    """The text without characters that XML 1.0 has no way to write."""
+    """Return the text without characters that XML 1.0 does not allow."""
     return _NOT_XML.sub("\ufffd", text)

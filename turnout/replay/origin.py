@@ -1,4 +1,4 @@
-"""A replay's origin: when, where and with which captured requests, so that a report stays evidence."""
+"""A replay's origin: its time, its server and its captured requests, so that a report remains evidence."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOrigin:
-    """When, where and with what a replay was made.
+    """The time, the server and the requests of a replay.
 
     Args:
-        time: when it ended, with its time zone.
+        time: end of the replay, with its time zone.
         url: the server's address.
-        stage: the stage that was asked; empty where the server did not name it.
-        capture: the name of the capture's file.
-        capture_sha256: digest of the bytes that were read of it.
+        stage: the called stage; empty if the server did not name it.
+        capture: name of the capture's file.
+        capture_sha256: digest of the bytes that were read from it.
     """
 
     time: datetime
@@ -36,7 +36,7 @@ class ReplayOrigin:
     capture_sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """The same for programs."""
+        """Return the origin for programs."""
         return {
             "time": self.time.isoformat(timespec="seconds"),
             "url": self.url,
@@ -46,13 +46,13 @@ class ReplayOrigin:
 
 
 def public_url(url: str) -> str:
-    """The address without a user's name and password: reports are passed on."""
+    """Return the address without a user's name and password: reports are passed on."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
 def fetch_stage(url: str, headers: Mapping[str, str]) -> str:
-    """The stage that answers paths without one, as the server's catalogue says; empty where it does not say."""
+    """Return the stage that answers paths without one, from the server's catalogue; empty if it is missing there."""
     try:
         with closing(ApiConnection(url)) as connection:
             answer = connection.request("GET", "/models", headers=headers)

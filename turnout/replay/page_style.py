@@ -1,6 +1,6 @@
-"""The style sheet of a replay's report: light or dark as the reader's screen is, wide or narrow.
+"""The style sheet of a replay's report: light or dark like the reader's system, wide or narrow.
 
-On a narrow screen each row of a table becomes a list of its cells, and the plots that are drawn for it are shown.
+On a narrow screen, each row of a table becomes a list of its cells, and the plots for narrow screens are shown.
 """
 
 STYLE = """

@@ -1,6 +1,6 @@
 """The plots of a replay's report, as SVG without external resources; the page's style sheet colors them.
 
-A plot's text does not grow or shrink with the page: each plot is drawn for a wide and for a narrow screen.
+The text of a plot does not scale with the page: each plot is drawn for a wide and for a narrow screen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from html import escape
 
 _LEAST_MS = 1e-3
 _POINTS = 200
-"""Of a curve: more cannot be seen."""
+"""Number of points of a curve: more would not be visible."""
 
 _LABEL_WIDTH = 44
-"""Pixels that a label below the axis needs."""
+"""Width in pixels of a label below the axis."""
 
 LEAST_DIFFERENCE = 1e-9
 """A histogram's first decade. The column before it counts smaller differences and zeros."""
@@ -34,11 +34,11 @@ class Frame:
 
     @property
     def inner_width(self) -> int:
-        """The width of the plot's area."""
+        """Return the width of the plot's area."""
         return self.width - self.left - self.right
 
     def y_of(self, share: float) -> float:
-        """The position of a share, 0-1, on the vertical axis."""
+        """Return the position of a share, 0-1, on the vertical axis."""
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
@@ -46,7 +46,10 @@ WIDE, NARROW = Frame(640), Frame(340, 220, left=48)
 
 
 def plot_durations(series: Mapping[str, Sequence[float]], frame: Frame = WIDE) -> str:
-    """The share of requests answered within a time, a curve per version; the time axis is logarithmic."""
+    """Return a plot of the share of requests answered within a time.
+
+    It has a curve per version and a logarithmic time axis.
+    """
     curves = {name: sorted(values) for name, values in series.items()}
     shown = [values for values in curves.values() if values]
     if not shown:
@@ -71,7 +74,7 @@ def plot_durations(series: Mapping[str, Sequence[float]], frame: Frame = WIDE) -
 
 
 def plot_differences(name: str, values: Sequence[float], frame: Frame = WIDE) -> str:
-    """A histogram of the requests' largest differences, by decade."""
+    """Return a histogram of the requests' largest differences, by decade."""
     finite = [value for value in values if math.isfinite(value)]
     if not any(finite):
         return ""
@@ -98,7 +101,7 @@ def plot_differences(name: str, values: Sequence[float], frame: Frame = WIDE) ->
 
 
 def plot_share(share: float) -> str:
-    """A bar of what agrees."""
+    """Return a bar of the share that agrees."""
     width = 160
     return (
         f'<svg class="share" viewBox="0 0 {width} 10" aria-hidden="true">'
@@ -108,7 +111,7 @@ def plot_share(share: float) -> str:
 
 
 def draw_legend(names: Sequence[str]) -> str:
-    """The curves' names beside a piece of each curve; as HTML, so that long names wrap."""
+    """Return the curves' names beside a piece of each curve, as HTML, so that long names wrap."""
     items = "".join(
         f'<li><svg class="key" viewBox="0 0 24 8" aria-hidden="true"><line class="line side{number}" x1="0" x2="24" '
         f'y1="4" y2="4"/></svg> {escape(name)}</li>'
@@ -118,7 +121,7 @@ def draw_legend(names: Sequence[str]) -> str:
 
 
 def _share_axis(frame: Frame, most: int = 0) -> Iterator[str]:
-    """Lines and labels from nothing to all, or to `most`."""
+    """Return lines and labels from 0 to all, or to `most`."""
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = frame.y_of(share)
         label = f"{share * most:,.0f}" if most else f"{share:.0%}"
@@ -128,7 +131,7 @@ def _share_axis(frame: Frame, most: int = 0) -> Iterator[str]:
 
 
 def _log_ticks(low: float, high: float, width: int) -> Iterator[float]:
-    """1, 2 and 5 of each decade where there is room for them, else 1 alone, else 1 of every few decades."""
+    """Return 1, 2 and 5 of each decade if there is room for them, else 1 alone, else 1 of every few decades."""
     decade_width = width / (high - low)
     digits = (1, 2, 5) if decade_width > 3 * _LABEL_WIDTH else (1,)
     stride = math.ceil(_LABEL_WIDTH / decade_width)

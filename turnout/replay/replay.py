@@ -1,7 +1,8 @@
-"""Captured requests, sent again to one version or to two, side by side.
+"""Sends captured requests again to one version or to two, side by side.
 
-Versions are asked by their own paths, which any stage has and no canary changes. A capture holds no answers: where one
-version is named it is compared with the one that answered then, which, being immutable, answers the same again.
+Versions are called by their own paths, which every stage has and no canary changes. A capture contains no answers: a
+single version is compared with the one that answered then. That version is immutable, so it gives the same answer
+again.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from turnout.replay.signed_requests import Sign
 from turnout.system.service_tokens import service_headers
 
 THROTTLED_WAITS_S = (0.2, 0.4, 0.8, 1.6, 3.2)
-"""Waited after each answer of 429 before the request is sent again: the stage's throttle is no version's fault."""
+"""Pauses after answers of 429 before the request is sent again: the stage's throttle says nothing about a version."""
 
 REPLAYS_PATH = "/turnout/replay"
-"""The path at which a local gateway returns the token of replayed requests."""
+"""The path at which a local gateway returns the token for replayed requests."""
 
 _UNPROVED = "1"
 
 NO_VERDICTS = frozenset({0, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
-"""No answer, one by the stage's authorization, one by its throttle."""
+"""Statuses that say nothing about a version: no answer, one by the stage's authorization, one by its throttle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,12 @@ class SampleReply:
     """One version's reply to a sample.
 
     Args:
-        status: of the answer, 0 where none came.
-        duration_ms: as the client saw it.
-        outputs: name -> array, where it was answered; else None.
-        error: why not, or empty.
-        digest: of the artifact that answered, as the server says; empty where it does not.
-        hint: what to do about a refusal of API Gateway's, or empty.
+        status: status of the answer, 0 if there was none.
+        duration_ms: duration measured by the client.
+        outputs: name -> array, if the request was answered; else None.
+        error: reason if there are no outputs, or empty.
+        digest: digest of the artifact that answered, from the server; empty if it sends none.
+        hint: remedy for a refusal by API Gateway, or empty.
     """
 
     status: int
@@ -63,7 +64,7 @@ class SampleReply:
 
     @property
     def is_verdict(self) -> bool:
-        """Whether it says something about the version: no answer does not, nor one that its stage gives."""
+        """Whether it says something about the version: the absence of an answer or an answer by its stage does not."""
         return self.status not in NO_VERDICTS
 
 
@@ -72,12 +73,12 @@ class Pair:
     """One sample and its replies.
 
     Args:
-        number: of its line in the capture.
+        number: number of its line in the capture.
         sample: as captured.
-        canary: of the version in question.
-        baseline: of the one that it is compared with; None where that is the same version.
-        comparison: of both outputs; None where not both answered.
-        versions: the baseline's name, and that of the version in question.
+        canary: reply of the version to judge.
+        baseline: reply of the version that it is compared with; None if that is the same version.
+        comparison: comparison of both outputs; None unless both answered.
+        versions: names of the baseline and of the version to judge.
     """
 
     number: int
@@ -89,10 +90,10 @@ class Pair:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the two agree; None where that cannot be said.
+        """Return whether the two agree; None if that is unknown.
 
-        A version that refuses or fails what the other answers disagrees with it. Where both do, or a reply is no
-        verdict, nothing is said.
+        A version that rejects or fails a request that the other answers disagrees with it. If both do, or a reply says
+        nothing about its version, the result is unknown.
         """
         if self.baseline is None or not (self.baseline.is_verdict and self.canary.is_verdict):
             return None
@@ -105,19 +106,19 @@ class Replay:
     """Sends samples of one model.
 
     Args:
-        url: where the server is.
-        model: whose samples are sent; others are passed over.
-        canary: the version in question.
-        baseline: the one that it is compared with; empty is the one that answered when the sample was captured.
-        stage: whose paths are asked; empty for the server's own first one.
-        headers: of each request, an API key say.
-        rules: output -> when two of its values agree.
+        url: address of the server.
+        model: model whose samples are sent; others are skipped.
+        canary: the version to judge.
+        baseline: the version that it is compared with; empty for the one that answered when the sample was captured.
+        stage: stage of the paths; empty for the server's first one.
+        headers: headers of each request, such as an API key.
+        rules: output -> rule for when two of its values agree.
         sign: signs each request, or None.
-        concurrency: samples on their way at once; of each, both versions are asked one after the other.
-        sleep: waits so many seconds.
+        concurrency: number of samples sent at once; both versions are called with a sample one after the other.
+        sleep: waits for a number of seconds.
 
     Raises:
-        ValueError: `url` is no address.
+        ValueError: `url` is not an address.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class Replay:
         self._own = threading.local()
 
     def run(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[Pair]:
-        """A pair for each of the model's samples, in their order; of all of them a few are in memory at a time.
+        """Yield a pair for each of the model's samples, in their order; only a few are in memory at a time.
 
         Args:
             samples: each with the number of its line.
@@ -177,7 +178,7 @@ class Replay:
             connection.close()
 
     def ask(self, version: str, sample: Sample) -> ApiAnswer:
-        """A version's answer to a sample, whatever its status.
+        """Return a version's answer to a sample, whatever its status.
 
         Raises:
             UnreachableError: there is none.
@@ -199,7 +200,7 @@ class Replay:
         return send()
 
     def _connection(self) -> ApiConnection:
-        """The calling thread's own."""
+        """Return the calling thread's own connection."""
         connection: ApiConnection | None = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = ApiConnection(self._url)
@@ -238,10 +239,10 @@ class Replay:
 
 
 def replay_headers(url: str, api_key: str = "", token: str = "") -> dict[str, str]:
-    """The headers of requests that are sent again: the token of a replay, and the API key where there is one.
+    """Return the headers of requests that are sent again: the token of a replay, and the API key if there is one.
 
-    A gateway on this machine knows replayed requests by a secret that it hands out. Anywhere else the header only says
-    that requests are replayed: functions on AWS believe it where it hides nothing.
+    A gateway on this machine recognizes replayed requests by a secret that it gives to local programs. Elsewhere the
+    header only declares requests as replayed: functions on AWS trust it only where it hides nothing.
     """
     key = {"x-api-key": api_key} if api_key else {}
     return {REPLAY_HEADER: _fetch_token(url, token) if is_loopback_url(url) else _UNPROVED, **key}
@@ -257,7 +258,10 @@ def _fetch_token(url: str, token: str) -> str:
 
 
 def without_version(sample: Sample) -> Sample:
-    """The sample without `model_version`: clients of the protocol may write it, and another version would refuse it."""
+    """Return the sample without `model_version`.
+
+    Clients of the protocol may send it, and another version would reject it.
+    """
     if b'"model_version"' not in sample.body:
         return sample
     end = len(sample.body) if sample.header_length is None else sample.header_length

@@ -1,7 +1,7 @@
 """A replay's report: one HTML page without external resources.
 
-It names what was compared, so that it still proves something later, and shows a verdict only where a threshold was
-set. It holds answers of requests about which the versions disagree, never the requests.
+It names the compared versions, so it remains evidence, and shows a verdict only if a threshold was set. It contains
+answers about which the versions disagree, but never the requests.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _WORD, _NUMBER, _VALUE = "word", "number", "value"
 
 
 def render_report(summary: Summary, origin: ReplayOrigin, *, floor: float | None) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        summary: of the whole replay.
-        origin: when, where and with what it was made.
-        floor: the least share that must agree, 0-1, or None.
+        summary: summary of the whole replay.
+        origin: time, server and requests of the replay.
+        floor: the lowest allowed share of agreement, 0-1, or None.
     """
     title = f"{summary.canary.name} compared with {summary.baseline.name}"
     sides = (summary.baseline, summary.canary)
@@ -74,7 +74,7 @@ def _code(text: str) -> str:
 
 
 def _origin_facts(summary: Summary, origin: ReplayOrigin) -> Iterator[tuple[str, str]]:
-    """Names and HTML."""
+    """Return names and HTML."""
     yield "Date", f"{origin.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     yield "Server", _html(origin.url)
     yield "Stage", _html(origin.stage) or "the server's default stage"
@@ -111,7 +111,7 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _verdict(summary: Summary, floor: float | None) -> str:
-    """The agreement; a verdict, in words and color, only where a threshold was set."""
+    """Return the agreement, with a verdict in words and color only if a threshold was set."""
     agreement = summary.agreement
     share = "" if agreement is None else share_text(summary.agreed, summary.compared)
     kind = "" if floor is None else "good" if agreement is not None and agreement >= floor else "bad"
@@ -202,7 +202,10 @@ def _disagreements(summary: Summary) -> Iterator[str]:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: dict[int, str]) -> str:
-    """A table of HTML cells; `kinds` has the class of some columns. On a narrow screen each cell shows its label."""
+    """Return a table of HTML cells; `kinds` has the class of some columns.
+
+    On a narrow screen each cell shows its label.
+    """
     classes = [f' class="{kinds[column]}"' if column in kinds else "" for column in range(len(heads))]
     labels = [_html(head) for head in heads]
     head = "".join(f"<th{kind}>{label}</th>" for kind, label in zip(classes, labels, strict=True))
@@ -219,7 +222,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: dict[int,
 
 
 def _figure(wide: str, narrow: str, *, caption: str, legend: str = "") -> str:
-    """A plot, drawn for a wide and for a narrow screen; the style sheet shows one of them."""
+    """Return a plot for a wide and a narrow screen; the style sheet shows one of them."""
     if not wide:
         return ""
     plots = wide.replace("<svg ", '<svg class="wide" ', 1) + narrow.replace("<svg ", '<svg class="narrow" ', 1)

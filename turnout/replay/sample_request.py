@@ -1,4 +1,4 @@
-"""The request that is sent to a model when the user gives none: one of its examples, or one made from its signature."""
+"""Makes the request for a model if the user gives none: one of its examples, or one made from its signature."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_ELEMENTS = 20_000_000
 
 
 class UnknownNameError(TurnoutError):
-    """There is no model, version, stage or example of that name; `hint` lists the known ones."""
+    """There is no model, version, stage or example with that name; `hint` lists the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
@@ -38,10 +38,10 @@ class SampleRequest:
 
     Args:
         model: the model's name.
-        version: the version it was made for: the named one, or the one that the stage serves; `graph` for a graph.
-        stage: the stage that was meant: the named one, or the manifest's first.
-        request: the body.
-        example: where it comes from, with what is expected; `None` when it was made from the signature.
+        version: the version it was made for: the given one, or the one that the stage serves; `graph` for a graph.
+        stage: the given stage, or the manifest's first.
+        request: body of the request.
+        example: its example, with the expected answer; `None` if it was made from the signature.
     """
 
     model: str
@@ -52,14 +52,14 @@ class SampleRequest:
 
 
 def make_sample_request(project: Project, model: str, version: str, stage: str, example: str = "") -> SampleRequest:
-    """A request for a version, or where `version` is empty for the one that the stage serves.
+    """Return a request for a version, or, if `version` is empty, for the one that the stage serves.
 
     Args:
         project: the manifest and its artifacts.
         model: the model's name.
         version: the version's name, or empty.
-        stage: the stage's name; empty is the first.
-        example: the example's name; empty is the first, or the signature where there are none.
+        stage: the stage's name; empty for the first.
+        example: the example's name; empty for the first, or for the signature if there are none.
 
     Raises:
         UnknownNameError: one of the names is unknown.
@@ -85,7 +85,7 @@ def make_sample_request(project: Project, model: str, version: str, stage: str, 
 
 
 def _graph_request(project: Project, model: str, version: str, stage: str, example: str) -> SampleRequest:
-    """A graph has neither versions nor examples: its request is made from its signature."""
+    """Return a request made from a graph's signature, since a graph has neither versions nor examples."""
     if version:
         known(f"version of {model}", version, ())
     if example:
@@ -102,7 +102,7 @@ def _made_request(name: str, signature: Signature) -> dict[str, Any]:
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:
-    """The name, when it is one of the names."""
+    """Return the name if it is among the names."""
     names = list(names)
     if name not in names:
         raise UnknownNameError(kind, name, names)
@@ -110,7 +110,7 @@ def known(kind: str, name: str, names: Iterable[str]) -> str:
 
 
 def served_version(manifest: Manifest, stage: str, model: str) -> str:
-    """The version that gets most of a stage's unversioned calls of a model."""
+    """Return the version that gets most of a stage's calls of a model without a version."""
     served = manifest.stage(stage)
     weights = served.weights.get(model)
     return max(weights, key=weights.__getitem__) if weights else served.serve[model]

@@ -1,4 +1,4 @@
-"""Signs requests to stages with `auth: iam`, with the credentials that boto3 finds on this machine."""
+"""Signs requests to stages with `auth: iam`, with boto3's credentials on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turnout.problems import TurnoutError
 from turnout.protocol.aws.signing import Credentials, sign_request
 
 Sign = Callable[[str, bytes, Mapping[str, str]], Mapping[str, str]]
-"""Returns the headers of a signed POST request: of its path, its body and its headers."""
+"""Returns the headers of a signed POST request, from its path, its body and its headers."""
 
 SERVICE = "execute-api"
 
@@ -24,9 +24,9 @@ def make_signer(url: str, region: str, session: Any = None, clock: Callable[[], 
     """Return a function that signs requests to an API.
 
     Args:
-        url: of the API.
-        region: of the API.
-        session: a `boto3.Session`; None makes one.
+        url: address of the API.
+        region: region of the API.
+        session: a `boto3.Session`; None for a new one.
         clock: seconds since 1970.
 
     Raises:

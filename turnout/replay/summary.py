@@ -15,7 +15,7 @@ from turnout.replay.comparison import OutputComparison
 from turnout.replay.replay import Pair, SampleReply
 
 MOST_DISAGREEMENTS = 50
-"""Outputs that are shown, and with the last one the rest of its request; all are counted."""
+"""Most outputs that are shown, with the rest of the last one's request; all are counted."""
 
 _SHOWN_VALUES = 8
 _SHOWN_CHARACTERS = 40
@@ -23,13 +23,13 @@ _SHOWN_CHARACTERS = 40
 
 @dataclass(slots=True)
 class Side:
-    """One version's replies, or those of the versions that answered when the requests were captured.
+    """The replies of one version, or of the versions that answered when the requests were captured.
 
     Args:
-        name: for people.
-        statuses: how often which came, 0 where no answer came that can be read.
-        durations_ms: of the replies.
-        digests: version -> the digests of the artifacts that answered for it. One that has two changed meanwhile.
+        name: name for people.
+        statuses: status -> number of replies; 0 for replies without a readable answer.
+        durations_ms: durations of the replies.
+        digests: version -> the digests of the artifacts that answered for it. A version with two has changed meanwhile.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Side:
 
     @property
     def errors(self) -> int:
-        """Replies that are no answer of the model."""
+        """Return the number of replies that are no answers of the model."""
         return sum(count for status, count in self.statuses.items() if status != 200)
 
     def add(self, reply: SampleReply, version: str = "") -> None:
-        """Count a version's reply; the time of one that never came means nothing."""
+        """Count a version's reply; the duration is ignored if there was none."""
         digests = self.digests.setdefault(version, {})
         if reply.digest:
             digests[reply.digest] = None
@@ -52,25 +52,25 @@ class Side:
             self.durations_ms.append(reply.duration_ms)
 
     def quantile_ms(self, share: float) -> float | None:
-        """The duration that so large a share of the replies did not exceed; None without replies."""
+        """Return the duration that this share of the replies did not exceed; None without replies."""
         return quantile(sorted(self.durations_ms), share)
 
 
 @dataclass(slots=True)
 class OutputTally:
-    """One output over all requests that both versions answered.
+    """The results of one output over all requests that both versions answered.
 
     Args:
-        name: the output's.
-        measure: of its rule.
-        compared: how often.
-        agreed: how often the rule was kept.
-        argmax_equal: how often every row had its largest element in the same place.
-        max_absolute: the largest of all.
-        max_relative: the largest of all.
-        cosine: the least of all.
-        differences: the largest difference of each request, where it could be measured.
-        problems: how often which stood in the way of measuring.
+        name: name of the output.
+        measure: measure of its rule.
+        compared: number of comparisons.
+        agreed: number of comparisons that satisfied the rule.
+        argmax_equal: number of comparisons in which every row had its largest element at the same index.
+        max_absolute: the largest difference.
+        max_relative: the largest relative difference.
+        cosine: the lowest cosine.
+        differences: the largest difference of each request, if it could be measured.
+        problems: reason why nothing could be measured -> how often it occurred.
     """
 
     name: str
@@ -114,14 +114,14 @@ class Captured:
     stages: dict[str, None] = field(default_factory=dict)
 
     def add(self, sample: Sample) -> None:
-        """Count one."""
+        """Count one captured request."""
         self.first, self.last = min(self.first, sample.time), max(self.last, sample.time)
         self.stages[sample.stage] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One request about which the two differ: its line, what differs, and both values as texts."""
+    """One request about which the versions disagree: its line, what differs, and both values as texts."""
 
     number: int
     output: str
@@ -131,17 +131,17 @@ class Disagreement:
 
 @dataclass(slots=True)
 class Summary:
-    """Everything that is known of a replay.
+    """The results of a replay.
 
     Args:
-        baseline: the version that is compared with.
-        canary: the one in question.
+        baseline: replies of the version that is compared with.
+        canary: replies of the version to judge.
         outputs: by name, in the order of the answers.
-        compared: requests of which it can be said whether the versions agree.
-        agreed: those about which they do.
-        undecided: the others that both were asked: neither answered, or a reply never came or was throttled.
-        disagreements: the first of them.
-        captured: when and where the requests were captured.
+        compared: requests for which it is known whether the versions agree.
+        agreed: requests for which they agree.
+        undecided: requests to both for which it is unknown: neither answered, or a reply was missing or throttled.
+        disagreements: the first disagreements.
+        captured: time and place of the captured requests.
     """
 
     baseline: Side
@@ -155,7 +155,7 @@ class Summary:
 
     @property
     def agreement(self) -> float | None:
-        """The share that agrees, 0-1; None where nothing was compared."""
+        """Return the share that agrees, 0-1; None if nothing was compared."""
         return self.agreed / self.compared if self.compared else None
 
     def add(self, pair: Pair) -> None:
@@ -177,7 +177,7 @@ class Summary:
             self.disagreements += _disagreements(pair)
 
     def to_json(self) -> dict[str, Any]:
-        """For programs; an infinity is null."""
+        """Return the summary for programs; an infinity is null."""
         return {
             "agreement": self.agreement,
             "compared": self.compared,
@@ -203,22 +203,22 @@ class Summary:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """The least of the ordered values that so large a share of them does not exceed; None of none."""
+    """Return the smallest of the ordered values that this share of them does not exceed; None if there are none."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def share_text(part: int, whole: int) -> str:
-    """A share in percent, cut and not rounded: what is less than all is less than `100.00%`."""
+    """Return a share in percent, rounded down: less than all is always below `100.00%`."""
     return f"{part * 10_000 // whole / 100:.2f}%"
 
 
 def floor_text(floor: float) -> str:
-    """A share that is demanded, in percent with all its digits."""
+    """Return a required share, in percent with all its digits."""
     return f"{floor * 100:.10g}%"
 
 
 def error_text(error: float) -> str:
-    """A largest difference for people; texts have none."""
+    """Return a largest difference for people; texts have none."""
     return f"{error:.3g}" if math.isfinite(error) else "-"
 
 

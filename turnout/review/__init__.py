@@ -1,1 +1,1 @@
-"""Reviews what a change of a project means for callers, traffic and cost, before it is merged."""
+"""Reviews the effects of a project's change on callers, traffic and cost, before it is merged."""

@@ -1,4 +1,4 @@
-"""What changes between two plans of a project, for callers, traffic, quotas, cost and cold starts. Pure."""
+"""Finds the differences of two plans of a project, for callers, traffic, quotas, cost and cold starts. Pure."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ BREAKING, CONTRACT, TRAFFIC, QUOTA, COST, COLD_START = "breaking", "contract", "
 DISAGREEMENT, AGREEMENT, MEASURED = "disagreement", "agreement", "measured"
 
 KINDS = (BREAKING, DISAGREEMENT, CONTRACT, TRAFFIC, AGREEMENT, QUOTA, COST, COLD_START, MEASURED)
-"""In the order in which they are shown."""
+"""Kinds of changes, in the order in which they are shown."""
 
 NEAR = 0.8
-"""The share of a quota from which a growing use is worth a line."""
+"""The share of a quota from which a growing use is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that changes.
+    """One change.
 
     Args:
-        kind: one of `KINDS`. `contract` is a change that callers need not do anything about.
-        subject: what changes: `prod`, `prod: iris`, `iris v2`.
-        text: how, a phrase.
+        kind: one of `KINDS`. `contract` is a change that requires no action of callers.
+        subject: the changed object: `prod`, `prod: iris`, `iris v2`.
+        text: the change, a phrase.
     """
 
     kind: str
@@ -74,7 +74,7 @@ def _of_stages(before: Reviewed, after: Reviewed) -> Iterator[Change]:
 
 
 def _of_stage(old_api: Api, old: StagePlan, new_api: Api, new: StagePlan, domain: Domain | None) -> Iterator[Change]:
-    """What callers of a stage see beside its versions."""
+    """Yield the changes that callers of a stage see, besides its versions."""
     name = old.name
     if old.auth != new.auth:
         yield Change(BREAKING, name, f"`auth` changes from {old.auth} to {new.auth}")
@@ -119,7 +119,7 @@ def _throttle(stage: StagePlan) -> str:
 
 
 def _of_traffic(old: Stage, new: Stage, before: Plan, after: Plan) -> Iterator[Change]:
-    """Which versions answer, and whether each can stand in for those that answered before."""
+    """Yield changes of the versions that answer, and whether each can replace the previous ones."""
     signatures = {side: _by_version(plan) for side, plan in (("old", before), ("new", after))}
     for model in dict.fromkeys((*old.serve, *old.weights)):
         served, serving = _served(old, model), _served(new, model)
@@ -168,7 +168,7 @@ def _of_contract(
 
 
 def _of_versions(before: Plan, after: Plan) -> Iterator[Change]:
-    """Versions that are added or removed, whose file changes, or that start more slowly."""
+    """Yield versions that are added or removed, whose file changes, or that start more slowly."""
     old, new = _by_version(before), _by_version(after)
     for key in dict.fromkeys((*old, *new)):
         name = " ".join(key)
@@ -190,7 +190,7 @@ def _of_version(name: str, old: ServedVersion, new: ServedVersion) -> Iterator[C
 
 
 def _starts(old: Version, new: Version) -> Iterator[tuple[str, object, object]]:
-    """What a cold start depends on."""
+    """Return the values that a cold start depends on."""
     yield "memory", f"{old.memory_mb:,} MB", f"{new.memory_mb:,} MB"
     yield "`provisioned`", old.warm.provisioned, new.warm.provisioned
     yield "`snap_start`", str(old.warm.snap_start).lower(), str(new.warm.snap_start).lower()
@@ -213,7 +213,7 @@ def _of_domain(before: Manifest, after: Manifest) -> Iterator[Change]:
 
 
 def _of_quotas(before: Plan, after: Plan) -> Iterator[Change]:
-    """Quotas that are nearly used up and of which more is used than before."""
+    """Yield quotas that are nearly used up and whose use grows."""
     shares = {(quota.name, quota.subject): quota.share for quota in before.quotas}
     fullest: dict[int, Quota] = {id(quota): quota for quota in find_tightest(after.quotas)}
     for quota in fullest.values():
@@ -236,7 +236,7 @@ def _by_version(plan: Plan) -> dict[tuple[str, str], ServedVersion]:
 
 
 def _served(stage: Stage, model: str) -> Mapping[str, float]:
-    """The versions that answer a model's calls in a stage, each with its percentage."""
+    """Return the versions that answer a model's calls in a stage, each with its percentage."""
     if model in stage.weights:
         return {version: share for version, share in stage.weights[model].items() if share}
     return {stage.serve[model]: 100.0} if model in stage.serve else {}

@@ -1,4 +1,4 @@
-"""The changes as text for a terminal, and as Markdown for a pull request's comment."""
+"""Writes the changes as text for a terminal, and as Markdown for a pull request's comment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TITLES = {
 }
 
 MARKER = "<!-- turnout plan -->"
-"""By which a workflow finds its own comment."""
+"""The text by which a workflow finds its own comment."""
 
 
 def render_text(changes: Sequence[Change], ref: str) -> str:
@@ -68,7 +68,7 @@ def _sections(changes: Sequence[Change], title: str, line: str, *, escaped: bool
 
 
 def _escape(text: str) -> str:
-    """A name from models.yaml must not become a link, an image or HTML in a comment."""
+    """Return a name from models.yaml that cannot become a link, an image or HTML in a comment."""
     for character in "\\[]<>*_|":
         text = text.replace(character, f"\\{character}")
     return text.replace("@", "@\u200b").replace("\n", " ")

@@ -58,7 +58,7 @@ def read_revision(manifest: Path, ref: str) -> Iterator[Project]:
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
-    """Git's output, or None if git fails."""
+    """Return git's output, or None if git fails."""
     program = shutil.which("git")
     if program is None:
         raise RevisionError("git is not installed")
@@ -69,7 +69,7 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
 
 
 def _add_untracked(manifest: Path, folder: Path) -> None:
-    """Link files that models.yaml names and git does not have to those of the working tree."""
+    """Add links to the working tree's files for those that models.yaml names and git does not have."""
     tree = read_yaml(manifest.read_bytes(), source=manifest.name).tree
     for named in _named_files(tree):
         there, here = manifest.parent / named, folder / named

@@ -1,1 +1,1 @@
-"""The model runtimes: each says how a version's files are read, opened and packaged. Uses `artifacts` only."""
+"""The model runtimes: how a version's files are read, opened and packaged. Uses `artifacts` only."""

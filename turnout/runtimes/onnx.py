@@ -1,4 +1,4 @@
-"""The row of ONNX: models read without running them, run by onnxruntime."""
+"""The row of ONNX: models are read without running them, and onnxruntime runs them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ json.dump({"bare_ms": time.perf_counter() - start}, sys.stdout)
 
 
 def inspect(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
-    """Return what an ONNX file and its external data hold."""
+    """Return the data of an ONNX file and its external data."""
     return load_artifact(source.path, cache_dir, reading=reading)
 
 
 def optimise(given: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> str:
-    """Write the optimised graph; empty, or why the given one is kept."""
+    """Write the optimised graph; return empty text, or why the given one is kept."""
     from turnout.runtimes.onnx_graphs import optimise_graph
 
     return optimise_graph(given, target, signature, requests).kept

@@ -1,8 +1,8 @@
-"""Graphs optimised before they are packaged, where that changes nothing.
+"""Optimises graphs before they are packaged, if that does not change their results.
 
-onnxruntime's portable level (`basic`: constant folding, no kernel of one machine in the file) may still fold away an
-initializer that then becomes a required input, or give other bits. So both graphs are opened as the function opens
-them, and every output of every request has to be equal to the bit.
+onnxruntime's portable level (`basic`: constant folding, no machine-specific kernels in the file) may still remove an
+initializer that then becomes a required input, or give different bits. So both graphs are opened as in the function,
+and every output of every request must be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ SLACK_BYTES = 65_536
 """Bytes that the optimised file may grow beyond a tenth: small files grow by a header."""
 
 DRAWS = 3
-"""Random requests where there is no example."""
+"""Number of random requests if there is no example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Optimisation:
-    """The result: `kept` is empty when the optimised file is used, else the reason against it."""
+    """The result: `kept` is empty if the optimised file is used, else the reason against it."""
 
     kept: str
 
 
 def optimise_graph(source: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> Optimisation:
-    """Write the optimised graph to `target` if it answers like `source`; else write nothing and say why."""
+    """Write the optimised graph to `target` if it gives the same answers as `source`; else only return the reason."""
     try:
         given = _open(source)
         _open(source, save_to=target)
@@ -61,7 +61,7 @@ def optimise_graph(source: Path, target: Path, signature: Signature, requests: S
 
 
 def draw_requests(signature: Signature) -> list[dict[str, np.ndarray[Any, Any]]]:
-    """Requests with a fixed seed: fixed dimensions as they are, free ones 1, 2 and 3."""
+    """Return requests with a fixed seed: free dimensions are 1, 2 and 3."""
     random = np.random.default_rng(0)
     required = [tensor for tensor in signature.inputs if tensor.required]
     return [{tensor.name: _draw(tensor, free, random) for tensor in required} for free in range(1, DRAWS + 1)]

@@ -18,7 +18,7 @@ FUNCTIONS = {"load": "def load(folder): ...", "predict": "def predict(inputs): .
 
 
 def inspect(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
-    """Return what is known of a Python file and what lies beside it, without running it."""
+    """Return the data of a Python file and the files beside it, without running it."""
     path = source.path.absolute()
     try:
         names = read_names(path)
@@ -34,7 +34,7 @@ def inspect(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -
 
 
 def _digest(path: Path, files: tuple[Path, ...], cache_dir: Path | None, reading: Reading) -> tuple[str, int]:
-    """The digest of the files and their bytes, taken or remembered."""
+    """Return the digest of the files' names and bytes, computed or cached."""
     cache = ArtifactCache(cache_dir) if cache_dir is not None else None
     known = cache.digest(path) if cache is not None else None
     if known is not None and known[1] == files:
@@ -51,7 +51,7 @@ def _digest(path: Path, files: tuple[Path, ...], cache_dir: Path | None, reading
 
 
 def digest_of(path: Path, files: Iterable[Path] = ()) -> str:
-    """Return the digest, 64 hex digits: in the folder, `sha256sum NAMES | sha256sum`, the names sorted."""
+    """Return the digest, 64 hex digits: in the folder, `sha256sum NAMES | sha256sum`, with sorted names."""
     folder = path.parent
     return combine_named_digests({file.relative_to(folder).as_posix(): sha256_of(file) for file in (path, *files)})
 

@@ -1,4 +1,4 @@
-"""The runtimes that there are: the one place that knows them."""
+"""The table of all runtimes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from turnout.runtimes.python import PYTHON
 from turnout.runtimes.runtime import Runtime
 
 RUNTIMES: Mapping[str, Runtime] = {runtime.name: runtime for runtime in (ONNX, PYTHON)}
-"""By the name that `runtime` in models.yaml has. A new one is one row here and one folder in model_lambdas/."""
+"""Runtimes by the name of `runtime` in models.yaml. A new one needs one row here and one folder in model_lambdas/."""
 
 DEFAULT_RUNTIME = next(iter(RUNTIMES))
-"""The runtime of versions that name none, and of the layer that graphs and ONNX versions share."""
+"""The runtime of versions that specify none, and of the layer that graphs and ONNX versions share."""
 
 
 def find_runtime(path: PurePath) -> Runtime:
-    """Return the runtime of a file by its suffix; the default one takes every suffix that is no other's."""
+    """Return the runtime of a file by its suffix; the default one takes every suffix of no other runtime."""
     return next((runtime for runtime in RUNTIMES.values() if path.suffix == runtime.suffix), RUNTIMES[DEFAULT_RUNTIME])

@@ -16,9 +16,9 @@ class VersionFiles:
     """A version's files before they are inspected.
 
     Args:
-        path: the file that models.yaml names, absolute.
-        files: what lies beside it and belongs to it, where the runtime takes a folder.
-        signature: the declared one, where the runtime needs one.
+        path: absolute path of the version's file.
+        files: the files beside it that belong to it, if the runtime includes a folder.
+        signature: the declared signature, if the runtime needs one.
     """
 
     path: Path
@@ -27,10 +27,10 @@ class VersionFiles:
 
 
 class Inspect(Protocol):
-    """Reads a version's files; an ArtifactError where it cannot be served."""
+    """Reads a version's files; raises ArtifactError if it cannot be served."""
 
     def __call__(self, source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -> Artifact:
-        """Return what the files hold; `cache_dir` remembers it, `reading` is entered while a digest is taken."""
+        """Return the files' data; `cache_dir` caches it, `reading` is active while a digest is computed."""
         ...
 
 
@@ -38,8 +38,9 @@ Arrays = Mapping[str, Array]
 """Input name -> its array."""
 
 Optimise = Callable[[Path, Path, Signature, Sequence[Arrays]], str]
-"""Writes an optimised file from the first path to the second; empty, or why the given file is kept. Runs in a process
-of its own: a function of a module."""
+"""Writes an optimised file from the first path to the second; returns empty text, or why the given file is kept. It is
+a module's function, since it runs in its own process.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +63,25 @@ class Runtime:
     """One model runtime.
 
     Args:
-        name: as `runtime` in models.yaml has it.
-        package: its folder below model_lambdas/, which goes into its versions' zips.
+        name: name in `runtime` of models.yaml.
+        package: its folder below model_lambdas/, which is part of its versions' zips.
         opener: the module below model_lambdas/ whose `Model` opens a version.
-        platform: what the Open Inference Protocol's metadata call it.
-        artifact: what `artifact` names, for messages: `an ONNX file`.
-        suffix: of that file.
-        model_file: how `turnout add` calls that file in the version's folder; empty keeps its name.
+        platform: its name in the Open Inference Protocol's metadata.
+        artifact: description of the `artifact` file for messages: `an ONNX file`.
+        suffix: suffix of that file.
+        model_file: name that `turnout add` gives that file in the version's folder; empty keeps its name.
         inspect: reads a version's files.
-        digest_of: the digest of a version's file and of those that belong to it.
-        layer: what its functions import.
-        imports: what an opener imports first, for measuring cold starts.
-        bare_script: a Python script that opens a model without Turnout, for comparison; empty for none.
-        takes_folder: whether everything beside the artifact belongs to it.
-        declares_signature: whether models.yaml declares the signature, and not the file.
-        runs_own_code: whether a version runs its owner's Python: it may have `requirements` and needs no transform.
-        is_tried: whether some requests may end the process, so that each version is tried (`turnout.trials`).
+        digest_of: returns the digest of a version's file and of those that belong to it.
+        layer: the packages that its functions import.
+        imports: the modules that an opener imports first, for measuring cold starts.
+        bare_script: a Python script that opens a model without Turnout, for comparison, or empty.
+        takes_folder: whether all files beside the artifact belong to it.
+        declares_signature: whether models.yaml, and not the file, declares the signature.
+        runs_own_code: whether a version runs user code in Python: it may have `requirements` and needs no transform.
+        is_tried: whether some requests may crash the process, so each version is tried (`turnout.trials`).
         in_s3: whether the artifact may be `s3://bucket/key`.
-        engine: the package that optimises and runs models; its release is part of what they come to. Empty for none.
-        optimise: makes the file that is packaged, or None.
+        engine: the package that optimises and runs models; its release affects their results. Empty for none.
+        optimise: makes the file to package, or None.
     """
 
     name: str

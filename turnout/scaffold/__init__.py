@@ -1,1 +1,1 @@
-"""Writes the files of `turnout init` and `turnout add`, all or nothing."""
+"""Writes the files of `turnout init` and `turnout add`, either all or none."""

@@ -1,4 +1,4 @@
-"""Folders that are made for something, and go again when nothing came of it."""
+"""Temporary creation of folders, which are deleted again if they stay empty."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def folders_for(*folders: Path) -> Iterator[None]:
-    """The folders and those above them are there meanwhile; of those made here the empty ones are deleted afterwards.
+    """Create the folders and their parents for the duration of the block; delete those that are still empty afterwards.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: a folder cannot be created.
     """
     made: list[Path] = []
     try:
@@ -27,7 +27,7 @@ def folders_for(*folders: Path) -> Iterator[None]:
 
 
 def missing_parents(folder: Path) -> list[Path]:
-    """The folder and those above it that are not there, the deepest first."""
+    """Return the folder and its parents that do not exist, the deepest first."""
     missing = []
     while not folder.exists():
         missing.append(folder)

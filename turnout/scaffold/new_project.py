@@ -1,4 +1,4 @@
-"""Writes a user's own project, ready to be served: all of its files, or none."""
+"""Writes a new project that is ready to be served: either all of its files or none."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ DOTTED = frozenset({"gitignore"})
 """Files of the template whose name starts with a dot in the project; here a `.gitignore` would hide files."""
 
 REQUIREMENTS = Path("requirements.txt")
-"""The file of the template that gets the version of Turnout which makes the project."""
+"""The template's file that gets the version of Turnout that creates the project."""
 
 IGNORED = frozenset({".git", ".venv"})
 """Files in a folder that still counts as empty."""
 
 
 class OccupiedError(Exception):
-    """The folder holds files already, or is none."""
+    """The folder contains files already, or is not a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The project's files, relative to its folder, in order, and what was done to each."""
+    """The project's files, relative to its folder, in order, and what was done with each."""
 
     written: tuple[Path, ...]
     kept: tuple[Path, ...]
 
 
 def create_project(folder: Path, *, beside_others: bool = False, ci: str = "") -> Created:
-    """Write a project into `folder`, which is made where it is missing. No file is ever overwritten.
+    """Write a project into `folder`, which is created if missing. No file is ever overwritten.
 
     Args:
-        folder: where to.
-        beside_others: whether other files may be there; those of ours that exist are kept as they are.
-        ci: whose workflows are written too, a key of `WORKFLOWS`, or empty.
+        folder: target folder.
+        beside_others: whether other files may exist there; existing files with our names are kept as they are.
+        ci: whose workflows are also written, a key of `WORKFLOWS`, or empty.
 
     Returns:
-        What was written, and what was kept.
+        The written and the kept files.
 
     Raises:
-        OccupiedError: the folder holds files and `beside_others` is false, or `folder` is a file.
-        OSError: the disk is full, or something may not be written; what was written is deleted again.
+        OccupiedError: the folder contains files and `beside_others` is false, or `folder` is a file.
+        OSError: the disk is full, or a file may not be written; written files are deleted again.
     """
     if folder.exists() and not folder.is_dir():
         raise OccupiedError(f"{folder} is a file.")
@@ -72,7 +72,7 @@ def create_project(folder: Path, *, beside_others: bool = False, ci: str = "") -
 
 
 def write_file(source: Path, target: Path) -> None:
-    """Write one file of the project; an error names that file, which is the one the user knows."""
+    """Write one file of the project; an error contains that file's path, which the user knows."""
     try:
         if source == TEMPLATE / REQUIREMENTS:
             target.write_text(source.read_text().replace("{version}", __version__))
@@ -83,7 +83,7 @@ def write_file(source: Path, target: Path) -> None:
 
 
 def project_files() -> Iterator[tuple[Path, Path]]:
-    """Every file of a new project: where it comes from, and its name in the project."""
+    """Return every file of a new project: its source, and its name in the project."""
     for source in _files_below(TEMPLATE):
         yield source, Path(f".{source.name}") if source.name in DOTTED else source.relative_to(TEMPLATE)
     yield schema_path("models"), Path("schemas", "models.schema.json")
@@ -93,7 +93,7 @@ def project_files() -> Iterator[tuple[Path, Path]]:
 
 
 def workflow_files(ci: str) -> Iterator[tuple[Path, Path]]:
-    """The workflows of a project: where each comes from, and its name in the project; none where `ci` is empty."""
+    """Return the workflows of a project: their sources, and their names in the project; none if `ci` is empty."""
     if ci:
         for source in _files_below(CI / ci):
             yield source, WORKFLOWS[ci] / source.name

@@ -1,7 +1,7 @@
-"""A new version of a model: its files copied into the project, its digest pinned, models.yaml edited.
+"""Adds a new version of a model: copies its files into the project, pins its digest, and edits models.yaml.
 
-A failure at any point leaves the project as it was. A kill or a power cut, which no program can clean up after, leaves
-at worst copied files that models.yaml does not name. The next `turnout add` of them uses these files.
+A failure at any point leaves the project unchanged. A kill or a power cut, after which no program can clean up, at
+worst leaves copied files that models.yaml does not name. The next `turnout add` uses them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TRANSFORM_FILE = "transform.py"
 SIGNATURE_FILE = "{inputs: {x: {datatype: FP32, shape: [-1, 4]}}, outputs: {y: {datatype: FP32, shape: [-1]}}}"
 
 SHOWN_PROBLEMS = 5
-"""Problems shown of an examples file, whose examples often share one fault."""
+"""Most problems shown of an examples file, whose examples often have the same error."""
 
 
 class NewVersionError(TurnoutError):
@@ -54,16 +54,16 @@ class PreparedVersion:
 
     Args:
         root: the project's folder, absolute.
-        manifest: the manifest's file, links resolved, since the file itself is replaced.
+        manifest: the manifest's file, with links resolved, since the file itself is replaced.
         before: its content when it was read.
         text: its new content.
         folder: the version's folder, absolute.
-        in_place: whether `folder` holds the files already, byte for byte; else it is not there yet.
+        in_place: whether `folder` contains the same files already; else it does not exist yet.
         files: name within `folder` -> the file to copy.
-        artifact: the model file's, at its present place.
+        artifact: the model file's artifact, at its current place.
         version: the version for models.yaml.
-        changes: what stages will serve that they don't now, a phrase each.
-        notes: what the plan remarks about the version, and the requests that it refuses.
+        changes: changes in what stages will serve, a phrase each.
+        notes: the plan's notes about the version, and the requests that it rejects.
     """
 
     root: Path
@@ -97,18 +97,18 @@ def prepare_version(
     """Check a new version and prepare its files and edits, without writing anything.
 
     Args:
-        project: the project it joins.
+        project: the project to change.
         model: the model's name, which may be new.
         version: the version's name.
-        path: the model file; its suffix decides on the runtime.
+        path: the model file; its suffix determines the runtime.
         examples: its examples, or `None`.
         transform: its transform, or `None`.
-        signature: a file with the inputs and outputs, as models.yaml has them, where the runtime needs them declared.
+        signature: a file with the inputs and outputs as in models.yaml, if the runtime requires a declaration.
         requirements: the packages that its own Python imports.
-        breaking: whether it may take traffic of versions that it cannot replace.
+        breaking: whether it may replace versions with incompatible signatures.
         tensors: `inputs` and `outputs` that its transform makes, as models.yaml has them.
-        source: what models.yaml says under `source`, but for the report's place.
-        reports: name in the version's folder -> file, of a conversion; the first one is named in `source`.
+        source: the value of `source` in models.yaml, without the report's path.
+        reports: name in the version's folder -> file of a conversion; `source` names the first one.
 
     Raises:
         NewVersionError: its folder exists, or a file is invalid.
@@ -180,7 +180,7 @@ def prepare_version(
 def collect_files(
     runtime: Runtime, artifact: Artifact, examples: Path | None, transform: Path | None
 ) -> dict[str, Path]:
-    """Name within the version's folder -> file: data files keep their names, which are part of the model."""
+    """Return name within the version's folder -> file: data files keep their names, which are part of the model."""
     external = {file.relative_to(artifact.path.parent).as_posix(): file for file in artifact.external_files}
     own = {runtime.model_file or artifact.path.name: artifact.path}
     if examples:
@@ -212,10 +212,10 @@ def collect_files(
 
 
 def read_signature(runtime: Runtime, path: Path, file: Path | None) -> dict[str, Any]:
-    """Return the value of `signature` in models.yaml, read from a file; nothing where the model file has it.
+    """Return the value of `signature` in models.yaml, read from a file; nothing if the model file contains it.
 
     Raises:
-        NewVersionError: the runtime needs a file and there is none, or the other way round, or it is not one.
+        NewVersionError: the file is missing although the runtime needs it, or is not needed, or is invalid.
     """
     if not runtime.declares_signature:
         if file is not None:
@@ -247,14 +247,14 @@ def read_signature(runtime: Runtime, path: Path, file: Path | None) -> dict[str,
 
 
 def declared_tensors(declared: Mapping[str, Any]) -> Signature | None:
-    """Return the signature that `read_signature` read."""
+    """Return the signature in the result of `read_signature`."""
     if not declared:
         return None
     return make_signature(build_signature(declared))
 
 
 def find_beside(path: Path, named: Collection[Path | None]) -> tuple[Path, ...]:
-    """Return the files beside a model file that belong to it: all but those with another purpose."""
+    """Return the files beside a model file that belong to it: all except those with another purpose."""
     if not path.is_file():
         return ()
     others = frozenset(file.absolute() for file in named if file is not None)
@@ -267,7 +267,7 @@ def find_beside(path: Path, named: Collection[Path | None]) -> tuple[Path, ...]:
 
 
 def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
-    """Whether every file lies in the folder, byte for byte: from the user, or an interrupted `turnout add`."""
+    """Whether the folder contains every file unchanged: from the user, or from an interrupted `turnout add`."""
     try:
         return all(filecmp.cmp(source, folder / name, shallow=False) for name, source in files.items())
     except OSError:
@@ -275,7 +275,7 @@ def holds_files(folder: Path, files: Mapping[str, Path]) -> bool:
 
 
 def try_version(artifact: Artifact, name: str, root: Path) -> Trial:
-    """Try the model; raises a NewVersionError where onnxruntime cannot open it: an operator, a locale."""
+    """Try the model; raise a NewVersionError if onnxruntime cannot open it, because of an operator or a locale."""
     trials = Trials(root / CACHE_DIR / "trials")
     try:
         trial = trials.of(artifact, name)
@@ -287,7 +287,7 @@ def try_version(artifact: Artifact, name: str, root: Path) -> Trial:
 
 
 def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = lambda _: None) -> None:
-    """Copy the files, then replace models.yaml; both, or neither.
+    """Copy the files, then replace models.yaml; either both or neither.
 
     Args:
         prepared: what to write.
@@ -341,21 +341,21 @@ def copy_files(prepared: PreparedVersion, target: Path, advance: Callable[[int],
 
 
 def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], *, source: str = "models.yaml") -> str:
-    """The manifest with one more version, the newest of its model.
+    """Return the manifest with one more version, the newest of its model.
 
-    A model that is not there is made, and every stage that does not serve `"*": newest` then serves it: a stage must
-    serve every model. `serving_changes` says what that means.
+    A missing model is added, and every stage without `"*": newest` then serves it: a stage must serve every model.
+    `serving_changes` describes the effect.
 
     Args:
         text: the manifest.
         model: the model's name.
         version: the version's name.
-        fields: the version's keys: `artifact`, `sha256` and so on, in this order.
+        fields: the version's keys, `artifact`, `sha256` and so on, in this order.
         source: the file's name, for messages.
 
     Raises:
-        EditError: the version is there already, or the layout of the file cannot be edited automatically.
-        ProblemsError: the manifest is not right, or would not be with this version.
+        EditError: the version exists already, or the layout of the file cannot be edited automatically.
+        ProblemsError: the manifest is invalid, or would be with this version.
     """
     manifest = parse_manifest(text.encode(), path=Path(source), source=source)
     versions = {entry.name: [v.name for v in entry.versions] for entry in manifest.models}
@@ -377,7 +377,7 @@ def add_version(text: str, model: str, version: str, fields: Mapping[str, Any], 
 
 
 def serving_changes(before: Manifest, after: Manifest) -> tuple[str, ...]:
-    """The changes in what stages serve, a phrase each: `dev serves iris v3 instead of v2`."""
+    """Return the changes in what stages serve, a phrase each: `dev serves iris v3 instead of v2`."""
     changes = []
     for stage in after.stages:
         old = next((candidate.serve for candidate in before.stages if candidate.name == stage.name), {})

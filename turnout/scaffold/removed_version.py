@@ -1,6 +1,6 @@
-"""A version taken out of models.yaml, and out of the project's folder where that is asked for.
+"""Removes a version from models.yaml, and its files from the project's folder if requested.
 
-Nothing that serves, or may serve, a request can be removed. Files that another version names stay.
+A version that serves, or may serve, requests cannot be removed. Files that another version names stay.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class PreparedRemoval:
     files: tuple[Path, ...]
 
     def name_of(self, path: Path) -> str:
-        """A file as models.yaml would name it."""
+        """Return a file's path as in models.yaml."""
         return path.relative_to(self.root).as_posix()
 
 
 def prepare_removal(project: Project, model: str, version: str) -> PreparedRemoval:
-    """Check that a version may be removed and work out what that changes; nothing is written.
+    """Check that a version may be removed and plan the changes; nothing is written.
 
     Args:
-        project: as it is now.
+        project: the current project.
         model: a model of the manifest that has versions.
         version: one of them.
 
     Raises:
         EditError: the version is in use, or models.yaml cannot be edited.
-        ProblemsError: models.yaml would not be right without it.
+        ProblemsError: models.yaml would be invalid without it.
     """
     old = project.manifest
     uses = list(find_uses(old, model, version))
@@ -78,7 +78,7 @@ def prepare_removal(project: Project, model: str, version: str) -> PreparedRemov
 
 
 def find_uses(manifest: Manifest, model: str, version: str) -> Iterator[str]:
-    """Each place of models.yaml by which a version gets requests, or may get some, and the remedy."""
+    """Yield each place in models.yaml by which a version gets or may get requests, and the remedy."""
     for stage in manifest.stages:
         yield from _uses_of_stage(stage, model, version)
     routing = manifest.model(model).routing
@@ -111,7 +111,7 @@ def _uses_of_stage(stage: Stage, model: str, version: str) -> Iterator[str]:
 
 
 def files_of(project: Project, version: Version) -> Iterator[Path]:
-    """The files that a version names, and those that belong to its artifact."""
+    """Return the files that a version names, and those that belong to its artifact."""
     root = project.manifest.path.parent
     if version.artifact and not version.is_remote:
         yield root / version.artifact
@@ -123,7 +123,7 @@ def files_of(project: Project, version: Version) -> Iterator[Path]:
 
 
 def _beside(project: Project, version: Version) -> Iterator[Path]:
-    """The files that belong to a version because they are beside its transform or its artifact."""
+    """Return the files that belong to a version because they are beside its transform or its artifact."""
     yield from project.transforms.get((version.model, version.name), {}).values()
     artifact = project.artifacts.get((version.model, version.name))
     if artifact is not None and RUNTIMES[version.runtime].takes_folder:
@@ -131,16 +131,16 @@ def _beside(project: Project, version: Version) -> Iterator[Path]:
 
 
 def _is_below(path: Path, root: Path) -> bool:
-    """Whether a file is in the project's folder itself, not by way of a linked folder; the file may be a link."""
+    """Whether a file is in the project's folder itself, not in a linked folder; the file may be a link."""
     return path.parent.resolve().is_relative_to(root.resolve()) and path.is_relative_to(root)
 
 
 def remove_version(prepared: PreparedRemoval, *, delete_files: bool) -> tuple[Path, ...]:
-    """Edit models.yaml, then delete the files and the folders that are empty then.
+    """Edit models.yaml, then delete the files and the folders that become empty.
 
     Args:
         prepared: what to remove.
-        delete_files: whether the files go, too.
+        delete_files: whether to delete the files, too.
 
     Returns:
         The files that were deleted.

@@ -1,4 +1,4 @@
-"""Files on this machine: written whole or not at all, their room, their digests."""
+"""Files on this machine: atomic writes, free space, digests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PRIVATE = 0o600
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace a file: readers see the old one or the new one, also when the disk fills up meanwhile.
+    """Replace a file atomically: readers see the old one or the new one, even if the disk becomes full meanwhile.
 
     Args:
-        path: of the file; its folder exists.
-        data: its content.
-        mode: of the file; `PRIVATE` keeps it from everybody else.
+        path: path of the file; its folder exists.
+        data: content of the file.
+        mode: mode of the file; with `PRIVATE`, only its owner can read it.
 
     Raises:
-        OSError: it cannot be written; the old file is untouched, and nothing is left beside it.
+        OSError: it cannot be written; the old file is unchanged, and no other file remains.
     """
     path = Path(os.path.realpath(path))  # a symlink stays and then points to the new file
     if path.exists() and not path.is_file():  # a pipe or a terminal has no content to replace
@@ -45,6 +45,9 @@ def file_digest(path: Path) -> str:
 
 
 def check_room(folder: Path, size_bytes: int) -> None:
-    """Raise OSError where a file of that size cannot be written into a folder: a full disk, a quota, a limit."""
+    """Raise OSError if a file of that size cannot be written into a folder.
+
+    The reason is a full disk, a quota or a limit.
+    """
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, max(1, size_bytes))

@@ -1,4 +1,4 @@
-"""A process that reports its work as lines on standard output: its lines, its exit and its end."""
+"""A process that reports its work as lines on standard output: reads its lines, and ends it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import IO
 
 
 class LineReader:
-    """Reads a pipe line by line, each line until a deadline.
+    """Reads a pipe line by line, each line with a deadline.
 
     Args:
-        pipe: the pipe, unbuffered or not read by anything else.
+        pipe: the pipe, either unbuffered or without other readers.
     """
 
     def __init__(self, pipe: IO[bytes]) -> None:
@@ -29,7 +29,7 @@ class LineReader:
             deadline: of `time.monotonic`.
 
         Raises:
-            TimeoutError: the line did not come by then.
+            TimeoutError: the line did not arrive in time.
         """
         while b"\n" not in self._unread:
             if not select.select([self._pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -43,12 +43,12 @@ class LineReader:
 
 
 def exit_text(code: int) -> str:
-    """`SIGABRT`, `exit code 1`."""
+    """Return `SIGABRT` or `exit code 1`."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def close_pipes(process: subprocess.Popen[bytes]) -> None:
-    """Close standard input and output of a process that has ended, whatever was left in them."""
+    """Close standard input and output of an ended process, whatever is left in them."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Processes of ours that must not outlive the one that started them, however it ends.
+"""Child processes that must not outlive their parent, however it ends.
 
-Linux notifies a process of its parent's end by a signal (prctl(2), PR_SET_PDEATHSIG) and hands orphans to the next
-ancestor that asked for them (PR_SET_CHILD_SUBREAPER). Elsewhere these two calls do nothing.
+Linux signals the end of a process to its children (prctl(2), PR_SET_PDEATHSIG) and assigns orphans to the next ancestor
+that requested them (PR_SET_CHILD_SUBREAPER). On other systems, these two calls do nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
-"""Held back while a process is forked: the child must not run its parent's handlers."""
+"""Signals that are blocked during a fork: the child must not run its parent's handlers."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -33,7 +33,7 @@ except (OSError, AttributeError):
 if os.getppid() == parent:
     os.execvp(program[0], program)
 """
-"""Run in the child, where no other thread holds a lock, unlike what `preexec_fn` runs."""
+"""Runs in the child, where no other thread holds a lock, unlike a function in `preexec_fn`."""
 
 _running: set[subprocess.Popen[str]] = set()
 
@@ -47,11 +47,11 @@ class EndingError(Exception):
 def run_child(
     program: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, with its output; it ends with this process, and at once after `end_children`.
+    """Run a program and return its output; it ends with this process, and at once after `end_children`.
 
     Raises:
         EndingError: this process is ending.
-        OSError: the system has no room for another process.
+        OSError: the system cannot start another process.
     """
     check_ending()
     launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
@@ -79,7 +79,7 @@ def run_child(
 
 
 def end_children() -> None:
-    """End what `run_child` and process pools run, and start nothing more; safe in a signal's handler."""
+    """End the processes of `run_child` and process pools, and start no more; safe in a signal's handler."""
     _state["is_ending"] = True
     for process in tuple(_running):
         kill_group(process.pid)
@@ -90,7 +90,7 @@ def end_children() -> None:
 
 @contextlib.contextmanager
 def ended_tracker() -> Iterator[None]:
-    """At the end, end the process by which `multiprocessing` tracks semaphores; a later pool starts another."""
+    """At the end, end `multiprocessing`'s process for tracking semaphores; a later pool starts another one."""
     try:
         yield
     finally:
@@ -106,21 +106,21 @@ def check_ending() -> None:
 
 
 def allow_children() -> None:
-    """Undo `end_children`, for a process that goes on after all."""
+    """Undo `end_children`, for a process that continues after all."""
     _state["is_ending"] = False
 
 
 def join_parent(parent: int) -> None:
-    """Prepare a process of a pool: it ends with its parent, and leaves a terminal's Ctrl-C to it."""
+    """Prepare a process of a pool: it ends with its parent, and ignores a terminal's Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(parent)
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends.
+    """Tell the kernel to kill this process when the thread that started it ends.
 
     Args:
-        parent: the process that started this one. If it is gone already, this process ends now.
+        parent: the process that started this one. If it has ended already, this process ends now.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -133,7 +133,7 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans(known: Collection[int]) -> None:
-    """Bury adopted processes that have ended; those that are `known` are waited for elsewhere."""
+    """Reap adopted processes that have ended; `known` ones are reaped elsewhere."""
     for pid in _children():
         if pid not in known:
             with contextlib.suppress(ChildProcessError):
@@ -141,7 +141,7 @@ def reap_orphans(known: Collection[int]) -> None:
 
 
 def end_descendants(patience_s: float = 5.0) -> None:
-    """Kill every child, those that become children meanwhile too, and wait for their end."""
+    """Kill all children, including those that become children meanwhile, and wait for their end."""
     until = time.monotonic() + patience_s
     while (children := _children()) and time.monotonic() < until:
         for pid in children:
@@ -153,7 +153,7 @@ def end_descendants(patience_s: float = 5.0) -> None:
 
 
 def kill_process(pid: int) -> None:
-    """Kill one process; one that is gone already is as good."""
+    """Kill one process, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The tokens with which this project's commands use the services of its running servers.
+"""The tokens with which this project's commands call the services of its running servers.
 
 `turnout serve` writes `.turnout/services.json`, which only its owner may read: the address of each running
 server of the project, with its token if its services require one. Commands read the token there, and recognize the
@@ -24,7 +24,7 @@ NAME = "services.json"
 
 
 class ServicesMode(StrEnum):
-    """The callers that services admit."""
+    """Which callers services accept."""
 
     LOCAL = "local"
     TOKEN = "token"  # noqa: S105 - a choice, not a secret
@@ -37,7 +37,7 @@ class RunningServices:
 
     Args:
         host: the host that it listens on.
-        token: the one that its services require; empty where they require none.
+        token: token that its services require, or empty.
     """
 
     host: str
@@ -46,16 +46,16 @@ class RunningServices:
 
 @contextmanager
 def announced_services(folder: Path, host: str, port: int, token: str) -> Iterator[None]:
-    """Announce a server to commands while it runs.
+    """Announce a server to commands during the block.
 
     Args:
         folder: the project's `.turnout`.
         host: the host that it listens on.
         port: the port that it listens on.
-        token: the one that its services require, or empty.
+        token: token that its services require, or empty.
 
     Raises:
-        OSError: the token cannot be kept. Without a token nothing is raised: no command has to find the server.
+        OSError: the token cannot be stored. Without a token, no error is raised: commands need not find the server.
     """
     key, entry = str(port), {"host": host, "token": token, "pid": str(os.getpid())}
     try:
@@ -72,11 +72,11 @@ def announced_services(folder: Path, host: str, port: int, token: str) -> Iterat
 
 
 def find_services(project: Path, url: str) -> RunningServices | None:
-    """The services of a server of this project that runs at an address of this machine; None for any other address.
+    """Return the services of a server of this project at an address of this machine; None for any other address.
 
     Args:
         project: the folder of models.yaml.
-        url: the address to which a command will send a request.
+        url: the address of a command's request.
     """
     try:
         parts = urlsplit(url)
@@ -90,13 +90,13 @@ def find_services(project: Path, url: str) -> RunningServices | None:
 
 
 def find_token(project: Path, url: str) -> str:
-    """The token of the server at an address, or an empty text, always for other machines."""
+    """Return the token of the server at an address; empty for other machines."""
     services = find_services(project, url)
     return services.token if services is not None else ""
 
 
 def read_tokens(project: Path) -> dict[int, str]:
-    """Port -> token of the servers of a project that ask for one."""
+    """Return port -> token of the project's servers that require one."""
     servers = _read(project / ".turnout")
     with suppress(ValueError, KeyError, TypeError):
         return {int(port): str(server["token"]) for port, server in servers.items() if server["token"]}
@@ -104,12 +104,12 @@ def read_tokens(project: Path) -> dict[int, str]:
 
 
 def service_headers(token: str) -> dict[str, str]:
-    """The header that carries a token."""
+    """Return the header for a token."""
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
 def _read(folder: Path) -> Mapping[str, Mapping[str, str]]:
-    """The running servers, without entries that killed servers left."""
+    """Return the running servers, without entries left by killed servers."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         servers = json.loads((folder / NAME).read_bytes())
         return {port: server for port, server in servers.items() if _runs(int(server["pid"]))}

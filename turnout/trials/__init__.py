@@ -1,1 +1,1 @@
-"""Versions tried in a process of their own before they are served: whether they open, and which requests are fatal."""
+"""Tries versions in a separate process before they are served: whether they open, and which requests are fatal."""

@@ -1,4 +1,4 @@
-"""Turns the trials of a project's versions into problems of models.yaml, and notes."""
+"""Makes problems of models.yaml and notes from the trials of a project's versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from turnout.trials.process import TrialProcess
 from turnout.trials.trials import SOUND, Trial, Trials
 
 Key = tuple[str, str]
-"""A version: model and name."""
+"""A version: its model and its name."""
 
 _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -53,7 +53,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"Failed to construct locale with name"), LOCALE_REMEDY),
 )
-"""onnxruntime's errors and their remedies; the braces take the pattern's groups."""
+"""onnxruntime's errors and their remedies; the braces are replaced by the pattern's groups."""
 
 
 def try_versions(
@@ -62,12 +62,12 @@ def try_versions(
     process: TrialProcess | None = None,
     progress: Callable[[str, int, int], None] = lambda _name, _done, _total: None,
 ) -> dict[Key, Trial]:
-    """Try every version whose artifact is here, or remember what came of it.
+    """Try every version whose artifact is on this machine, or return the cached result.
 
     Args:
-        project: whose versions are tried.
-        process: tries them.
-        progress: called with a version's name, how many were tried before it, and how many there are.
+        project: project of the versions.
+        process: process that tries them.
+        progress: called with a version's name, the number tried before it, and the total number.
     """
     trials = make_trials(project, process)
     try:
@@ -81,7 +81,7 @@ def try_versions(
 
 
 def try_version(project: Project, key: Key, trials: Trials, *, whether_it_opens: bool = True) -> Trial:
-    """Try one version; nothing is known against those of runtimes that no request ends."""
+    """Try one version; a runtime that no request can crash needs no trial."""
     version = project.manifest.model(key[0]).version(key[1])
     if not RUNTIMES[version.runtime].is_tried:
         return SOUND
@@ -89,7 +89,7 @@ def try_version(project: Project, key: Key, trials: Trials, *, whether_it_opens:
 
 
 def make_trials(project: Project, process: TrialProcess | None = None) -> Trials:
-    """The project's own, which remember in `.turnout/trials`."""
+    """Return the project's trials, cached in `.turnout/trials`."""
     return Trials(project.manifest.path.parent / CACHE_DIR / "trials", process)
 
 
@@ -101,19 +101,19 @@ def check_opens(project: Project, tried: Mapping[Key, Trial]) -> None:
 
 
 def find_notes(tried: Mapping[Key, Trial]) -> Iterator[Note]:
-    """A note for each kind of requests that a version refuses because they would end the process."""
+    """Yield a note for each kind of requests that a version rejects because they would crash the process."""
     for (model, version), trial in tried.items():
         for kind in trial.fatal:
             yield Note(f"models.{model}.versions.{version}.artifact", note_of(kind))
 
 
 def note_of(kind: FatalRequest) -> str:
-    """The note on a version's fatal requests."""
+    """Return the note on a version's fatal requests."""
     return f"{kind.sentence}: such requests get a 422"
 
 
 def explain(reason: str) -> tuple[str, str]:
-    """The error, with the release of onnxruntime, and the remedy or nothing."""
+    """Return the error with the release of onnxruntime, and the remedy, if any."""
     message = reason.replace("onnxruntime ", f"onnxruntime {release_of('onnxruntime')} ", 1)
     for pattern, remedy in _REMEDIES:
         if match := pattern.search(reason):

@@ -1,7 +1,7 @@
-"""The process in which versions are tried: jobs come as lines on standard input, and what happens goes out as lines.
+"""The process in which versions are tried: it reads jobs as lines on standard input and writes reports as lines.
 
-Each line says what is about to be done, so that the parent knows what the last step was if this process ends.
-Nothing that a model does may reach the terminal, take all of the memory, or outlive the parent.
+Each line names the next step, so the parent knows the last step if this process crashes. A model must not be able to
+write to the terminal, use all of the memory, or outlive the parent.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 from turnout.protocol.telemetry import disable_telemetry
 
 RUN_S = 2.0
-"""Time of one run: a longer run does not end the process, which is all that a trial tests."""
+"""Time of one run: a run that is merely long does not crash the process, which is all that a trial tests."""
 
 IDLE_S = 20.0
-"""After so long without a job the process ends; the next job starts another one."""
+"""The process ends after this time without a job; the next job starts another one."""
 
 LEAST_MEMORY_BYTES = 4 * 1024**3
 
@@ -32,7 +32,7 @@ Report = Any
 
 
 def main() -> None:
-    """Do one job after the other until there are none."""
+    """Do one job after the other until there are no more."""
     disable_telemetry()
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -57,7 +57,7 @@ def _read(jobs: SimpleQueue[bytes]) -> None:
 
 
 def _limit_memory(size_bytes: int) -> None:
-    """A run that takes all of the machine's memory would end other processes than this one."""
+    """Limit the memory: a run that uses all of the machine's memory would end other processes than this one."""
     limit = max(LEAST_MEMORY_BYTES, 6 * size_bytes)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
@@ -79,7 +79,7 @@ def _do(job: Mapping[str, Any], reports: BinaryIO) -> None:
 
 
 def _try(job: Mapping[str, Any], report: Report) -> None:
-    """Open the model, then send it every request that is not to be skipped."""
+    """Open the model, then send it every request except those to skip."""
     from turnout.protocol.tensors.datatypes import Signature
     from turnout.trials.requests import make_steps
 
@@ -106,7 +106,7 @@ def _try(job: Mapping[str, Any], report: Report) -> None:
 
 
 def _run(model: Any, inputs: Any, cancellation: Any) -> None:
-    """One run; that it is refused, cancelled or out of memory does not matter."""
+    """Do one run; it does not matter if it is rejected, canceled or out of memory."""
     timer = threading.Timer(RUN_S, cancellation.cancel)
     timer.start()
     try:
@@ -117,7 +117,7 @@ def _run(model: Any, inputs: Any, cancellation: Any) -> None:
 
 
 def _locate(job: Mapping[str, Any], report: Report) -> None:
-    """Run the request through the first node, the first two and so on, each named before it runs."""
+    """Run the request through the first node, the first two and so on, and name each before it runs."""
     import onnx
 
     from turnout.protocol.tensors.datatypes import Signature
@@ -145,7 +145,7 @@ def _locate(job: Mapping[str, Any], report: Report) -> None:
 
 
 def _run_whole(model: bytes, inputs: Mapping[str, Any]) -> None:
-    """Run a model unoptimized: an optimizer might join the operator under test with another one."""
+    """Run a model without optimisation: an optimizer might merge the tested operator with another one."""
     disable_telemetry()
     import onnxruntime
 

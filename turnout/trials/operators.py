@@ -1,8 +1,8 @@
-"""Operators that were tried one by one: no request ends the process.
+"""Operators that were tried one by one and that no request crashes.
 
-With onnxruntime 1.32, on each of these: no rows, sizes of 0, the least and largest integers. The test
-tests/trials/test_operators.py tries them with the release that is installed. A model that consists of them needs no
-trial of its own.
+They were tried with onnxruntime 1.32, with no rows, sizes of 0, and the smallest and largest integers.
+tests/trials/test_operators.py tries them with the installed release. A model that contains only these operators needs
+no trial of its own.
 """
 
 from __future__ import annotations

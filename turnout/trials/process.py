@@ -1,4 +1,4 @@
-"""The process in which versions are tried, seen from the one that wants to know."""
+"""The parent's side of the process in which versions are tried."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULE = "turnout.trials.child"
 
 
 class TrialEndedError(Exception):
-    """The process ended in the middle of a job; `ending` says how, `SIGABRT` or `exit code 1`."""
+    """The process ended during a job; `ending` is `SIGABRT` or `exit code 1`."""
 
     def __init__(self, ending: str) -> None:
         super().__init__(ending)
@@ -26,23 +26,23 @@ class TrialEndedError(Exception):
 
 
 class TrialTimeoutError(Exception):
-    """The process said nothing for too long, and was killed."""
+    """The process reported nothing for too long, and was killed."""
 
 
 class TrialProcess:
-    """One process that does one job after the other; it is started with the first, and again after it ended."""
+    """A process that does one job after the other; it starts with the first, and again after it has ended."""
 
     def __init__(self) -> None:
         self._popen: subprocess.Popen[bytes] | None = None
         self._lines: LineReader | None = None
 
     def do(self, job: Mapping[str, Any], open_s: float, run_s: float) -> Iterator[dict[str, Any]]:
-        """The process's reports on one job, up to the last one.
+        """Yield the process's reports on one job, up to the last one.
 
         Args:
             job: see `turnout.trials.child`.
-            open_s: how long the model may take to open.
-            run_s: how long each report may take afterwards.
+            open_s: time limit for opening the model.
+            run_s: time limit for each later report.
 
         Raises:
             TrialEndedError: the process ended before the last report.
@@ -61,7 +61,7 @@ class TrialProcess:
         self.close()
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         popen, self._popen = self._popen, None
         if popen is not None:
             popen.kill()
@@ -69,7 +69,7 @@ class TrialProcess:
             close_pipes(popen)
 
     def _send(self, line: bytes) -> None:
-        """Hand over a job: to the process that is there, or, where it has ended idle, to a new one."""
+        """Send a job to the existing process or, if it has ended idle, to a new one."""
         if self._popen is not None and self._popen.poll() is None:
             with contextlib.suppress(OSError):
                 self._write(line)

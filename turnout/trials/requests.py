@@ -1,4 +1,4 @@
-"""The requests with which a version is tried: those that are known to end processes, made from its signature."""
+"""Makes the requests with which a version is tried from its signature: kinds that are known to crash processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from turnout.protocol.tensors.datatypes import DATATYPES, Array, Signature, Tens
 from turnout.protocol.tensors.fatal_requests import FatalRequest
 
 FREE_SIZE = 2
-"""The size of a free dimension where no other is tried."""
+"""The size of a free dimension if no other size is tested."""
 
 LARGEST_ELEMENTS = 4_000_000
-"""Of one input: a model with larger ones is opened, and not tried."""
+"""Most elements of one input: a model with larger inputs is opened, but not tried."""
 
 MOST_PAIRED_INPUTS = 8
 MOST_STEPS = 400
@@ -23,14 +23,14 @@ MOST_STEPS = 400
 
 @dataclass(frozen=True, slots=True)
 class TrialStep:
-    """One request: what it tests, and what makes its tensors."""
+    """One request: the tested property, and the tensors' values."""
 
     kind: FatalRequest
     make: Callable[[], dict[str, Array]]
 
 
 def make_steps(signature: Signature) -> tuple[TrialStep, ...]:
-    """The requests in the order in which they are tried: each before those of which it is a part."""
+    """Return the requests in the order of their trial: each comes before those that include it."""
     inputs = [tensor for tensor in signature.inputs if tensor.required]
     if any(_count(tensor) > LARGEST_ELEMENTS for tensor in inputs):
         return ()
@@ -42,7 +42,7 @@ def make_steps(signature: Signature) -> tuple[TrialStep, ...]:
 
 
 def _empty_steps(inputs: list[TensorSpec]) -> Iterator[TrialStep]:
-    """Sizes of 0: of each free dimension, of all of one name, of all first ones, of all."""
+    """Yield sizes of 0: of each free dimension, of all with one name, of all first ones, of all."""
     free = [(tensor.name, axis) for tensor in inputs for axis, size in enumerate(_shape(tensor)) if size < 0]
     named: dict[str, list[tuple[str, int]]] = {}
     for tensor in inputs:
@@ -60,7 +60,7 @@ def _empty_steps(inputs: list[TensorSpec]) -> Iterator[TrialStep]:
 
 
 def _value_steps(inputs: list[TensorSpec]) -> Iterator[TrialStep]:
-    """The least and the largest integers, 0 and -1: in each input, in all, and against each other."""
+    """Yield the smallest and the largest integers, 0 and -1: in each input, in all, and combined."""
     integers = [tensor for tensor in inputs if DATATYPES[tensor.datatype].kind == "int"]
     for tensor in integers:
         for value in _extremes(tensor):
@@ -79,7 +79,7 @@ def _value_steps(inputs: list[TensorSpec]) -> Iterator[TrialStep]:
 
 
 def _extremes(tensor: TensorSpec) -> tuple[int, ...]:
-    """The least, the largest, 0, and -1 where there is one."""
+    """Return the smallest, the largest, 0, and -1 if the type has it."""
     limits = np.iinfo(DATATYPES[tensor.datatype].dtype)
     least = int(limits.min)
     return (least, int(limits.max), 0, *((-1,) if least < 0 else ()))

@@ -1,8 +1,8 @@
-"""Whether versions can be opened and which requests end the process, tried once for each digest and remembered.
+"""Whether versions can be opened and which requests crash the process, tried once for each digest and cached.
 
-Every version is tried but those whose operators are all among `SOUND_OPERATORS`: it is unknown which operators end
-the process, so each is suspected that was not tried by itself. A process imports onnxruntime once for all versions,
-opens each and sends it some dozens of tiny requests, which takes about 10 ms for a small model. The outcome is kept by
+Every version is tried except those whose operators are all in `SOUND_OPERATORS`: it is unknown which operators crash
+the process, so each one that was not tried by itself is suspected. A process imports onnxruntime once for all versions,
+opens each and sends it some dozens of tiny requests, which takes about 10 ms for a small model. The result is cached by
 digest and release of onnxruntime: each of a thousand versions is tried once, when it is added, built or first called.
 """
 
@@ -35,13 +35,13 @@ from turnout.trials.requests import make_steps
 
 OPEN_PATIENCE_S = 300.0
 RUN_PATIENCE_S = 20.0
-"""For one run; it is to end after `turnout.trials.child.RUN_S`, between two nodes."""
+"""Time limit for a report of one run; the run should end after `turnout.trials.child.RUN_S`, between two nodes."""
 
 LOCATE_S = 60.0
-"""For finding the operator: a session for each node."""
+"""Time limit for finding the operator: a session for each node."""
 
 MOST_FATAL = 12
-"""Most kinds of fatal requests; with so many the version is refused."""
+"""Most kinds of fatal requests; a version with more is refused."""
 
 LARGEST_LOCATED_BYTES = 32 * 1024 * 1024
 """The largest model that is run node by node to find the operator."""
@@ -49,7 +49,7 @@ LARGEST_LOCATED_BYTES = 32 * 1024 * 1024
 FORMAT = f"{__version__}/1"
 
 (TRIED,) = (runtime for runtime in RUNTIMES.values() if runtime.is_tried)
-"""The runtime whose versions are tried: the requests that are known to end a process are its own."""
+"""The runtime whose versions are tried: the requests that are known to crash a process are for this runtime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Trial:
     """The result of a trial.
 
     Args:
-        reason: why it cannot be opened, in onnxruntime's words; empty where it can.
-        fatal: the requests that end the process.
+        reason: why it cannot be opened, in onnxruntime's words; empty if it can.
+        fatal: the requests that crash the process.
     """
 
     reason: str = ""
@@ -72,8 +72,8 @@ class Trials:
     """Trial results by digest; unknown ones are tried. Safe in several threads and processes at once.
 
     Args:
-        folder: where it is remembered, `.turnout/trials`; it need not exist, or be writable.
-        process: tries versions.
+        folder: the cache, `.turnout/trials`; it need not exist or be writable.
+        process: process that tries versions.
     """
 
     def __init__(self, folder: Path, process: TrialProcess | None = None) -> None:
@@ -85,9 +85,9 @@ class Trials:
         """Return a version's trial, made now or earlier.
 
         Args:
-            artifact: the version's.
+            artifact: artifact of the version.
             name: `iris v1`, for messages.
-            whether_it_opens: also open versions whose operators are all sound; nothing else is tried of them.
+            whether_it_opens: whether to open versions whose operators are all sound, too; they need no other trial.
         """
         if not whether_it_opens and SOUND_OPERATORS.issuperset(artifact.operators.names):
             return SOUND
@@ -104,7 +104,7 @@ class Trials:
             return trial
 
     def close(self) -> None:
-        """End the process that tries."""
+        """End the process that tries versions."""
         with self._lock:
             self._process.close()
 
@@ -136,7 +136,7 @@ class Trials:
                     return Trial(fatal=(*fatal, replace(kind, empty=(), values=())))
 
     def _locate(self, artifact: Artifact, name: str, step: int) -> str:
-        """The operator that ends the process; empty where it cannot be found."""
+        """Return the operator that crashes the process; empty if it cannot be determined."""
         if artifact.size_bytes > LARGEST_LOCATED_BYTES:
             return ""
         node, deadline = "", time.monotonic() + LOCATE_S
@@ -154,7 +154,7 @@ class Trials:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one process after the other try a digest, where the folder can be written to."""
+        """Let only one process at a time try a digest, if the folder is writable."""
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ class Trials:
             return None
 
     def _write(self, sha256: str, trial: Trial) -> None:
-        """Remember it, or leave it: a folder that cannot be written to only costs time."""
+        """Cache the result, if possible: a folder that is not writable only costs time."""
         data = orjson.dumps({"format": _format(), "fatal": [kind.to_json() for kind in trial.fatal]})
         with contextlib.suppress(OSError):
             write_whole(self._entry(sha256), data)

@@ -1,1 +1,1 @@
-"""Reads YAML with the place of every value, and edits it without touching the rest of the text."""
+"""Reads YAML with the position of every value, and edits it without changing the rest of the text."""

@@ -1,9 +1,8 @@
-"""Edits of a YAML file that touch nothing but what they change: comments, order, quotes and spacing stay.
+"""Edits a YAML file without changing anything else: comments, order, quotes and spacing stay.
 
-An edit changes characters at one place, which the positions of the YAML nodes give, in the style of the entries there.
-Loading and dumping, even with comments kept, would reformat lines that did not change. What an edit made is
-read again and compared with what it should have made, so a file that is laid out in a way not foreseen here is refused
-rather than spoilt.
+An edit changes characters at one place, which the positions of the YAML nodes determine, in the style of the entries
+there. Loading and dumping, even with comments kept, would reformat unchanged lines. The result of an edit is read again
+and compared with the expected result, so a file with an unforeseen layout is refused rather than damaged.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class EditError(TurnoutError):
 
 
 class YamlEdit:
-    """One or more edits of a text that was read; `finish` reads what came of them, once."""
+    """One or more edits of a text that was read; `finish` reads the result once."""
 
     def __init__(self, read: YamlSource) -> None:
         self._source = read.source
@@ -39,7 +38,7 @@ class YamlEdit:
         """Add `key: value` as the last entry of the mapping at `path`, in the style of the entries there.
 
         Raises:
-            EditError: a name or a value holds a control character.
+            EditError: a name or a value contains a control character.
         """
         _check_characters({key: value})
         node = self._find(path)
@@ -49,7 +48,7 @@ class YamlEdit:
         self._mapping(path)[key] = value
 
     def set(self, path: Path, key: str, value: Any) -> None:
-        """Put `key: value` in the place of the value there, else add it as the last entry.
+        """Replace the value of an existing key with `key: value`, or add it as the last entry.
 
         Raises:
             EditError: as `insert`.
@@ -64,9 +63,9 @@ class YamlEdit:
         self._mapping(path)[key] = value
 
     def remove(self, path: Path, key: str) -> None:
-        """Delete an entry of the mapping at `path`, which is there and not its only one where it has lines.
+        """Delete an existing entry of the mapping at `path`; it must not be the only one of a mapping in lines.
 
-        Comments above the entry stay, those on its lines and deeper ones below it go with it.
+        Comments above the entry stay; comments on its lines and more deeply indented ones below it are deleted.
         """
         text, node = self._text, self._find(path)
         index = next(number for number, (name, _) in enumerate(node.value) if name.value == key)
@@ -78,10 +77,10 @@ class YamlEdit:
         del self._mapping(path)[key]
 
     def finish(self) -> YamlSource:
-        """The edited file as it is read, once it is sure that it says what the old one said, with the changes.
+        """Return the edited file after checking that it has the old content with the changes.
 
         Raises:
-            EditError: the layout of the file cannot be edited automatically; the hint says what to write by hand.
+            EditError: the layout of the file cannot be edited automatically; the hint shows what to write by hand.
         """
         try:
             made = read_yaml(self._text.encode(), source=self._source)
@@ -92,7 +91,7 @@ class YamlEdit:
         return made
 
     def _find(self, path: Path) -> Any:
-        """The node of the mapping at a path that is there."""
+        """Return the node of an existing mapping at a path."""
         try:
             node = yaml.compose(self._text, Loader=yaml.SafeLoader)
         except yaml.YAMLError:  # an earlier edit broke it
@@ -115,7 +114,7 @@ class YamlEdit:
 
 
 def _check_characters(value: Any) -> None:
-    """Refuse what could not be read again: names of files may hold any character."""
+    """Reject characters that could not be read again: names of files may contain any character."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _check_characters(key)
@@ -128,17 +127,17 @@ def _check_characters(value: Any) -> None:
 
 
 def insert_entry(text: str, path: Path, key: str, value: Any) -> str:
-    """The text with one more entry; see `YamlEdit.insert` and `YamlEdit.finish`."""
+    """Return the text with one more entry; see `YamlEdit.insert` and `YamlEdit.finish`."""
     return _edit(text, lambda edit: edit.insert(path, key, value))
 
 
 def set_entry(text: str, path: Path, key: str, value: Any) -> str:
-    """The text with an entry set; see `YamlEdit.set` and `YamlEdit.finish`."""
+    """Return the text with an entry set; see `YamlEdit.set` and `YamlEdit.finish`."""
     return _edit(text, lambda edit: edit.set(path, key, value))
 
 
 def remove_entry(text: str, path: Path, key: str) -> str:
-    """The text without an entry; see `YamlEdit.remove` and `YamlEdit.finish`."""
+    """Return the text without an entry; see `YamlEdit.remove` and `YamlEdit.finish`."""
     return _edit(text, lambda edit: edit.remove(path, key))
 
 
@@ -153,7 +152,7 @@ def _child(node: Any, key: str) -> Any:
 
 
 def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]:
-    """The characters to replace and their replacement, in a mapping within braces."""
+    """Return the characters to replace and their replacement, in a mapping within braces."""
     entry = f"{flow(key)}: {flow(value)}"
     if not node.value:
         after, close = node.start_mark.index + 1, node.end_mark.index - 1
@@ -169,7 +168,7 @@ def _in_flow(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]
 
 
 def _in_block(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str]:
-    """The characters to replace and their replacement, in a mapping of indented lines."""
+    """Return the characters to replace and their replacement, in a mapping of indented lines."""
     name, last = node.value[-1]
     lines = _lines(key, value, node.start_mark.column, last)
     before = text[: name.start_mark.index].split("\n")
@@ -183,7 +182,7 @@ def _in_block(text: str, node: Any, key: str, value: Any) -> tuple[int, int, str
 
 
 def _lines(key: str, value: Any, indent: int, like: Any) -> list[str]:
-    """An entry, each mapping in it laid out as its counterpart in `like`."""
+    """Return the lines of an entry, each mapping in it formatted like its counterpart in `like`."""
     first = f"{' ' * indent}{flow(key)}:"
     if not isinstance(value, Mapping) or not isinstance(like, yaml.MappingNode) or like.flow_style:
         return [f"{first} {flow(value)}"]
@@ -195,7 +194,7 @@ def _lines(key: str, value: Any, indent: int, like: Any) -> list[str]:
 
 
 def _flow_cuts(text: str, node: Any, index: int) -> list[tuple[int, int]]:
-    """The characters to delete for an entry within braces: it and one comma."""
+    """Return the characters to delete for an entry within braces, including one comma."""
     name, value = node.value[index]
     start, end = name.start_mark.index, value.end_mark.index
     if index + 1 < len(node.value):
@@ -218,7 +217,7 @@ def _flow_cuts(text: str, node: Any, index: int) -> list[tuple[int, int]]:
 
 
 def _block_cut(text: str, node: Any, index: int) -> tuple[int, int]:
-    """The lines to delete for an entry in a mapping of indented lines, with the comments that are deeper than it."""
+    """Return the lines to delete for an entry of indented lines, including comments that are more deeply indented."""
     name, value = node.value[index]
     start = text.rfind("\n", 0, name.start_mark.index) + 1
     end = _end(value)
@@ -232,7 +231,7 @@ def _block_cut(text: str, node: Any, index: int) -> tuple[int, int]:
 
 
 def _end(node: Any) -> int:
-    """The position of a node's last character: a block mapping's own end mark is only before the next token."""
+    """Return the position of a node's last character: a block mapping's own end mark is just before the next token."""
     while isinstance(node, yaml.MappingNode) and not node.flow_style:
         node = node.value[-1][1]
     index: int = node.end_mark.index
@@ -250,7 +249,7 @@ def _start_of_next_line(text: str, index: int) -> int:
 
 
 def _without_comments(text: str) -> str:
-    """The text with its comments blanked, so that the characters keep their places."""
+    """Return the text with its comments replaced by blanks, so that positions stay."""
     return re.sub(r"#[^\n]*", lambda comment: " " * len(comment[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""Quotes values of a YAML text: in messages, and in text that is written back."""
+"""Quotes values of a YAML text: in messages, and in edited text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9][\w./@+-]*( [\w./@+-]+)*\.?")
 
 
 def show(value: Any, written: str | None = None) -> str:
-    """A value as its author knows it, cut where it is long; `written` is a number's own spelling."""
+    """Return a value in its author's form, shortened if it is long; `written` is a number's own form."""
     match value:
         case None:
             return "nothing"
@@ -30,7 +30,7 @@ def show(value: Any, written: str | None = None) -> str:
 
 
 def flow(value: Any) -> str:
-    """A value in YAML's one-line form, `{percent: 10, serve: {iris: v2}}`, quoted where it would be read otherwise."""
+    """Return a value in YAML's one-line form, `{percent: 10, serve: {iris: v2}}`, quoted if necessary."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{flow(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

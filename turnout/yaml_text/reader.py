@@ -1,9 +1,9 @@
-"""A YAML file as plain data, with the place of every key: strict where YAML surprises.
+"""Reads a YAML file as plain data with the position of every key; it rejects YAML's surprising features.
 
-What YAML offers and a manifest never needs is refused, so nothing in a file can grow or mean something else to another
-reader: anchors, aliases, merge keys, tags, several documents, deep nesting. Keys are the text as written: a version
-called `010` or `on` stays what it says. A value that YAML 1.1 and YAML 1.2 read differently (`on`, `010`, `1e3`,
-`2024-01-01`) becomes an `Ambiguous`, which fits no type, so that the check of types asks for quotes.
+Features of YAML that a manifest never needs are rejected, so nothing in a file can grow or have another meaning to
+another reader: anchors, aliases, merge keys, tags, several documents, deep nesting. Keys are the text as written: a
+version with the name `010` or `on` keeps it. A value that YAML 1.1 and YAML 1.2 read differently (`on`, `010`, `1e3`,
+`2024-01-01`) becomes an `Ambiguous`, which matches no type, so the check of types asks for quotes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _AMBIGUOUS = re.compile(
 
 
 def find_forbidden(text: str) -> str:
-    """The first character of a text that no value may hold, as `U+001B`; empty where there is none."""
+    """Return the first character of a text that no value may contain, such as `U+001B`; empty if there is none."""
     match = _FORBIDDEN.search(text)
     return f"U+{ord(match[0]):04X}" if match else ""
 
@@ -75,8 +75,8 @@ class YamlSource:
         data: its bytes.
         tree: mappings, lists, text, numbers, booleans, `None` and `Ambiguous`; keys are always text.
         positions: key path -> the position of the key (or of the list's item).
-        numbers: key path -> a number as it was written, where that differs from how we would write it.
-        problems: what is wrong and yet leaves the rest readable: a duplicate key (the first one counts), an anchor.
+        numbers: key path -> a number as written, if that differs from Python's form.
+        problems: errors that leave the rest readable: a duplicate key (the first one counts), an anchor.
         unread: key paths whose value is reported in `problems` and is `None` in the tree: aliases.
     """
 
@@ -102,7 +102,7 @@ def problem_at(
 
 
 def nearest_position(positions: Mapping[KeyPath, Position], path: KeyPath) -> Position:
-    """The position of `path`, or of its nearest ancestor in the file."""
+    """Return the position of `path`, or of its nearest ancestor in the file."""
     while path and path not in positions:
         path = path[:-1]
     return positions.get(path, Position(1, 1))
@@ -112,7 +112,7 @@ def read_yaml(data: bytes, *, source: str) -> YamlSource:
     """Read one file.
 
     Raises:
-        ProblemsError: what is wrong leaves nothing to check further; each problem has a line and a column.
+        ProblemsError: the file cannot be checked further; each problem has a line and a column.
     """
     text = _decode(data, source)
     reader = _Reader(source)
@@ -133,7 +133,7 @@ def read_yaml(data: bytes, *, source: str) -> YamlSource:
 
 
 def _decode(data: bytes, source: str) -> str:
-    """The text, once it is sure that every YAML reader sees the same characters."""
+    """Return the text after checking that every YAML reader sees the same characters."""
 
     def refuse(message: str, before: str, hint: str) -> ProblemsError:
         lines = split_lines(before)
@@ -158,7 +158,7 @@ def _decode(data: bytes, source: str) -> str:
 
 @dataclass(slots=True)
 class _Frame:
-    """A mapping or list that is open; `key` is the mapping's key that waits for its value."""
+    """An open mapping or list; `key` is the mapping's key that has no value yet."""
 
     container: dict[str, Any] | list[Any]
     path: KeyPath
@@ -168,7 +168,7 @@ class _Frame:
 
 
 class _Reader:
-    """Builds the tree out of events: iterative, so that no nesting can exhaust the stack."""
+    """Builds the tree from events, iteratively, so that no nesting can exhaust the stack."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -184,7 +184,7 @@ class _Reader:
         self.problems.append(Problem(message, path, self.source, at.line, at.column, hint))
 
     def read(self, events: Iterable[Any]) -> bool:
-        """Read the one document; whether all of it could be read."""
+        """Read the only document, and return whether all of it could be read."""
         documents = nodes = 0
         for event in events:
             match event:
@@ -204,7 +204,7 @@ class _Reader:
         return True
 
     def _is_too_much(self, event: Any, nodes: int) -> bool:
-        """Whether to stop, with a problem that says why."""
+        """Return whether to stop because of size, and report a problem if so."""
         if len(self._frames) > MAX_DEPTH:
             self.report(f"is nested more than {MAX_DEPTH} levels deep", (), _position(event))
         elif nodes > MAX_NODES:
@@ -216,7 +216,7 @@ class _Reader:
         return True
 
     def _node(self, event: Any) -> bool:
-        """Take in one scalar, or the beginning of a mapping or list; False where reading cannot go on."""
+        """Process one scalar, or the start of a mapping or list; return False if reading cannot continue."""
         frame = self._frames[-1] if self._frames else None
         if frame is not None and isinstance(frame.container, dict) and frame.key is None:
             return self._key(event, frame)
@@ -237,7 +237,7 @@ class _Reader:
         return True
 
     def _next_path(self, event: Any, frame: _Frame | None) -> KeyPath:
-        """The key path of the value that begins here."""
+        """Return the key path of the value that starts here."""
         if frame is None:
             self.positions[()] = _position(event)
             return ()
@@ -249,7 +249,7 @@ class _Reader:
         return path
 
     def _key(self, event: Any, frame: _Frame) -> bool:
-        """Take in one key of a mapping."""
+        """Process one key of a mapping."""
         at = _position(event)
         if not isinstance(event, yaml.ScalarEvent):
             hint = "Quote text that begins with `{`, `[` or `*`."
@@ -276,7 +276,7 @@ class _Reader:
         return True
 
     def _refuse_extras(self, event: Any, path: KeyPath) -> None:
-        """Anchors, tags, and characters that an escape brought in."""
+        """Report anchors, tags, and forbidden characters from escapes."""
         at = _position(event)
         if event.anchor is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
@@ -288,7 +288,7 @@ class _Reader:
             self.report(f"contains the control character {forbidden}", path, at, "Delete the escape.")
 
     def _value(self, event: Any, path: KeyPath) -> Any:
-        """The value that begins here; a mapping or list is still empty."""
+        """Return the value that starts here; a mapping or list is still empty."""
         match event:
             case yaml.MappingStartEvent():
                 return {}
@@ -304,7 +304,7 @@ class _Reader:
 
 
 def resolve(text: str) -> Any:
-    """The meaning of a value without quotes: nothing, a boolean, a number, text, or `Ambiguous`."""
+    """Return the meaning of a value without quotes: nothing, a boolean, a number, text, or `Ambiguous`."""
     if text in _NULLS:
         return None
     if text in _BOOLEANS:

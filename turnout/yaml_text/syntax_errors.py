@@ -58,7 +58,7 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
 
 
 def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -> Problem:
-    """Say it in a sentence, with a line and a column that the file has."""
+    """Return a sentence with a line and a column of the file."""
     lines = split_lines(text)
     at, began = error.problem_mark, error.context_mark
     from_start, message, hint = _SENTENCES.get(error.problem or "", (False, f"is not YAML: {error.problem}", ""))
@@ -76,7 +76,7 @@ def describe_syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines as YAML counts them, one more than there are line breaks."""
+    """Return the lines as YAML counts them, one more than there are line breaks."""
     return re.split(r"\r\n|\r|\n", text)
 
 

@@ -1,7 +1,7 @@
 """The settings that functions read: where requests are stored, and what each stage allows.
 
-The place is in the functions' environment. The stages' settings are an object in the bucket, so a change of them
-publishes no new version of any function.
+The place is in the functions' environment. The stages' settings are an object in the bucket, so changing them publishes
+no new version of any function.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ DEAD_VARIABLE = "TURNOUT_REQUESTS_DEAD_LETTERS"
 SETTINGS_KEY = "settings.json"
 SECRET_KEY = "secret"  # noqa: S105 - an object's key
 STATES, BODIES, ANSWERS, UPLOADS = "requests/", "bodies/", "answers/", "uploads/"
-"""Prefixes of the bucket's objects; the stage follows, so that each stage has its own lifecycle rules."""
+"""Prefixes of the bucket's objects; each is followed by the stage, so each stage has its own lifecycle rules."""
 
 FRESH_S = 60.0
-"""How long a function uses the settings that it has read."""
+"""How long a function uses settings after reading them."""
 
 MOST_RUN_S = 900
-"""The longest run: Lambda's limit."""
+"""The longest run, which is Lambda's limit."""
 
 GRACE_S = 60
 """Added to a run's limit before the run counts as ended without a result."""
@@ -35,7 +35,7 @@ VISIBILITY_S = 6 * MOST_RUN_S
 
 @dataclass(frozen=True, slots=True)
 class StageRules:
-    """What a stage allows; the meaning is that of `turnout.manifest.values.Asynchronous`."""
+    """The rules of a stage, as in `turnout.manifest.values.Asynchronous`."""
 
     time_to_live_s: int = 86_400
     max_attempts: int = 3
@@ -49,26 +49,26 @@ class RequestSettings:
     """The settings of a deployment.
 
     Args:
-        stages: name of a stage that accepts asynchronous requests -> what it allows.
-        timeouts_s: function -> time limit of a run.
+        stages: name of each stage that accepts asynchronous requests -> its rules.
+        timeouts_s: function -> time limit of its runs.
     """
 
     stages: Mapping[str, StageRules] = field(default_factory=dict)
     timeouts_s: Mapping[str, float] = field(default_factory=dict)
 
     def timeout_s(self, function: str) -> float:
-        """The time limit of a run of a function."""
+        """Return the time limit of a function's runs."""
         return self.timeouts_s.get(function, float(MOST_RUN_S))
 
     def to_json(self) -> bytes:
-        """An object that `from_json` reads back."""
+        """Return an object for `from_json`."""
         stages = {name: asdict(rules) for name, rules in self.stages.items()}
         value: dict[str, Any] = {"stages": stages, "timeouts_s": dict(self.timeouts_s)}
         return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> RequestSettings:
-        """The settings that `to_json` wrote."""
+        """Return the settings that `to_json` wrote."""
         value = json.loads(text)
         stages = {
             name: StageRules(**{**rules, "callback_hosts": tuple(rules["callback_hosts"])})

@@ -1,4 +1,4 @@
-"""The operations on stored requests: read an object, apply a step of `states`, replace it if it is unchanged."""
+"""Operations on stored requests: read an object, apply a step of `states`, replace it if it has not changed."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from turnout.protocol.requests import states
 from turnout.protocol.requests.states import RequestState
 
 ATTEMPTS = 20
-"""How often a step is repeated because another process changed the request meanwhile."""
+"""How often a step is tried if other processes change the request meanwhile."""
 
 LOST_S = VISIBILITY_S + MOST_RUN_S + GRACE_S
-"""After so long, no message of a running request can come back."""
+"""After this time, no message of a running request can be delivered again."""
 
 EXPIRED = {"error": "the request waited longer than its time to live", "code": "EXPIRED", "details": {}}
 
 
 class ContentionError(Exception):
-    """Other processes changed the request whenever this one tried."""
+    """Other processes changed the request during each attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRecord:
-    """A stored request, and the ETag of what was read."""
+    """A stored request, and the ETag with which it was read."""
 
     record: Record
     etag: str
@@ -48,8 +48,8 @@ class RequestStore:
     """The requests of one deployment.
 
     Args:
-        bucket: holds them.
-        queues: their messages.
+        bucket: bucket of the requests.
+        queues: queues of their messages.
         clock: seconds since 1970.
     """
 
@@ -62,7 +62,7 @@ class RequestStore:
 
     @property
     def settings(self) -> RequestSettings:
-        """The deployment's settings, read once a minute at most."""
+        """Return the deployment's settings, read at most once a minute."""
         now = self.clock()
         if not 0 <= now - self._read_at < FRESH_S:
             entry = self.bucket.read(SETTINGS_KEY)
@@ -71,7 +71,10 @@ class RequestStore:
         return self._settings
 
     def load_secret(self) -> str:
-        """The secret of this deployment, made at the first call. Several processes may do so at the same time."""
+        """Return the secret of this deployment.
+
+        The first call makes it; several processes may do so at the same time.
+        """
         entry = self.bucket.read(SECRET_KEY)
         if entry is None:
             self.bucket.create(SECRET_KEY, secrets.token_hex(32).encode())
@@ -80,12 +83,12 @@ class RequestStore:
         return entry[0].decode()
 
     def read(self, stage: str, identifier: str) -> ReadRecord | None:
-        """A request as it is stored."""
+        """Return a request as stored."""
         entry = self.bucket.read(state_key(stage, identifier))
         return None if entry is None else ReadRecord(Record.from_json(entry[0]), entry[1])
 
     def find(self, stage: str, identifier: str) -> Record | None:
-        """A request as it is now: one that waited too long has expired. None where there is none, or no longer."""
+        """Return a request in its present state: one that waited too long has expired. None if it does not exist."""
         entry = self.read(stage, identifier)
         if entry is None:
             return None
@@ -104,20 +107,20 @@ class RequestStore:
         return True
 
     def send(self, record: Record, delay_s: float = 0.0) -> None:
-        """Have a request run."""
+        """Send a request's message, so that it runs."""
         self.queues.send(RequestMessage(record.stage, record.id), group=record.function, delay_s=delay_s)
 
     def write(self, entry: ReadRecord, record: Record) -> ReadRecord | None:
-        """Replace a request. None if another process has changed it."""
+        """Replace a request. Return None if another process has changed it."""
         etag = self.bucket.replace(record.key, record.to_json(), entry.etag)
         return ReadRecord(record, etag) if etag else None
 
     def change(self, stage: str, identifier: str, step: Callable[[Record], Record]) -> Record | None:
-        """Apply a step to a request, again if another process changes it meanwhile. None if it does not exist.
+        """Apply a step to a request; retry if another process changes it meanwhile. Return None if it does not exist.
 
         Raises:
             StepError: its state does not allow the step.
-            ContentionError: others changed it whenever this one tried.
+            ContentionError: others changed it during each attempt.
         """
         for _ in range(ATTEMPTS):
             entry = self.read(stage, identifier)
@@ -129,10 +132,10 @@ class RequestStore:
         raise ContentionError(f"{stage} {identifier}: changed by others {ATTEMPTS} times")
 
     def cancel(self, stage: str, identifier: str) -> Record | None:
-        """Cancel a request that has not begun. None if it does not exist.
+        """Cancel a request that has not started. Return None if it does not exist.
 
         Raises:
-            StepError: it has begun, or ended.
+            StepError: it has started or ended.
         """
         now = self.clock()
 
@@ -142,7 +145,7 @@ class RequestStore:
         return None if self.find(stage, identifier) is None else self.change(stage, identifier, step)
 
     def redrive(self, stage: str, identifier: str) -> Record | None:
-        """Queue a request again that ended without an answer. None if it, or its body, is no longer there.
+        """Queue a request again that ended without an answer. Return None if it or its body no longer exists.
 
         Its dead letter stays: `Queues.exhume` deletes those of many requests at once.
 
@@ -184,7 +187,7 @@ class RequestStore:
     def list_requests(
         self, *, stages: Collection[str] = (), wanted: Collection[str] = (), most: int = 1000
     ) -> list[Record]:
-        """List requests, newest change first, of the named stages and states, or of all."""
+        """List requests of the given stages and states, or of all, the latest change first."""
         prefixes = [f"{STATES}{stage}/" for stage in stages] or [STATES]
         keys = sorted(
             (key for prefix in prefixes for key in self.bucket.list_keys(prefix)), key=lambda entry: -entry[1]
@@ -200,7 +203,7 @@ class RequestStore:
         return records
 
     def _settle(self, entry: ReadRecord) -> Record | None:
-        """End a request that nothing else will end: one that waited too long, or whose messages are lost."""
+        """End a request that nothing else will end: it waited too long, or its messages are lost."""
         record, now = entry.record, self.clock()
         progress = record.progress
         if progress.state is RequestState.QUEUED and now >= progress.expires:
@@ -217,19 +220,19 @@ class RequestStore:
         return ended
 
     def call_back(self, record: Record) -> None:
-        """Have the webhook of a request sent that has just ended."""
+        """Queue the webhook of a request that has just ended."""
         if record.callback_state == "waiting":
             self.queues.send(RequestMessage(record.stage, record.id, callback=1), group=record.function)
 
 
 def end(record: Record, progress: states.Progress) -> Record:
-    """The record of a request with this progress; its webhook waits if it has one and has ended."""
+    """Return the record of a request with this progress; if it has ended and has a webhook, that is now waiting."""
     calls_back = record.callback and progress.has_ended and progress.state is not RequestState.CANCELED
     return replace(record, progress=progress, callback_state="waiting" if calls_back else record.callback_state)
 
 
 def describe_lost(attempts: int) -> dict[str, object]:
-    """The failure of a request whose worker ended."""
+    """Return the failure of a request whose worker ended."""
     times = "1 time" if attempts == 1 else f"{attempts} times"
     message = f"the process that ran the request ended, {times}"
     return {"error": message, "code": "PROCESS_ENDED", "details": {"attempts": attempts}}

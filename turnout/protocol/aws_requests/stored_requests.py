@@ -1,6 +1,6 @@
-"""Asynchronous requests of a function: accepts them and runs them, where the deployment has a place for them.
+"""Accepts and runs asynchronous requests in a function, if the deployment stores requests.
 
-Light: boto3 and the modules that need it are imported at the first asynchronous request.
+It is light: boto3 and the modules that need it are imported at the first asynchronous request.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BUCKET_VARIABLE = "TURNOUT_REQUESTS_BUCKET"
 
 
 class StoredRequests:
-    """The asynchronous requests of the deployment that a function belongs to.
+    """The asynchronous requests of a function's deployment.
 
     Args:
-        environ: the function's.
-        connect: opens the store that an environment names; `turnout.protocol.aws_requests.connect` where none is given.
+        environ: the function's environment.
+        connect: opens the store in an environment; by default `turnout.protocol.aws_requests.connect`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class StoredRequests:
         self._store: RequestStore | None = None
 
     def find(self) -> RequestStore | None:
-        """The store; None where the deployment has none."""
+        """Return the store; None if the deployment has none."""
         if self._store is None and BUCKET_VARIABLE in self._environ:
             if self._connect is not None:
                 self._store = self._connect(self._environ)
@@ -46,13 +46,13 @@ class StoredRequests:
         return self._store
 
     def accepting(self, handle: LambdaHandler, function: str, model: str, version: str = "") -> LambdaHandler:
-        """The handler that also accepts inferences that are to be made later.
+        """Return a handler that also accepts asynchronous inferences.
 
         Args:
-            handle: answers all others.
-            function: the name of this function, which runs them.
-            model: that it serves.
-            version: that it serves; empty where it is a router.
+            handle: handler of all other events.
+            function: name of this function, which runs them.
+            model: the function's model.
+            version: the function's version; empty for a router.
         """
         if BUCKET_VARIABLE not in self._environ:
             return handle
@@ -70,7 +70,7 @@ class StoredRequests:
         return handler
 
     def running(self, handle: LambdaHandler) -> LambdaHandler:
-        """The handler that also runs stored requests."""
+        """Return a handler that also runs stored requests."""
         if BUCKET_VARIABLE not in self._environ:
             return handle
 

@@ -1,4 +1,4 @@
-"""Large bodies: announced, sent to S3 in parts, and taken as the body of one request."""
+"""Uploads of large bodies: announced, sent to S3 in parts, and used as the body of one request."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class StoredUpload:
 
     Args:
         id: its identifier.
-        stage: where it was announced.
-        caller: who announced it.
-        size: of the body.
-        sha256: of the body, or empty.
-        parts: S3's identifier of the parts.
-        expires: when it can no longer be used.
-        used_by: the request whose body it is, or empty.
+        stage: stage of the announcement.
+        caller: caller who announced it.
+        size: size of the body.
+        sha256: digest of the body, or empty.
+        parts: S3's identifier of the multipart upload.
+        expires: time after which it can no longer be used.
+        used_by: the request that uses it as its body, or empty.
     """
 
     id: str
@@ -39,26 +39,26 @@ class StoredUpload:
 
     @property
     def key(self) -> str:
-        """The key of its object."""
+        """Return the key of its object."""
         return upload_key(self.stage, self.id)
 
     @property
     def body(self) -> BodyObject:
-        """The body that it becomes."""
+        """Return the request's body made from it."""
         return BodyObject(body_key(self.stage, self.id), self.size, self.sha256)
 
     def to_json(self) -> bytes:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> StoredUpload:
-        """The upload that `to_json` wrote."""
+        """Return the upload that `to_json` wrote."""
         return cls(**json.loads(text))
 
 
 def upload_key(stage: str, identifier: str) -> str:
-    """The key of an upload's object."""
+    """Return the key of an upload's object."""
     return f"{UPLOADS}{stage}/{identifier}.json"
 
 
@@ -75,7 +75,7 @@ def announce(store: RequestStore, stage: str, caller: str, size: int, sha256: st
 
 
 def take(store: RequestStore, stage: str, caller: str, identifier: str, request: str) -> BodyObject:
-    """Make an upload the body of a request.
+    """Use an upload as the body of a request.
 
     Raises:
         Refusal: UNKNOWN_UPLOAD or UPLOAD_INCOMPLETE.

@@ -1,7 +1,7 @@
 """Reads a request's body by its headers: media type, content encoding, and the length of the JSON.
 
-`Inference-Header-Content-Length` makes the body a binary one, whether its media type is octet-stream, JSON or missing
-(tritonclient sends none). The length counts the body after its content encoding is undone.
+`Inference-Header-Content-Length` makes the body binary, whether its media type is octet-stream, JSON or missing
+(tritonclient sends none). The length refers to the decompressed body.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BINARY_TYPE = "application/octet-stream"
 
 
 def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, BinaryPart | None]:
-    """The JSON text and the binary part after it, None where there is none.
+    """Return the JSON text and the binary part after it, or None.
 
     Raises:
         RequestError: UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_ENCODING, PAYLOAD_TOO_LARGE, INVALID_BINARY, INVALID_REQUEST.
@@ -51,7 +51,7 @@ def read_body(headers: Mapping[str, str], body: bytes) -> tuple[bytes, BinaryPar
 
 
 def _check_media_type(content_type: str) -> bool:
-    """Whether the media type is the binary one; UNSUPPORTED_MEDIA_TYPE for all that is neither that nor JSON."""
+    """Whether the media type is the binary one; UNSUPPORTED_MEDIA_TYPE unless it is that or JSON."""
     essence, _, parameters = content_type.partition(";")
     essence = essence.strip().lower()
     charset = [

@@ -1,6 +1,6 @@
-"""Requests into arrays and arrays into answers, in the form that was asked in.
+"""Reads requests into arrays, and writes arrays as answers in the request's form.
 
-A new form is one entry of `CODECS`, and its test in `_form_of`.
+A new form needs one entry of `CODECS`, and its test in `_form_of`.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ CODECS: Mapping[str, Codec] = {
 def decode_request(
     headers: Mapping[str, str], body: bytes, interface: Interface, *, long_bytes: int = LONG_BYTES
 ) -> InferenceRequest:
-    """One request's tensors, checked against `interface` (see `Interface.free_inputs`), and how to answer it.
+    """Return one request's tensors, checked against `interface` (see `Interface.free_inputs`), and its answer's form.
 
     Args:
-        headers: names in lower case.
-        body: as it was sent, in its content encoding.
-        interface: of the version that is asked.
-        long_bytes: text from which a tensor's `data` takes the short cut of `long_lists`.
+        headers: with names in lower case.
+        body: as sent, in its content encoding.
+        interface: interface of the called version.
+        long_bytes: length of text from which a tensor's `data` is read by `long_lists`.
 
     Raises:
-        RequestError: the client's fault, each of the codes with a status of 400, 413 or 415.
+        RequestError: an error of the client, with the status 400, 413 or 415.
     """
     text, part = read_body(headers, body)
     if len(text) >= long_bytes and part is None:
@@ -73,7 +73,7 @@ def decode_request(
 
 
 def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interface) -> InferenceRequest:
-    """The request that a document is."""
+    """Return the request in a document."""
     form = _form_of(document)
     size = len(text) if part is None else len(part)
     request = CODECS[form].read(Payload(document, part, may_hold_booleans(text), size), interface)
@@ -85,7 +85,7 @@ def _read(document: Any, text: bytes, part: BinaryPart | None, interface: Interf
 
 
 def _not_json(text: bytes, error: orjson.JSONDecodeError) -> RequestError:
-    """INVALID_JSON, with the place and the text there."""
+    """Return INVALID_JSON, with the position and the text there."""
     if not text:
         return RequestError("INVALID_JSON", "the body: expected JSON in UTF-8, got nothing")
     try:
@@ -120,12 +120,12 @@ def _form_of(document: Any) -> str:
 
 
 def check_sizes(counts: Mapping[str, int], request: InferenceRequest, interface: Interface) -> None:
-    """Refuse a request whose answer Lambda would not hand on, before it runs.
+    """Reject a request before it runs if its answer would exceed Lambda's limit.
 
     Args:
-        counts: output -> its number of elements, of those where that is known.
-        request: what `decode_request` made.
-        interface: of the version that answers.
+        counts: output -> its number of elements, if it is known.
+        request: result of `decode_request`.
+        interface: interface of the version that answers.
 
     Raises:
         RequestError: ANSWER_TOO_LARGE.
@@ -142,12 +142,12 @@ def check_sizes(counts: Mapping[str, int], request: InferenceRequest, interface:
 
 
 def encode_answer(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
-    """The answer's body, in the form of the request.
+    """Return the answer's body, in the form of the request.
 
     Args:
-        outputs: at least those that were asked for. Shapes are taken as they are. BYTES may be `bytes` or `str`.
-        request: what `decode_request` made.
-        interface: of the version that answers.
+        outputs: at least the requested outputs. Shapes are not checked. BYTES may be `bytes` or `str`.
+        request: result of `decode_request`.
+        interface: interface of the version that answers.
 
     Raises:
         RequestError: UNKNOWN_OUTPUT, OUTPUT_NEEDS_BINARY, OUTPUT_WITHOUT_ROWS, ANSWER_TOO_LARGE.

@@ -1,8 +1,8 @@
-"""Undoes a body's content encoding, gzip or deflate, in one pass and within bounds.
+"""Decompresses a body, gzip or deflate, in one pass and within limits.
 
-The cost is linear in what comes in and what goes out, whatever the body is made of, because anybody may send one. Both
-sizes and the number of gzip members have limits, and the bytes behind a member's end are never copied as a whole.
-Runs without numpy, so that a router starts quickly.
+The cost is linear in the input's and the output's size, whatever the body's content, because anyone may send one. Both
+sizes and the number of gzip members are limited, and the bytes after a member's end are never copied as a whole. It
+works without numpy, so a router starts quickly.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 from turnout.protocol.errors import RequestError
 
 MOST_MEMBERS = 1_000
-"""In one gzip body. `bgzip`, which writes the most of all common tools, makes 160 of 10 MB. An empty member takes 20
-bytes and needs a decompressor of its own, so 10 MB of them would take a second."""
+"""The most members of a gzip body. `bgzip`, which writes more members than all other common tools, makes 160 from 10
+MB. An empty member has 20 bytes and needs its own decompressor, so 10 MB of them would take a second.
+"""
 
 FIRST_PIECE_BYTES = 256
 LARGEST_PIECE_BYTES = 65_536
-"""A member is fed in pieces, each twice as long as the last. What zlib hands back behind a member's end is part of one
-piece, so it is never longer than the first piece or the member itself."""
+"""A member is decompressed in pieces, each twice as long as the last. The rest that zlib returns after a member's end
+is part of one piece, so it is never longer than the first piece or the member itself.
+"""
 
 
 def inflate(encoding: str, body: bytes, limit: int = LARGEST_REQUEST_BYTES) -> bytes:
-    """Undo `Content-Encoding: gzip` or `deflate`.
+    """Decompress `Content-Encoding: gzip` or `deflate`.
 
     Args:
         encoding: the header's value.
-        body: as it was sent.
-        limit: bytes of the body, before and after.
+        body: as sent.
+        limit: maximum size in bytes, both compressed and decompressed.
 
     Raises:
-        RequestError: UNSUPPORTED_ENCODING for other encodings and for several at once, PAYLOAD_TOO_LARGE past the limit
-            or for too many members, INVALID_REQUEST where the bytes are not what the header says.
+        RequestError: UNSUPPORTED_ENCODING for other encodings or several at once, PAYLOAD_TOO_LARGE if a limit is
+            exceeded, INVALID_REQUEST if the bytes do not match the header.
     """
     names = [name for part in encoding.split(",") if (name := part.strip().lower()) not in {"", "identity"}]
     if not names:
@@ -69,13 +71,14 @@ def inflate(encoding: str, body: bytes, limit: int = LARGEST_REQUEST_BYTES) -> b
 
 
 def _inflate_stream(window: int, data: memoryview, texts: list[bytes], limit: int) -> tuple[int, int]:
-    """Inflate one stream at the start of `data`, and add what it holds to `texts`.
+    """Decompress one stream at the start of `data`, and add its content to `texts`.
 
     Returns:
-        Where the stream ends, 0 where it does not, and how many bytes it holds, `limit + 1` for all that are more.
+        The position of the stream's end, or 0 if it does not end, and the number of its bytes, or `limit + 1` if there
+        are more.
 
     Raises:
-        zlib.error: it is no such stream.
+        zlib.error: it is not such a stream.
     """
     stream = zlib.decompressobj(window)
     start = size = 0

@@ -37,9 +37,9 @@ _TENSOR_FIELDS = frozenset({"name", "shape", "datatype", "parameters", "data"})
 
 
 def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
-    """The protocol's request: `{"inputs": [{"name", "shape", "datatype", "data"}]}`.
+    """Return the protocol's request: `{"inputs": [{"name", "shape", "datatype", "data"}]}`.
 
-    `model_name` and `model_version` are allowed (KServe's client sends them) if they name the version that answers.
+    `model_name` and `model_version` are allowed (KServe's client sends them) if they match the version that answers.
     """
     document = payload.document
     if not document.keys() <= _FIELDS:
@@ -60,10 +60,10 @@ def read_open(payload: Payload, interface: Interface) -> InferenceRequest:
 
 
 def _read_usual(tensor: Any, payload: Payload, interface: Interface) -> tuple[str, Array] | None:
-    """Read a small JSON tensor in half the time of `_read_tensor`; None where it needs that.
+    """Read a small JSON tensor in half the time of `_read_tensor`; return None if that is necessary.
 
-    Usual are the four fields and no other, a shape of the declared rank without zeros, and a flat list of a few plain
-    numbers that fit it. Nothing is refused here.
+    A usual tensor has exactly the four fields, a shape of the declared rank without zeros, and a flat list of a few
+    plain numbers that fit it. Nothing is rejected here.
     """
     try:
         name = tensor["name"]
@@ -115,7 +115,7 @@ def _read_tensor(tensor: Any, payload: Payload, interface: Interface) -> tuple[s
 
 
 def _find_input(name: Any, interface: Interface) -> Input | None:
-    """The session's input of that name; None where a `preprocess` runs first and anything may be sent."""
+    """Return the session's input with that name; None if a `preprocess` runs first and any tensor is allowed."""
     if type(name) is not str:
         raise interface.unknown_input(name)
     if interface.free_inputs:
@@ -171,7 +171,7 @@ def _check_addressee(document: dict[str, Any], interface: Interface) -> None:
 
 
 def write_open(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
-    """The protocol's answer: flat data, each tensor in JSON or in binary as the request asked for it."""
+    """Return the protocol's answer: flat data, each tensor in JSON or binary as the request specified."""
     parts: dict[str, bytes] = {}
     if request.binary_default or request.binary:
         for name, values in outputs.items():

@@ -1,8 +1,8 @@
-"""One request as every form has it: the tensors, and how it wants to be answered.
+"""A decoded request in any form: its tensors and the requested format of the answer.
 
-A field that nothing here reads is refused, since leaving it out would answer another question than was asked. Only the
-protocol's `parameters` may hold anything; of those, what would change the answer is refused by name. `null` counts as
-not sent for `id`, `parameters`, `outputs` and `data`, as clients write it that serialise every field.
+An unknown field is rejected, since ignoring it would answer a different request. Only the protocol's `parameters` may
+have any content; those that would change the answer are rejected by name. `null` counts as not sent for `id`,
+`parameters`, `outputs` and `data`, since some clients write every field.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from turnout.protocol.tensors.interface import Interface
 
 @dataclass(slots=True, eq=False)
 class Payload:
-    """A body, read as far as all forms share.
+    """A body, read as far as all forms have in common.
 
     Args:
         document: the JSON.
-        part: the binary tensors behind it, or None.
-        booleans: whether `true` or `false` can be in the JSON at all.
-        size: of the whole body, in bytes.
+        part: the binary tensors after it, or None.
+        booleans: whether the JSON can contain `true` or `false` at all.
+        size: size of the whole body in bytes.
     """
 
     document: dict[str, Any]
@@ -36,17 +36,17 @@ class Payload:
 
 @dataclass(slots=True, eq=False)
 class InferenceRequest:
-    """One request, decoded, and how it wants to be answered.
+    """One decoded request, and the requested format of its answer.
 
     Args:
-        form: key of `codecs.CODECS`.
+        form: a key of `codecs.CODECS`.
         inputs: name -> array. BYTES are object arrays of `bytes`, BF16 is `uint16` bits. Arrays may be read-only.
-        id: echoed in the answer, None where none was sent.
-        outputs: the names asked for, in that order; empty for all.
-        binary: output name -> whether it was asked for in binary, where the request says so.
-        binary_default: whether the other outputs are.
-        rows: how many instances there were; -1 in the other forms.
-        largest_bytes: of the answer's body as it is; None for what Lambda takes, escaped or in base64.
+        id: repeated in the answer; None if none was sent.
+        outputs: the requested names in this order; empty for all.
+        binary: output name -> whether it was requested in binary, if the request says so.
+        binary_default: whether the other outputs are binary.
+        rows: number of instances; -1 in the other forms.
+        largest_bytes: limit of the answer's body itself; None for Lambda's limit, after escaping or in base64.
     """
 
     form: str
@@ -59,7 +59,7 @@ class InferenceRequest:
     largest_bytes: int | None = None
 
     def wants_binary(self, output: str) -> bool:
-        """Whether that output's answer goes behind the JSON."""
+        """Whether that output is written in binary after the JSON."""
         return self.binary_default if self.binary is None else self.binary.get(output, self.binary_default)
 
 
@@ -71,11 +71,11 @@ _ONLY_OPEN = "outside the Open Inference Protocol's form"
 _UNSERVED_PARAMETERS = ("classification", "shared_memory_region")
 
 BASE64 = "base64"
-"""The one `content_type` of MLServer's that changes what the values are."""
+"""The only `content_type` of MLServer's that changes the meaning of values."""
 
 
 def read_answer_fields(document: dict[str, Any], interface: Interface, request: InferenceRequest) -> None:
-    """`id`, `outputs` and `parameters`: who asked, and for what."""
+    """Return `id`, `outputs` and `parameters`."""
     identity = document.get("id")
     if identity is not None and type(identity) is not str:
         raise invalid("`id`", "a string", identity)
@@ -120,7 +120,7 @@ def _read_output(output: Any, request: InferenceRequest, binary: dict[str, bool]
 
 
 def _check_sequence(parameters: dict[str, Any]) -> None:
-    """Triton's parameters of a sequence: no model here keeps a state, so they change nothing, as in Triton."""
+    """Check Triton's parameters of a sequence: models here have no state, so they change nothing, as in Triton."""
     identity = parameters.get("sequence_id", 0)
     if type(identity) is not int and type(identity) is not str:
         raise invalid("`sequence_id` of the request", "an integer or a string", identity)
@@ -129,11 +129,11 @@ def _check_sequence(parameters: dict[str, Any]) -> None:
 
 
 def read_parameters(holder: dict[str, Any], where: str, *, base64: bool = False) -> dict[str, Any]:
-    """`parameters` of a request, an input or an output; empty where it is null.
+    """Return the `parameters` of a request, an input or an output; empty if they are null.
 
     Args:
-        holder: what has them.
-        where: what that is, for the error's sentence.
+        holder: object with the parameters.
+        where: name of this object for the error.
         base64: whether `content_type` may be `base64` there.
     """
     parameters = holder["parameters"]
@@ -151,13 +151,13 @@ def read_parameters(holder: dict[str, Any], where: str, *, base64: bool = False)
 
 
 def is_base64(parameters: dict[str, Any]) -> bool:
-    """Whether values are said to be base64."""
+    """Whether the parameters declare the values as base64."""
     content_type = parameters.get("content_type")
     return type(content_type) is str and content_type.strip().lower() == BASE64
 
 
 def read_flag(parameters: dict[str, Any], name: str, where: str) -> bool:
-    """A true or false among `parameters`; false where it is not sent."""
+    """Return a true or false in `parameters`; false if it is not sent."""
     flag = parameters.get(name, False)
     if type(flag) is not bool:
         raise invalid(f"`{name}` of {where}", "true or false", flag)
@@ -165,14 +165,14 @@ def read_flag(parameters: dict[str, Any], name: str, where: str) -> bool:
 
 
 def check_fields(document: dict[str, Any], known: frozenset[str], where: str) -> None:
-    """Refuse a field that nothing reads."""
+    """Reject unknown fields."""
     if not document.keys() <= known:
         unknown = min(document.keys() - known)
         raise invalid(f"{where} has an unknown field", ", ".join(sorted(known)), unknown)
 
 
 def invalid(what: str, expected: str, got: Any, tensor: str | None = None) -> RequestError:
-    """INVALID_REQUEST, naming what is wrong, what was expected and what came."""
+    """Return INVALID_REQUEST with the place, the expected and the received value."""
     seen = shown(got)
     details = {"expected": expected, "got": seen}
     if tensor is not None:

@@ -1,7 +1,7 @@
-"""An answer's body, JSON that holds arrays, and what Lambda takes of it.
+"""An answer's body: JSON with arrays, within Lambda's limit.
 
-An answer over Lambda's limit would reach the caller as a bare 502, after the function had spent seconds and gigabytes
-on its digits: so it is refused by name and, where the number of elements suffices, before a digit is written.
+An answer over Lambda's limit would reach the caller as a plain 502, after the function had spent seconds and gigabytes
+on its digits. So it is rejected with a code, before a digit is written if the number of elements is enough to decide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEW_ELEMENTS = 500_000
-"""Elements that fit in an answer in every datatype and form."""
+"""Number of elements that fit in an answer in every datatype and form."""
 
 _SURELY_SMALL_BYTES = 1_000_000
 
@@ -30,23 +30,23 @@ _SURELY_SMALL_BYTES = 1_000_000
 _LEAST_BYTES = {"f": 4, "b": 5, "O": 5}
 _LEAST_BYTES_OF_INTEGERS = 2
 _LENGTH_BYTES = 4
-"""Bytes of an empty text in binary."""
+"""Bytes of an empty text in binary form."""
 
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """A body: JSON, or where `json_length` is not None that much JSON with binary tensors behind it."""
+    """A body: JSON, or, if `json_length` is not None, JSON of that length followed by binary tensors."""
 
     body: bytes
     json_length: int | None = None
 
 
 def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any]:
-    """The proxy answer of status 200; binary tensors set the content type and say where the JSON ends.
+    """Return a proxy answer of status 200; binary tensors set the content type and the JSON's length.
 
     Args:
-        headers: for JSON; it is changed where the answer is binary.
-        answer: as a form wrote it.
+        headers: headers for JSON; changed if the answer is binary.
+        answer: the encoded answer.
     """
     if answer.json_length is None:
         return make_answer(200, headers, answer.body)
@@ -56,12 +56,12 @@ def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any
 
 
 def write_answer_file(headers: dict[str, str], answer: Answer, path: str) -> dict[str, Any]:
-    """Write an answer's body to a file: the proxy answer of status 200, without the body.
+    """Write an answer's body to a file, and return the proxy answer of status 200 without the body.
 
     Args:
-        headers: for JSON; it is changed where the answer is binary.
-        answer: as a form wrote it.
-        path: of a file that is not there yet.
+        headers: headers for JSON; changed if the answer is binary.
+        answer: the encoded answer.
+        path: path of a new file.
     """
     with open(path, "xb") as file:  # noqa: PTH123 - routers start without importing pathlib
         file.write(answer.body)
@@ -70,7 +70,7 @@ def write_answer_file(headers: dict[str, str], answer: Answer, path: str) -> dic
 
 
 def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
-    """JSON of what `build` makes of the arguments; with `spelled=True` where orjson wrote NaN or infinity as null."""
+    """Return the JSON of `build`'s result; call it with `spelled=True` if orjson wrote NaN or infinity as null."""
     text = orjson.dumps(build(*arguments), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:
         text = orjson.dumps(build(*arguments, spelled=True), option=orjson.OPT_SERIALIZE_NUMPY)
@@ -78,7 +78,7 @@ def write_json(build: Callable[..., dict[str, Any]], *arguments: Any) -> bytes:
 
 
 def check_elements(tensors: Iterable[tuple[NDArray[Any], bool]], largest_bytes: int | None = None) -> None:
-    """Refuse arrays whose shortest spelling is more than Lambda takes: ANSWER_TOO_LARGE.
+    """Reject arrays whose shortest JSON exceeds Lambda's limit: ANSWER_TOO_LARGE.
 
     Args:
         tensors: each with whether it is written in binary.
@@ -88,10 +88,10 @@ def check_elements(tensors: Iterable[tuple[NDArray[Any], bool]], largest_bytes: 
 
 
 def check_counts(counts: Iterable[tuple[int, np.dtype[Any], bool]], largest_bytes: int | None = None) -> None:
-    """As `check_elements`, before the arrays are there.
+    """Do the same as `check_elements`, before the arrays exist.
 
     Args:
-        counts: of each tensor its number of elements, its dtype, and whether it is written in binary.
+        counts: number of elements of each tensor, its dtype, and whether it is written in binary.
         largest_bytes: see `InferenceRequest.largest_bytes`.
     """
     least = 0
@@ -109,10 +109,10 @@ def _least_bytes_of(count: int, dtype: np.dtype[Any], *, is_binary: bool) -> int
 
 
 def check_body(answer: Answer, largest_bytes: int | None = None) -> None:
-    """Refuse a body that is more than Lambda takes, in base64 or with its quotes and backslashes escaped.
+    """Reject a body that exceeds Lambda's limit, in base64 or after quotes and backslashes are escaped.
 
     Args:
-        answer: as a form wrote it.
+        answer: the encoded answer.
         largest_bytes: see `InferenceRequest.largest_bytes`.
     """
     body = answer.body

@@ -1,4 +1,4 @@
-"""A request kept to be sent again: a `Sample`, and the line `{"turnout_capture": {...}}` that spells it."""
+"""A captured request that can be sent again: a `Sample`, and its line `{"turnout_capture": {...}}`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ except ImportError:  # pragma: no cover - a layer without it is slower, 1 ms per
     import base64  # type: ignore[no-redef]
 
 CAPTURE_KEY = "turnout_capture"
-"""The one key of a line's object."""
+"""The only key of a line's object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request, without its answer: versions are immutable, so its version gives the same answer again.
+    """One request without its answer: versions are immutable, so its version gives the same answer again.
 
     Args:
-        time: when it was answered, seconds since 1970.
-        stage: that was asked.
-        model: that answered.
-        version: that answered.
-        canary: whether it belonged to the stage's canary.
-        content_type: as it was sent, empty where it was not.
-        header_length: bytes of JSON in front of binary tensors; None where the body is all JSON.
-        body: its content encoding undone.
-        status: of the answer.
-        duration_ms: what the answer took.
-        resource: the route's path as API Gateway spells it, `/models/iris/inference`; empty in captures that are older.
-        caller: the consumer whose key was sent, or empty.
+        time: when it was answered, in seconds since 1970.
+        stage: the called stage.
+        model: the model that answered.
+        version: the version that answered.
+        canary: whether it was in the canary's share.
+        content_type: as sent, or empty.
+        header_length: bytes of JSON before binary tensors; None if the body is all JSON.
+        body: the decompressed body.
+        status: status of the answer.
+        duration_ms: duration until the answer.
+        resource: the route's path as in API Gateway, `/models/iris/inference`; empty in older captures.
+        caller: the consumer of the sent key, or empty.
         asynchronous: whether it is an asynchronous request.
     """
 
@@ -61,7 +61,7 @@ class Sample:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that are needed to read the request again."""
+        """Return the headers that are needed to read the request again."""
         sent = {"content-type": self.content_type} if self.content_type else {}
         return sent if self.header_length is None else sent | {LENGTH_HEADER: str(self.header_length)}
 
@@ -81,24 +81,24 @@ def make_sample(
     resource: str,
     caller: str = "",
 ) -> Sample | None:
-    """The sample of a request; None where there is none to be kept.
+    """Return the sample of a request; None if none can be kept.
 
-    That is where its content encoding cannot be undone, and where something is to be redacted in a request that was
-    refused: the places of its values are unknown.
+    It cannot be kept if its content encoding is invalid, or if a rejected request has inputs to redact: the positions
+    of its values are unknown.
 
     Args:
-        headers: names in lower case.
-        body: as it was sent.
-        redact: inputs whose values are replaced, numbers by 0, texts by empty ones; their shapes stay.
-        time: and those after it: as `Sample` has them.
-        stage: of the request.
-        model: that answered.
-        version: that answered.
-        canary: whether it was the canary's.
-        status: of the answer.
-        duration_ms: of the answer.
-        resource: of the request's route.
-        caller: of the request.
+        headers: with names in lower case.
+        body: as sent.
+        redact: inputs whose values are replaced, numbers by 0 and texts by empty ones; their shapes stay.
+        time: this and the following arguments are those of `Sample`.
+        stage: stage of the request.
+        model: the model that answered.
+        version: the version that answered.
+        canary: whether it was in the canary's share.
+        status: status of the answer.
+        duration_ms: duration until the answer.
+        resource: route of the request.
+        caller: caller of the request.
     """
     if redact and status != 200:
         return None
@@ -119,7 +119,7 @@ def make_sample(
 
 
 def write_line(sample: Sample) -> bytes:
-    """The sample as one line of JSON, without its end: a JSON body as it is, any other in base64."""
+    """Return the sample as one line of JSON without its line end: a JSON body as it is, any other in base64."""
     fields: dict[str, Any] = {
         "time": round(sample.time, 3),
         "stage": sample.stage,
@@ -148,7 +148,7 @@ def _spelled_body(sample: Sample) -> dict[str, Any]:
 
 
 def _redacted(headers: Mapping[str, str], body: bytes, names: Collection[str]) -> tuple[int | None, bytes]:
-    """Length of the JSON, None where there is nothing behind it, and the body without the inputs' values."""
+    """Return the JSON's length, or None without binary tensors, and the body without the inputs' values."""
     text, part = read_body(headers, body)
     document = _bare(read_with_constants(text, SPELLED))
     if part is None:
@@ -160,7 +160,7 @@ def _redacted(headers: Mapping[str, str], body: bytes, names: Collection[str]) -
 
 
 def _bare(document: dict[str, Any]) -> dict[str, Any]:
-    """The document without what may name a person beside its tensors: ids, parameters, whatever else a client added."""
+    """Return the document without fields that may identify a person: ids, parameters and other fields of a client."""
     kept = {key: value for key, value in document.items() if key in {"inputs", "instances", "outputs"}}
     kept |= _parameters(document, {"binary_data_output"})
     for key, fields in (("inputs", {"name", "shape", "datatype", "data"}), ("outputs", {"name"})):
@@ -177,7 +177,7 @@ _TENSOR_PARAMETERS = frozenset({"binary_data_size", "binary_data", "content_type
 
 
 def _parameters(fields: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The parameters by which a request is read and answered, and no others."""
+    """Return only the parameters that affect how a request is read and answered."""
     parameters = fields.get("parameters")
     kept = {name: value for name, value in parameters.items() if name in names} if isinstance(parameters, dict) else {}
     return {"parameters": kept} if kept else {}
@@ -203,7 +203,7 @@ def _redact_document(document: dict[str, Any], names: Collection[str]) -> None:
 
 
 def _redact_binary(inputs: list[dict[str, Any]], tail: bytes, names: Collection[str]) -> bytes:
-    """The bytes after the JSON; the inputs' sizes are changed where they differ now."""
+    """Return the bytes after the JSON; the inputs' sizes in the document are updated if they change."""
     parts = []
     position = 0
     for tensor in inputs:
@@ -224,7 +224,7 @@ def _redact_binary(inputs: list[dict[str, Any]], tail: bytes, names: Collection[
 
 
 def _blank(values: Any) -> Any:
-    """Nested lists of the same shape without their values; a text among numbers is a spelled-out NaN or infinity."""
+    """Return nested lists of the same shape without their values; a text among numbers means NaN or infinity."""
     return _filled(values, "" if _is_text(values) else 0)
 
 

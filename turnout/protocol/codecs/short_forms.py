@@ -1,7 +1,7 @@
 """The short forms: `{"inputs": {name: lists}}` with `{"outputs": ...}`, `{"instances": []}` with `{"predictions": []}`.
 
-Datatypes come from the signature and shapes from the lists. Both forms take `id`, `outputs` (names) and the protocol's
-`parameters` as well. Source: TensorFlow Serving, "RESTful API", for instances and predictions.
+Datatypes come from the signature and shapes from the lists. Both forms also accept `id`, `outputs` (names) and the
+protocol's `parameters`. Source: TensorFlow Serving, "RESTful API", for instances and predictions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _ROW_FIELDS = frozenset({"id", "instances", "outputs", "parameters", "signature_
 
 
 def read_named(payload: Payload, interface: Interface) -> InferenceRequest:
-    """`{"inputs": {name: nested lists}}`: datatypes from the signature, shapes from the lists.
+    """Read `{"inputs": {name: nested lists}}`: datatypes from the signature, shapes from the lists.
 
-    A tensor that the signature lacks, which only a `preprocess` can want, is BYTES, BOOL, INT64 or FP64 by its values.
+    A tensor that is not in the signature, which only a `preprocess` can need, is BYTES, BOOL, INT64 or FP64 by its
+    values.
     """
     document = payload.document
     check_fields(document, _NAMED_FIELDS, "the request")
@@ -53,16 +54,16 @@ def _read_nested(name: str, data: Any, interface: Interface, *, booleans: bool, 
 
 
 def _as_column(shape: tuple[int, ...], declared: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape with the trailing dimensions of 1 that the lists leave out: skl2onnx makes each column `[N, 1]`."""
+    """Return the shape with the trailing dimensions of 1 that the lists omit: skl2onnx makes each column `[N, 1]`."""
     missing = declared[len(shape) :] if declared and shape else ()
     return shape + missing if missing and set(missing) == {1} else shape
 
 
 def read_rows(payload: Payload, interface: Interface) -> InferenceRequest:
-    """`{"instances": [...]}`: a row per instance, `{name: value}`, or the bare value where one input is required.
+    """Read `{"instances": [...]}`: a row per instance, `{name: value}`, or the bare value if one input is required.
 
-    A value of a column of shape `[N, 1]` may be written `5.1` instead of `[5.1]`.
-    The rows are stacked to a first dimension. TensorFlow Serving's `signature_name` may be its `serving_default`.
+    A value of a column of shape `[N, 1]` may be written as `5.1` instead of `[5.1]`. The rows are stacked along a new
+    first dimension. TensorFlow Serving's `signature_name` may be `serving_default`.
     """
     document = payload.document
     check_fields(document, _ROW_FIELDS, "the request")
@@ -101,7 +102,7 @@ def _columns(rows: list[Any], interface: Interface) -> dict[str, list[Any]]:
 
 
 def write_named(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
-    """`{"outputs": {name: nested lists}}`, and `id` where one was sent."""
+    """Return `{"outputs": {name: nested lists}}`, and `id` if one was sent."""
     return Answer(write_json(_named_answer, outputs, request, interface))
 
 
@@ -112,11 +113,11 @@ def _named_answer(
 
 
 def write_rows(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
-    """`{"predictions": [...]}`: a row per instance, bare where there is one output, else `{name: value}`.
+    """Return `{"predictions": [...]}`: a row per instance, bare for one output, else `{name: value}`.
 
     Raises:
-        RequestError: OUTPUT_WITHOUT_ROWS where an output's first dimension is not the number of instances. Such an
-            output belongs to the whole batch: no row may claim it, so nothing is left out or repeated.
+        RequestError: OUTPUT_WITHOUT_ROWS if an output's first dimension is not the number of instances. Such an output
+            belongs to the whole batch, not to a row, so nothing is omitted or repeated.
     """
     for name, values in outputs.items():
         if values.shape[:1] != (request.rows,):

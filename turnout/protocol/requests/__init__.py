@@ -1,4 +1,4 @@
-"""Asynchronous requests: their states, what a run's answer means, and how a request is shown to its caller.
+"""Asynchronous requests: their states, the meaning of a run's answer, and their description for callers.
 
-Pure, except that `webhooks` sends.
+Pure, except for `webhooks`, which sends.
 """

@@ -1,4 +1,4 @@
-"""Checks the address that a caller wants its result sent to."""
+"""Checks the address of a caller's webhook."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from turnout.protocol.requests.refusals import Refusal
 
 
 class CallbackRules(Protocol):
-    """A stage's rules for callbacks: `host` or `host:port`, and whether these may be private addresses."""
+    """A stage's rules for callbacks: `host` or `host:port`, and whether these may have private addresses."""
 
     @property
     def callback_hosts(self) -> Sequence[str]:
-        """The hosts that results may be sent to."""
+        """The hosts to which results may be sent."""
         ...
 
     @property
@@ -26,7 +26,7 @@ class CallbackRules(Protocol):
 
 
 def check_callback(address: str, policy: CallbackRules) -> None:
-    """Reject an address to which the stage sends no results.
+    """Reject an address that the stage does not allow.
 
     Raises:
         Refusal: INVALID_CALLBACK.
@@ -51,7 +51,7 @@ def check_callback(address: str, policy: CallbackRules) -> None:
 
 
 def _check_literal(host: str, policy: CallbackRules) -> None:
-    """Reject a private address in the callback itself. Others are found when the name is resolved."""
+    """Reject a private address in the callback itself. Others are detected when the name is resolved."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""An asynchronous request as its caller sees it: what `GET /requests/{id}` returns."""
+"""Describes an asynchronous request to its caller, for `GET /requests/{id}`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Description:
 
     Args:
         id: its identifier.
-        stage: that accepted it.
+        stage: its stage.
         is_canary: whether it belongs to the canary's share.
-        model: that it calls; empty where the path does not tell.
-        version: that it calls, or that answered; empty while a router has not chosen.
-        path: of the call, without the stage.
-        status: of the answer; 0 where there is none.
-        content_type: of the answer.
+        model: its model; empty if the path does not contain it.
+        version: its version, or the one that answered; empty until a router has chosen.
+        path: path of the call, without the stage.
+        status: status of the answer; 0 without an answer.
+        content_type: content type of the answer.
         answer_bytes: size of the answer.
-        answer_sha256: its digest.
-        answer_address: where it can be fetched.
-        failure: the error, in the API's shape, of one that failed.
-        callback: state of the webhook; empty where there is none.
+        answer_sha256: digest of the answer.
+        answer_address: address of the answer.
+        failure: the error of a failed request, in the format of the API's errors.
+        callback: state of the webhook; empty if there is none.
     """
 
     id: str
@@ -77,7 +77,7 @@ def describe(progress: Progress, known: Description) -> dict[str, Any]:
 
 
 def spell_time(seconds: float | None) -> str | None:
-    """`2026-11-30T12:00:00.000Z`; None for None."""
+    """Return `2026-11-30T12:00:00.000Z`; None for None."""
     if seconds is None:
         return None
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds * 1000) % 1000:03d}Z"

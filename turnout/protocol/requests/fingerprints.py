@@ -1,4 +1,4 @@
-"""Recognizes a request that is sent twice, and removes secrets from what is stored of it."""
+"""Recognizes requests that are sent twice, and removes secrets from stored requests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SECRET_HEADERS = frozenset({"x-api-key", "authorization", "x-amz-security-token"
 
 @dataclass(frozen=True, slots=True)
 class CallFingerprint:
-    """Identifies equal requests: by their call, and by their body or the upload that was used as it.
+    """Identifies equal requests: by their call, and by their body or the upload used as it.
 
-    An upload is deleted once it is used, so a caller who repeats a request names an upload that no longer exists.
+    An upload is deleted after its use, so a caller who repeats a request names an upload that no longer exists.
     """
 
     call: str
@@ -34,9 +34,9 @@ def fingerprint_call(path: str, headers: Mapping[str, str], callback: str) -> st
     """Return the part of a fingerprint that does not depend on the body.
 
     Args:
-        path: of the call, without the stage.
-        headers: of the request, names in lower case.
-        callback: the address for the result, or empty.
+        path: path of the call, without the stage.
+        headers: headers of the request, with names in lower case.
+        callback: address of the webhook, or empty.
     """
     said = [path, callback, *(headers.get(name, "") for name in SAME_HEADERS)]
     return hashlib.sha256("\n".join(said).encode(errors="surrogatepass")).hexdigest()
@@ -49,7 +49,7 @@ def is_same(stored: str, call: str, body: str, upload: str) -> bool:
 
 
 def without_secrets(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event without the caller's API key or token, which must not be stored. Their ids remain."""
+    """Return the event without the caller's API key or token, which must not be stored. Their ids remain."""
     context = event["requestContext"]
     return {
         **event,

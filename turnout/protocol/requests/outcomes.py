@@ -1,4 +1,4 @@
-"""Decides from a run's answer whether its request is done, failed or tried again."""
+"""Decides from a run's answer whether its request is done, has failed or is tried again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Outcome(enum.Enum):
 
 
 def judge_status(status: int) -> Outcome:
-    """The outcome of an answer with this status."""
+    """Return the outcome of an answer with this status."""
     if status < 400:
         return Outcome.DONE
     if status == 429:
@@ -28,7 +28,7 @@ def judge_status(status: int) -> Outcome:
 
 
 def judge_error(error: str) -> Outcome:
-    """The outcome of a call without an answer; `error` as in `Invocation.error`."""
+    """Return the outcome of a call without an answer; `error` is that of `Invocation.error`."""
     if error == "throttled":
         return Outcome.NO_ROOM
     return Outcome.FINAL if error in {"unknown_function", "too_large", "request_too_large"} else Outcome.AGAIN
@@ -50,18 +50,18 @@ _SENTENCES: Mapping[str, str] = {
 
 
 def status_of_error(error: str) -> int:
-    """The HTTP status of a call without an answer."""
+    """Return the HTTP status of a call without an answer."""
     return _STATUS_OF_ERROR.get(error, 502)
 
 
 def describe_error(error: str, attempt: int) -> dict[str, Any]:
-    """The failure of a call without an answer, in the format of the API's errors."""
+    """Return the failure of a call without an answer, in the format of the API's errors."""
     sentence = _SENTENCES.get(error, "the function failed or returned a malformed response")
     return {"error": sentence, "code": _CODES.get(error, "FUNCTION_FAILED"), "details": {"attempt": attempt}}
 
 
 def read_failure(status: int, body: bytes) -> dict[str, Any]:
-    """The error in an answer, in the format of the API's errors for any body."""
+    """Return the error in an answer, in the format of the API's errors, for any body."""
     with suppress(ValueError):
         said = json.loads(body)
         if isinstance(said, dict) and isinstance(said.get("error"), str):

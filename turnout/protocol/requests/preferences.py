@@ -1,4 +1,4 @@
-"""A caller's preferences for an asynchronous request: `Prefer`, and an identifier of its own."""
+"""Reads a caller's preferences for an asynchronous request: `Prefer`, and the caller's own identifier."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ IDENTIFIER_RULE = "1-128 letters, digits, dots, hyphens and underscores, beginni
 
 
 def asks_for_async(prefer: str) -> bool:
-    """Whether a `Prefer` header holds `respond-async` (RFC 7240)."""
+    """Whether a `Prefer` header contains `respond-async` (RFC 7240)."""
     names = (part.partition(";")[0].partition("=")[0].strip().lower() for part in prefer.split(","))
     return "respond-async" in names
 
 
 def wants_later(event: Mapping[str, Any]) -> bool:
-    """Whether an event is an inference that is to be made later. Events that a router handed on are not."""
+    """Whether an event is an asynchronous inference. Events forwarded by a router are not."""
     if "turnout" in event or event.get("httpMethod") != "POST" or "requestContext" not in event:
         return False
     headers = event.get("headers") or {}
@@ -27,7 +27,7 @@ def wants_later(event: Mapping[str, Any]) -> bool:
 
 
 def is_identifier(text: str) -> bool:
-    """Whether a request can be called this."""
+    """Whether this is a valid identifier of a request."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 

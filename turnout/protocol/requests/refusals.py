@@ -25,7 +25,7 @@ STATUS_OF: Mapping[str, int] = {
     "QUEUE_FULL": 503,  # too many requests are waiting
     "STORAGE_FULL": 507,  # too many bodies and answers are stored
 }
-"""HTTP status of every code."""
+"""HTTP status of each code."""
 
 
 class Refusal(RequestError):  # noqa: N818 - an answer, not a failure of ours

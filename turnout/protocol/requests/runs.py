@@ -1,7 +1,7 @@
 """The part of an event about an asynchronous run, under its key `turnout`, which no client can send.
 
-Bodies and answers that are too large for an event lie in files that the event names. A number drawn when the request
-was accepted replaces a router's own draw, so a repeated run reaches the same version.
+Bodies and answers that are too large for an event are in files that the event names. A random number drawn at
+acceptance replaces a router's own draw, so a repeated run reaches the same version.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from hashlib import blake2b
 from typing import Any
 
 KEY = "asynchronous"
-"""`turnout.protocol.routing.choice.ASYNCHRONOUS`, which routers hand on."""
+"""The same as `turnout.protocol.routing.choice.ASYNCHRONOUS`, which routers forward."""
 
 LARGE_BYTES = 1024 * 1024
-"""An answer above this size is written to the file."""
+"""Larger answers are written to the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class AsyncRun:
     """One asynchronous run.
 
     Args:
-        body_file: holds the body; empty where the event holds it.
-        answer_file: takes a large answer; empty where all of it must fit into the function's answer.
+        body_file: file of the body; empty if the event contains it.
+        answer_file: file for a large answer; empty if it must fit into the function's answer.
         max_answer_bytes: the largest answer.
     """
 
@@ -36,7 +36,7 @@ class AsyncRun:
 
 
 def spell_run(run: AsyncRun, draw: float) -> dict[str, Any]:
-    """Return what an event's key `turnout` holds for a run."""
+    """Return the value of an event's key `turnout` for a run."""
     said: dict[str, Any] = {"draw": draw, "max_answer_bytes": run.max_answer_bytes}
     if run.body_file:
         said["body_file"] = run.body_file
@@ -46,7 +46,7 @@ def spell_run(run: AsyncRun, draw: float) -> dict[str, Any]:
 
 
 def read_run(event: Mapping[str, Any]) -> AsyncRun | None:
-    """Return the asynchronous run that an event asks for; None for a synchronous call."""
+    """Return the asynchronous run of an event; None for a synchronous call."""
     said = (event.get("turnout") or {}).get(KEY)
     if said is None:
         return None
@@ -54,13 +54,13 @@ def read_run(event: Mapping[str, Any]) -> AsyncRun | None:
 
 
 def is_asynchronous(event: Mapping[str, Any]) -> bool:
-    """Whether an event asks for an asynchronous run."""
+    """Whether an event is for an asynchronous run."""
     said = event.get("turnout")
     return said is not None and KEY in said
 
 
 def read_draw(event: Mapping[str, Any], model: str) -> float | None:
-    """Return a number from 0 up to but not 1, the same for each run of a request; None for a synchronous call."""
+    """Return a number in [0, 1), the same for each run of a request; None for a synchronous call."""
     drawn = ((event.get("turnout") or {}).get(KEY) or {}).get("draw")
     if drawn is None:
         return None
@@ -69,7 +69,7 @@ def read_draw(event: Mapping[str, Any], model: str) -> float | None:
 
 
 def map_file(path: str) -> Any:
-    """Return a file's content as something that slices and buffers like `bytes`, without reading it."""
+    """Return a file's content as an object that can be sliced and buffered like `bytes`, without reading it."""
     with open(path, "rb") as file:  # noqa: PTH123 - routers start without importing pathlib
         if not os.fstat(file.fileno()).st_size:
             return b""

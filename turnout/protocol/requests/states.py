@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 LONGEST_BACK_OFF_S = 60.0
 THROTTLED_S = 1.0
-"""Pause before a request that was throttled runs again. Such a run does not count as an attempt."""
+"""Pause before a throttled request runs again. Such a run does not count as an attempt."""
 
 
 class RequestState(enum.StrEnum):
@@ -26,14 +26,14 @@ class RequestState(enum.StrEnum):
 
 
 ENDED = frozenset({RequestState.DONE, RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELED})
-"""States that only `redrive` leaves."""
+"""States that only `redrive` changes."""
 
 REDRIVEN = frozenset({RequestState.FAILED, RequestState.EXPIRED, RequestState.CANCELED})
-"""States that `redrive` leaves."""
+"""States that `redrive` changes."""
 
 
 class StepError(Exception):
-    """A step that the state does not allow; `state` is that state."""
+    """The state, `state`, does not allow the step."""
 
     def __init__(self, step: str, state: RequestState) -> None:
         super().__init__(f"cannot {step} a request that is {state}")
@@ -47,13 +47,14 @@ class Progress:
     Args:
         state: the current state.
         accepted: when it was accepted.
-        expires: for a queued request, when it may no longer begin; for an ended one, when it is deleted.
+        expires: for a queued request, the time after which it may no longer start; for an ended one, the time of its
+            deletion.
         time_to_live_s: the period from which `expires` is computed.
-        max_attempts: the number of runs after which it has failed.
+        max_attempts: number of runs after which it has failed.
         attempts: runs so far, including the current one.
-        not_before: when a queued request may begin.
-        begun: when its last run began, or None.
-        ended: when it ended, or None.
+        not_before: earliest time at which a queued request may start.
+        begun: start of its last run, or None.
+        ended: time when it ended, or None.
     """
 
     state: RequestState
@@ -85,12 +86,12 @@ def accept(now: float, time_to_live_s: float, max_attempts: int) -> Progress:
 
 
 def may_begin(progress: Progress, now: float) -> bool:
-    """Whether a run may begin."""
+    """Whether a run may start."""
     return progress.state is RequestState.QUEUED and progress.not_before <= now < progress.expires
 
 
 def begin(progress: Progress, now: float) -> Progress:
-    """Begin a run."""
+    """Start a run."""
     if not may_begin(progress, now):
         raise StepError("begin", progress.state)
     return replace(progress, state=RequestState.RUNNING, attempts=progress.attempts + 1, begun=now)
@@ -102,7 +103,7 @@ def succeed(progress: Progress, now: float) -> Progress:
 
 
 def fail(progress: Progress, now: float, *, is_final: bool = False) -> Progress:
-    """End a run without an answer: queue it for a retry, or fail the request.
+    """End a run without an answer: queue the request for a retry, or let it fail.
 
     Args:
         progress: the progress of a running request.
@@ -116,13 +117,13 @@ def fail(progress: Progress, now: float, *, is_final: bool = False) -> Progress:
 
 
 def give_back(progress: Progress, now: float, wait_s: float = 0.0) -> Progress:
-    """Queue a request again whose run does not count, because of a throttle or a stop of the server."""
+    """Queue a request again whose run does not count: it was throttled, or the server stopped."""
     attempts = _running(progress, "give back").attempts - 1
     return replace(progress, state=RequestState.QUEUED, attempts=attempts, not_before=now + wait_s)
 
 
 def cancel(progress: Progress, now: float) -> Progress:
-    """Cancel a request that has not begun. Canceling it again changes nothing."""
+    """Cancel a request that has not started. Canceling it again changes nothing."""
     if progress.state is RequestState.CANCELED:
         return progress
     if progress.state is not RequestState.QUEUED:
@@ -138,7 +139,7 @@ def expire(progress: Progress, now: float) -> Progress:
 
 
 def redrive(progress: Progress, now: float) -> Progress:
-    """Requeue a request that ended without an answer."""
+    """Queue a request again that ended without an answer."""
     if progress.state not in REDRIVEN:
         raise StepError("redrive", progress.state)
     return replace(
@@ -158,7 +159,7 @@ def is_forgotten(progress: Progress, now: float) -> bool:
 
 
 def back_off_s(attempts: int) -> float:
-    """The pause after a number of failed runs: 1, 2, 4, ... seconds."""
+    """Return the pause after this number of failed runs: 1, 2, 4, ... seconds."""
     return min(LONGEST_BACK_OFF_S, 2.0 ** max(0, attempts - 1))
 
 

@@ -1,4 +1,4 @@
-"""Announcements of large bodies: what a caller says, and what it gets back."""
+"""Announcements of large bodies: the caller's request, and the response."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from turnout.protocol.requests.refusals import Refusal
 MB = 1024 * 1024
 
 PART_BYTES = 64 * MB
-"""Of every part of an upload but the last. S3 allows 10,000 parts of 5 MB or more."""
+"""Size of every part of an upload except the last. S3 allows 10,000 parts of 5 MB or more."""
 
 UPLOAD_S = 3600.0
-"""How long an upload may take, and wait for the request whose body it is."""
+"""How long an upload may take, including the wait for the request that uses it."""
 
 
 def read_wish(body: bytes, max_bytes: int) -> tuple[int, str]:
-    """Return size and digest, or an empty text, of the body that a caller announces.
+    """Return the size and digest, or an empty text, of the announced body.
 
     Raises:
         Refusal: INVALID_UPLOAD or BODY_TOO_LARGE.
@@ -57,7 +57,7 @@ def part_sizes(size: int, part_bytes: int = PART_BYTES) -> list[int]:
 def describe_upload(
     identifier: str, size: int, addresses: Sequence[str], expires: str | None, part_bytes: int = PART_BYTES
 ) -> dict[str, Any]:
-    """Return the JSON object that the caller gets."""
+    """Return the JSON object for the caller."""
     return {
         "id": identifier,
         "bytes": size,

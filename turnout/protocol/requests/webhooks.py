@@ -1,7 +1,7 @@
-"""Webhooks: a result, signed and sent to the address that a caller named.
+"""Webhooks: a signed result, sent to the address that a caller chose.
 
-Names are resolved once, and the connection goes to the address that was checked: a name that leads to a public address
-for the check and to a private one for the connection reaches nothing (DNS rebinding). Redirects are not followed.
+A name is resolved once, and the connection uses the checked address: a name that has a public address for the check and
+a private one for the connection has no effect (DNS rebinding). Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 MOST_TRIES = 8
-"""Deliveries of one webhook: after 5, 10, 20 seconds and so on, 11 minutes in all."""
+"""Deliveries of one webhook: after 5, 10, 20 seconds and so on, 11 minutes in total."""
 
 FIRST_BACK_OFF_S = 5.0
 ANSWER_S = 10.0
@@ -26,13 +26,13 @@ SIGNATURE_HEADER = "x-turnout-signature"
 """Header of a webhook: `t=SECONDS,v1=HEX`, the HMAC-SHA256 of `SECONDS.BODY`."""
 
 NAT64, LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48")
-"""Addresses that stand for IPv4 addresses."""
+"""Networks whose addresses represent IPv4 addresses."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 
 
 class CallbackError(Exception):
-    """A webhook was not delivered; the message says why."""
+    """A webhook was not delivered; the message gives the reason."""
 
 
 def sign_webhook(secret: str, body: bytes, now: float) -> str:
@@ -51,7 +51,7 @@ def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a name.
 
     Raises:
-        OSError: there are none.
+        OSError: it has none.
     """
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
@@ -62,9 +62,9 @@ def send_webhook(
     """Send a webhook. Blocks.
 
     Args:
-        address: where it goes.
-        body: what is sent.
-        secret: of the project.
+        address: address of the webhook.
+        body: body to send.
+        secret: secret of the project.
         now: the time, for the signature.
         may_be_private: whether the host may have a private address.
         resolve: returns the addresses of a host.
@@ -98,10 +98,10 @@ def send_webhook(
 
 
 def check_address_is_public(address: str, *, may_be_private: bool) -> None:
-    """Refuse private, loopback, link-local and other special addresses, also spelled as IPv6.
+    """Reject private, loopback, link-local and other special addresses, also in IPv6 form.
 
     Raises:
-        CallbackError: it is one.
+        CallbackError: it is such an address.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
@@ -116,7 +116,7 @@ def check_address_is_public(address: str, *, may_be_private: bool) -> None:
 
 
 class _PinnedConnection(http.client.HTTPConnection):
-    """A connection to an address that was resolved before, under the host's own name."""
+    """A connection to an address that was resolved before, with the host's own name."""
 
     def __init__(self, host: str, port: int, address: str, *, is_encrypted: bool) -> None:
         super().__init__(host, port, timeout=ANSWER_S)

@@ -1,1 +1,1 @@
-"""Chooses the version that responds; the tables and graphs that routers read."""
+"""Chooses the version that answers; the tables and graphs that routers read."""

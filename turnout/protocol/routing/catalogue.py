@@ -1,7 +1,7 @@
 """The general router's catalogue: models, their versions and signatures.
 
-What a page only hands on, signatures and examples, stays the JSON that it is, so that a cold start with thousands of
-versions reads no tensor, and numpy is not imported.
+Parts that a page only passes on, signatures and examples, remain JSON, so a cold start with thousands of versions reads
+no tensor and does not import numpy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class VersionEntry:
 
     Args:
         name: `v1`.
-        description: empty where models.yaml has none.
-        sha256: of its artifact, 64 hex digits; empty where nothing is known of it.
-        size_bytes: of its artifact.
-        signature: its tensors, as `Signature.to_json` spells them.
-        platform: what the Open Inference Protocol calls its runtime.
-        examples: requests that work, with the answers that are expected, as its examples.json has them.
-        source: where it came from, as models.yaml has it; empty where nothing is known.
+        description: its description, or empty.
+        sha256: digest of its artifact, 64 hex digits; empty if unknown.
+        size_bytes: size of its artifact.
+        signature: its tensors, as made by `Signature.to_json`.
+        platform: the Open Inference Protocol's name of its runtime.
+        examples: valid requests and their expected answers, as in its examples.json.
+        source: its origin, as in models.yaml; empty if unknown.
         pool: whose function runs it; empty where it has a function of its own.
     """
 
@@ -41,7 +41,7 @@ class VersionEntry:
     pool: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return {
             "name": self.name,
             "description": self.description,
@@ -56,7 +56,7 @@ class VersionEntry:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> VersionEntry:
-        """The entry that `to_json` wrote."""
+        """Return the entry that `to_json` wrote."""
         return cls(**{**fields, "examples": tuple(fields["examples"])})
 
 
@@ -66,13 +66,13 @@ class ModelEntry:
 
     Args:
         name: `iris`.
-        variable: the stage variable that says what serves it.
-        route_variable: the stage variable that says its router's choice.
+        variable: the stage variable that chooses its version or router.
+        route_variable: the stage variable with its router's choice.
         versions: by name, in the order of models.yaml; empty for a graph.
-        description: empty where models.yaml has none.
-        routing: its `routing` as models.yaml has it.
-        signature: of a graph, as `Signature.to_json` spells it; a version has its own.
-        calls: of a graph, each (model, version) that it calls; without version the one that the stage serves.
+        description: its description, or empty.
+        routing: its `routing`, as in models.yaml.
+        signature: signature of a graph, as made by `Signature.to_json`; a version has its own.
+        calls: each (model, version) that a graph calls; an empty version is the one that the stage serves.
     """
 
     name: str
@@ -90,7 +90,7 @@ class ModelEntry:
         return not self.versions
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return {
             "name": self.name,
             "variable": self.variable,
@@ -104,7 +104,7 @@ class ModelEntry:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ModelEntry:
-        """The entry that `to_json` wrote."""
+        """Return the entry that `to_json` wrote."""
         versions = map(VersionEntry.from_json, fields["versions"])
         calls = tuple((model, version) for model, version in fields["calls"])
         return cls(**{**fields, "versions": {version.name: version for version in versions}, "calls": calls})
@@ -112,11 +112,11 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything that one deployment can be asked for.
+    """Everything that can be called in one deployment.
 
     Args:
-        prefix: of all functions' names, `turnout-prod`; not in the JSON, which is the same in every stack.
-        platform: as models.yaml says it.
+        prefix: start of all functions' names, `turnout-prod`; not in the JSON, which is the same in every stack.
+        platform: platform in models.yaml.
         release: Turnout's own version.
         models: by name, in the order of models.yaml.
         documents: stage -> its OpenAPI document as JSON text, an object without `servers`.
@@ -143,7 +143,7 @@ class Catalogue:
         return "" if known is None else known.pool
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back; documents are texts, which are read fastest, each once."""
+        """Return a JSON object for `from_json`; documents are texts, which are fastest to read, each once."""
         stages: dict[str, list[str]] = {}
         for stage, text in self.documents.items():
             stages.setdefault(text, []).append(stage)
@@ -156,7 +156,7 @@ class Catalogue:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], prefix: str) -> Catalogue:
-        """The catalogue that `to_json` wrote."""
+        """Return the catalogue that `to_json` wrote."""
         models = map(ModelEntry.from_json, fields["models"])
         documents = {stage: document["text"] for document in fields["documents"] for stage in document["stages"]}
         return cls(prefix, fields["platform"], fields["release"], {model.name: model for model in models}, documents)

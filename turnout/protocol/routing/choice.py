@@ -1,11 +1,11 @@
-"""Which version answers a call: weights, a caller's key, a draw; and what becomes of a call that fails.
+"""Chooses the version that answers a call by weights, a caller's key or a random number; decides about failed calls.
 
-Pure: equal arguments give equal versions, on every machine.
+Pure: equal arguments give equal versions on every machine.
 
-Keys are dealt out by weighted rendezvous hashing: each version draws for the key, from a hash of both, and the highest
-draw wins. A key goes from one version to another only where the weight of the other has grown against that of the one,
-so that with two versions, or where one version's weight changes against all others', no more keys move than must.
-Source: Schindelhauer and Schomaker, "Weighted Distributed Hash Tables" (2005), logarithmic method.
+Keys are assigned by weighted rendezvous hashing: each version gets a score for the key, from a hash of both, and the
+highest score wins. A key moves from one version to another only if the other's weight has grown relative to the first
+one's. So with two versions, or if one version's weight changes relative to all others, no more keys move than
+necessary. Source: Schindelhauer and Schomaker, "Weighted Distributed Hash Tables" (2005), logarithmic method.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from hashlib import blake2b
 from typing import Any
 
 ASYNCHRONOUS = "asynchronous"
-"""Key of what an event says of an asynchronous run (`turnout.protocol.requests.runs`)."""
+"""Key of an event's part about an asynchronous run (`turnout.protocol.requests.runs`)."""
 
 MOST_HOPS = 4
 """Most routers in a chain of calls: the general router and the model's own are two."""
 
 
 class RouteError(ValueError):
-    """A route variable that cannot be read; the message quotes it."""
+    """A route variable is not readable; the message quotes it."""
 
 
 def spell_weight(percent: float) -> str:
-    """`90`, `12.5`: never an exponent, never more or fewer digits than the number has."""
+    """Return `90` or `12.5`, without an exponent, with exactly the number's digits."""
     from decimal import Decimal  # imported late: only the plan calls this; routers read what it wrote
 
     return str(int(percent)) if percent == int(percent) else format(Decimal(repr(percent)), "f")
 
 
 def spell_route(weights: Mapping[str, float]) -> str:
-    """`v1.90,v2.10`: a version holds no dot, so the first one parts it from its percent."""
+    """Return `v1.90,v2.10`: a version contains no dot, so the first one separates it from its percentage."""
     return ",".join(f"{version}.{spell_weight(percent)}" for version, percent in weights.items())
 
 
 def parse_route(text: str) -> dict[str, float]:
-    """The weights that `spell_route` spelled, without those that are zero.
+    """Return the weights in a text of `spell_route`, except those that are zero.
 
     Raises:
-        RouteError: it is no such text, names a version twice, or leaves none with a weight.
+        RouteError: the text is invalid, contains a version twice, or has no weight above zero.
     """
     weights: dict[str, float] = {}
     for part in text.split(","):
@@ -60,12 +60,12 @@ def parse_route(text: str) -> dict[str, float]:
 
 
 def choose_for_key(weights: Mapping[str, float], key: str, model: str) -> str:
-    """The version of a caller's key: the same one for as long as the weights stay.
+    """Return the version of a caller's key, which stays the same as long as the weights do.
 
     Args:
         weights: version -> weight above 0.
-        key: what all requests of the caller hold.
-        model: its name; a key that is among the few of one model need not be among the few of another.
+        key: a value in all requests of the caller.
+        model: the model's name, part of the hash, so a key that gets one model's small share need not get another's.
     """
     return max(weights, key=lambda version: _draw_of(version, key, model, weights[version]))
 
@@ -78,7 +78,7 @@ def _draw_of(version: str, key: str, model: str, weight: float) -> float:
 
 
 def choose_by_draw(weights: Mapping[str, float], draw: float) -> str:
-    """The version that a number from 0 up to, but not, 1 falls on."""
+    """Return the version at this number, from 0 up to, but not, 1."""
     left = draw * math.fsum(weights.values())
     chosen = ""
     for version, weight in weights.items():
@@ -91,37 +91,39 @@ def choose_by_draw(weights: Mapping[str, float], draw: float) -> str:
 
 
 def is_worth_fallback(error: str, status: int) -> bool:
-    """Whether another version may do better: no answer in time, none at all, or one of 5xx; never a client's fault.
+    """Whether another version may succeed.
+
+    It may after no answer in time, no answer at all, or one of 5xx, but not after a client's error.
 
     Args:
-        error: of the `Answered`; empty where there is an answer.
-        status: of the answer.
+        error: error of the `Answered`; empty if there is an answer.
+        status: status of the answer.
     """
     return status >= 500 if not error else error not in {"too_large", "request_too_large"}
 
 
 def read_hop(event: Mapping[str, Any]) -> int:
-    """The number of routers that an event has passed."""
+    """Return the number of routers that an event has passed."""
     hop: int = (event.get("turnout") or {}).get("hop", 0)
     return hop
 
 
 def is_shadow(event: Mapping[str, Any]) -> bool:
-    """Whether an event is a copy whose answer is dropped."""
+    """Whether an event is a copy whose answer is discarded."""
     return bool((event.get("turnout") or {}).get("shadow"))
 
 
 def is_replay(event: Mapping[str, Any]) -> bool:
-    """Whether the gateway knows an event's request as one that is sent again."""
+    """Whether the gateway has recognized an event's request as a replay."""
     return bool((event.get("turnout") or {}).get("replay"))
 
 
 def handed_on(event: Mapping[str, Any], *, shadow: bool = False) -> dict[str, Any]:
-    """The event as a router hands it on. API Gateway makes no key `turnout`, so that no client can forge what it says.
+    """Return the event that a router forwards. API Gateway makes no key `turnout`, so clients cannot forge it.
 
     Args:
-        event: what came; it is not changed.
-        shadow: whether this is a copy; a copy's copies are, too.
+        event: the received event; it is not changed.
+        shadow: whether this is a copy; a copy's own copies are copies, too.
     """
     said = event.get("turnout") or {}
     kept = {key: said[key] for key in ("replay", ASYNCHRONOUS) if said.get(key)}

@@ -1,8 +1,8 @@
-"""Graphs of calls: a model whose answer is made from other models' answers, as the manifest's `graph` spells it.
+"""Graphs of calls: a model whose answer is made from other models' answers, as in the manifest's `graph`.
 
-A node gets tensors by name and gives tensors by name. A call takes those that its model declares and gives all outputs.
-In a sequence each step gets what the step before it gave, the first one what came in. An ensemble's members and a
-switch's cases get what came in.
+A node has inputs and outputs with names. A call takes its model's inputs and returns all outputs. In a sequence, each
+step gets the outputs of the step before, and the first one gets the graph's inputs. An ensemble's members and a
+switch's cases get the node's inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EVERY_OUTPUT = "*"
-"""In an ensemble's `combine`: every output that is not named."""
+"""In an ensemble's `combine`: every output without its own entry."""
 
 NodePath = tuple[str | int, ...]
 """Keys from a graph to one of its nodes."""
@@ -24,10 +24,10 @@ class CallNode:
 
     Args:
         model: the model's name; it may be a graph itself.
-        version: or empty: the one that the stage serves.
-        inputs: input -> the name of the tensor that it gets; an input that is not named gets the one of its own name.
-        outputs: output -> the tensor's name after the call; an output that is not named keeps its own.
-        fallback: whether the model's `fallback` may answer where `version` fails; without a version it always may.
+        version: its version; empty for the one that the stage serves.
+        inputs: input -> name of the tensor for it; an input without an entry gets the tensor of its own name.
+        outputs: output -> name of the tensor after the call; an output without an entry keeps its own name.
+        fallback: whether the model's `fallback` may answer if `version` fails; without a version it always may.
     """
 
     model: str
@@ -39,14 +39,17 @@ class CallNode:
 
 @dataclass(frozen=True, slots=True)
 class SequenceNode:
-    """Steps one after the other."""
+    """Steps that run one after the other."""
 
     steps: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleNode:
-    """Steps at the same time; `combine` says of each output `mean`, `vote` or `concatenate`, `*` for all others."""
+    """Steps that run at the same time.
+
+    `combine` has `mean`, `vote` or `concatenate` for each output, `*` for all others.
+    """
 
     members: tuple[Node, ...]
     combine: Mapping[str, str]
@@ -63,7 +66,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class SwitchNode:
-    """The first case that holds of the tensor `input`, which has one element."""
+    """Chooses the first case that is true for the tensor `input`, which has one element."""
 
     input: str
     cases: tuple[Case, ...]
@@ -76,7 +79,7 @@ COMPARISONS = ("equals", "below", "above")
 
 
 def build_node(fields: Mapping[str, Any]) -> Node:
-    """The node of a tree in which nothing is wrong."""
+    """Return the node of a valid tree."""
     match fields:
         case {"sequence": steps}:
             return SequenceNode(tuple(map(build_node, steps)))
@@ -100,7 +103,7 @@ def _case(fields: Mapping[str, Any]) -> Case:
 
 
 def spell_node(node: Node) -> dict[str, Any]:
-    """The tree that `build_node` reads back."""
+    """Return a tree for `build_node`."""
     match node:
         case SequenceNode(steps):
             return {"sequence": [spell_node(step) for step in steps]}
@@ -116,7 +119,7 @@ def spell_node(node: Node) -> dict[str, Any]:
 
 
 def children_of(node: Node) -> Iterator[tuple[NodePath, Node]]:
-    """The nodes within a node, each with the keys that lead to it."""
+    """Return the nodes within a node, each with the keys that lead to it."""
     match node:
         case SequenceNode(steps):
             yield from ((("sequence", index), step) for index, step in enumerate(steps))
@@ -128,7 +131,7 @@ def children_of(node: Node) -> Iterator[tuple[NodePath, Node]]:
 
 
 def calls_of(node: Node, path: NodePath = ()) -> Iterator[tuple[NodePath, CallNode]]:
-    """Every call of a graph, each with the keys that lead to it from `path` on."""
+    """Yield every call of a graph, each with the keys that lead to it from `path`."""
     if isinstance(node, CallNode):
         yield path, node
     for keys, child in children_of(node):

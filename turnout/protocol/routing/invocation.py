@@ -1,7 +1,6 @@
 """One call of a function by a router, and its outcome.
 
-Implemented over Lambda's Invoke API in the router's own Lambda and over its own functions by the local gateway; called
-by the routers.
+The router's own Lambda implements it with Lambda's Invoke API, the local gateway with its own functions.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ class Answered:
     """The outcome of one call.
 
     Args:
-        answer: the proxy answer that the function gave; None where it failed, and for an asynchronous call.
-        error: empty, or why there is no answer: `failed`, `timed_out`, `throttled`, `too_large`, `unknown_function`.
-        message: for the log, never for the caller.
+        answer: the function's proxy answer; None if it failed, and for an asynchronous call.
+        error: empty, or the kind of failure: `failed`, `timed_out`, `throttled`, `too_large`, `unknown_function`.
+        message: a message for the log, never for the caller.
     """
 
     answer: Mapping[str, Any] | None
@@ -35,10 +34,10 @@ class Invoke(Protocol):
         """Call it, and wait for its answer; failures are returned, not raised.
 
         Args:
-            function: its name.
+            function: name of the function.
             alias: `live` or `next`.
-            event: JSON.
-            deadline_s: when the caller gives up, a moment of `time.monotonic()`.
-            asynchronous: only have the call accepted; its outcome is dropped.
+            event: a JSON value.
+            deadline_s: when the caller stops waiting, in the time of `time.monotonic()`.
+            asynchronous: whether only the call's acceptance matters; its outcome is discarded.
         """
         ...

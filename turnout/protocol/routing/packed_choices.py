@@ -1,8 +1,8 @@
 """Packs the choices of thousands of models into a few stage variables: `choice1=iris.v1,digits.v2,...`.
 
-A stage has 100 variables of 512 characters. Which models share a variable depends on the names alone, not on what is
-served, so a choice that changes changes its own variable and nothing else in it. A canary's overrides are made in the
-same way: they hold the other models of their variable as the baseline has them.
+A stage has 100 variables of 512 characters. Which models share a variable depends only on the names, not on the served
+versions, so a changed choice changes its own variable, and there only its own entry. A canary's overrides are made in
+the same way: they contain the other models of their variable as in the baseline.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from functools import lru_cache
 from turnout.protocol.naming import variable_name
 
 VARIABLE_CHARACTERS = 512
-"""Of a stage variable's value. Source: API Gateway Developer Guide, "Quotas"."""
+"""Most characters of a stage variable's value. Source: API Gateway Developer Guide, "Quotas"."""
 
 _PACKED = re.compile(r"choice[1-9][0-9]*")
 
 
 def is_packed(name: str) -> bool:
-    """Whether a stage variable of that name holds packed choices."""
+    """Whether a stage variable with that name contains packed choices."""
     return _PACKED.fullmatch(name) is not None
 
 
 def arrange_models(longest: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
-    """The models of each variable.
+    """Return the models of each variable.
 
     Args:
-        longest: model -> characters of its longest version's name.
+        longest: model -> length of its longest version's name.
     """
     group: list[str] = []
     size = 0
@@ -44,11 +44,11 @@ def arrange_models(longest: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
 
 
 def pack_choices(choices: Mapping[str, str], groups: Iterable[tuple[str, ...]]) -> dict[str, str]:
-    """The stage variables that hold the version of each model.
+    """Return the stage variables with the version of each model.
 
     Args:
         choices: model -> version.
-        groups: as `arrange_models` returned them.
+        groups: the result of `arrange_models`.
     """
     return {
         f"choice{number}": ",".join(f"{model}.{choices[model]}" for model in group)
@@ -57,17 +57,17 @@ def pack_choices(choices: Mapping[str, str], groups: Iterable[tuple[str, ...]]) 
 
 
 def unpack_choices(variables: Mapping[str, str]) -> Mapping[str, str]:
-    """Stage variable of a model -> its version, of the models whose choices are packed."""
+    """Return stage variable of a model -> its version, for the models with packed choices."""
     return _read(_texts(variables))
 
 
 def find_choice(variables: Mapping[str, str], variable: str) -> str:
-    """The version that a stage serves of a model, whose own stage variable is given; empty where there is none."""
+    """Return the version that a stage serves of a model, found by the model's own stage variable; empty if none."""
     return variables.get(variable) or unpack_choices(variables).get(variable, "")
 
 
 def expand_choices(variables: Mapping[str, str]) -> dict[str, str]:
-    """The same variables with one for each model in place of those that hold many."""
+    """Return the same variables with one for each model instead of the packed ones."""
     others = {name: value for name, value in variables.items() if not is_packed(name)}
     return {**unpack_choices(variables), **others}
 
@@ -79,7 +79,7 @@ def _texts(variables: Mapping[str, str]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _read(texts: tuple[str, ...]) -> Mapping[str, str]:
-    """The first one counts where a model is named twice; what cannot be read names nothing."""
+    """Return the choices in a variable: if a model occurs twice, the first one counts; unreadable parts are skipped."""
     choices: dict[str, str] = {}
     for text in texts:
         for entry in text.split(","):

@@ -1,6 +1,6 @@
-"""A router's table of the models that it calls, written into its zip as `routes.json`.
+"""A router's table of the models that it calls, stored in its zip as `routes.json`.
 
-Made by `turnout.packaging.route_tables`, read by the routers. The live choice is not in it: that is in the stage's
+`turnout.packaging.route_tables` makes it, and the routers read it. The current choice is not in it, but in the stage's
 variables.
 """
 
@@ -19,8 +19,8 @@ class VersionRoute:
     """A version that may be called.
 
     Args:
-        timeout_s: its function's own.
-        inputs: the tensors that it takes; empty where no graph calls it.
+        timeout_s: timeout of its function.
+        inputs: its input tensors; empty if no graph calls it.
         pool: whose function runs it; empty where it has a function of its own.
     """
 
@@ -34,8 +34,8 @@ class GraphRoute:
     """A model that is a graph.
 
     Args:
-        node: its steps.
-        signature: its inputs and outputs, as `Signature.to_json` spells them: read only where numpy is installed.
+        node: its outermost node.
+        signature: its inputs and outputs, as made by `Signature.to_json`; read only if numpy is installed.
     """
 
     node: Node
@@ -47,13 +47,13 @@ class ModelRoute:
     """A model that may be called.
 
     Args:
-        variable: the stage variable that holds its version; the one with `Route` behind it holds a router's choice.
-        versions: by name; none where it is a graph.
-        sticky: where its callers' keys are.
+        variable: the stage variable with its version; the one with `Route` at the end has a router's choice.
+        versions: by name; empty for a graph.
+        sticky: where requests contain the callers' keys.
         shadow: the version that gets copies, or empty.
-        shadow_percent: of how many calls, 0-100.
+        shadow_percent: percentage of copied calls, 0-100.
         fallback: the version that answers when another fails, or empty.
-        graph: or None.
+        graph: its graph, or None.
     """
 
     variable: str
@@ -67,12 +67,12 @@ class ModelRoute:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """All that one router knows.
+    """The table of one router.
 
     Args:
         model: the model whose router it is.
-        prefix: what every function's name starts with; not in the JSON, the router's own name says it.
-        models: that model and, where it is a graph, all that it reaches.
+        prefix: start of every function's name; not in the JSON, since the router's own name contains it.
+        models: the model and, for a graph, all models that it reaches.
         override_stages: the stages in which a caller may choose the version.
     """
 
@@ -82,7 +82,7 @@ class RouteTable:
     override_stages: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return {
             "model": self.model,
             "models": {name: _spell_model(route) for name, route in self.models.items()},
@@ -91,7 +91,7 @@ class RouteTable:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any], *, prefix: str) -> RouteTable:
-        """The table that `to_json` wrote."""
+        """Return the table that `to_json` wrote."""
         return cls(
             model=fields["model"],
             prefix=prefix,

@@ -1,7 +1,7 @@
-"""Tensors on their way from one model to the next: a request for a model, and its answer read back.
+"""Writes tensors as a request for the next model, and reads the tensors of its answer.
 
-Everything travels in the Open Inference Protocol's binary form, which every model takes and which neither rounds nor
-reads a digit.
+Everything is sent in the Open Inference Protocol's binary form, which every model accepts and which needs no rounding
+or number parsing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from turnout.protocol.tensors.json_shapes import read_shape
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """An array and its datatype on the wire, which the array alone does not have: BF16 and UINT16 look alike."""
+    """An array and its datatype on the wire; the array alone does not determine it: BF16 and UINT16 look alike."""
 
     datatype: Datatype
     values: Array
@@ -32,11 +32,11 @@ Tensors = Mapping[str, Tensor]
 
 
 class BadAnswerError(Exception):
-    """A model's answer holds no tensors that can be read; the message says why."""
+    """A model's answer contains no readable tensors; the message gives the reason."""
 
 
 def write_step(inputs: Tensors) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a request that asks for all outputs in binary."""
+    """Return headers and body of a request for all outputs in binary."""
     parts = {name: write_binary(tensor.datatype.name, tensor.values) for name, tensor in inputs.items()}
     spelled = [
         {
@@ -53,14 +53,14 @@ def write_step(inputs: Tensors) -> tuple[dict[str, str], bytes]:
 
 
 def read_step(headers: Mapping[str, str], body: bytes) -> dict[str, Tensor]:
-    """The outputs of an answer to what `write_step` wrote.
+    """Return the outputs of an answer to a request of `write_step`.
 
     Args:
-        headers: names in lower case.
-        body: as the model gave it.
+        headers: with names in lower case.
+        body: body of the answer.
 
     Raises:
-        BadAnswerError: it is no such answer.
+        BadAnswerError: it is not such an answer.
     """
     try:
         text, part = read_body(headers, body)

@@ -1,4 +1,4 @@
-"""Sticky routing: a value in each of a caller's requests decides its version."""
+"""Sticky routing: a value in each of a caller's requests determines its version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from turnout.protocol.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Sticky:
-    """Where the key is.
+    """The place of the key in a request.
 
     Args:
         kind: a key of `KEY_READERS`.
@@ -26,12 +26,12 @@ class Sticky:
 
 
 def read_sticky_key(sticky: Sticky, event: Mapping[str, Any]) -> str | None:
-    """The caller's key; None where the request holds none, and then each of its requests is drawn for."""
+    """Return the caller's key; None if the request has none, and then its version is drawn at random."""
     return KEY_READERS[sticky.kind](event, sticky.name) or None
 
 
 def read_header(event: Mapping[str, Any], name: str) -> str | None:
-    """The value of a header, `name` in lower case; None where it was not sent."""
+    """Return the value of a header, with `name` in lower case; None if it was not sent."""
     for spelled, value in (event.get("headers") or {}).items():
         if spelled.lower() == name:
             return str(value)
@@ -39,7 +39,7 @@ def read_header(event: Mapping[str, Any], name: str) -> str | None:
 
 
 def _read_query(event: Mapping[str, Any], name: str) -> str | None:
-    """The parameter's last value, which is also the one that `queryStringParameters` holds."""
+    """Return the parameter's last value, which `queryStringParameters` has, too."""
     values = (event.get("multiValueQueryStringParameters") or {}).get(name)
     if values:
         return str(values[-1])
@@ -48,14 +48,14 @@ def _read_query(event: Mapping[str, Any], name: str) -> str | None:
 
 
 def _read_api_key(event: Mapping[str, Any], _name: str) -> str | None:
-    """The key's id, not the key: a caller with a new key under the same id keeps its version."""
+    """Return the key's id, not the key: a caller with a new key under the same id keeps its version."""
     identity = (event.get("requestContext") or {}).get("identity") or {}
     key: str | None = identity.get("apiKeyId")
     return key
 
 
 def _read_body_value(event: Mapping[str, Any], path: str) -> str | None:
-    """The text, number, true or false at the path; what is no such body is for the model to refuse."""
+    """Return the text, number, true or false at the path; None for any other body, which the model will reject."""
     try:
         headers, body = read_event(event)
         if "content-encoding" in headers:
@@ -77,4 +77,4 @@ KEY_READERS: Mapping[str, Callable[[Mapping[str, Any], str], str | None]] = {
     "api_key": _read_api_key,
     "body": _read_body_value,
 }
-"""Every kind of key. A new one is one row here, and its word in the manifest's schema."""
+"""Every kind of key. A new one needs one row here, and its word in the manifest's schema."""

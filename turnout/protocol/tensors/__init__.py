@@ -1,1 +1,1 @@
-"""Datatypes, interface checks, numbers in JSON, binary tensors, requests that would end a process."""
+"""Datatypes, interface checks, numbers in JSON, binary tensors, requests that would crash a process."""

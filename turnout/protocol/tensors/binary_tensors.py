@@ -1,6 +1,6 @@
-"""Tensors as raw bytes behind the JSON, the Open Inference Protocol's binary tensor data extension.
+"""Tensors as raw bytes after the JSON, the Open Inference Protocol's binary tensor data extension.
 
-Every length is checked before it is believed. Source: Triton, "Binary Tensor Data Extension".
+Every length is checked before it is used. Source: Triton, "Binary Tensor Data Extension".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class BinaryPart:
-    """The binary part after the JSON, handed out from front to back."""
+    """The binary part after the JSON, read from start to end."""
 
     __slots__ = ("_body", "_position")
 
@@ -27,14 +27,14 @@ class BinaryPart:
         self._position = position
 
     def __len__(self) -> int:
-        """Bytes of the whole body."""
+        """Return the number of bytes of the whole body."""
         return len(self._body)
 
     def take(self, name: str, datatype: Datatype, count: int, size: Any) -> Array:
-        """The next `size` bytes as `count` elements, one-dimensional, perhaps read-only.
+        """Return the next `size` bytes as a one-dimensional array of `count` elements, which may be read-only.
 
         Raises:
-            RequestError: INVALID_BINARY where the sizes do not agree, INVALID_VALUE for a BOOL that is neither 0 nor 1.
+            RequestError: INVALID_BINARY if the sizes do not agree, INVALID_VALUE for a BOOL that is neither 0 nor 1.
         """
         start = self._position
         left = len(self._body) - start
@@ -55,7 +55,7 @@ class BinaryPart:
         return array if array.flags.aligned else array.copy()
 
     def check_finished(self) -> None:
-        """Refuse bytes that no input claims."""
+        """Reject bytes that no input uses."""
         left = len(self._body) - self._position
         if left:
             raise RequestError(
@@ -100,7 +100,7 @@ def _read_bytes(name: str, body: bytes, start: int, size: int, count: int) -> Ar
 
 
 def write_binary(datatype: str, values: Array) -> bytes:
-    """An array of any shape and memory order as the extension's bytes."""
+    """Return an array of any shape and memory order as the extension's bytes."""
     spec = DATATYPES[datatype]
     if spec.kind != "bytes":
         return values.astype(spec.dtype, copy=False).tobytes()

@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol names them: datatypes, and what one input or output of a model looks like.
+"""Datatypes of the Open Inference Protocol, and the inputs and outputs of a model.
 
 Source: Open Inference Protocol, "Tensor Data Types"; ONNX, `onnx.proto` TensorProto.DataType.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-"""Any array of numpy's."""
+"""Any numpy array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Datatype:
     """One row of the table: a wire name and its meaning.
 
     Args:
-        name: the wire's spelling, `FP32`.
-        dtype: the little-endian numpy dtype of the array that holds it (`uint16` bits for BF16, `object` for BYTES).
-        onnx: `TensorProto.DataType` number.
+        name: name on the wire, `FP32`.
+        dtype: the little-endian numpy dtype of its arrays (`uint16` bits for BF16, `object` for BYTES).
+        onnx: number in `TensorProto.DataType`.
         size: bytes per element on the wire, 0 for BYTES (each has its own length).
         kind: `float`, `int`, `bool` or `bytes`.
     """
@@ -54,7 +54,7 @@ DATATYPES: Mapping[str, Datatype] = {
         Datatype("BYTES", np.dtype("O"), 8, 0, "bytes"),
     )
 }
-"""Every datatype that is served. A new one is one row here."""
+"""Every supported datatype. A new one needs one row here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class TensorSpec:
     """One input or output as the graph declares it.
 
     Args:
-        name: the graph's own name, never altered (it may hold anything).
+        name: the graph's own name, unchanged (it may contain any character).
         datatype: a key of `DATATYPES`.
-        shape: dimensions, -1 where free; `None` where even the rank is not declared.
-        dimension_names: the graph's symbolic names, `None` where it has none; as long as `shape`.
-        required: false for an input that has an initializer: it may be sent, and need not be.
+        shape: dimensions, -1 if free; `None` if not even the rank is declared.
+        dimension_names: the graph's symbolic names, `None` for dimensions without one; as long as `shape`.
+        required: false for an input with an initializer, which is optional.
         labels: the columns of an output that the graph declares as a sequence of maps (scikit-learn's ZipMap): it is
             served as a tensor `[-1, len(labels)]`, a column per label in this order. Empty for a plain tensor.
     """
@@ -79,7 +79,7 @@ class TensorSpec:
     labels: tuple[str | int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back; what is at its default is left out."""
+        """Return a JSON object for `from_json`, without fields that have their default."""
         fields: dict[str, Any] = {"name": self.name, "datatype": self.datatype}
         fields["shape"] = None if self.shape is None else list(self.shape)
         if any(self.dimension_names):
@@ -92,7 +92,7 @@ class TensorSpec:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> TensorSpec:
-        """The spec that `to_json` wrote."""
+        """Return the spec that `to_json` wrote."""
         return cls(
             name=fields["name"],
             datatype=fields["datatype"],
@@ -112,7 +112,7 @@ class Signature:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return {
             "inputs": [tensor.to_json() for tensor in self.inputs],
             "outputs": [tensor.to_json() for tensor in self.outputs],
@@ -121,7 +121,7 @@ class Signature:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Signature:
-        """The signature that `to_json` wrote."""
+        """Return the signature that `to_json` wrote."""
         return cls(
             inputs=tuple(TensorSpec.from_json(tensor) for tensor in fields["inputs"]),
             outputs=tuple(TensorSpec.from_json(tensor) for tensor in fields["outputs"]),

@@ -1,7 +1,7 @@
-"""Requests that would end the process in which a version runs, found before the version is served.
+"""Requests that would crash the process of a version, detected before the version is served.
 
-onnxruntime ends the process for some inputs: `FeatureVectorizer` without rows, the least integer divided by -1. A
-version is tried with such requests in a process of its own (turnout/trials); those that are fatal are refused.
+onnxruntime crashes the process for some inputs: `FeatureVectorizer` without rows, the smallest integer divided by -1. A
+version is tried with such requests in a separate process (turnout/trials); fatal ones are rejected.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class FatalRequest:
     """The pattern of one kind of fatal requests. An empty pattern matches every request.
 
     Args:
-        empty: inputs with the axes that have size 0.
-        values: inputs with values that they hold somewhere, beside any others.
-        operator: what ends the process, as the graph names it; empty where that was not found out.
+        empty: inputs with the axes of size 0.
+        values: inputs with values that they contain, besides any others.
+        operator: the operator that crashes the process, by its name in the graph; empty if it is unknown.
         ending: how the process ended, `SIGABRT`.
     """
 
@@ -31,7 +31,7 @@ class FatalRequest:
     ending: str = ""
 
     def matches(self, inputs: Mapping[str, Array]) -> bool:
-        """Whether a request is one of these."""
+        """Whether a request has this pattern."""
         return all(_is_empty(inputs.get(name), axis) for name, axis in self.empty) and all(
             _holds(inputs.get(name), value) for name, value in self.values
         )
@@ -42,7 +42,7 @@ class FatalRequest:
 
     @property
     def sentence(self) -> str:
-        """`FeatureVectorizer ends the process (SIGABRT) when `a` has no rows`."""
+        """Return `FeatureVectorizer ends the process (SIGABRT) when `a` has no rows`."""
         inputs = [f"`{name}`" for name, axis in self.empty if axis == 0]
         parts = [f"{_and(inputs)} {'has' if len(inputs) == 1 else 'have'} no rows"] if inputs else []
         parts += [f"`{name}` has size 0 in dimension {axis}" for name, axis in self.empty if axis]
@@ -51,12 +51,12 @@ class FatalRequest:
         return f"{self.operator or 'onnxruntime'} ends the process ({self.ending or 'unknown'}) {when}"
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """Return a JSON object for `from_json`."""
         return {"empty": self.empty, "values": self.values, "operator": self.operator, "ending": self.ending}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> FatalRequest:
-        """Read what `to_json` wrote."""
+        """Return the pattern that `to_json` wrote."""
         return cls(
             empty=tuple((str(name), int(axis)) for name, axis in fields["empty"]),
             values=tuple((str(name), int(value)) for name, value in fields["values"]),
@@ -66,7 +66,7 @@ class FatalRequest:
 
 
 def refuse_fatal(version: str, fatal: tuple[FatalRequest, ...], inputs: Mapping[str, Array]) -> None:
-    """Raise a RequestError where the request is known to end the process."""
+    """Raise a RequestError if the request is known to crash the process."""
     for kind in fatal:
         if kind.matches(inputs):
             message = f"{version} refuses this request: {kind.sentence}"

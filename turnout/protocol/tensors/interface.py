@@ -1,6 +1,6 @@
-"""A model's inputs, prepared once for quick checks of many requests: names, datatypes, ranks, dimensions.
+"""A model's inputs, prepared once for fast checks of many requests: names, datatypes, ranks, dimensions.
 
-Outputs are only known by name: the shapes that graphs declare for them are often wrong.
+Only the outputs' names are known: the shapes that graphs declare for them are often wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turnout.protocol.tensors.json_shapes import mismatch
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input. `shape` as in `TensorSpec`; `rank` -1 where it is not declared; `fixed` pairs of axis and size."""
+    """One input. `shape` is that of `TensorSpec`; `rank` is -1 if not declared; `fixed` has pairs of axis and size."""
 
     name: str
     datatype: Datatype
@@ -27,7 +27,7 @@ class Input:
     fixed: tuple[tuple[int, int], ...]
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse a shape of another rank or with another size where one is fixed."""
+        """Reject a shape with another rank, or with another size in a fixed dimension."""
         if self.rank not in {-1, len(shape)}:
             raise self._mismatch(shape)
         for axis, size in self.fixed:
@@ -38,7 +38,7 @@ class Input:
         return mismatch(self.name, f"shape {list(self.shape or ())}", f"{list(shape)}")
 
     def check_datatype(self, datatype: Any) -> None:
-        """Refuse another datatype than the input's."""
+        """Reject another datatype than the input's."""
         if datatype != self.datatype.name:
             expected, got = self.datatype.name, shown(datatype) if not isinstance(datatype, str) else datatype[:50]
             sentence = f"input `{self.name}`: expected datatype {expected}, got {got}"
@@ -50,14 +50,14 @@ class Interface:
     """One version's inputs and outputs.
 
     Args:
-        model: for the answer's `model_name`.
-        version: for the answer's `model_version`.
+        model: `model_name` of the answer.
+        version: `model_version` of the answer.
         inputs: by name, in the graph's order.
-        required: names of those that every request must have.
+        required: names that every request must have.
         outputs: name -> datatype, in the graph's order.
-        free_inputs: whether a `preprocess` runs before the session, so that a request may hold other tensors;
-            `check_inputs` then sees what it made.
-        free_outputs: whether a `postprocess` runs after it, so that the answer may hold other tensors.
+        free_inputs: whether a `preprocess` runs before the session, so a request may contain other tensors;
+            `check_inputs` then checks its result.
+        free_outputs: whether a `postprocess` runs after it, so the answer may contain other tensors.
     """
 
     model: str
@@ -69,7 +69,7 @@ class Interface:
     free_outputs: bool = False
 
     def check_missing(self, sent: Mapping[str, Any]) -> None:
-        """Refuse a request that lacks an input."""
+        """Reject a request that lacks an input."""
         for name in self.required:
             if name not in sent:
                 listed = ", ".join(f"`{sent_name[:50]}`" for sent_name in list(sent)[:10]) or "none"
@@ -79,20 +79,20 @@ class Interface:
                 raise RequestError("MISSING_INPUT", message, tensor=name, expected=expected, got=list(sent)[:10])
 
     def unknown_input(self, name: Any) -> RequestError:
-        """The error for an unknown input."""
+        """Return the error for an unknown input."""
         got = shown(name) if not isinstance(name, str) else name[:50]
         listed = ", ".join(f"`{known}`" for known in list(self.inputs)[:10])
         sentence = f"unknown input: expected {listed}, got `{got}`"
         return RequestError("UNKNOWN_INPUT", sentence, tensor=got, expected=list(self.inputs)[:10], got=got)
 
     def unknown_output(self, name: str, known: Iterable[str]) -> RequestError:
-        """The error for an unknown output."""
+        """Return the error for an unknown output."""
         listed = list(known)[:10]
         sentence = f"unknown output: expected {', '.join(f'`{known}`' for known in listed)}, got `{name[:50]}`"
         return RequestError("UNKNOWN_OUTPUT", sentence, tensor=name[:50], expected=listed, got=name[:50])
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:
-        """Check arrays as a session is to take them; for what a `preprocess` made."""
+        """Check a session's arrays, made by a `preprocess`."""
         for name, values in inputs.items():
             spec = self.inputs.get(name)
             if spec is None:
@@ -110,7 +110,7 @@ def build_interface(
     free_inputs: bool = False,
     free_outputs: bool = False,
 ) -> Interface:
-    """The interface of one version, made once."""
+    """Return the interface of one version, made once."""
     inputs = {}
     for spec in signature.inputs:
         fixed = tuple((axis, size) for axis, size in enumerate(spec.shape or ()) if size >= 0)
@@ -133,6 +133,6 @@ _NAMES: Mapping[np.dtype[Any], str] = {
 
 
 def datatype_of(values: Array, declared: str | None) -> str:
-    """The datatype of an array; `uint16` is BF16 where the graph says so. Empty for a dtype that is not served."""
+    """Return the datatype of an array; `uint16` is BF16 if the graph says so. Empty for an unsupported dtype."""
     name = _NAMES.get(values.dtype, "")
     return "BF16" if name == "UINT16" and declared == "BF16" else name

@@ -1,7 +1,7 @@
-"""Reads JSON that holds NaN, Infinity and -Infinity as bare words, as Python's `json` and so tritonclient write them.
+"""Reads JSON with NaN, Infinity and -Infinity as bare words, as Python's `json` and tritonclient write them.
 
-JSON has no such numbers and orjson refuses them, so each word outside of a string is replaced before the text is read
-once more. Only a text that cannot be read otherwise comes here.
+JSON has no such numbers and orjson rejects them, so each word outside of a string is replaced before the text is read
+again. This is only for texts that cannot be read otherwise.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 NUMBERS: Mapping[str, float] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The numbers that the words mean."""
+"""The numbers of the words."""
 
 SPELLED: Mapping[str, str] = {name: name for name in NUMBERS}
-"""The words as strings, as which a float tensor holds them, too."""
+"""The words as strings, which float tensors accept, too."""
 
 # An unterminated string matches to the end of the text; otherwise each quote in it would be tried again.
 _WORD = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|-?Infinity|NaN', re.DOTALL)
@@ -28,10 +28,10 @@ _PLACEHOLDER = secrets.token_hex(16)
 
 
 def read_with_constants(text: bytes, values: Mapping[str, Any] = NUMBERS) -> Any:
-    """The document, each word replaced by its value.
+    """Return the document, with each word replaced by its value.
 
     Raises:
-        orjson.JSONDecodeError: the text is not JSON, even so. Its position is that in `text`.
+        orjson.JSONDecodeError: the text is not JSON even so. Its position is that in `text`.
     """
     if b"NaN" in text or b"Infinity" in text:
         try:
@@ -49,7 +49,7 @@ def _to_placeholder(match: re.Match[bytes]) -> bytes:
 
 
 def _fill(match: re.Match[bytes]) -> bytes:
-    """A number of the same length, so that positions stay."""
+    """Return a number of the same length, so that positions stay."""
     word = match[0]
     if word[:1] == b'"':
         return word
@@ -57,7 +57,7 @@ def _fill(match: re.Match[bytes]) -> bytes:
 
 
 def _replace(document: Any, values: Mapping[str, Any]) -> Any:
-    """The document with values for placeholders. Levels wait in a list, so that depth costs nothing."""
+    """Return the document with values for placeholders. It keeps a list of levels, so depth costs nothing."""
     root = [document]
     waiting: list[Any] = [root]
     while waiting:

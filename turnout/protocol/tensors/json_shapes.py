@@ -1,6 +1,6 @@
-"""Nested lists of JSON and their shapes: to a shape that was sent, or to one that is inferred.
+"""Nested lists of JSON and their shapes: checked against a given shape, or inferred.
 
-Levels are walked one after another, never by recursion, so that depth costs nothing.
+Levels are processed one after another without recursion, so depth costs nothing.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 from turnout.protocol.errors import RequestError, shown
 
 MAX_RANK = 32
-"""numpy 1.26 holds no array of more dimensions."""
+"""numpy 1.26 supports no more dimensions."""
 
 MAX_ELEMENTS = 1 << 24
-"""No request of API Gateway's 10 MB holds as many elements, and a larger, asynchronous one holds at most one a byte.
+"""No request within API Gateway's 10 MB has as many elements, and a larger, asynchronous one has at most one per byte.
 
-Bounds what a shape like [0, 1073741824] makes a model allocate, too: dimensions of 0 do not count.
+It also limits a model's allocations for a shape like [0, 1073741824]: dimensions of 0 are not counted.
 """
 
 
 def read_shape(name: str, shape: Any, body_bytes: int = 0) -> tuple[int, ...]:
-    """A request's `shape`, checked to be one: INVALID_REQUEST, or SHAPE_MISMATCH where no array is so large.
+    """Return a request's valid `shape`; else INVALID_REQUEST, or SHAPE_MISMATCH if no array is so large.
 
     Args:
-        name: the input's.
-        shape: what was sent.
+        name: name of the input.
+        shape: the sent shape.
         body_bytes: size of the whole body.
     """
     largest = max(MAX_ELEMENTS, body_bytes)
@@ -57,16 +57,16 @@ def read_shape(name: str, shape: Any, body_bytes: int = 0) -> tuple[int, ...]:
 
 
 def flatten_to(name: str, data: Any, shape: tuple[int, ...], count: int) -> list[Any]:
-    """The elements of `data`, which is flat or nested to `shape`.
+    """Return the elements of `data`, which is flat or nested to `shape`.
 
     Args:
-        name: the input's.
-        data: a list, or where `shape` is empty the element itself.
-        shape: what was sent.
+        name: name of the input.
+        data: a list; if `shape` is empty, the element itself.
+        shape: the sent shape.
         count: the product of `shape`.
 
     Raises:
-        RequestError: SHAPE_MISMATCH. A list among the elements is left for `read_values` to refuse.
+        RequestError: SHAPE_MISMATCH. `read_values` rejects a list among the elements.
     """
     if type(data) is not list:
         if shape:
@@ -85,7 +85,7 @@ def flatten_to(name: str, data: Any, shape: tuple[int, ...], count: int) -> list
 
 
 def _next_level(name: str, level: list[Any], depth: int, size: int | None) -> list[Any]:
-    """The elements of a level's lists, each of which holds `size` of them, or all the same number where it is None."""
+    """Return the elements of a level's lists, each with `size` of them, or all with the same number if it is None."""
     if not level:
         return level
     expected = len(level[0]) if size is None else size
@@ -99,13 +99,13 @@ def _next_level(name: str, level: list[Any], depth: int, size: int | None) -> li
 
 
 def flatten_nested(name: str, data: Any, declared: tuple[int, ...] | None = None) -> tuple[list[Any], tuple[int, ...]]:
-    """The elements of nested lists and their shape.
+    """Return the elements of nested lists and their shape.
 
-    Where a list is empty the depth below it cannot be seen: the dimensions that lack come from `declared`, the
-    signature's shape, with 0 for its free ones.
+    If a list is empty, the depth below it is unknown: the missing dimensions are those of `declared`, the signature's
+    shape, with 0 for its free ones.
 
     Raises:
-        RequestError: SHAPE_MISMATCH where the lists are ragged or too deep.
+        RequestError: SHAPE_MISMATCH if the lists are ragged or too deep.
     """
     if type(data) is not list:
         return [data], ()
@@ -130,6 +130,6 @@ def _product(sizes: list[int]) -> int:
 
 
 def mismatch(name: str, expected: str, got: str) -> RequestError:
-    """SHAPE_MISMATCH, naming the input, what was expected and what came."""
+    """Return SHAPE_MISMATCH with the input, the expected and the received shape."""
     sentence = f"input `{name}`: expected {expected}, got {got}"
     return RequestError("SHAPE_MISMATCH", sentence, tensor=name, expected=expected, got=got)

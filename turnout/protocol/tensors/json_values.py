@@ -1,11 +1,11 @@
-"""The numbers and texts of one tensor, in JSON: a flat list in, a one-dimensional array out, and back.
+"""Converts one tensor's numbers and texts in JSON: from a flat list to a one-dimensional array, and back.
 
-Never another value than was sent: what a datatype cannot hold is refused by name and index, nothing is cast. Floats are
-read as doubles, as everywhere in JSON, and rounded to the nearest that the datatype holds; past its largest is refused.
-(`-0.0` keeps its sign; `-0` is an integer's zero to the JSON reader.) NaN and the infinities are the strings that
-protobuf's JSON mapping uses, and `null` is read as NaN. An integer with a fraction or an exponent (`1.0`, `1e3`) is
-refused for integer datatypes: whether `1.0` stood for `1` or was rounded on its way cannot be seen any more, and beyond
-64 bits the JSON reader itself makes a float of it. BYTES are strings, held as their UTF-8 bytes.
+A value never changes: one that a datatype cannot represent is rejected by name and index, nothing is cast. Floats are
+read as doubles, as everywhere in JSON, and rounded to the nearest number of the datatype; larger ones than its largest
+are rejected. (`-0.0` keeps its sign; the JSON reader takes `-0` for an integer's zero.) NaN and the infinities are the
+strings of protobuf's JSON mapping, and `null` is read as NaN. An integer with a fraction or an exponent (`1.0`, `1e3`)
+is rejected for integer datatypes: it is no longer known whether `1.0` meant `1` or was rounded before, and beyond 64
+bits the JSON reader itself makes a float of it. BYTES are strings, stored as their UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ TYPECODES: Mapping[str, str] = {
 }  # fmt: skip
 
 FEW = 32
-"""Up to so many elements Python's own loop is faster than a call of numpy."""
+"""Up to this many elements, a Python loop is faster than a call of numpy."""
 
 
 def may_hold_booleans(text: bytes) -> bool:
-    """Whether JSON text can hold `true` or `false` at all; looking for one letter first is many times faster."""
+    """Whether JSON text can contain `true` or `false` at all; looking for one letter first is many times faster."""
     return (b"r" in text and b"true" in text) or (b"l" in text and b"false" in text)
 
 
 def read_values(name: str, datatype: Datatype, values: list[Any], *, booleans: bool) -> Array:
-    """One tensor's elements.
+    """Return one tensor's elements.
 
     Args:
-        name: the input's, for the error's sentence.
-        datatype: what the elements are read as.
-        values: as `orjson.loads` made them.
-        booleans: `may_hold_booleans` of the text that they came from.
+        name: name of the input, for the error.
+        datatype: datatype of the elements.
+        values: result of `orjson.loads`.
+        booleans: `may_hold_booleans` of their text.
 
     Raises:
-        RequestError: INVALID_VALUE, VALUE_OUT_OF_RANGE, or SHAPE_MISMATCH where a list is among the values.
+        RequestError: INVALID_VALUE, VALUE_OUT_OF_RANGE, or SHAPE_MISMATCH for a list among the values.
     """
     if not values:
         return np.empty(0, datatype.dtype)
@@ -130,7 +130,7 @@ def _read_texts(name: str, datatype: Datatype, values: list[Any]) -> Array:
 
 
 def decode_base64(name: str, values: Array) -> Array:
-    """BYTES that were sent in base64, decoded: INVALID_VALUE where one is other text."""
+    """Return decoded BYTES that were sent in base64; INVALID_VALUE if one is not base64."""
     decoded = np.empty(len(values), values.dtype)
     for index, value in enumerate(values.tolist()):
         try:
@@ -179,7 +179,7 @@ def _wrong(code: str, name: str, index: int, expected: str, value: Any) -> Reque
 
 
 def infer_datatype(values: Sequence[Any]) -> Datatype:
-    """The datatype of values that have none: BYTES, BOOL, INT64 (UINT64 where it must be), else FP64."""
+    """Return the datatype of values without one: BYTES, BOOL, INT64 (UINT64 if necessary), else FP64."""
     kinds = set(map(type, values))
     if kinds == {str}:
         return DATATYPES["BYTES"]
@@ -191,23 +191,25 @@ def infer_datatype(values: Sequence[Any]) -> Datatype:
 
 
 AS_THEY_ARE = frozenset(DATATYPES) - {"BYTES", "BF16"}
-"""Datatypes of which orjson writes an array of at least one dimension, contiguous and without NaN, by itself."""
+"""Datatypes whose arrays orjson writes directly, if they have at least one dimension, are contiguous and have no
+NaN.
+"""
 
 
 def write_values(name: str, datatype: str, values: Array, *, spelled: bool = False) -> Any:
-    """Nested lists of `values`' shape, as `orjson.dumps(..., option=OPT_SERIALIZE_NUMPY)` writes them.
+    """Return nested lists of `values`' shape for `orjson.dumps(..., option=OPT_SERIALIZE_NUMPY)`.
 
-    orjson writes an array by itself, each float with the shortest digits that its own width needs, but NaN and the
-    infinities as null: the caller looks for `null` in what it wrote and comes back with `spelled`.
+    orjson writes an array directly, each float with the shortest digits for its own width, but NaN and the infinities
+    as null: the caller looks for `null` in the result and calls again with `spelled`.
 
     Args:
-        name: the output's, for the error's sentence.
-        datatype: key of `DATATYPES`.
-        values: of that datatype, any shape and memory order.
+        name: name of the output, for the error.
+        datatype: a key of `DATATYPES`.
+        values: an array of that datatype, of any shape and memory order.
         spelled: whether NaN and the infinities become strings.
 
     Raises:
-        RequestError: OUTPUT_NEEDS_BINARY where BYTES are not UTF-8.
+        RequestError: OUTPUT_NEEDS_BINARY if BYTES are not UTF-8.
     """
     if datatype == "BYTES":
         return _write_texts(name, values)
@@ -248,7 +250,7 @@ def _spell(numbers: Array, odd: npt.NDArray[np.intp]) -> Any:
 
 
 def nest(flat: list[Any], shape: Sequence[int]) -> Any:
-    """A flat row-major list as lists nested to `shape`; its one element where `shape` is empty."""
+    """Return a flat row-major list as lists nested to `shape`; its only element if `shape` is empty."""
     if not shape:
         return flat[0]
     for size in reversed(shape[1:]):

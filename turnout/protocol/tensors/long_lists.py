@@ -1,9 +1,9 @@
-"""Long flat lists of numbers in JSON, read into an array without a Python object for each: three times as fast.
+"""Reads long flat lists of numbers in JSON into an array without a Python object for each, three times as fast.
 
-This is a short cut and never another reading: whatever is not plain here (a list within the list, a value that is no
-number of the datatype, one past its range, a text that is not JSON) raises `NotPlainError`, and the plain way then
-answers or refuses. simdjson rounds decimals as orjson does, to the nearest FP64, and never takes one kind of number for
-another; `tests/protocol/tensors/test_long_lists.py` holds the two ways together.
+The result is always the same as without this module: whatever is unusual (a list within the list, a value that is no
+number of the datatype or out of its range, a text that is not JSON) raises `NotPlainError`, and the usual reader then
+answers or rejects it. simdjson rounds decimals to the nearest FP64 as orjson does, and never converts one kind of
+number to another; `tests/protocol/tensors/test_long_lists.py` compares both readers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import orjson
 from turnout.protocol.tensors.datatypes import Array, Datatype
 
 LONG_BYTES = 16_384
-"""Text from which a list is worth the detour."""
+"""Length of text from which this module is faster."""
 
 _MOST_LISTS = 64
 
 _KEPT_BYTES = 4 << 20
 _PARSERS: deque[Any] = deque(maxlen=2)
-"""Parsers that are not in use. A new one for each list would be given fresh memory by the system, twelve times the
-text, page by page, which takes longer than the reading. Any thread takes one out and puts it back."""
+"""Parsers that are not in use. For each new one, the system would provide new memory page by page, twelve times the
+text, which takes longer than the reading. Any thread takes one out and puts it back.
+"""
 
 _KEY = b'"data"'
 _LIST = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
@@ -41,11 +42,11 @@ _FP64, _INT64 = np.dtype("<f8"), np.dtype("<i8")
 
 
 class NotPlainError(Exception):
-    """The short cut ends here: read the request the plain way."""
+    """The request needs the usual reader."""
 
 
 class LongList:
-    """One list, as its text."""
+    """The text of one list."""
 
     __slots__ = ("_text",)
 
@@ -53,10 +54,10 @@ class LongList:
         self._text = text
 
     def read(self, datatype: Datatype, count: int) -> Array:
-        """The elements as a one-dimensional array.
+        """Return the elements as a one-dimensional array.
 
         Raises:
-            NotPlainError: they are not `count` numbers that `datatype` holds, or it has no short cut.
+            NotPlainError: they are not `count` numbers of `datatype`, or simdjson does not support it.
         """
         numbers: Array
         if datatype.name == "UINT64":
@@ -84,7 +85,7 @@ class LongList:
 
 
 def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
-    """The document, with a `LongList` for each long `data` of the tensors in `inputs`.
+    """Return the document, with a `LongList` for each long `data` of the tensors in `inputs`.
 
     Raises:
         NotPlainError: there is no such list, one is not the `data` of a tensor, or simdjson is not installed.
@@ -117,7 +118,7 @@ def read_document(text: bytes, long_bytes: int = LONG_BYTES) -> Any:
 
 
 def _put_back(document: Any, lists: dict[str, LongList]) -> None:
-    """Put each list where its placeholder is. Each placeholder must be there once."""
+    """Put each list in the place of its placeholder, which must occur once."""
     inputs = document.get("inputs") if type(document) is dict else None
     for tensor in inputs if type(inputs) is list else ():
         placeholder = tensor.get("data") if type(tensor) is dict else None
@@ -129,7 +130,7 @@ def _put_back(document: Any, lists: dict[str, LongList]) -> None:
 
 @cache
 def load_simdjson() -> ModuleType | None:
-    """The simdjson module; None where it is not installed, as on Python 3.14, which it has no wheels for."""
+    """Return the simdjson module; None if it is not installed, as on Python 3.14, which it has no wheels for."""
     try:
         import simdjson
     except ImportError:
@@ -138,7 +139,7 @@ def load_simdjson() -> ModuleType | None:
 
 
 def _read_buffer(text: bytes, code: Literal["d", "i", "u"]) -> Any:
-    """The numbers of a list as simdjson's buffer: FP64 for `d`, INT64 for `i`, UINT64 for `u`."""
+    """Return the numbers of a list as simdjson's buffer: FP64 for `d`, INT64 for `i`, UINT64 for `u`."""
     simdjson = load_simdjson()
     if simdjson is None:
         raise NotPlainError

@@ -1,4 +1,4 @@
-"""Counts the elements of a model's outputs before the run, where a request's shapes determine them."""
+"""Counts the elements of a model's outputs before the run, if a request's shapes determine them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LARGEST_SIZE = 2**63
 
 
 class OutputSizes:
-    """The outputs whose every dimension is fixed, or has the name of a dimension of an input.
+    """The outputs whose dimensions are all fixed or have the name of an input's dimension.
 
     Args:
-        signature: the graph's. A transform's outputs are unknown.
-        few: so many elements together are not worth counting.
+        signature: signature of the graph. A transform's outputs are unknown.
+        few: number of elements that need not be counted.
     """
 
     def __init__(self, signature: Signature, few: int) -> None:
@@ -39,7 +39,7 @@ class OutputSizes:
         self._safe_size = self._find_safe_size(few)
 
     def _find_safe_size(self, few: int) -> int:
-        """The largest size of a dimension with which all outputs together always have few elements."""
+        """Return the largest size of a dimension with which all outputs together always have few elements."""
         parts = [
             (prod(size for size in shape if isinstance(size, int)), sum(isinstance(size, str) for size in shape))
             for shape in self._outputs.values()
@@ -54,7 +54,7 @@ class OutputSizes:
         return low
 
     def count(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
-        """Output -> its number of elements, where the request determines it; empty where they are always few."""
+        """Return output -> its number of elements, if the request determines it; empty if they are always few."""
         safe_size = self._safe_size
         for values in inputs.values():
             for size in values.shape:
@@ -77,7 +77,7 @@ class OutputSizes:
 
 
 def _spell(tensor: TensorSpec) -> tuple[Dimension, ...] | None:
-    """The shape with names where it is free; None where even the rank is open."""
+    """Return the shape with names for free dimensions; None if not even the rank is known."""
     if tensor.shape is None:
         return None
     names = tensor.dimension_names or (None,) * len(tensor.shape)

@@ -1,4 +1,4 @@
-"""What Pulumi runs: models.yaml on AWS."""
+"""The Pulumi program of the project: models.yaml on AWS."""
 
 from pathlib import Path
 
