@@ -1,8 +1,8 @@
-"""A pool's function beside a function of one version's own, without Lambda around them: calls, loads, memory.
+"""Compares a pool's function with a version's own function, without Lambda: calls, loads, memory.
 
-Writes models of about a megabyte, and measures processor time, which a busy machine changes least: a call of a
-function of its own, a call of a loaded version of a pool, and a call that loads one first. Then it calls many versions
-in turn in a pool that holds some of them, and prints the process's resident memory.
+Writes models of about a megabyte, and measures processor time, which a busy machine affects least: a call of a
+version's own function, a call of a loaded version of a pool, and a call that loads one first. Then it calls many
+versions in turn in a pool that can hold some of them, and prints the process's resident memory.
 
     python benchmarks/pool.py --models 200 --memory 1769
 """
@@ -32,13 +32,13 @@ from turnout.artifacts.session_size import estimate_session_bytes
 from turnout.plan.checks.pools import session_room
 
 SIDE = 500
-"""Of a square matrix of 4-byte numbers: a megabyte."""
+"""Side of a square matrix of 4-byte numbers: a megabyte."""
 
 CONTEXT = SimpleNamespace(invoked_function_arn="arn:aws:lambda:eu-west-1:123456789012:function:bench_small_pool:live")
 
 
 def write_model(path: Path, seed: int) -> None:
-    """A model that multiplies a row by a matrix."""
+    """Write a model that multiplies a row by a matrix."""
     weights = np.random.default_rng(seed).standard_normal((SIDE, SIDE)).astype(np.float32)
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", SIDE]) for name in ("x", "y"))
     graph = helper.make_graph(
@@ -49,7 +49,7 @@ def write_model(path: Path, seed: int) -> None:
 
 
 def make_fields(folder: Path, number: int) -> dict[str, Any]:
-    """One version as `pool.json` has it, its model where its digest says."""
+    """Return one version as in `pool.json`, and put its model into the folder of its digest."""
     path = folder / f"new-{number}" / "model.onnx"
     write_model(path, number)
     artifact = load_artifact(path, None)
@@ -72,7 +72,7 @@ def make_fields(folder: Path, number: int) -> dict[str, Any]:
 
 
 def make_event(model: str) -> dict[str, Any]:
-    """A call of one version."""
+    """Return a call of one version."""
     tensor = {"name": "x", "shape": [1, SIDE], "datatype": "FP32", "data": [0.5] * SIDE}
     body = base64.b64encode(json.dumps({"inputs": [tensor]}).encode()).decode()
     headers = {"content-type": "application/json"}
@@ -80,7 +80,7 @@ def make_event(model: str) -> dict[str, Any]:
 
 
 def measure(call: Callable[[], Mapping[str, Any]], times: int) -> float:
-    """Median processor milliseconds of a call."""
+    """Return the median processor milliseconds of a call."""
     taken = []
     for _ in range(times):
         started = time.process_time()

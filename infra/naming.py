@@ -69,25 +69,25 @@ class Place:
 
     @property
     def requests(self) -> str:
-        """The queue and the worker of asynchronous requests."""
+        """Return the name of the queue and the worker of asynchronous requests."""
         return requests_name(self.prefix)
 
     @property
     def dead_letters(self) -> str:
-        """The queue of asynchronous requests that failed."""
+        """Return the name of the queue of failed asynchronous requests."""
         return dead_letters_name(self.prefix)
 
     @property
     def requests_bucket(self) -> str:
-        """The bucket of asynchronous requests."""
+        """Return the name of the bucket of asynchronous requests."""
         return bucket_name(self.prefix, self.account, self.region)
 
     def bucket_arn(self, bucket: str) -> str:
-        """ARN of a bucket."""
+        """Return the ARN of a bucket."""
         return f"arn:{self.partition}:s3:::{bucket}"
 
     def queue_arn(self, queue: str) -> str:
-        """ARN of a queue of this account and region."""
+        """Return the ARN of a queue of this account and region."""
         return f"{self._arn('sqs')}:{queue}"
 
     @property

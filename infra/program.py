@@ -156,7 +156,7 @@ def check_stranded(plan: Plan, outputs: Outputs) -> None:
 
 
 def check_orphaned(plan: Plan, outputs: Outputs) -> None:
-    """Raise a pulumi.RunError where a stage with a canary would keep routes to functions that go into a pool."""
+    """Raise a pulumi.RunError if a stage with a canary would keep routes to functions that move into a pool."""
     for stage, models in find_orphaned(plan, outputs).items():
         raise pulumi.RunError(
             f"stages.{stage}.canary: {len(models)} models, such as {models[0]}, would move into or out of a pool, but "
@@ -313,7 +313,7 @@ def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapp
 
 
 def make_packages(stack: Stack, built: Sequence[BuiltPackage], stored: Sequence[StoredModel]) -> Packages:
-    """Make the layers, and upload what cannot be sent directly."""
+    """Make the layers, and upload packages that are too large to be sent directly."""
     place, settings = stack.place, stack.settings
     kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
     args = PackagesArgs(place, built, stored, kept, settings.keys.bucket)
@@ -336,7 +336,7 @@ def make_request_storage(stack: Stack) -> RequestStorage | None:
 def make_request_worker(
     stack: Stack, packages: Packages, storage: RequestStorage, after: Sequence[pulumi.Resource]
 ) -> WorkerFunction:
-    """Make the worker that has the requests run."""
+    """Make the worker that runs the requests."""
     router = next(function for function in stack.plan.functions if function.kind == "general_router")
     args = WorkerFunctionArgs(
         stack.place,

@@ -139,7 +139,7 @@ def _of_all(settings: StackSettings) -> Iterator[Statement]:
 
 
 def _of_requests(args: RolesArgs, kind: str) -> Iterator[Statement]:
-    """Accepting and running asynchronous requests, if a stage accepts them."""
+    """Yield the permissions to accept and run asynchronous requests, if a stage accepts them."""
     if args.plan.is_asynchronous:
         yield from allow_accepting(args.place, kind, args.settings.keys.bucket)
 
@@ -187,7 +187,7 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
 
 
 def _plan_pools(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:
-    """A role for each pool, which reads the models of all its versions."""
+    """Make a role for each pool, which may read the models of all its versions."""
     place = args.place
     beside = [*_of_all(args.settings), *_of_requests(args, "general_router")]
     for function in (function for function in args.plan.functions if function.kind == "pool"):

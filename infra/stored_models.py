@@ -16,8 +16,9 @@ LOCATION = "TURNOUT_MODEL"
 """The environment variable with the location of a function's model (model_lambdas/function/stored_model.py)."""
 
 POOLED = "pooled"
-"""The folder of the stack's bucket with the models of pools, each in a folder that its digest names. It is not that of
-models which are a function's own: those are deleted when their function is, and the same model may be in both."""
+"""The folder of the stack's bucket with the models of pools, each in a folder named by its digest. It differs from the
+folder of models that belong to one function: those are deleted with their function, and the same model may be in both.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def find_stored(
 def _find_pooled(
     plan: Plan, packages: Mapping[str, BuiltPackage], place: Place, kms_key_arn: str
 ) -> Iterator[StoredModel]:
-    """Every model of a pool, each once: equal models of several versions are one object."""
+    """Yield every model of a pool once: equal models of several versions are one object."""
     functions = {function.name: function for function in plan.functions}
     digests = {(served.version.model, served.version.name): served for served in plan.versions}
     sent: set[str] = set()
@@ -105,11 +106,11 @@ def _find_pooled(
 
 
 def pools_location(place: Place) -> str:
-    """Where pools find their models in the stack's own bucket."""
+    """Return the place of pools' models in the stack's own bucket."""
     return f"s3://{place.bucket}/{POOLED}"
 
 
 def _split(artifact: str) -> tuple[str, str]:
-    """Bucket and folder of `s3://bucket/folder/model.onnx`."""
+    """Return bucket and folder of `s3://bucket/folder/model.onnx`."""
     parts = urlsplit(artifact)
     return parts.netloc, parts.path.rpartition("/")[0].lstrip("/")

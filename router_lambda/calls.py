@@ -195,7 +195,7 @@ class Calls:
         return "" if route is None else route.pool
 
     def _aimed(self, event: dict[str, Any], model: str, version: str) -> dict[str, Any]:
-        """The event for a version's function; one for a pool says which version."""
+        """Return the event for a version's function; for a pool, it contains the version."""
         return aim_at(event, model, version) if self._pool_of(model, version) else event
 
     def _start_shadow(self, model: str, version: str, event: Mapping[str, Any]) -> None:

@@ -121,14 +121,14 @@ class Connections:
 
 
 KEEP_ALIVE_S = 60
-"""A call may take 15 minutes without a byte, and network address translators on the way forget idle connections after
+"""A call may take 15 minutes without a byte, and network address translators in between drop idle connections after
 six. Source: AWS Lambda API Reference, "Invoke": "allow for long connections with timeout or keep-alive settings";
 Amazon VPC User Guide, "NAT gateways": 350 seconds.
 """
 
 
 def _keep_alive(connection: http.client.HTTPConnection) -> None:
-    """Have the kernel show on an idle connection that it is still in use."""
+    """Make the kernel send keep-alive packets on an idle connection."""
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if hasattr(socket, name):

@@ -1,4 +1,4 @@
-"""A function's response as a router sees it, a proxy response or a failure, and what the caller gets.
+"""Reads a function's response, a proxy response or a failure, and makes the router's answer for the caller.
 
 If a function fails and has no fallback, the caller gets what API Gateway returns when it calls the function itself: the
 same status and body.

@@ -1,7 +1,7 @@
 """The resources of a kind of authentication besides the document: for API keys, a usage plan and a key.
 
-`AUTH_RESOURCES` has an entry for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others are in the
-document alone.
+`AUTH_RESOURCES` has an entry for each kind of `turnout.plan.auth.AUTH_TYPES` that has resources; the others are only in
+the document.
 """
 
 from __future__ import annotations

@@ -113,8 +113,9 @@ class ProjectDomain(pulumi.ComponentResource):
 def _map(name: str, host: pulumi.Input[str], path: str, stage: ApiStage, opts: pulumi.ResourceOptions) -> None:
     """Map a path of the domain to a stage. Mappings of REST APIs have one segment; those of version 2 may have more.
 
-    The provider changes the API of the former in place. It replaces the latter, and as the path stays taken until the
-    old mapping is deleted, there is none for some seconds. Source: terraform-provider-aws, apigatewayv2/api_mapping.go.
+    The provider changes a base path mapping's API in place. It replaces a mapping of several levels, and since the path
+    is occupied until the old mapping is deleted, no mapping exists for some seconds. Source: terraform-provider-aws,
+    apigatewayv2/api_mapping.go.
     """
     api, stage_name = stage.stage.rest_api, stage.stage.stage_name
     if "/" in path:

@@ -104,11 +104,11 @@ def alarms_of_function(function: Function) -> Iterator[Alarm]:
 
 
 def alarm_of_version(function: Function, pool: str) -> Alarm:
-    """The alarm of a pooled version while a canary moves it.
+    """Return the alarm of a pooled version during its canary.
 
     Args:
-        function: the one that the version would have of its own.
-        pool: the pool's function, which writes its metrics.
+        function: the function that the version would have of its own.
+        pool: function of the pool, which writes its metrics.
     """
     percent = function.settings.slo.error_percent or ERROR_PERCENT
     return Alarm(
@@ -203,12 +203,12 @@ def failure_queries(function: str) -> list[dict[str, Any]]:
 def _percent_queries(
     counted: Mapping[str, tuple[str, str, Mapping[str, str]]], sums: Mapping[str, str], attempts: str
 ) -> list[dict[str, Any]]:
-    """The queries of what share of `attempts` is `failed`.
+    """Return the queries of the percentage of `attempts` that is `failed`.
 
     Args:
         counted: id -> namespace, metric and dimensions.
-        sums: id -> an expression, `failed` among them.
-        attempts: the id of all calls.
+        sums: id -> an expression, including `failed`.
+        attempts: id of all calls.
     """
     metrics = [
         {

@@ -38,7 +38,7 @@ FUNCTION_GRAPHS = (("calls", "Invocations", "Sum"), ("errors", "Errors", "Sum"),
 
 
 POOLED_METRICS = {"Invocations": "Requests", "Errors": "FailedAnswers", "Duration": "Duration"}
-"""Metric of AWS/Lambda -> what a pool writes for one of its versions while a canary moves it."""
+"""Metric of AWS/Lambda -> the pool's metric for one of its versions during a canary."""
 
 
 def render_dashboard(plan: Plan, place: Place) -> str:
@@ -128,7 +128,7 @@ def _functions(place: Place, title: str, resources: dict[str, str], pools: Mappi
 
 
 def _measured(resource: str, metric: str, pools: Mapping[str, str]) -> list[str]:
-    """Namespace, metric and dimensions of `function:alias`; a pooled version's are those that its pool writes."""
+    """Return namespace, metric and dimensions of `function:alias`; for a pooled version, those that its pool writes."""
     function, _, alias = resource.partition(":")
     pool = pools.get(function)
     if pool is None:

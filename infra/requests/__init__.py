@@ -1,1 +1,1 @@
-"""The bucket, the queues and the worker of asynchronous requests, and who may use them: where a stage has `async`."""
+"""The bucket, the queues and the worker of asynchronous requests, and their permissions, if a stage has `async`."""

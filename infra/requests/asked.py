@@ -1,4 +1,4 @@
-"""What a plan asks of asynchronous requests: the settings that functions read, and how long objects are kept."""
+"""The requirements of a plan on asynchronous requests: the functions' settings, and the retention of objects."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from turnout.protocol.aws_requests.settings import (
 DAY_S = 86_400
 
 LONGEST_DAYS = 31
-"""Every object is deleted after so long, also those of a stage that no longer has `async`: twice the longest time to
-live of 14 days, and the runs in between."""
+"""Every object is deleted after this time, even if its stage no longer has `async`: twice the longest time to live of
+14 days, and the runs in between.
+"""
 
 UPLOAD_DAYS = 2
-"""An upload can be used for an hour; S3 deletes by whole days."""
+"""An upload can be used for an hour; S3 deletes after whole days."""
 
 MOST_RECEIVES = 20
-"""Receives after which SQS itself puts a message among the dead letters. Retries of a request are new messages, so only
-these add to them: a worker that ended without a result, a duplicate of a request that runs, and a worker that Lambda
-did not start because the account's concurrency was used up. The last is frequent where many functions are busy."""
+"""Number of receives after which SQS itself moves a message to the dead letters. Retries of a request are new messages,
+so only these count: a worker that ended without a result, a duplicate of a running request, and a worker that Lambda
+did not start because the account's concurrency was used up. The last is frequent if many functions are busy.
+"""
 
 
 def make_settings(plan: Plan) -> RequestSettings:
-    """Return the settings that functions read."""
+    """Return the settings for the functions."""
     stages = {
         stage.name: StageRules(
             stage.asynchronous.time_to_live_s,
@@ -58,13 +60,13 @@ def _timeout_s(function: Function) -> float:
 
 
 def longest_run_s(plan: Plan) -> float:
-    """The longest time limit of a run."""
+    """Return the longest time limit of a run."""
     return max(make_settings(plan).timeouts_s.values(), default=float(MOST_RUN_S))
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One lifecycle rule: objects of a prefix are deleted so many days after they were written."""
+    """One lifecycle rule: objects with a prefix are deleted this many days after they were written."""
 
     name: str
     prefix: str
@@ -72,7 +74,7 @@ class Kept:
 
 
 def plan_lifecycle(plan: Plan) -> Iterator[Kept]:
-    """Yield the lifecycle rules. S3 rounds up to whole days; callers see a request end on time in its state."""
+    """Yield the lifecycle rules. S3 rounds up to whole days; for callers, a request ends on time by its state."""
     for stage, rules in make_settings(plan).stages.items():
         whole = math.ceil(rules.time_to_live_s / DAY_S)
         # A state and an answer are written when the request ends. Its body waits as long before that.

@@ -1,4 +1,4 @@
-"""What functions may do with the bucket and the queues of asynchronous requests."""
+"""The permissions of functions for the bucket and the queues of asynchronous requests."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..naming import Place
 from ..policies import Statement, allow
 
 KEY_USES = ("kms:Decrypt", "kms:GenerateDataKey")
-"""Of the key that encrypts the bucket: `GenerateDataKey` to write, `Decrypt` to read and to write in parts."""
+"""Uses of the key that encrypts the bucket: `GenerateDataKey` to write, `Decrypt` to read and to write in parts."""
 
 
 def allow_accepting(place: Place, kind: str, kms_key_arn: str) -> Iterator[Statement]:
-    """Yield what a function needs to accept and run requests.
+    """Yield the permissions to accept and run requests.
 
     Args:
         place: names the resources.
-        kind: of the function, as in the plan. Only the general router reads states and answers.
+        kind: kind of the function, as in the plan. Only the general router reads states and answers.
         kms_key_arn: the key that encrypts the bucket, or empty.
     """
     shown = (STATES, ANSWERS) if kind == "general_router" else ()
@@ -33,7 +33,7 @@ def allow_accepting(place: Place, kind: str, kms_key_arn: str) -> Iterator[State
 
 
 def allow_working(place: Place, kms_key_arn: str) -> Iterator[Statement]:
-    """Yield what the worker needs beside calling functions and writing its log."""
+    """Yield the worker's permissions besides calling functions and writing its log."""
     yield allow(["s3:GetObject"], _objects(place, SETTINGS_KEY, SECRET_KEY, *_below(STATES, ANSWERS)))
     yield allow(["s3:PutObject"], _objects(place, SECRET_KEY, *_below(STATES, ANSWERS)))
     yield allow(["s3:ListBucket"], [place.bucket_arn(place.requests_bucket)])

@@ -31,12 +31,12 @@ class RequestStorageArgs:
 
 
 class RequestStorage(pulumi.ComponentResource):
-    """The bucket with its rules, the queue and its dead letters.
+    """The bucket with its rules, the queue and its dead-letter queue.
 
     Attributes:
-        environment: the variables that tell functions of them.
+        environment: the variables that contain their names.
         queue: the queue.
-        dead_letters: its dead letters.
+        dead_letters: the dead-letter queue.
         settings_object: must exist before a function accepts a request.
     """
 
@@ -80,7 +80,7 @@ class RequestStorage(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _make_bucket(self, name: str, args: RequestStorageArgs) -> tuple[aws.s3.Bucket, list[pulumi.Resource]]:
-        """Make the bucket, and what must be set before anything is written into it."""
+        """Make the bucket, and the settings that must exist before anything is written into it."""
         # Requests are deleted by themselves after their time to live; a stack that is destroyed does not wait for it.
         bucket = aws.s3.Bucket(name, bucket=args.place.requests_bucket, force_destroy=True, opts=self._within)
         block = aws.s3.BucketPublicAccessBlock(
@@ -101,7 +101,7 @@ class RequestStorage(pulumi.ComponentResource):
 
 
 def _encrypt(key: str) -> aws.s3.BucketServerSideEncryptionConfigurationRuleArgsDict:
-    """Encryption with a key of the company's, or with S3's own."""
+    """Return encryption with the user's own key, or with S3's."""
     if not key:
         return {"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}
     by_default = {"sse_algorithm": "aws:kms", "kms_master_key_id": key}

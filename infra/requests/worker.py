@@ -1,6 +1,6 @@
-"""The worker of asynchronous requests: a function that the queue calls, with its role, its log and its alarms.
+"""The worker of asynchronous requests: a function that the queue calls, with its role, log and alarms.
 
-Its zip is the general router's. A hyphen in its name, lest API Gateway's role may call it.
+Its zip is the general router's. Its name has a hyphen, so that API Gateway's role may not call it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ HANDLER = "router_lambda.requests.entry.handler"
 MEMORY_MB = 256
 
 MOST_RUNNING = 50
-"""The most requests that run at once: each takes two of the account's concurrent executions, 1,000 unless AWS raised
-them."""
+"""Most requests that run at once: each uses two of the account's concurrent executions, 1,000 unless AWS raised
+them.
+"""
 
 WAITED_S = 600
-"""A message that is older than the longest run by so long has waited for its turn, or is stuck."""
+"""A message that is this much older than the longest run has waited for its turn, or is stuck."""
 
 ALARMS = "requests"
-"""The first word of the alarms' names. No stage is called like that."""
+"""The first word of the alarms' names. No stage has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,12 @@ class WorkerFunctionArgs:
 
     Args:
         place: names the resources.
-        plan: has the functions.
+        plan: plan with the functions.
         storage: the bucket and the queues.
         code: the general router's zip.
-        settings: of the stack.
-        environment: the variables that tell it of the storage.
-        after: what must exist before it runs requests.
+        settings: settings of the stack.
+        environment: the variables that contain the storage's names.
+        after: resources that must exist before it runs requests.
     """
 
     place: Place
@@ -123,7 +124,7 @@ def _statements(args: WorkerFunctionArgs) -> Iterator[Statement]:
 
 
 def plan_alarms(place: Place, plan: Plan) -> Iterator[Alarm]:
-    """Yield the alarms on requests that wait too long, and on dead letters."""
+    """Yield the alarms for requests that wait too long, and for dead letters."""
     age_s = longest_run_s(plan) + WAITED_S
     yield Alarm(
         "age",
@@ -142,7 +143,7 @@ def plan_alarms(place: Place, plan: Plan) -> Iterator[Alarm]:
 
 
 PERIOD_S = 300
-"""SQS writes its metrics once in five minutes at the most, while a queue is used."""
+"""SQS writes its metrics at most once in five minutes, while a queue is used."""
 
 
 def _metric(metric: str, queue: str) -> dict[str, object]:

@@ -33,7 +33,7 @@ from .session_cache import Size
 log = logging.getLogger("turnout.function")
 
 POOL_FILE = "pool.json"
-"""In a pool's zip, in place of `function.json`."""
+"""The file in a pool's zip that replaces `function.json`."""
 
 
 def load_function(folder: Path, fields: Mapping[str, Any]) -> ModelFunction:
@@ -59,9 +59,9 @@ def make_function(fields: Mapping[str, Any], model: Path, folder: Path) -> Model
     """Return the function that `fields` describe, not yet loaded.
 
     Args:
-        fields: of `function.json`, or of one version in `pool.json`.
-        model: the folder of its model's files.
-        folder: the package's.
+        fields: fields of `function.json`, or of one version in `pool.json`.
+        model: folder of its model's files.
+        folder: folder of the package.
     """
     spec = FunctionSpec(
         model=fields["model"],
@@ -106,7 +106,7 @@ def _load_version(folder: Path, fields: Mapping[str, Any], environ: Mapping[str,
 
 
 def _model_folder(sha256: str, version: str, model: str) -> Path:
-    """A folder of the version's own: two versions may have equal files, and each deletes its own."""
+    """Return a folder for one version: two versions may have equal files, and each deletes its own."""
     return Path(tempfile.gettempdir(), "turnout", f"{model}_{version}_{sha256[:16]}")
 
 

@@ -1,6 +1,6 @@
-"""The function of a pool: many versions in one, each loaded when it is called.
+"""The function of a pool: many versions in one function, each loaded when it is called.
 
-What a version does for itself, it does here too: its answers, its headers, its transform's own modules, its captures.
+As in its own function, each version has its own answers, headers, transform modules and captures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .runtime import ModelError
 from .session_cache import SessionCache, Size
 
 Key = tuple[str, str]
-"""Model and version."""
+"""A version: model and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class PooledVersion:
 
     Args:
         sha256: the artifact's digest.
-        size: what it takes while it is loaded.
-        folder: where its files are meanwhile.
+        size: its memory and disk while it is loaded.
+        folder: folder of its files while it is loaded.
         load: fetches its files into that folder and opens it.
     """
 
@@ -43,12 +43,12 @@ class PooledVersion:
 
 
 class PoolFunction:
-    """Calls the version that an event is for. May be called from several threads at once.
+    """Calls the version of an event. May be called from several threads at once.
 
     Args:
-        name: of the pool.
-        versions: by model and version.
-        limit: what may be loaded at the same time.
+        name: name of the pool.
+        versions: versions by model and name.
+        limit: limit of everything loaded at the same time.
         write: takes one line for the log.
         clock: seconds since 1970.
         monotonic: seconds, for durations.
@@ -74,7 +74,7 @@ class PoolFunction:
         )
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        """The answer of the version that the event is for.
+        """Return the answer of the event's version.
 
         Raises:
             ModelError: the pool has no such version, or it cannot be opened.
@@ -106,7 +106,7 @@ class PoolFunction:
             raise
 
     def _unload(self, key: Key) -> None:
-        """Delete the files, and give the memory back to the system."""
+        """Delete the files, and return the memory to the system."""
         shutil.rmtree(self._versions[key].folder, ignore_errors=True)
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

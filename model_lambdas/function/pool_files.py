@@ -11,7 +11,7 @@ from .runtime import ModelError
 from .stored_model import StoredFile, fetch_files
 
 LOCATION = "TURNOUT_MODELS"
-"""The function's variable that says where its models are, each in a folder named by its digest: `s3://bucket/models`."""
+"""The function's variable with the place of its models, each in a folder named by its digest: `s3://bucket/models`."""
 
 
 def fetch_version(
@@ -23,7 +23,7 @@ def fetch_version(
         files: all of them.
         folder: made where it is missing.
         location: `s3://bucket/folder`, or a folder of this machine; empty for the pool's own place.
-        sha256: the model's digest, which names its folder in the pool's own place.
+        sha256: digest of the model, the name of its folder in the pool's own place.
         environ: the function's.
 
     Raises:
@@ -41,7 +41,7 @@ def fetch_version(
 
 
 def _copy(files: Sequence[StoredFile], source: Path, folder: Path) -> None:
-    """Copies, because others may write to the files of a project."""
+    """Copy the files, because a project's files may be changed by others."""
     for file in files:
         target = folder / file.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""What a pool logs of each call: which version answered, how, and how long it took.
+"""Logs each call of a pool: the version, its status and its duration.
 
-CloudWatch measures functions, so the calls of a pool's versions are one number there. The versions that a canary moves
-therefore write metrics of their own, with the dimensions Model and Version: `Requests` when a call begins, `Duration`
-when it has ended, `FailedAnswers` where it failed. A call that ends the process has the first only. Other versions
-write `FailedAnswers` alone: CloudWatch charges each metric of each version for the hours in which it is written.
-Source: "Specification: Embedded metric format", Amazon CloudWatch User Guide; Amazon CloudWatch pricing.
+CloudWatch measures functions, so the calls of a pool's versions are one number there. Therefore the versions that a
+canary moves write their own metrics with the dimensions Model and Version: `Requests` when a call starts, `Duration`
+when it ends, and `FailedAnswers` if it failed. A call that crashes the process has only the first. Other versions write
+only `FailedAnswers`: CloudWatch charges for each metric of each version in the hours in which it is written. Source:
+"Specification: Embedded metric format", Amazon CloudWatch User Guide; Amazon CloudWatch pricing.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Called:
 
     Args:
         model: its name.
-        version: its name.
-        digest: the first 12 digits of its artifact's.
-        arn: that was called.
-        time_s: when it began, in seconds since 1970.
+        version: name of the version.
+        digest: the first 12 digits of its artifact's digest.
+        arn: the called ARN.
+        time_s: start of the call, in seconds since 1970.
         is_watched: whether a canary moves the model.
     """
 
@@ -44,24 +44,24 @@ class Called:
 
 
 def make_called(event: Mapping[str, Any], context: Any, model: str, version: str, digest: str, time_s: float) -> Called:
-    """The call of an event."""
+    """Return the call of an event."""
     arn = getattr(context, "invoked_function_arn", "")
     return Called(model, version, digest, arn, time_s, is_watched(event, model))
 
 
 def begin_call(call: Called, write: Callable[[str], object]) -> None:
-    """Write that a call begins, where it is counted."""
+    """Write the start of a call, if it is counted."""
     if call.is_watched:
         write(_line(call, {"Requests": 1}, {"Requests": [OF_VERSION]}))
 
 
 def end_call(call: Called, status: int, duration_ms: float, write: Callable[[str], object], *, loaded: bool) -> None:
-    """Write how a call ended.
+    """Write the end of a call.
 
     Args:
-        call: that ended.
-        status: of its answer; 500 where there is none.
-        duration_ms: how long it took, its version's loading included.
+        call: the ended call.
+        status: status of its answer; 500 without an answer.
+        duration_ms: duration of the call, including the loading of its version.
         write: takes one line for the log.
         loaded: whether the version was loaded for it.
     """
@@ -77,7 +77,7 @@ def end_call(call: Called, status: int, duration_ms: float, write: Callable[[str
 
 
 def _line(call: Called, fields: Mapping[str, Any], metrics: Mapping[str, list[list[str]]]) -> str:
-    """One line of JSON; CloudWatch makes metrics of it where it holds some."""
+    """Return one line of JSON; CloudWatch makes metrics of it if it contains any."""
     name, *alias = call.arn.split(":")[6:] or [""]
     line: dict[str, Any] = {
         "FunctionName": name,

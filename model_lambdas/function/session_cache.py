@@ -1,8 +1,8 @@
-"""Loaded versions of a pool, at most as many as its memory and disk hold: those used least recently are let go first.
+"""Loaded versions of a pool, limited by its memory and disk: the least recently used ones are unloaded first.
 
-A version is loaded once, however many calls wait for it, and calls of other versions run meanwhile. One that runs is
-never let go: a load waits until something has ended. A version that is larger than all the room there is gets loaded
-when nothing else is.
+A version is loaded once, however many calls wait for it, and calls of other versions run meanwhile. A version that runs
+is never unloaded: a load waits until another call ends. A version that exceeds the limit is loaded when nothing else
+is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What something takes: bytes of memory and of disk."""
+    """Bytes of memory and of disk."""
 
     memory_bytes: int
     disk_bytes: int = 0
@@ -32,7 +32,7 @@ class Size:
         return Size(self.memory_bytes - other.memory_bytes, self.disk_bytes - other.disk_bytes)
 
     def fits(self, limit: Size) -> bool:
-        """Whether it is no more than a limit."""
+        """Whether it is within a limit."""
         return self.memory_bytes <= limit.memory_bytes and self.disk_bytes <= limit.disk_bytes
 
 
@@ -41,7 +41,7 @@ NOTHING = Size(0)
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[V]):
-    """Something loaded, or about to be: `users` calls use it or wait for it."""
+    """A loaded or loading entry: `users` calls use it or wait for it."""
 
     size: Size
     users: int = 0
@@ -54,10 +54,10 @@ class SessionCache(Generic[K, V]):
     """A cache by last use. Its methods may be called from any thread.
 
     Args:
-        limit: of everything loaded together.
-        size_of: what a key takes once it is loaded.
+        limit: limit of everything loaded together.
+        size_of: returns the size of a key's entry once it is loaded.
         load: loads it.
-        unload: called when something was let go of, before anything else is loaded.
+        unload: called after an entry is removed, before another one is loaded.
     """
 
     def __init__(
@@ -77,20 +77,20 @@ class SessionCache(Generic[K, V]):
 
     @property
     def used(self) -> Size:
-        """What is loaded takes together."""
+        """Return the size of all loaded entries."""
         return self._used
 
     def __contains__(self, key: K) -> bool:
-        """Whether it is loaded."""
+        """Return whether it is loaded."""
         entry = self._entries.get(key)
         return entry is not None and entry.loaded.is_set()
 
     @contextmanager
     def use(self, key: K) -> Iterator[V]:
-        """Keep what belongs to a key loaded for as long as the block runs.
+        """Keep the entry of a key loaded during the block.
 
         Raises:
-            Exception: whatever `load` raises, to all who wait for it; the next call loads again.
+            Exception: the error of `load`, for all who wait for it; the next call loads again.
         """
         entry = self._enter(key)
         try:
@@ -135,9 +135,9 @@ class SessionCache(Generic[K, V]):
             entry.loaded.set()
 
     def _make_room(self, size: Size) -> bool:
-        """Unload idle entries so that something fits, or nothing is left; False where those that run leave no room.
+        """Unload idle entries until the size fits or none is left; return False if running entries leave no room.
 
-        The lock is kept meanwhile: what was unloaded is gone before anything else is loaded.
+        The lock is held meanwhile: an entry is unloaded completely before another one is loaded.
         """
         idle = [key for key, entry in self._entries.items() if not entry.users]
         remaining = self._used

@@ -28,8 +28,8 @@ def try_model(artifact: str, fields: Mapping[str, Any]) -> dict[str, str]:
         fields: the content of its `function.json`, and `request`; `is_example` says that the request must work.
 
     Returns:
-        `fault`: why it cannot be opened or fails; `returned`: what it returned against its signature. Empty where all
-        is well.
+        `fault`: why it cannot be opened or fails; `returned`: a returned value that contradicts its signature. Both are
+        empty if there is no problem.
 
     Raises:
         ModuleNotFoundError: it imports a missing module.

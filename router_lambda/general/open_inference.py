@@ -76,7 +76,7 @@ class OpenInference:
         catalogue: the models.
         invoke: calls a function.
         readiness: reports which versions do not answer.
-        accept: accepts an inference that is to be made later; returns None where it is to be made now.
+        accept: accepts an asynchronous inference; returns None for a synchronous one.
     """
 
     def __init__(self, catalogue: Catalogue, invoke: Invoke, readiness: Readiness, accept: Accept) -> None:

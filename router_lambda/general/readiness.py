@@ -89,7 +89,7 @@ class Readiness:
             raise RequestError("NOT_READY", f"not ready: {sentences}{more}", not_ready=silent)
 
     async def _ask_pools(self, answers: list[tuple[Reached, str]], alias: str, deadline_s: float) -> None:
-        """Ping each pool once; its versions then have its answer."""
+        """Ping each pool once; all its versions get its answer."""
         pools = dict.fromkeys(function for _, function in answers if is_pool(function))
         if pools:
             await self._tasks.gather(self._ask(pool, alias, deadline_s - MARGIN_S, NO_VERSION) for pool in pools)

@@ -30,7 +30,7 @@ _LOG = logging.getLogger("turnout.router")
 
 
 def accept_none() -> RequestPaths | None:
-    """Accept no asynchronous requests: no stage does, or the gateway itself answers them."""
+    """Accept no asynchronous requests: no stage does, or the gateway itself handles them."""
     return None
 
 
@@ -42,7 +42,7 @@ class GeneralRouter:
         invoke: calls a function; several calls may run at once.
         clock: monotonic clock in seconds, also used for deadlines.
         tasks: runs coroutines concurrently; asyncio's tasks by default.
-        requests: returns what accepts asynchronous requests.
+        requests: returns the handler of asynchronous requests.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class GeneralRouter:
     def _accept(
         self, event: Mapping[str, Any], stage: ServedStage, model: ModelEntry, version: str
     ) -> dict[str, Any] | None:
-        """Accept an inference that is to be made later; None where it is to be made now."""
+        """Accept an asynchronous inference; return None for a synchronous one."""
         if not wants_later(event):
             return None
         requests = self._requests()

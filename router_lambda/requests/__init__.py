@@ -1,1 +1,1 @@
-"""Asynchronous requests on AWS: the API's paths about them, and the worker that has them run."""
+"""Asynchronous requests on AWS: the API's paths for them, and the worker that runs them."""

@@ -1,4 +1,4 @@
-"""The API's paths about requests: show, answer, cancel, announce a body, accept under a given identifier."""
+"""The API's paths for requests: show, answer, cancel, announce a body, accept with a given identifier."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RESOURCES = frozenset({"/requests/{id}", "/requests/{id}/answer", "/uploads"})
 
 
 class RequestPaths:
-    """Answers what is asked of asynchronous requests.
+    """Answers calls of the paths for asynchronous requests.
 
     Args:
         store: of the requests.
@@ -53,13 +53,13 @@ class RequestPaths:
     def accept_call(
         self, event: Mapping[str, Any], stage: ServedStage, model: ModelEntry, version: str
     ) -> dict[str, Any] | None:
-        """Accept an inference that is to be made later; None where it is to be made now."""
+        """Accept an asynchronous inference; return None for a synchronous one."""
         if not wants_later(event) or not self.accepts(stage.name):
             return None
         return self._accept(event, stage, model, version)
 
     def answer(self, event: Mapping[str, Any], stage: ServedStage) -> dict[str, Any]:
-        """The proxy answer to one event of `RESOURCES`."""
+        """Return the proxy answer to one event of `RESOURCES`."""
         try:
             return self._answer(event, stage)
         except Refusal as refusal:
@@ -83,7 +83,7 @@ class RequestPaths:
         return show(event, self._store, record)
 
     def _find(self, event: Mapping[str, Any], stage: ServedStage, identifier: str) -> Record:
-        """The request, if it is the caller's: other callers do not learn that it exists."""
+        """Return the request if it is the caller's; for other callers it does not exist."""
         record = self._store.find(stage.name, identifier)
         if record is None or record.caller != find_caller(event):
             message = f"there is no request {identifier}: it is unknown, or too old"
@@ -124,7 +124,7 @@ class RequestPaths:
         return answer_json(event, describe_upload(upload.id, size, addresses, spell_time(upload.expires)), 201)
 
     def _put(self, event: Mapping[str, Any], stage: ServedStage, identifier: str) -> dict[str, Any]:
-        """Accept the inference that the query names."""
+        """Accept the inference in the query."""
         query = event.get("queryStringParameters") or {}
         name, version = query.get("model", ""), query.get("version", "")
         if not name:

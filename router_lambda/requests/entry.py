@@ -14,7 +14,7 @@ from .worker import RequestWorker
 
 
 def make_worker(environ: Mapping[str, str]) -> RequestWorker:
-    """The worker of the deployment that the environment names."""
+    """Return the worker of the deployment in the environment."""
     region = environ["AWS_REGION"]
     store = StoredRequests(environ).find()
     if store is None:
@@ -27,7 +27,7 @@ _workers: list[RequestWorker] = []
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-    """Work on the messages of an event, as AWS Lambda calls it."""
+    """Process the messages of an event, as AWS Lambda calls it."""
     if not _workers:
         _workers.append(make_worker(os.environ))
     return _workers[0].handle(event, time.monotonic() + context.get_remaining_time_in_millis() / 1000)

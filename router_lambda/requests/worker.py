@@ -1,7 +1,7 @@
-"""Has stored requests run: takes a message, calls the version's function by its alias, and writes what came of it.
+"""Runs stored requests: takes a message, calls the version's function by its alias, and writes the result.
 
-One queue serves all functions of a stack, so an idle version costs nothing, and a version that is removed takes no
-request with it. The queue delivers at least once; the request's state decides what a message may do.
+One queue serves all functions of a stack, so an idle version costs nothing, and a removed version takes no request with
+it. The queue delivers at least once; the request's state determines what a message may do.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ from ..tasks import run_to_end
 _LOG = logging.getLogger("turnout.requests")
 
 THROTTLED_S = 10.0
-"""Pause before a request that was throttled runs again. Each try costs two writes to S3."""
+"""Pause before a throttled request runs again. Each attempt costs two writes to S3."""
 
 MARGIN_S = 1.0
-"""Kept from Lambda's limit to write what came of a run."""
+"""Time that is reserved of Lambda's limit to write the result of a run."""
 
 Deliver = Callable[..., None]
 """`turnout.protocol.requests.webhooks.send_webhook`."""
 
 
 class NotNowError(Exception):
-    """A message that has to come back later."""
+    """A message that must be delivered again later."""
 
 
 class RequestWorker:
-    """Works on messages, one at a time.
+    """Processes messages, one at a time.
 
     Args:
         store: of the requests.
         invoke: calls a function.
         deliver: sends a webhook.
-        monotonic: seconds, for deadlines.
+        monotonic: returns seconds, for deadlines.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class RequestWorker:
         self._monotonic = monotonic
 
     def handle(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        """Work on a batch, and return the messages that have to come back (`ReportBatchItemFailures`).
+        """Process a batch, and return the messages to deliver again (`ReportBatchItemFailures`).
 
         Args:
-            event: Lambda's, of a queue.
-            deadline_s: when Lambda ends the function, a moment of the monotonic clock.
+            event: Lambda's event of a queue.
+            deadline_s: when Lambda ends the function, in the time of the monotonic clock.
         """
         failed = []
         for entry in event["Records"]:
@@ -117,7 +117,7 @@ class RequestWorker:
             self._run(entry, receipt, now, deadline_s)
 
     def _take_over(self, entry: ReadRecord, receipt: str, now: float) -> None:
-        """Another delivery of a running request: a duplicate, or its worker has ended."""
+        """Handle another delivery of a running request: it is a duplicate, or its worker has ended."""
         record = entry.record
         over_at = (record.progress.begun or 0.0) + self._store.settings.timeout_s(record.function) + GRACE_S
         if now < over_at:
@@ -163,7 +163,7 @@ class RequestWorker:
         return answered
 
     def _read(self, record: Record, answered: Answered) -> tuple[Outcome, Record]:
-        """What a call means for its request, and the record with its answer or its failure."""
+        """Return the outcome of a call for its request, and the record with its answer or its failure."""
         answer = answered.answer
         if answer is None:
             error = answered.error or "failed"
@@ -193,7 +193,7 @@ class RequestWorker:
         return kept
 
     def _end(self, entry: ReadRecord, after: Record, step: Callable[[Progress], Progress]) -> None:
-        """End a run, unless somebody else has ended it: then its answer is dropped."""
+        """End a run, unless it was ended meanwhile: then discard its answer."""
         changed = end(after, step(entry.record.progress))
         if self._store.write(entry, changed) is None:
             raise NotNowError("another worker has taken the request over")
@@ -205,7 +205,7 @@ class RequestWorker:
         self._store.call_back(changed)
 
     def _call_back(self, record: Record, attempt: int) -> None:
-        """Send a webhook once, or have it sent again later."""
+        """Send a webhook once, or schedule another attempt."""
         if record.callback_state != "waiting":
             return
         store = self._store

@@ -1,4 +1,4 @@
-"""The memory that a session is expected to take."""
+"""The estimated memory of a session."""
 
 from __future__ import annotations
 

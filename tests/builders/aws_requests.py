@@ -1,7 +1,7 @@
-"""A deployment's asynchronous requests over moto: bucket, queues, the real handlers, and Lambda's part between them.
+"""Asynchronous requests of a deployment with moto: bucket, queues, the real handlers, and a stand-in for Lambda.
 
-Only Lambda itself is played: `pump` receives messages as an event source mapping does, calls the worker's handler and
-deletes what it did not report as failed; `invoke` calls the handlers of the functions.
+Only Lambda itself is simulated: `pump` receives messages like an event source mapping, calls the worker's handler and
+deletes the messages that it did not report as failed; `invoke` calls the functions' handlers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FunctionError(Exception):
 
 @dataclass
 class Functions:
-    """Handlers by the name of their function; remembers the calls."""
+    """Handlers by the name of their function; records the calls."""
 
     handlers: dict[str, LambdaHandler] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Deployment:
         return time.time() + self.offset[0]
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, for the handlers and for SQS's delays and visibility timeouts."""
+        """Advance the time for the handlers and for SQS's delays and visibility timeouts."""
         self.offset[0] += seconds
         for queue in _queues(self.sqs):
             for message in queue._messages:
@@ -105,7 +105,7 @@ class Deployment:
                 message.visible_at -= seconds * 1000
 
     def add(self, function: str, handle: LambdaHandler, *, runs: bool = True) -> None:
-        """Serve a handler, wrapped as its entry point wraps it: a model's router does not run requests itself."""
+        """Serve a handler with the wrapper of its entry point: a model's router does not run requests itself."""
         model, version = function.removeprefix(f"{PREFIX}_").split("_")
         stored = StoredRequests(ENVIRON, lambda _: self.store)
         running = stored.running(handle) if runs else handle
@@ -114,7 +114,7 @@ class Deployment:
     def call(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **context: Any
     ) -> SimpleNamespace:
-        """What API Gateway answers: it calls the version's function or the general router."""
+        """Return API Gateway's answer: it calls the version's function or the general router."""
         parts = urlsplit(path)
         segments = parts.path.strip("/").split("/")
         raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -174,7 +174,7 @@ class Deployment:
         return RequestWorker(self.store, self.functions, deliver=deliver)
 
     def receive(self) -> dict[str, Any] | None:
-        """An event of one message; None where none is visible."""
+        """Return an event of one message; None if none is visible."""
         messages = self.sqs.receive_message(
             QueueUrl=self.queue, MaxNumberOfMessages=1, VisibilityTimeout=VISIBILITY_S
         ).get("Messages")
@@ -185,7 +185,7 @@ class Deployment:
         return {"Records": [record]}
 
     def pump(self, most: int = 100) -> int:
-        """Work on all visible messages as Lambda does, and return how many there were."""
+        """Process all visible messages as Lambda does, and return how many there were."""
         for done in range(most):
             event = self.receive()
             if event is None:
@@ -196,7 +196,7 @@ class Deployment:
         return most
 
     def finish(self, seconds: float = 3600.0, step: float = 30.0) -> None:
-        """Work until nothing is left to do, with time passing."""
+        """Process messages until none is left, and advance the time."""
         while seconds > 0:
             self.pump()
             if not any(queue._messages for queue in _queues(self.sqs) if queue.name == requests_name(PREFIX)):
@@ -205,7 +205,7 @@ class Deployment:
             seconds -= step
 
     def submit(self, body: Any = None, headers: Mapping[str, str] | None = None, path: str = "") -> SimpleNamespace:
-        """An accepted request to iris."""
+        """Return an accepted request to iris."""
         sent = {"prefer": "respond-async", **(headers or {})}
         answer = self.call("POST", path or "/models/iris/inference", {"x": 1} if body is None else body, sent)
         assert answer.status == 202, answer.json
@@ -223,7 +223,7 @@ class Deployment:
 
 
 def echo(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
-    """Answers with the body that came."""
+    """Answer with the received body."""
     from turnout.protocol.aws.events import read_event
 
     _, body = read_event(event)
@@ -232,7 +232,7 @@ def echo(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
 
 @contextmanager
 def aws_account() -> Iterator[RequestStore]:
-    """An account with the bucket and the queues, and the store that functions open there."""
+    """Yield an account with the bucket and the queues, and the store that functions open there."""
     with mock_aws():
         s3, sqs = boto3.client("s3", region_name="eu-west-1"), boto3.client("sqs", region_name="eu-west-1")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -247,7 +247,7 @@ def aws_account() -> Iterator[RequestStore]:
 
 
 def deploy(opened: RequestStore, **rules: Any) -> Deployment:
-    """A deployment in an empty account, whose stage `prod` accepts asynchronous requests."""
+    """Make a deployment in an empty account, whose stage `prod` accepts asynchronous requests."""
     s3, sqs = opened.bucket.client, opened.queues.client
     for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
         s3.delete_object(Bucket=BUCKET, Key=entry["Key"])

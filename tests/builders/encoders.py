@@ -15,7 +15,7 @@ WIDTH = 4
 
 
 def tokenizer_json() -> dict[str, Any]:
-    """Whole words in lower case, between [CLS] and [SEP]."""
+    """Return a tokenizer of whole words in lower case, between [CLS] and [SEP]."""
     special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     around = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
     around.append({"SpecialToken": {"id": "[SEP]", "type_id": 0}})
@@ -40,11 +40,12 @@ def tokenizer_json() -> dict[str, Any]:
 
 
 def encoder_graph(task: str, *, reads_mask: bool = True) -> onnx.ModelProto:
-    """Embeddings of tokens; for `classification` their mean and three classes, for `tokens` three classes of each.
+    """Return embeddings of tokens; for `classification` their mean and three classes, for `tokens` three classes of
+    each.
 
     Args:
         task: `classification`, `tokens` or `embedding`.
-        reads_mask: whether the mean leaves padding out, as it must.
+        reads_mask: whether the mean leaves out padding, as it must.
     """
     random = np.random.default_rng(0)
     weights = {
@@ -90,7 +91,7 @@ ARCHITECTURES = {
 
 
 def encoder_files(task: str, *, reads_mask: bool = True, **config: Any) -> dict[str, bytes]:
-    """Path in the repository -> content."""
+    """Return path in the repository -> content."""
     labels = {str(at): name for at, name in enumerate(("negative", "neutral", "positive"))}
     given = {
         "architectures": [ARCHITECTURES[task]],
@@ -109,7 +110,7 @@ def encoder_files(task: str, *, reads_mask: bool = True, **config: Any) -> dict[
 
 
 def write_encoder(folder: Path, task: str, *, reads_mask: bool = True, **config: Any) -> Path:
-    """Write a repository's files; the graph's path."""
+    """Write a repository's files, and return the graph's path."""
     for name, content in encoder_files(task, reads_mask=reads_mask, **config).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""An OpenID Connect issuer over HTTPS on this machine, with a certificate authority of its own."""
+"""An OpenID Connect issuer over HTTPS on this machine, with its own certificate authority."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HttpsIssuer:
         url: the issuer's name, which is its address.
         authority: PEM file of the certificate authority.
         jwks: the keys.
-        replies: path -> what is sent instead.
+        replies: path -> reply to send instead.
         requests: the paths that were requested.
     """
 
@@ -82,7 +82,7 @@ def dribble(is_over: threading.Event) -> Reply:
 
 @contextmanager
 def running_issuer(folder: Path) -> Iterator[HttpsIssuer]:
-    """Run one on a free port; its files are in a folder."""
+    """Run an issuer on a free port; its files are in a folder."""
     authority, certificate = write_certificates(folder)
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A small project with pools: models that say who they are, some in a pool, some with functions of their own."""
+"""A small project with pools: models that identify themselves, some in a pool, some with their own functions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ stages:
   prod:
     serve: {iris: v1, digits: v1, credit: v1}
 """
-"""Two transforms of one pool import helpers of the same name. `digits` is in the pool with one version only."""
+"""Two transforms of one pool import helpers with the same name. Only one version of `digits` is in the pool."""
 
 ANSWERS = {"iris-v1": 1.0, "iris-v2": 2.0, "digits-v1": 11.0, "digits-v2": 12.0, "credit-v1": 21.0}
-"""File -> what the model adds to its input. A transform adds 100 times its own version's number."""
+"""File -> the number that the model adds to its input. A transform adds 100 times its own version's number."""
 
 
 def write_pool_project(folder: Path, manifest: str = MANIFEST) -> Path:
-    """Write the project; returns its folder."""
+    """Write the project and return its folder."""
     (folder / "models").mkdir(parents=True)
     for name, number in ANSWERS.items():
         write_adding(folder / "models" / f"{name}.onnx", number)
@@ -48,7 +48,7 @@ def write_pool_project(folder: Path, manifest: str = MANIFEST) -> Path:
 
 
 def write_adding(path: Path, number: float, values: int = 0) -> None:
-    """A model that adds a number to its input `x`; with `values` it has as many weights more."""
+    """Write a model that adds a number to its input `x`; `values` is a number of additional weights."""
     weights = [numpy_helper.from_array(np.array([number], np.float32), "number")]
     if values:
         weights.append(numpy_helper.from_array(np.zeros(values, np.float32), "unused"))

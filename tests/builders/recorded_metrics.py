@@ -13,7 +13,7 @@ PAGE = 20
 """Results per answer, small enough to get several pages."""
 
 Key = tuple[str, str, str, str]
-"""Function's name or `name:alias` (of a pool `name:alias/model/version`), metric, statistic."""
+"""Function's name or `name:alias` (for a pool `name:alias/model/version`), metric, statistic."""
 
 
 class RecordedMetrics:

@@ -9,5 +9,5 @@ from pathlib import Path
 
 @cache
 def parse_source(path: Path) -> ast.Module:
-    """The syntax tree of a Python file; callers only read it."""
+    """Return the syntax tree of a Python file; callers must not change it."""
     return ast.parse(path.read_bytes())

@@ -307,7 +307,7 @@ def served_of(scene: Scene) -> dict[str, str]:
     return dict(load_project(scene.folder).manifest.stages[0].serve)
 
 
-def test_a_model_that_fails_is_rolled_back_alone_and_the_run_goes_on(teams: Scene) -> None:
+def test_failing_model_is_rolled_back_alone_and_the_run_continues(teams: Scene) -> None:
     teams.traffic.models["mute"] = BAD
     ticks = walk(teams.run())
     assert ticks[-1].state.phase is Phase.PROMOTED
@@ -326,7 +326,7 @@ def test_a_model_that_fails_is_rolled_back_alone_and_the_run_goes_on(teams: Scen
     teams.assert_in_step()
 
 
-def test_a_model_that_is_ready_is_promoted_alone_and_the_other_is_watched_on(teams: Scene) -> None:
+def test_ready_model_is_promoted_alone_and_the_other_one_continues(teams: Scene) -> None:
     teams.judgement = Judgement(bake_minutes=BAKE_S / 60)
     teams.traffic.models["mute"] = NOTHING
     ticks = walk(teams.run())
@@ -340,7 +340,7 @@ def test_a_model_that_is_ready_is_promoted_alone_and_the_other_is_watched_on(tea
     teams.assert_in_step()
 
 
-def test_models_join_and_leave_a_run_and_it_resumes_with_them(teams: Scene) -> None:
+def test_run_continues_with_models_that_join_and_without_those_that_leave(teams: Scene) -> None:
     run = teams.run()
     teams.traffic.models |= {"echo": NOTHING, "mute": NOTHING, "dumb": NOTHING}
     ticks = run.ticks(BAKE_S / 2)
@@ -356,7 +356,7 @@ def test_models_join_and_leave_a_run_and_it_resumes_with_them(teams: Scene) -> N
     assert not teams.run().resumed
 
 
-def test_a_routed_canary_runs_by_itself(teams: Scene) -> None:
+def test_routed_canary_runs_independently(teams: Scene) -> None:
     teams.do(Action("start", "prod", {"dumb": "v2"}, 40, routed=True))
     whole = teams.run()
     around = Surroundings(

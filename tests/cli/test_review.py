@@ -120,7 +120,7 @@ def capture(folder: Path, requests: int = 3) -> Path:
 
 
 @pytest.mark.slow
-def test_captured_requests_are_answered_by_both_versions(
+def test_both_versions_answer_captured_requests(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     requests = ("--requests", str(capture(tmp_path)))
@@ -143,9 +143,7 @@ def test_captured_requests_are_answered_by_both_versions(
     assert "cold_starts" not in result
 
 
-def test_requests_that_cannot_be_read_are_rejected(
-    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unreadable_requests_are_rejected(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "capture.jsonl"
     assert against(repository, "--requests", str(file)) == 2
     assert "cannot read" in capsys.readouterr().err

@@ -21,7 +21,7 @@ PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
 """Packages that are part of every Lambda zip: the protocol may import nothing else."""
 
 RUNTIME_HAS = {"boto3", "botocore"}
-"""What Lambda's runtime for Python brings."""
+"""The packages in Lambda's runtime for Python."""
 
 LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}
 
@@ -270,7 +270,7 @@ def test_code_in_lambda_zips_imports_nothing_else(importer: str, allowed: tuple[
 
 
 def _of_runtime(entry: Import) -> bool:
-    """Whether it is of Lambda's own runtime, imported only once an asynchronous request has come."""
+    """Whether it is in Lambda's own runtime and imported only after an asynchronous request."""
     name = entry.imported.partition(".")[0]
     return entry.importer == "turnout.protocol.aws_requests.connect" and name in RUNTIME_HAS and not entry.at_once
 

@@ -122,7 +122,7 @@ def test_a_transform_lowercases_texts_as_python_does(trained: Trained) -> None:
     assert set(locales) <= {b"C"}
 
 
-def test_a_network_keeps_its_names_and_open_dimensions(trained: Trained) -> None:
+def test_network_keeps_its_names_and_free_dimensions(trained: Trained) -> None:
     graph = onnx.load(Path(trained("keras")["two-inputs"]["out"], "model", "model.onnx")).graph
     assert [value.name for value in (*graph.input, *graph.output)] == ["image", "words", "kind", "price"]
     sequence = onnx.load(Path(trained("keras")["sequence"]["out"], "model", "model.onnx")).graph
@@ -131,7 +131,7 @@ def test_a_network_keeps_its_names_and_open_dimensions(trained: Trained) -> None
     assert "NaN" in trained("keras")["sequence"]["refused"]["missing values"]
 
 
-def test_a_network_with_another_weight_is_rejected(trained: Trained, tmp_path: Path) -> None:
+def test_network_with_a_changed_weight_is_rejected(trained: Trained, tmp_path: Path) -> None:
     row = dict(trained("keras")["dense"])
     shutil.copytree(Path(row["out"]), tmp_path / "out", ignore=shutil.ignore_patterns("whole", "alone", "hundred"))
     path = tmp_path / "out" / "model" / "model.onnx"

@@ -1,4 +1,4 @@
-"""Encoders of Hugging Face get a transform, which is written from their files and tried with a real tokenizer."""
+"""Encoders of Hugging Face get a transform that is written from their files and tried with a real tokenizer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe(folder: Path, task: str, **config: Any) -> Encoder:
         ("embedding", "last_hidden_state", 3),
     ],
 )
-def test_an_encoder_is_described_by_its_files(task: str, output: str, rank: int, tmp_path: Path) -> None:
+def test_files_describe_an_encoder(task: str, output: str, rank: int, tmp_path: Path) -> None:
     encoder = describe(tmp_path, task)
     assert (encoder.task, encoder.output, encoder.rank) == (task, output, rank)
     assert encoder.inputs == {"input_ids": "np.int64", "attention_mask": "np.int64"}
@@ -44,7 +44,7 @@ def test_an_encoder_is_described_by_its_files(task: str, output: str, rank: int,
     ast.parse(make_transform(encoder))
 
 
-def test_the_longest_text_leaves_room_for_reserved_positions(tmp_path: Path) -> None:
+def test_longest_text_excludes_reserved_positions(tmp_path: Path) -> None:
     assert describe(tmp_path / "a", "tokens", model_type="roberta", max_position_embeddings=514).longest == 512
     assert describe(tmp_path / "b", "tokens", max_position_embeddings=None).longest == 512
     write_encoder(tmp_path / "c", "tokens", max_position_embeddings=None)
@@ -54,7 +54,7 @@ def test_the_longest_text_leaves_room_for_reserved_positions(tmp_path: Path) -> 
     assert encoder.longest == 512
 
 
-def test_pooling_is_that_of_sentence_transformers(tmp_path: Path) -> None:
+def test_pooling_is_read_from_sentence_transformers_files(tmp_path: Path) -> None:
     model = write_encoder(tmp_path, "embedding")
     assert "transform.py takes their mean" in describe(tmp_path, "embedding").notes[0]
     (tmp_path / "1_Pooling").mkdir()
@@ -72,7 +72,7 @@ def test_pooling_is_that_of_sentence_transformers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", ["config.json", "tokenizer.json", {"architectures": ["BertForMaskedLM"]}, {"architectures": None}]
 )
-def test_a_graph_of_another_kind_stays_as_it_is(change: Any, tmp_path: Path) -> None:
+def test_graph_of_another_kind_is_unchanged(change: Any, tmp_path: Path) -> None:
     model = write_encoder(tmp_path, "classification", **(change if isinstance(change, dict) else {}))
     if isinstance(change, str):
         (tmp_path / change).unlink()
@@ -86,7 +86,7 @@ def test_classes_without_names_are_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.json", '["x", 1]'), ("a.json", "{"), ("a.txt", "")])
-def test_samples_that_are_no_texts_are_rejected(name: str, content: str, tmp_path: Path) -> None:
+def test_samples_without_texts_are_rejected(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(ConversionError, match=r"a\.(json|txt)"):
         read_texts(tmp_path / name)
@@ -94,7 +94,7 @@ def test_samples_that_are_no_texts_are_rejected(name: str, content: str, tmp_pat
 
 @pytest.fixture(scope="module")
 def imports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of packages: tokenizers is installed once."""
+    """Return the folder of packages: tokenizers is installed once."""
     return tmp_path_factory.mktemp("imports")
 
 
@@ -114,7 +114,7 @@ def make(tmp_path: Path, imports: Path, task: str, **options: Any) -> EncoderVer
 
 
 @pytest.mark.slow
-def test_tokens_have_labels_and_places_in_the_text(tmp_path: Path, imports: Path) -> None:
+def test_tokens_have_labels_and_positions_in_the_text(tmp_path: Path, imports: Path) -> None:
     made = make(tmp_path, imports, "tokens")
     examples = json.loads(made.examples.read_bytes())
     assert examples[0]["request"]["inputs"][0]["data"] == ["Very good"]
@@ -130,7 +130,7 @@ def test_tokens_have_labels_and_places_in_the_text(tmp_path: Path, imports: Path
 
 
 @pytest.mark.slow
-def test_embeddings_leave_padding_out(tmp_path: Path, imports: Path) -> None:
+def test_embeddings_exclude_padding(tmp_path: Path, imports: Path) -> None:
     made = make(tmp_path, imports, "embedding")
     graph = onnx.load(made.path).graph
     assert [row.name for row in graph.output] == ["last_hidden_state", "mask"]
@@ -139,14 +139,14 @@ def test_embeddings_leave_padding_out(tmp_path: Path, imports: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_graph_that_ignores_the_mask_is_rejected(tmp_path: Path, imports: Path) -> None:
+def test_graph_that_ignores_the_mask_is_rejected(tmp_path: Path, imports: Path) -> None:
     with pytest.raises(ConversionError, match="answers change when a text is in a batch") as caught:
         make(tmp_path, imports, "classification", reads_mask=False)
     assert "the graph ignores attention_mask" in caught.value.hint
 
 
 @pytest.mark.slow
-def test_a_repository_becomes_a_version_that_takes_text(
+def test_repository_becomes_a_version_that_accepts_text(
     hub: Hub,  # noqa: F811 - the fixture
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

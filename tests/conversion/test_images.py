@@ -1,4 +1,4 @@
-"""Image classifiers get a transform that decodes, resizes and normalizes as Pillow and numpy do it by hand."""
+"""Image classifiers get a transform whose results equal those of Pillow and numpy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LABELS = ("cat", "dog")
 
 
 def write_classifier(folder: Path, preprocessing: dict[str, Any]) -> Path:
-    """A repository's folder: the mean of each channel, then two classes."""
+    """Write a repository's folder: the mean of each channel, then two classes."""
     weights = np.array([[1, -1], [2, 0], [0, 1]], np.float32)
     nodes = [
         helper.make_node("ReduceMean", ["pixel_values", "axes"], ["means"], keepdims=0),
@@ -81,7 +81,7 @@ def test_pictures_are_resized_and_normalized(tmp_path: Path) -> None:
         assert np.allclose(values, want.transpose(2, 0, 1), atol=1e-5)
 
 
-def test_the_shortest_edge_is_resized_and_the_center_cropped(tmp_path: Path) -> None:
+def test_shortest_edge_is_resized_and_the_center_cropped(tmp_path: Path) -> None:
     changes = {"size": {"shortest_edge": 16}, "do_center_crop": True, "crop_size": 12, "do_normalize": False}
     module = load({**PREPROCESSING, **changes}, tmp_path)
     got = module.preprocess({"image": np.array(draw_pictures(), dtype=object)})["pixel_values"]
@@ -91,7 +91,7 @@ def test_the_shortest_edge_is_resized_and_the_center_cropped(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", base64.b64encode(b"text"), b"\xff\xd8"])
-def test_what_is_no_image_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_invalid_image_is_rejected(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="must be a PNG, JPEG"):
         load(PREPROCESSING, tmp_path).preprocess({"image": np.array([content], dtype=object)})
 
@@ -106,7 +106,7 @@ def test_what_is_no_image_is_refused(content: bytes, tmp_path: Path) -> None:
         ({"do_center_crop": True}, "has a `crop_size` that Turnout does not write"),
     ],
 )
-def test_settings_that_are_not_written_are_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_unsupported_settings_are_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     model = write_classifier(tmp_path / "repository", {**PREPROCESSING, **changes})
     with pytest.raises(ConversionError, match=says) as caught:
         describe_images(model)
@@ -114,7 +114,7 @@ def test_settings_that_are_not_written_are_named(changes: dict[str, Any], says: 
 
 
 @pytest.mark.slow
-def test_a_folder_becomes_a_version_that_takes_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_becomes_a_version_that_accepts_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_classifier(tmp_path / "repository", PREPROCESSING)
     project = write_project(tmp_path / "project")
     code = main(["add", "pets", "v1", str(tmp_path / "repository"), "-m", str(project)])

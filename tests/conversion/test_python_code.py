@@ -1,4 +1,4 @@
-"""predict.py of estimators that have no ONNX form, written and run in this process, answers like its estimator."""
+"""The generated predict.py of estimators without an ONNX form answers like its estimator, in this process."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def job_of(path: Path, out: Path, **others: Any) -> dict[str, Any]:
 
 
 def run_written(folder: Path, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What the written predict.py answers; texts are bytes, as a request's are."""
+    """Return the answer of the generated predict.py; texts are bytes, as in a request."""
     spec = importlib.util.spec_from_file_location("predict_of_test", folder / "predict.py")
     assert spec is not None
     assert spec.loader is not None
@@ -95,7 +95,7 @@ def check(out: Path, signature: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_the_code_answers_like_its_estimator(name: str, tmp_path: Path) -> None:
+def test_generated_code_answers_like_its_estimator(name: str, tmp_path: Path) -> None:
     estimator, x, y = ESTIMATORS[name]
     joblib.dump(estimator.fit(x, y), tmp_path / "model.joblib")
     out = tmp_path / "out"
@@ -127,7 +127,7 @@ def test_columns_of_a_frame_are_inputs_with_their_datatypes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".skops", ".joblib"])
-def test_an_estimator_of_an_own_class_needs_its_module(suffix: str, tmp_path: Path) -> None:
+def test_estimator_of_a_custom_class_needs_its_module(suffix: str, tmp_path: Path) -> None:
     module = tmp_path / "own_estimators.py"
     module.write_text(OWN)
     spec = importlib.util.spec_from_file_location("own_estimators", module)
@@ -159,7 +159,7 @@ def test_an_estimator_of_an_own_class_needs_its_module(suffix: str, tmp_path: Pa
         sys.modules.pop("own_estimators", None)
 
 
-def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
+def test_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     with pytest.raises(RefusedJob, match=r"broken\.py imports 'nothing_of_this_name'"):
         main(job_of(tmp_path / "model.joblib", tmp_path, modules=[str(tmp_path / "broken.py")]), lambda _: None)

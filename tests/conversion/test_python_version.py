@@ -1,4 +1,4 @@
-"""`turnout add --runtime python`, with a real estimator of an own class, its real packages and Lambda's limits."""
+"""`turnout add --runtime python`, with a real estimator of a custom class, its real packages and Lambda's limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(project: Path) -> Path:
-    """A folder with model.skops and own_estimators.py."""
+    """Return a folder with model.skops and own_estimators.py."""
     environment("sklearn")
     folder = project.parent / "train"
     folder.mkdir()
@@ -44,7 +44,7 @@ def trained(project: Path) -> Path:
     return folder
 
 
-def test_an_estimator_of_an_own_class_is_served_by_its_library(
+def test_estimator_of_a_custom_class_is_served_by_its_library(
     project: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["add", "sums", "v1", str(trained / "model.skops"), "--runtime", "python", "-m", str(project)]
@@ -63,7 +63,7 @@ def test_an_estimator_of_an_own_class_is_served_by_its_library(
     assert main(["test", "sums", "-m", str(project)]) == 0
 
 
-def test_python_code_that_answers_otherwise_is_refused(project: Path, trained: Path, tmp_path: Path) -> None:
+def test_python_code_with_other_answers_is_rejected(project: Path, trained: Path, tmp_path: Path) -> None:
     job = job_of(
         trained / "model.skops",
         tmp_path,
@@ -83,7 +83,7 @@ def test_python_code_that_answers_otherwise_is_refused(project: Path, trained: P
     assert "--requirement" in caught.value.hint
 
 
-def test_code_is_written_for_scikit_learn_only() -> None:
+def test_code_is_generated_only_for_scikit_learn() -> None:
     assert check_converter(CONVERTERS["sklearn"], "model.skops") is CONVERTERS["sklearn"]
     with pytest.raises(ConversionError, match="writes no Python code for XGBoost"):
         check_converter(CONVERTERS["xgboost"], "model.ubj")

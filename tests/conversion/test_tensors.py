@@ -17,7 +17,7 @@ WORDS = TensorInput("words", np.dtype(np.int32), (None,), values=30)
 MATRIX = TensorInput("X", np.dtype(np.float32), (3,))
 
 
-def test_rows_fit_the_inputs_and_hold_edge_values() -> None:
+def test_rows_fit_the_inputs_and_contain_edge_values() -> None:
     groups = dict(draw_tensors([IMAGE, WORDS], None))
     assert list(groups) == [
         "drawn from the model's schema",
@@ -40,7 +40,7 @@ def test_rows_fit_the_inputs_and_hold_edge_values() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".json", ".csv"])
-def test_samples_of_each_kind_of_file(suffix: str, tmp_path: Path) -> None:
+def test_samples_are_read_from_each_kind_of_file(suffix: str, tmp_path: Path) -> None:
     rows = np.array([[1.5, 2, 3], [4, 5, 6]], np.float32)
     path = tmp_path / f"rows{suffix}"
     if suffix == ".npy":

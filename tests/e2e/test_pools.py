@@ -1,4 +1,4 @@
-"""Pools of real models behind `turnout serve`, in one process and isolated: the same answers, canaries included."""
+"""Pools of real models in `turnout serve`, in one process and isolated: the same answers, canaries included."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def value(server: RunningServer, path: str) -> tuple[float, str, str]:
     return answer.json()["outputs"][0]["data"][0], headers["x-turnout-model"], headers["x-turnout-version"]
 
 
-def test_each_version_answers_for_itself(server: RunningServer) -> None:
+def test_each_version_gives_its_own_answers(server: RunningServer) -> None:
     assert value(server, "/prod/models/iris/inference") == (1.5, "iris", "v1")
     assert value(server, "/prod/models/iris/v2/inference") == (202.5, "iris", "v2")
     assert value(server, "/prod/models/digits/inference") == (111.5, "digits", "v1")
@@ -49,7 +49,7 @@ def test_each_version_answers_for_itself(server: RunningServer) -> None:
     assert server.post("/prod/models/iris/v1/inference", {"inputs": []}).status == 400
 
 
-def test_health_and_metadata_know_pooled_versions(server: RunningServer) -> None:
+def test_health_and_metadata_include_pooled_versions(server: RunningServer) -> None:
     assert server.request("GET", "/prod/health/ready").json() == {"ready": True}
     assert server.request("GET", "/v2/models/iris/versions/v2/ready").json() == {"name": "iris", "ready": True}
     assert [entry["name"] for entry in server.request("GET", "/prod/models").json()["models"]] == [
@@ -97,7 +97,7 @@ def test_plan_and_validate_show_pools(tmp_path: Path, capsys: pytest.CaptureFixt
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pools.md"
 
 
-def test_page_shows_what_its_command_prints(tmp_path: Path, root: Path) -> None:
+def test_page_shows_the_output_of_its_command(tmp_path: Path, root: Path) -> None:
     manifest, command, *_ = read_blocks(PAGE.read_text())
     (tmp_path / "models.yaml").write_text(manifest.text)
     (tmp_path / "models").symlink_to(root / "models")
@@ -105,7 +105,7 @@ def test_page_shows_what_its_command_prints(tmp_path: Path, root: Path) -> None:
     assert run_in(command, tmp_path, {"COLUMNS": "120"}).rstrip() == command.output.rstrip()
 
 
-def test_page_shows_a_line_of_the_log_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_shows_a_line_of_the_log_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     shown = next(json.loads(block.text) for block in read_blocks(PAGE.read_text()) if block.language == "json")
     context = SimpleNamespace(
         invoked_function_arn=f"arn:aws:lambda:eu-west-1:123456789012:function:{shown['Resource']}"

@@ -1,4 +1,4 @@
-"""Several models in canary at once on one stage: each with its own share, verdict, promotion and rollback."""
+"""Several canaries at once on one stage: each model has its own share, verdict, promotion and rollback."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def answers(canary: Commands, stage: str, model: str, requests: int = DRAWS) -> 
 
 
 def assert_share(canary: Commands, stage: str, model: str, percent: float) -> None:
-    """The canary's version answers as many requests as such a share draws, but for once in ten million runs."""
+    """Assert that the canary's version answers a plausible share of requests; it fails once in ten million runs."""
     low, high = band(DRAWS, percent / 100, ODDS)
     assert low <= answers(canary, stage, model)["v2"] <= high
 
@@ -62,14 +62,14 @@ def canaries(canary: Commands, stage: str) -> dict[str, tuple[float, bool, str]]
 
 
 def counted(canary: Commands, stage: str) -> dict[str, int]:
-    """Model -> requests that both shares of its canary saw since it started."""
+    """Return model -> requests in both shares of its canary since it started."""
     return {
         entry["model"]: sum(share["requests"] for share in entry["shares"].values())
         for entry in canary.status(stage)["canaries"]
     }
 
 
-def test_each_model_has_its_share_and_ends_by_itself(canary: Commands) -> None:
+def test_each_model_has_its_own_share_and_ends_independently(canary: Commands) -> None:
     before = canary.text()
     canary("start", "apart", "--model", "echo", "--to", "v2", "--percent", "20", *canary.now)
     said = canary("start", "apart", "--model", "mute", "--to", "v2", "--percent", "60", *canary.now)
@@ -107,7 +107,7 @@ def test_each_model_has_its_share_and_ends_by_itself(canary: Commands) -> None:
     assert canary.text() == before
 
 
-def test_a_joined_model_gets_a_share_of_its_own_and_leaves_the_stages_canary(canary: Commands) -> None:
+def test_joined_model_with_another_share_leaves_the_stages_canary(canary: Commands) -> None:
     canary("start", "moved", "--model", "echo", "--to", "v2", "--percent", "10", *canary.now)
     assert "10% of requests" in canary("start", "moved", "--model", "mute", "--to", "v2", *canary.now)
     assert canaries(canary, "moved") == {"echo": (10, False, "inconclusive"), "mute": (10, False, "inconclusive")}
@@ -125,7 +125,7 @@ def test_a_joined_model_gets_a_share_of_its_own_and_leaves_the_stages_canary(can
     canary("rollback", "moved", *canary.now)
 
 
-def test_a_run_of_one_model_goes_on_while_others_change(canary: Commands) -> None:
+def test_run_of_one_model_continues_while_others_change(canary: Commands) -> None:
     canary("start", "runs", "--model", "mute", "--to", "v2", "--percent", "50", "--routed", *canary.now)
     run = ("run", "runs", "--model", "mute", "--steps", "50", "--bake", "0.5s", "--once", *canary.endpoint)
     assert "goes on at 50%" in canary(*run)
@@ -140,7 +140,7 @@ def test_a_run_of_one_model_goes_on_while_others_change(canary: Commands) -> Non
     assert "No canary of mute on runs." in canary(*run)
 
 
-def test_a_router_that_is_not_deployed_is_named_with_both_ways_out(canary: Commands) -> None:
+def test_undeployed_router_is_reported_with_both_remedies(canary: Commands) -> None:
     before = canary.text()
     canary("start", "joined", "--model", "echo", "--to", "v2", "--percent", "10", *canary.now)
     started = canary.text()

@@ -76,7 +76,7 @@ class ChangingProject:
 
 
 def stored_in(pool: str, project: Project) -> dict[tuple[str, str], tuple[StoredFile, ...]]:
-    """The files of a pool's models."""
+    """Return the files of a pool's models."""
     return {
         key: (StoredFile(artifact.path.name, artifact.path, artifact.size_bytes, artifact.sha256),)
         for key, artifact in project.artifacts.items()

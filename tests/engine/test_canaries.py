@@ -289,5 +289,5 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
 
 
 def digests_of(folder: Path, model: str) -> set[str]:
-    """Of a model's versions."""
+    """Return the digests of a model's versions."""
     return {hashlib.sha256(file.read_bytes()).hexdigest() for file in (folder / "models" / model).rglob("model.onnx")}

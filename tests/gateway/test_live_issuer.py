@@ -116,7 +116,7 @@ FAILURES: dict[str, tuple[str, Reply]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_an_issuer_that_fails_keeps_its_last_keys_and_is_asked_again(
+def test_failing_issuer_keeps_its_last_keys_and_is_asked_again(
     site: Site, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, reply = FAILURES[failure]
@@ -140,7 +140,7 @@ def test_unknown_authority_is_rejected(site: Site, monkeypatch: pytest.MonkeyPat
     assert site.issuer.requests == []
 
 
-def test_slow_issuer_holds_back_nobody_whose_key_is_known(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_issuer_delays_no_request_with_a_known_key(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.statuses(site.token()) == [200]
     is_over, entered = threading.Event(), threading.Event()
     site.issuer.replies = {KEYS: lambda handler: (entered.set(), dribble(is_over)(handler))[0]}
@@ -157,7 +157,7 @@ def test_slow_issuer_holds_back_nobody_whose_key_is_known(site: Site, monkeypatc
     assert answered == [200]
 
 
-def test_endless_answer_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_answer_is_aborted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.3)
     is_over = threading.Event()
     site.issuer.replies = {KEYS: dribble(is_over)}
@@ -169,7 +169,7 @@ def test_endless_answer_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch)
         is_over.set()
 
 
-def test_request_gives_up_before_its_issuer_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_stops_waiting_before_its_issuer_answers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from turnout.gateway.api import authorizing
 
     monkeypatch.setattr(authorizing, "READ_TIMEOUT_S", 0.1)

@@ -31,7 +31,7 @@ def pooled(of: Model, **settings: Any) -> Model:
 
 
 def build(project: Project, plan: Plan) -> Sequence[BuiltPackage]:
-    """Packages that lie nowhere; a pool's knows a file of each version."""
+    """Return packages without files; a pool's package has a file of each version."""
     files = {
         key: (StoredFile(artifact.path.name, artifact.path, 10, artifact.sha256),)
         for key, artifact in project.artifacts.items()
@@ -52,7 +52,7 @@ def program() -> Program:
     return deployed_pools(manifest(MODELS, (stage(serve=SERVE),)))
 
 
-def test_versions_of_a_pool_are_one_function(program: Program) -> None:
+def test_versions_of_a_pool_share_one_function(program: Program) -> None:
     functions = program.of("lambda/function:Function")
     assert functions.keys() == {"digits_v1", "small_pool", "router"}
     pool = functions["small_pool"].inputs
@@ -64,7 +64,7 @@ def test_versions_of_a_pool_are_one_function(program: Program) -> None:
     assert pool["layers"]
 
 
-def test_models_are_objects_that_their_digests_name(program: Program) -> None:
+def test_models_are_objects_named_by_their_digests(program: Program) -> None:
     objects = program.of("s3/bucketObjectv2:BucketObjectv2")
     keys = [sent.inputs["key"] for sent in objects.values()]
     assert len(keys) == 2
@@ -88,7 +88,7 @@ def test_pool_reads_its_models_and_writes_its_own_log(program: Program) -> None:
     assert program.of("lambda/function:Function")["small_pool"].inputs["role"].endswith("/turnout-test_small_pool")
 
 
-def test_models_of_other_buckets_are_read_where_they_are() -> None:
+def test_models_in_other_buckets_are_read_there() -> None:
     remote = pooled(model())
     key = "arn:aws:kms:eu-west-1:123456789012:key/1234"
     versions = [
@@ -105,7 +105,7 @@ def test_models_of_other_buckets_are_read_where_they_are() -> None:
     assert (decrypt["Action"], decrypt["Resource"]) == (["kms:Decrypt"], [key])
 
 
-def test_policy_of_a_pool_of_many_buckets_fits() -> None:
+def test_policy_of_a_pool_with_many_buckets_fits() -> None:
     versions = tuple(f"v{number}" for number in range(300))
     many = pooled(model(versions=versions))
     rows = [replace(each, artifact=f"s3://ours/iris/{each.name}/model.onnx", sha256="c" * 64) for each in many.versions]
@@ -175,14 +175,14 @@ BEFORE = {
 }
 
 
-def test_models_do_not_move_into_a_pool_under_a_canary() -> None:
+def test_move_into_a_pool_during_a_canary_is_rejected() -> None:
     with pytest.raises(pulumi.RunError, match=r"1 models, such as iris, would move into or out of a pool"):
         deployed_pools(CANARY, before=BEFORE)
     without = replace(CANARY, stages=(stage(serve=SERVE),))
     assert deployed_pools(without, before=BEFORE).of("lambda/function:Function")
 
 
-def test_large_pool_is_a_handful_of_resources_and_an_object_for_each_model() -> None:
+def test_large_pool_has_a_few_resources_and_an_object_for_each_model() -> None:
     versions = tuple(f"v{number}" for number in range(50))
     program = deployed_pools(manifest((pooled(model(versions=versions)),), (stage(serve={"iris": "v0"}),)))
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a pool asks of its versions, and what it gives them."""
+"""A pool's requirements on its versions, and its settings for them."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def problems_of(text: str) -> list[str]:
     return []
 
 
-def test_a_pool_is_of_a_model_or_of_a_version() -> None:
+def test_pool_is_set_for_a_model_or_a_version() -> None:
     manifest = read(text_of(v2=", pool: large", spam="artifact: c.onnx, pool: small"))
     assert [version.pool for version in manifest.versions] == ["small", "large", "small"]
     assert read(text_of(iris="direct: false")).model("iris").version("v1").pool == ""
 
 
-def test_settings_of_a_pool_replace_the_defaults_for_its_versions_only() -> None:
+def test_settings_of_a_pool_replace_the_defaults_only_for_its_versions() -> None:
     top = "defaults: {memory_mb: 256, timeout_s: 5}\npools: {small: {memory_mb: 1769, tracing: true}}"
     iris, _, spam = read(text_of(top=top)).versions
     assert (iris.memory_mb, iris.timeout_s, iris.tracing) == (1769, 5, True)
@@ -70,7 +70,7 @@ def test_settings_of_a_pool_replace_the_defaults_for_its_versions_only() -> None
         text_of(top="pools: {small: {}, unused: {}}"),
     ],
 )
-def test_what_one_function_can_have_is_let_through(text: str) -> None:
+def test_compatible_versions_of_a_pool_are_accepted(text: str) -> None:
     assert problems_of(text) == []
 
 
@@ -122,10 +122,10 @@ share one function
         (text_of().replace("v2: {", "pool: {"), "`pool` is a reserved word"),
     ],
 )
-def test_what_one_function_cannot_have_is_reported(text: str, expected: str) -> None:
+def test_incompatible_versions_of_a_pool_are_reported(text: str, expected: str) -> None:
     assert expected in "\n".join(problems_of(text))
 
 
-def test_asynchronous_versions_have_functions_of_their_own() -> None:
+def test_asynchronous_versions_must_have_their_own_functions() -> None:
     text = text_of(v1=", async: true").replace('{"*": newest}', '{"*": newest}, async: {}')
     assert any("async: cannot be combined with a pool" in problem for problem in problems_of(text))

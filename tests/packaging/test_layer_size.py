@@ -1,4 +1,4 @@
-"""Requirements are pinned to what resolves for Lambda, and a layer that is too large is refused with its sizes."""
+"""Requirements are pinned to Lambda's resolved releases, and a layer that is too large is rejected with its sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MB = 1024 * 1024
         ("own @ https://host/own-1-py3-none-any.whl", "own @ https://host/own-1-py3-none-any.whl"),
     ],
 )
-def test_a_requirement_is_pinned_to_the_resolved_release(requirement: str, pinned: str) -> None:
+def test_requirement_is_pinned_to_the_resolved_release(requirement: str, pinned: str) -> None:
     resolved = ("moto[s3,sqs]==5.2.5", "pillow==12.0.1", "typing-extensions==4.16.0")
     assert pin_requirements([requirement], resolved) == (pinned,)
 
@@ -41,7 +41,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[MeasuredLayer, P
         pytest.skip(f"the package index is out of reach: {error}")
 
 
-def test_a_layer_is_measured_package_by_package(measured: tuple[MeasuredLayer, Path]) -> None:
+def test_layer_is_measured_per_package(measured: tuple[MeasuredLayer, Path]) -> None:
     layer, parent = measured
     assert layer.requirements[0].startswith("markupsafe==3.")
     assert layer.pinned == layer.requirements
@@ -66,9 +66,7 @@ def refuse(
     return caught.value
 
 
-def test_a_layer_that_lambda_refuses_is_refused_with_its_largest_packages(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_oversized_layer_is_rejected_with_its_largest_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     layer = MeasuredLayer(("torch==2",), ("torch==2",), 300 * MB, {"torch": 200 * MB, "numpy": 100 * MB})
     error = refuse(monkeypatch, tmp_path, layer, 0)
     assert error.message == (
@@ -84,7 +82,7 @@ def test_layer_and_model_together_are_counted(monkeypatch: pytest.MonkeyPatch, t
     assert check_layer("wine v1", LayerSpec("arm64", "3.13", ("scipy",), "python"), 40 * MB, tmp_path) is layer
 
 
-def test_releases_that_do_not_fit_are_refused_and_an_index_out_of_reach_is_not(
+def test_conflicting_releases_are_rejected_and_unreachable_index_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = (

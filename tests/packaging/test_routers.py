@@ -220,7 +220,7 @@ json.dump(handler({"Records": []}, Context()), sys.stdout)
 """
 
 
-def test_the_worker_of_asynchronous_requests_runs_from_the_general_routers_zip(
+def test_worker_of_asynchronous_requests_runs_from_the_general_routers_zip(
     built: dict[str, BuiltPackage], tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(built["router"].path) as archive:

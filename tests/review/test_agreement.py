@@ -1,4 +1,4 @@
-"""What a change replaces, and how often the answers of both versions agree, with fake versions."""
+"""Versions that a change replaces, and how often both versions' answers agree, with fake versions."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def reply(*values: float, status: int = 200) -> ExampleReply:
         ("  dev:", "  new: {serve: {echo: v3}}\n  dev:", []),
     ],
 )
-def test_versions_that_answer_others_requests_are_replaced(
+def test_version_that_gets_anothers_requests_is_a_replacement(
     projects: Callable[..., tuple[Project, Project]], old: str, new: str, pairs: list[tuple[str, str, tuple[str, ...]]]
 ) -> None:
     replaced = find_replaced(*projects(old, new))
     assert [(entry.before, entry.after, entry.stages) for entry in replaced] == pairs
 
 
-def test_promoted_canary_is_replaced_and_one_that_continues_is_not(
+def test_promoted_canary_is_a_replacement_and_a_continued_one_is_not(
     projects: Callable[..., tuple[Project, Project]],
 ) -> None:
     canary = "prod: {serve: {echo: v1}, canary: {percent: 5, serve: {echo: v2}}}"
@@ -108,7 +108,7 @@ def test_promoted_canary_is_replaced_and_one_that_continues_is_not(
     assert [(entry.before, entry.after) for entry in find_replaced(before, after)] == [("v1", "v2")]
 
 
-def test_other_file_under_the_same_name_replaces_the_version(projects: Callable[..., tuple[Project, Project]]) -> None:
+def test_changed_file_with_the_same_name_replaces_the_version(projects: Callable[..., tuple[Project, Project]]) -> None:
     before, after = projects()
     write_identity(after.manifest.path.parent / "a.onnx", shape=("batch", 5))
     after = load_project(after.manifest.path, cache=False)
@@ -119,7 +119,7 @@ def test_other_file_under_the_same_name_replaces_the_version(projects: Callable[
     assert subject == "echo: v1 with other files in dev, prod"
 
 
-def test_floor_and_rules_are_those_of_the_canary(projects: Callable[..., tuple[Project, Project]]) -> None:
+def test_floor_and_rules_are_read_from_the_canary(projects: Callable[..., tuple[Project, Project]]) -> None:
     new = "prod: {serve: {echo: v1}, canary: {percent: 5, serve: {echo: v2}, agreement: {percent: 1, floor: 0.5}}}"
     (replaced,) = find_replaced(*projects("prod: {serve: {echo: v1}}", new))
     assert replaced.floor == 0.5
@@ -140,7 +140,7 @@ DOES_NOT_RUN = "not compared: v2 in the working tree does not run on this machin
         (lambda _: CRASHED, 1.0, AGREEMENT, DOES_NOT_RUN),
     ],
 )
-def test_answers_are_counted(
+def test_agreeing_answers_are_counted(
     projects: Callable[..., tuple[Project, Project]],
     new: Callable[[float], ExampleReply],
     floor: float,
@@ -156,7 +156,7 @@ def test_answers_are_counted(
     assert text in change.text
 
 
-def test_reason_is_stated_where_nothing_can_be_compared(projects: Callable[..., tuple[Project, Project]]) -> None:
+def test_reason_is_given_if_nothing_can_be_compared(projects: Callable[..., tuple[Project, Project]]) -> None:
     before, after = projects()
     rejecting = answering(lambda *_: reply(status=422))
 
@@ -169,7 +169,7 @@ def test_reason_is_stated_where_nothing_can_be_compared(projects: Callable[..., 
     assert reason(before, missing, [sample()]) == "the model file of v2 in the working tree is not on this machine"
 
 
-def test_changed_graph_is_named(projects: Callable[..., tuple[Project, Project]]) -> None:
+def test_changed_graph_is_reported(projects: Callable[..., tuple[Project, Project]]) -> None:
     before, after = projects("version: v1}", "version: v2}")
     assert find_graphs(before.manifest, before.manifest) == ()
     (change,) = find_graphs(before.manifest, after.manifest)

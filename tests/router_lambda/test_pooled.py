@@ -1,4 +1,4 @@
-"""Routers call pooled versions by their pool, and say which version they mean."""
+"""Routers call pooled versions through their pool, and name the version in the event."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def inference(model: str, version: str = "", **variables: str) -> dict[str, Any]
         (v2_event("models/digits/infer", "POST", variables=VARIABLES), ("turnout-local_digits_v2", None)),
     ],
 )
-def test_general_router_says_which_version_it_means(event: dict[str, Any], expected: tuple[str, Any]) -> None:
+def test_general_routers_event_contains_the_version(event: dict[str, Any], expected: tuple[str, Any]) -> None:
     assert calls_of(event) == expected
 
 
@@ -95,12 +95,12 @@ def router_calls(route: str, **fields: Any) -> list[tuple[str, Any, bool]]:
     return seen
 
 
-def test_models_router_says_which_version_it_means() -> None:
+def test_model_routers_event_contains_the_version() -> None:
     assert router_calls("v2.100") == [(POOL, ["iris", "v2"], False)]
     assert router_calls("v3.100") == [("turnout-local_iris_v3", None, False)]
 
 
-def test_copies_and_fallbacks_go_to_their_own_versions() -> None:
+def test_copies_and_fallbacks_name_their_own_versions() -> None:
     shadowed = router_calls("v3.100", shadow="v1", shadow_percent=100.0)
     assert sorted(shadowed, key=lambda call: call[2]) == [
         ("turnout-local_iris_v3", None, False),
@@ -113,7 +113,7 @@ def reached(count: int) -> dict[tuple[str, str], str]:
     return {("iris", f"v{number}"): POOL for number in range(count)} | {("digits", "v2"): "turnout-local_digits_v2"}
 
 
-def test_readiness_asks_a_pool_once_and_opens_nothing() -> None:
+def test_readiness_pings_a_pool_once_and_opens_nothing() -> None:
     functions = FakeFunctions()
     asyncio.run(Readiness(functions, AsyncioTasks(), lambda: 100.0).check(reached(200), "live", 110.0))
     assert sorted(functions.called) == ["turnout-local_digits_v2", POOL]
@@ -127,7 +127,7 @@ def test_readiness_of_a_model_opens_its_pooled_version() -> None:
     assert (name, event["turnout"]) == (POOL, {"ping": True, "pooled": ["iris", "v2"]})
 
 
-def test_pool_that_does_not_answer_makes_its_versions_unready() -> None:
+def test_versions_of_an_unresponsive_pool_are_not_ready() -> None:
     functions = FakeFunctions({POOL: make_answer(500, {}, b"{}")})
     with pytest.raises(RequestError) as raised:
         asyncio.run(Readiness(functions, AsyncioTasks(), lambda: 100.0).check(reached(2), "live", 110.0))

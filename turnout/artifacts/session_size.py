@@ -1,4 +1,4 @@
-"""The memory that a loaded version is expected to take."""
+"""Estimates the memory of a loaded version."""
 
 from __future__ import annotations
 

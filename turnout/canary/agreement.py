@@ -35,7 +35,7 @@ from turnout.system.service_tokens import find_token
 def compare_for(
     project: Project, stage: Stage, target: StageTarget, connection: StageConnection, api_key: str = ""
 ) -> Compare | None:
-    """The comparison of outputs that a stage's canaries ask for; None where none does."""
+    """Return the comparison of outputs for a stage's canaries; None if none of them needs one."""
     asking = [
         view
         for view in views_of(stage).values()

@@ -1,4 +1,4 @@
-"""Finds what is observed of each model with a canary, since when, and names its checks."""
+"""Determines the observation of each model with a canary, and its start, and names its checks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from turnout.plan.values import Plan
 def watch_models(
     plan: Plan, stage: Stage, variables: Mapping[str, str], overrides: Mapping[str, str] | None
 ) -> dict[str, tuple[Watched, ...]]:
-    """What is to be observed of each canary: by model, of a release, which is observed as a whole, by an empty name.
+    """Return what to observe for each canary, by model; a release is observed as a whole, under an empty name.
 
     Args:
         plan: names the functions.
         stage: as the manifest has it.
         variables: the stage's own.
-        overrides: its canary's; None where it has none.
+        overrides: overrides of its canary; None if it has none.
     """
     routed: dict[str, tuple[Watched, ...]] = {model: (watched_routed(plan, stage, model),) for model in stage.routed}
     if stage.canary is None or overrides is None:
@@ -34,13 +34,13 @@ def watch_models(
 
 
 def find_start(rollouts: Sequence[Rollout], model: str, *, is_routed: bool) -> Rollout | None:
-    """The rollout since which a model's canary has its share: its start or the last change of its share.
+    """Return the rollout since which a model's canary has its share: its start or the last change of its share.
 
-    It is the end of the one before where the canary was started by hand.
+    If the canary was started manually, return the end of the previous one.
 
     Args:
         rollouts: of the stage, the oldest first.
-        model: its name; empty for a release.
+        model: name of the model; empty for a release.
         is_routed: whether its router splits the traffic.
     """
     for rollout in reversed(rollouts):
@@ -53,9 +53,9 @@ def find_start(rollouts: Sequence[Rollout], model: str, *, is_routed: bool) -> R
 
 
 def records_of(rollouts: Sequence[Rollout], model: str) -> tuple[Rollout, ...]:
-    """The rollouts of a model's routed canary; without a model, all that may change the stage's own canary.
+    """Return the rollouts of a model's routed canary; without a model, all that may change the stage's own canary.
 
-    The runs of routed canaries are left out of the latter.
+    The latter do not include runs of routed canaries.
     """
     if model:
         return tuple(rollout for rollout in rollouts if rollout.is_of(model))
@@ -64,7 +64,7 @@ def records_of(rollouts: Sequence[Rollout], model: str) -> tuple[Rollout, ...]:
 
 
 def name_checks(judged: Mapping[str, tuple[Check, ...]]) -> tuple[Check, ...]:
-    """All checks; where there are several models, each check says of which it is."""
+    """Return all checks; if there are several models, each check has its model's name."""
     if len(judged) == 1:
         return next(iter(judged.values()))
     return tuple(

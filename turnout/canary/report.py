@@ -31,15 +31,15 @@ class ModelReport:
     """A report on the canary of one model.
 
     Args:
-        model: its name; empty for a release, whose models are judged together.
-        baseline: what the baseline serves.
-        version: what the canary serves.
+        model: name of the model; empty for a release, whose models are judged together.
+        baseline: version in the baseline.
+        version: version in the canary.
         percent: the canary's share.
-        is_routed: whether the model's router splits the traffic; else it has the stage's canary.
-        since: the rollout since which it is observed, None where there is none.
+        is_routed: whether the model's router splits the traffic, instead of the stage's canary.
+        since: the rollout since which it is observed; None if there is none.
         observation: what was seen since then, None where no source was asked or could answer.
         checks: of the judgement; empty without an observation.
-        verdict: over all checks; None without an observation.
+        verdict: verdict over all checks; None without an observation.
     """
 
     model: str
@@ -60,7 +60,7 @@ class CanaryReport:
     Args:
         stage: as the manifest has it.
         since: the last rollout of the stage, None where there is none.
-        models: of each model with a canary: those of the stage's canary, then the routed ones.
+        models: report on each model with a canary: those of the stage's canary, then the routed ones.
         warnings: what is out of step, half-done, or could not be asked, a sentence each.
     """
 
@@ -71,23 +71,23 @@ class CanaryReport:
 
     @property
     def observation(self) -> Observation | None:
-        """What was seen of the stage's own canary, of all of its models together; of routed ones where it has none."""
+        """Return the observation of all models of the stage's own canary; if there is none, of the routed ones."""
         own = [entry for entry in self.models if not entry.is_routed] or self.models
         seen = [entry.observation for entry in own if entry.observation is not None]
         return merge(seen) if seen else None
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """Of all models; where there are several, each check says of which."""
+        """Return the checks of all models; if there are several, each check has its model's name."""
         return name_checks({entry.model: entry.checks for entry in self.models}) if self.models else ()
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst of all; None without an observation."""
+        """Return the worst verdict; None without an observation."""
         return verdict_of(self.checks) if self.checks else None
 
     def verdict_on(self, models: Collection[str]) -> Verdict | None:
-        """The worst of these models; of all where none is named."""
+        """Return the worst verdict on these models, or on all if none is given."""
         checks = [check for entry in self.models if not models or entry.model in models for check in entry.checks]
         return verdict_of(checks) if checks else None
 
@@ -162,7 +162,7 @@ def _judge_model(
     watched: tuple[Watched, ...],
     compared: Mapping[str, AgreementCounts],
 ) -> ModelReport:
-    """The same report with what was observed of the model, and what that comes to."""
+    """Return the report with the observation of the model and its verdict."""
     view = stage.with_canary_of(entry.model) if entry.is_routed else stage
     observation = connection.source.observe(stage.name, watched, start_of(entry.since))
     agreement = {model: counts for model, counts in compared.items() if entry.model in ("", model)}

@@ -127,7 +127,7 @@ class CanaryRun:
         stage: the stage's name.
         judgement: the manifest's.
         settings: what the command line says over it; a run that goes on keeps its own where that says nothing.
-        model: whose routed canary it is; empty for the stage's own.
+        model: model of the routed canary; empty for the stage's own.
 
     Attributes:
         judgement: the run's own judgement.
@@ -204,7 +204,7 @@ class CanaryRun:
         return Tick(now_s, at, self._state, observation, checks, problem)
 
     def _observe(self) -> dict[str, Observation]:
-        """The observation of each model since the step began or it joined, with the agreement of its two versions."""
+        """Observe each model since the start of the step or since it joined, with the agreement of its two versions."""
         source = self._around.connection.source
         observed: dict[str, Observation] = {}
         for model, watched in self._watched.items():
@@ -223,7 +223,7 @@ class CanaryRun:
         }
 
     def _move(self, judged: Mapping[str, tuple[Check, ...]], checks: tuple[Check, ...], now_s: float) -> None:
-        """Go on from what was seen: one model alone where the others of its canary are not as far, or all of them."""
+        """Act on the observation: move one model alone if the others of its canary are behind, or all of them."""
         at = self._state
         failed = [model for model, own in judged.items() if verdict_of(own) is Verdict.FAILED]
         if failed and len(failed) < len(judged) and self.judgement.auto_rollback:
@@ -269,7 +269,7 @@ class CanaryRun:
     def _keep_up(self) -> None:
         """Finish an unfinished move of this run, and check that no other command has moved the canary.
 
-        Models may join the canary, and leave it, by commands of others: the run goes on with those that are in it.
+        Other commands may add models to the canary and remove them: the run continues with the remaining ones.
         """
         around = self._around
         with editing(around.manifest):
@@ -290,17 +290,17 @@ class CanaryRun:
             self._adopt()
 
     def _is_same_canary(self, records: Sequence[Rollout]) -> bool:
-        """Whether others only added models to the canary, or ended it for some of them."""
+        """Return whether other commands only added models to the canary, or ended it for some of them."""
         stage = find_stage(self._around.load().manifest, self._stage)
         view = views_of(stage).get(self._model)
         return view is not None and view.canary is not None and is_continued(records, view.canary, self._state)
 
     def _records(self) -> tuple[Rollout, ...]:
-        """The rollouts of this canary, the oldest first."""
+        """Return the rollouts of this canary, the oldest first."""
         return records_of(self._around.log.read(self._stage), self._model)
 
     def _adopt(self) -> None:
-        """Observe the models that are in the canary now, each since it has its share."""
+        """Observe the models that are in the canary now, each since it has had its share."""
         project, stack = self._around.load(), self._around.target.stack
         rollouts = self._around.log.read(self._stage)
         self._last = self._records()[-1]
@@ -341,13 +341,13 @@ def check_share(stage: str, judgement: Judgement, percent: float) -> None:
 def find_earlier(
     rollouts: Sequence[Rollout], canary: Canary, judgement: Judgement, given: RunSettings
 ) -> RunSettings | None:
-    """The settings of the canary's last run, where it is to go on; else None.
+    """Return the settings of the canary's last run if it is to continue, or None.
 
     Args:
-        rollouts: of this canary, the oldest first.
-        canary: as it is now.
+        rollouts: rollouts of this canary, the oldest first.
+        canary: the current canary.
         judgement: the manifest's.
-        given: what the command line says over it.
+        given: settings of the command line, which take precedence.
     """
     run = find_run(rollouts)
     if not run:
@@ -362,12 +362,12 @@ def find_earlier(
 
 
 def find_run(rollouts: Sequence[Rollout]) -> Mapping[str, Any]:
-    """What the record says of a canary's last run; empty where it had none."""
+    """Return the record of a canary's last run; empty if it had none."""
     return next((rollout.run for rollout in reversed(rollouts) if rollout.run), {})
 
 
 def is_continued(rollouts: Sequence[Rollout], canary: Canary, state: State) -> bool:
-    """Whether a canary is the one that its last run left, but for models that joined it or left it since."""
+    """Whether a canary is that of its last run, except for models that have joined or left it since."""
     models: set[str] | None = None
     for rollout in rollouts:
         if rollout.run:

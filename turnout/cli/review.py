@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReviewOptions:
-    """The options of `turnout plan` that belong to --against.
+    """Options of `turnout plan` for --against.
 
     Args:
         markdown: whether to print Markdown.
@@ -125,7 +125,7 @@ def compare(
 
 
 def asking(stack: ExitStack, project: Project, plan: Plan) -> Ask:
-    """Open a project's versions in this process, each while it is asked."""
+    """Call a project's versions in this process, each open only while it is called."""
     from turnout.cli.commands.test import reply_of
     from turnout.gateway.editions.example_calls import calling_in_process
 
@@ -135,11 +135,11 @@ def asking(stack: ExitStack, project: Project, plan: Plan) -> Ask:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredStart:
-    """A changed version's cold start, and that of the one that it replaces.
+    """The cold start of a changed version, and of the version that it replaces.
 
     Args:
         after: measured in the working tree.
-        before: of the version that it replaces, measured at the revision; None for a version that replaces none.
+        before: of the replaced version, measured at the revision; None if it replaces none.
         problem: why it could not be measured, or empty.
         name: `iris v2`.
     """
@@ -171,7 +171,7 @@ class MeasuredStart:
 
 
 def measure_changed(before: Project, after: Project, replaced: Sequence[Replaced]) -> list[MeasuredStart]:
-    """Measure the cold start of each version that is new, has other files or answers for another one."""
+    """Measure the cold start of each version that is new, has changed files or replaces another one."""
     from turnout.review.agreement import files_differ
 
     known = {(version.model, version.name) for version in before.manifest.versions}

@@ -405,11 +405,11 @@ class PendingRequest:
 
 
 METADATA = "x-amz-meta-"
-"""What S3 puts before the names of an answer's own headers."""
+"""The prefix that S3 adds to the names of an answer's own headers."""
 
 
 def without_prefix(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of an answer, however the place returns them that keeps it."""
+    """Return the headers of an answer, with or without the storage's prefix."""
     own = {name.removeprefix(METADATA): value for name, value in headers.items() if name.startswith(METADATA)}
     return {**headers, **own}
 

@@ -58,8 +58,8 @@ class Wish:
     Args:
         action: one of `Allowed.action`.
         stage: the stage's name.
-        serve: to start: model -> version; to set, to promote and to roll back: the models, all of the stage's canary
-            where it is empty.
+        serve: to start: model -> version; to set, promote and roll back: the models, all of the stage's canary if
+            empty.
         percent: for a start and a change of the share.
         settings: for a run.
         generation: generation of the state that the page showed.

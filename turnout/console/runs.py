@@ -1,4 +1,4 @@
-"""Canary runs that the console drives like `turnout canary run`, each in a thread of the process that was asked.
+"""Canary runs started in the console, like `turnout canary run`, each in a thread of the console's process.
 
 rollouts.jsonl records the state of a run. The other parts of what a page shows are in `.turnout/runs`, because any
 process may receive a request: `STAGE.lock` is locked while a run is driven, and the kernel unlocks it when the process

@@ -186,7 +186,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
 def _add_transform(
     given: Converted, encoder: Encoder | ImageClassifier, scratch: Path, choices: Choices, remark: Remark, root: Path
 ) -> Converted:
-    """Return the version of an encoder that takes texts or images."""
+    """Return the version of a model that takes texts or images."""
     out = scratch / "out"
     out.mkdir()
     remark("writing transform.py, and trying it on texts or images")
@@ -249,7 +249,7 @@ def fetch(address: str, scratch: Path, choices: Choices, remark: Remark, root: P
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file; for a folder, that of its files' digests and names.
 
-    For a folder it is what `sha256sum NAMES | sha256sum` prints.
+    For a folder, it is the output of `sha256sum NAMES | sha256sum`.
     """
     from turnout.protocol.artifact_digest import combine_named_digests
 

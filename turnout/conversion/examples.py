@@ -14,7 +14,7 @@ from turnout.conversion.proof import Proof
 ROWS = 5
 LARGEST_TEXT = 500
 LARGE_ROW = 2000
-"""Values of a row from which on one example is enough: the examples are JSON."""
+"""Number of values in a row from which one example is enough: the examples are JSON."""
 
 DATATYPES = {
     "f8": "FP64",

@@ -14,7 +14,7 @@ from turnout.conversion.errors import ConversionError
 from turnout.conversion.registry import CONVERTERS, SAVED_MODEL, known_kinds
 
 USUAL = "onnx/model.onnx"
-"""Where folders of Hugging Face have their graph, beside quantized copies of it."""
+"""The usual place of the graph in folders of Hugging Face, which also contain quantized copies."""
 
 FLAVORS: Mapping[str, tuple[str, str, str]] = {
     "onnx": ("", "data", "model.onnx"),

@@ -42,7 +42,7 @@ NETWORK_CAUSES = (
     "layers that behave otherwise in training: dropout, batch normalization, augmentation",
     "images that are resized or padded inside of the model, where borders are computed in another way",
 )
-"""Of models whose inputs are whole tensors."""
+"""Causes of differences for models whose inputs are whole tensors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ def settings_of(gateway: Gateway, stage: str) -> StageSettings | None:
 
 
 def make_front(console: Console | None, docs: DocsHandler) -> Front:
-    """Return what redirects browsers that open `/` to the console, or to the documentation if they may not open it."""
+    """Return a handler that redirects browsers from `/` to the console or the documentation.
+
+    It is the documentation if they may not open the console.
+    """
 
     def lead(request: Request) -> Response | None:
         response = None if console is None else console.front(request)

@@ -1,4 +1,4 @@
-"""Rules between a pool and its versions: what one function cannot have in two ways."""
+"""Rules for a pool and its versions, which share one function."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SAME_FUNCTION = "versions of a pool share one function"
 
 
 def pool_of(tree: Tree, model: str, version: str) -> str:
-    """The pool of a version; empty where it has none, or it cannot be read."""
+    """Return the pool of a version; empty if it has none or it cannot be read."""
     body = mapping(models_of(tree).get(model))
     pool = mapping(mapping(body.get("versions")).get(version)).get("pool", body.get("pool"))
     return pool if isinstance(pool, str) else ""
@@ -70,7 +70,7 @@ def _names_pool(body: Tree) -> bool:
 
 
 def _own_settings(tree: Tree, path: KeyPath, pool: str, fields: Tree) -> Iterator[Finding]:
-    """A version may repeat a setting of its pool, and have no other."""
+    """Report settings of a version that differ from its pool's."""
     defaults, settings = mapping(tree.get("defaults")), mapping(mapping(tree.get("pools")).get(pool))
     for key in SHARED_KEYS:
         if key not in fields:
@@ -105,7 +105,7 @@ def _version(tree: Tree, model: Any, version: Any) -> Any:
 def _requirements(
     path: KeyPath, pool: str, fields: Tree, wanted: dict[tuple[str, str], tuple[str, str, str]]
 ) -> Iterator[Finding]:
-    """One function has one release of a package."""
+    """Report requirements on different releases of a package: one function has only one."""
     for index, line in enumerate(sequence(fields.get("requirements"))):
         match = _PACKAGE.match(line) if isinstance(line, str) else None
         if match is None:
@@ -119,7 +119,7 @@ def _requirements(
 
 
 def _own_routes(tree: Tree, model: str) -> Iterator[Finding]:
-    """A route of a model's own leads to a function of that model."""
+    """Report a model's own routes: they lead to a function of that model."""
     message = "cannot be combined with a pool: pooled versions are called by the routes that models share"
     if mapping(models_of(tree)[model]).get("direct") is True:
         yield Finding(("models", model, "direct"), message, "Delete `direct`, or take the model out of its pool.")

@@ -219,7 +219,7 @@ def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Findi
 
 
 def _routed_canaries(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:
-    """Each is of a model that the stage's own canary leaves alone, and of a version that gets no requests otherwise."""
+    """Check that a routed canary's model is not in the stage's own canary, and its version gets no other requests."""
     joined = mapping(mapping(body.get("canary")).get("serve"))
     for model, canary in mapping(body.get("routed_canaries")).items():
         where = (*path, "routed_canaries", model)

@@ -139,8 +139,8 @@ class RoutedCanary:
     """The canary of one model whose router splits the traffic, independently of the stage's own canary.
 
     Args:
-        version: the version that its share sees.
-        percent: of the model's requests, 0-100.
+        version: the version that its share gets.
+        percent: share of the model's requests, 0-100.
         baseline: version -> percent of the other requests.
         is_weighted: whether models.yaml has the baseline under `weights`, not under `serve`.
         judgement: how it is judged.
@@ -154,7 +154,7 @@ class RoutedCanary:
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weights by which the model's router chooses, the canary's among them."""
+        """Return the weights by which the model's router chooses, including the canary's."""
         rest = (100 - self.percent) / 100
         shares = {version: round(share * rest, 6) for version, share in self.baseline.items()}
         return {**shares, self.version: self.percent}
@@ -241,7 +241,7 @@ class Stage:
     routed: Mapping[str, RoutedCanary] = field(default_factory=dict)
 
     def with_canary_of(self, model: str) -> Stage:
-        """The same stage with the routed canary of a model as its only canary, beside the model's own baseline."""
+        """Return the stage with a model's routed canary as its only canary, and with the model's own baseline."""
         routed = self.routed[model]
         serve, weights = dict(self.serve), dict(self.weights)
         if routed.is_weighted:

@@ -68,7 +68,7 @@ class BuiltPackage:
         notes: notes for the user: a graph that was not optimised, no bytecode.
         layer: name of a function's layer; empty for a router that needs none.
         stored: the files of a model that is too large for the zip or is in S3 already.
-        pooled: of a pool: model and version -> the files of its model.
+        pooled: for a pool: model and version -> the files of its model.
     """
 
     name: str
@@ -115,7 +115,7 @@ def build_packages(
         target: Lambda, or this machine.
         routers: the result of `find_routers`.
         optimise: whether to optimise graphs if that does not change their results.
-        only: `(model, version)` pairs; all versions when None. A pool is built for those of its versions.
+        only: `(model, version)` pairs; None for all versions. A pool is built for those of its versions.
         jobs: number of parallel builds; 0 for one per core.
         progress: called from other threads when a package starts and ends.
 

@@ -96,7 +96,7 @@ def measure_cold_starts(project: Project, only: Collection[tuple[str, str]] | No
 
     Args:
         project: the project.
-        only: (model, version) of those to measure; None for all.
+        only: (model, version) pairs to measure; None for all.
 
     Raises:
         ColdStartError: a version does not start, or refuses its example.

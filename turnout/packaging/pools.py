@@ -1,7 +1,7 @@
-"""The contents of a pool's zip besides its bytecode: what it knows of its versions, their transforms, the code.
+"""Collects the contents of a pool's zip except bytecode: its versions' descriptions, their transforms, the code.
 
-No model is in it. On AWS the models are in S3, and here in a folder beside the packages, each in a folder that its
-digest names: a new version changes a few hundred bytes of the zip.
+It contains no models. On AWS the models are in S3, and here in a folder beside the packages, each in a folder with the
+name of its digest: a new version changes a few hundred bytes of the zip.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from turnout.project.project import Project
 from turnout.runtimes.registry import RUNTIMES
 
 POOL_FILE = "pool.json"
-"""In a pool's zip, in place of `function.json` (model_lambdas/function/entry.py)."""
+"""The file in a pool's zip that replaces `function.json` (model_lambdas/function/entry.py)."""
 
 MODELS_VARIABLE = "TURNOUT_MODELS"
-"""The variable by which a pool's function knows where its models are (model_lambdas/function/pool_files.py)."""
+"""The variable with the place of the models of a pool's function (model_lambdas/function/pool_files.py)."""
 
 MB = 1024 * 1024
 DISK_SLACK_BYTES = 16 * MB
-"""Of /tmp, for what else is there."""
+"""Bytes of /tmp that are reserved for other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class PoolInputs:
     """The parts of a pool's zip.
 
     Args:
-        name: the pool's.
-        versions: what a function of each version's own would be made of.
+        name: name of the pool.
+        versions: parts of the function that each version would have of its own.
         is_here: whether it runs on this machine, whose gateway logs its calls.
     """
 
@@ -48,17 +48,17 @@ class PoolInputs:
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """Of all versions."""
+        """Return the requirements of all versions."""
         lines = dict.fromkeys(line for inputs in self.versions for line in inputs.version.requirements)
         return tuple(sorted(lines))
 
     @property
     def stored(self) -> dict[tuple[str, str], tuple[StoredFile, ...]]:
-        """Model and version -> the files that are fetched."""
+        """Return model and version -> the files that the function fetches."""
         return {(inputs.version.model, inputs.version.name): inputs.stored_files() for inputs in self.versions}
 
     def metadata(self) -> dict[str, Any]:
-        """`pool.json`: what the handler reads at init."""
+        """Return `pool.json`, which the handler reads at init."""
         version = self.versions[0].version
         runtime = RUNTIMES[version.runtime]
         return {
@@ -71,7 +71,7 @@ class PoolInputs:
         }
 
     def _version(self, inputs: FunctionInputs) -> dict[str, Any]:
-        """A version's `function.json`, and what the pool needs besides."""
+        """Return a version's `function.json`, and the pool's additional fields."""
         version = inputs.version
         fields = inputs.metadata()
         if version.transform:
@@ -84,7 +84,7 @@ class PoolInputs:
         }
 
     def sources(self) -> dict[str, Content]:
-        """Archive name -> content of everything but bytecode."""
+        """Return archive name -> content of everything except bytecode."""
         files: dict[str, Content] = {**code_files(RUNTIMES[self.versions[0].version.runtime])}
         for inputs in self.versions:
             folder = _transform_folder(inputs)
@@ -97,7 +97,7 @@ def _transform_folder(inputs: FunctionInputs) -> str:
 
 
 def group_by_pool(inputs: Sequence[FunctionInputs], *, is_here: bool) -> tuple[PoolInputs, ...]:
-    """The pools of these versions."""
+    """Return the pools of these versions."""
     pools: dict[str, list[FunctionInputs]] = {}
     for part in inputs:
         if part.version.pool:
@@ -106,9 +106,9 @@ def group_by_pool(inputs: Sequence[FunctionInputs], *, is_here: bool) -> tuple[P
 
 
 def store_models(project: Project, folder: Path) -> None:
-    """Put the models of pooled versions into a folder of this machine, by digest as they are in S3.
+    """Put the models of pooled versions into a folder of this machine, by digest as in S3.
 
-    They are linked where that is possible. A pool checks each file's digest whenever it loads it.
+    They are links if possible. A pool checks each file's digest whenever it loads it.
     """
     for key, artifact in project.artifacts.items():
         if not project.manifest.model(key[0]).version(key[1]).pool:
@@ -119,7 +119,7 @@ def store_models(project: Project, folder: Path) -> None:
 
 
 def _store(file: Path, target: Path) -> None:
-    """Make `target` the file, unless it already is; a file that was replaced is replaced here, too."""
+    """Make `target` this file unless it is already; if the file was replaced, replace it here, too."""
     with suppress(OSError):
         if target.samefile(file):
             return

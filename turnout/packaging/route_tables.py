@@ -16,8 +16,8 @@ def make_route_table(manifest: Manifest, plan: Plan, model: str, *, pooled: bool
     """Return the table of one model's router: the model and, for a graph, all models that it reaches.
 
     Args:
-        manifest: has the models.
-        plan: made of it.
+        manifest: manifest with the models.
+        plan: plan of the manifest.
         model: whose router it is.
         pooled: whether pooled versions are called by their pool's function, as on AWS.
     """

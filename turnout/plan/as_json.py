@@ -32,7 +32,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 
 def _pool(pool: Pool) -> dict[str, Any]:
-    """A pool with its versions."""
+    """Return a pool with its versions."""
     return {
         "name": pool.name,
         "function": pool.function,

@@ -38,7 +38,7 @@ FUNCTION_METRICS = 6
 """Metrics that a function's alarms compare: five for failures, one for throttles (infra/observability/alarms.py)."""
 
 POOLED_METRICS = 4
-"""That the alarm of a pooled version compares while a canary moves it: failed answers and calls, by two aliases."""
+"""Metrics that the alarm of a pooled version compares during its canary: failed answers and calls, by two aliases."""
 
 STAGE_METRICS = 2
 """Metrics that a stage's alarm on failures compares: 5xx answers, and all answers."""
@@ -57,7 +57,7 @@ class Costs:
         prices: the prices that were used.
         call_ms: assumed duration of a call.
         assumptions: assumptions and omissions, a sentence each.
-        asynchronous: a million asynchronous requests beside a million calls; empty where no stage accepts them.
+        asynchronous: costs of a million asynchronous requests, besides their calls; empty if no stage accepts them.
     """
 
     rest: tuple[Rest, ...]
@@ -144,7 +144,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
 
 
 def estimate_pool_rest(pool: Pool, plan: Plan, prices: Prices) -> float:
-    """Return what a month without calls of a pool costs, in dollars: its alarms, and its models in S3."""
+    """Return the cost of a pool in a month without calls, in dollars: its alarms, and its models in S3."""
     function = next(entry for entry in plan.functions if entry.name == pool.function)
     metrics = FUNCTION_METRICS + bool(function.settings.slo.p99_ms)
     stored = sum(

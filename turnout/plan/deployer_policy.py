@@ -239,7 +239,7 @@ def build_statements(plan: Plan, scope: DeployerScope) -> Iterator[Statement]:
 
 
 def _of_requests(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
-    """Yield what asynchronous requests need: a bucket, queues, and the mapping from a queue to the worker."""
+    """Yield statements for asynchronous requests: a bucket, queues, and the mapping from a queue to the worker."""
     name = f"{prefix}-requests"
     bucket = f"arn:{scope.partition}:s3:::{name.lower()}-{scope.account}-{scope.region}"
     yield _allow("RequestBucket", "s3", (*BUCKET_ACTIONS, "PutLifecycleConfiguration"), [bucket])

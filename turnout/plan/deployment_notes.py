@@ -118,8 +118,8 @@ def find_stranded(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
 def find_orphaned(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
     """Return, for each stage with a canary, the models whose versions would move into or out of a pool.
 
-    The stage keeps its deployment, whose routes lead to functions that would go; in a release canary the router keeps
-    its code, too.
+    The stage keeps its deployment, whose routes lead to functions that would be deleted; in a release canary, the
+    router keeps its old code, too.
     """
     kept = find_shared_models(plan, outputs)
     deployed, stages = set(outputs.get("functions") or ()), outputs.get("stages") or {}

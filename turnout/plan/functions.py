@@ -43,7 +43,7 @@ def plan_functions(models: Sequence[Model], routed: frozenset[str], prefix: str)
 
 
 def plan_pooled(models: Sequence[Model], prefix: str) -> Iterator[Function]:
-    """The functions that pooled versions would have of their own."""
+    """Return the functions that pooled versions would have of their own."""
     for model in models:
         for version in model.versions:
             if version.pool:
@@ -51,7 +51,7 @@ def plan_pooled(models: Sequence[Model], prefix: str) -> Iterator[Function]:
 
 
 def _pool_functions(models: Sequence[Model], prefix: str) -> Iterator[Function]:
-    """One for each pool, in the order in which the file first names it."""
+    """Yield one for each pool, in the order of the pools' first occurrence in the file."""
     pooled: dict[str, Version] = {}
     shadows = {
         version.pool for model in models for version in model.versions if version.name == model.routing.shadow_version

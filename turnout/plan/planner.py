@@ -135,8 +135,8 @@ def choose_shared(
 ) -> frozenset[str]:
     """Return the models without their own routes: with `auto`, those of an API without room for direct routes.
 
-    Models with pooled versions share their routes always: a route of a model's own leads to a function of that model,
-    and the router knows which version is in which function.
+    Models with pooled versions always share their routes: a model's own route leads to a function of that model, and
+    the router knows which version is in which function.
 
     Args:
         manifest: says `auto`, `direct` or `shared`, and which models are always direct.

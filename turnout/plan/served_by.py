@@ -39,9 +39,10 @@ class Watched:
 
     Args:
         model: its name.
-        baseline: what answers the one share.
-        canary: what answers the other.
-        is_routed: whether the model's router splits the two, not the stage: both have the router as their function.
+        baseline: the versions that answer the baseline's share.
+        canary: the versions that answer the canary's share.
+        is_routed: whether the model's router splits the shares instead of the stage: both have the router as their
+            function.
     """
 
     model: str
@@ -67,7 +68,7 @@ def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str,
 
 
 def watched_routed(plan: Plan, stage: Stage, model: str) -> Watched:
-    """The two shares of a model's routed canary."""
+    """Return the two shares of a model's routed canary."""
     prefix = function_prefix(plan.platform, plan.stack)
     routed = stage.routed[model]
 

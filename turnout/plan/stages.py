@@ -96,7 +96,7 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
 
 
 def _watched(stage: Stage, models: Sequence[Model]) -> str:
-    """Return the models whose pooled versions write metrics because a canary moves them; empty for none."""
+    """Return the models whose pooled versions write metrics because a canary moves them; empty if there are none."""
     pooled = [model.name for model in models if any(version.pool for version in model.versions)]
     if stage.canary is not None and stage.canary.release and pooled:
         return WATCH_ALL

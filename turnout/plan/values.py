@@ -53,7 +53,7 @@ class Function:
 
     @property
     def runs_models(self) -> bool:
-        """Whether it runs a version, or those of a pool; otherwise it is a router."""
+        """Whether it runs a version or a pool's versions; otherwise it is a router."""
         return self.kind in {"model", "pool"}
 
 
@@ -62,11 +62,11 @@ class Pool:
     """A function that several versions share.
 
     Args:
-        name: as models.yaml has it.
+        name: the name in models.yaml.
         function: the function's name.
         versions: model and version of each, in the file's order.
-        session_bytes: what sessions may take of the function's memory.
-        sessions: model and version -> the bytes that its session is expected to take.
+        session_bytes: bytes of the function's memory for sessions.
+        sessions: model and version -> the estimated bytes of its session.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Pool:
 
     @property
     def total_bytes(self) -> int:
-        """The bytes that all its versions would take at the same time."""
+        """Return the bytes of all its versions' sessions together."""
         return sum(self.sessions.values())
 
 
@@ -238,8 +238,8 @@ class Plan:
     Args:
         platform: prefix of every AWS name.
         stack: Pulumi's stack, `local` for `turnout serve`.
-        functions: those on AWS: a model's versions in the file's order, without pooled ones, then its router where it
-            has one; then the pools; last the general router.
+        functions: functions on AWS: a model's versions in the file's order, except pooled ones, then its router if it
+            has one; then the pools; finally the general router.
         apis: in the order of the stages.
         packages: one per function, in the order of the functions.
         versions: versions for the document and the catalogue.
@@ -249,7 +249,7 @@ class Plan:
         shared: the models that share two routes, through the general router.
         caller_routes: if models share routes, the routes that callers see: those of every model and version.
         pools: the functions that versions share.
-        pooled: a function for each pooled version, as it would be without the pool.
+        pooled: the function that each pooled version would have without the pool.
         quotas: every known limit.
         notes: keys without effect on this machine, and other notes for the user.
         descriptions: model -> its description, for models that have one.
@@ -274,14 +274,14 @@ class Plan:
 
     @property
     def unpooled_functions(self) -> tuple[Function, ...]:
-        """The functions as if no version were in a pool: those that `turnout serve` runs and counts by."""
+        """Return the functions as if no version were in a pool: `turnout serve` runs and counts by these."""
         if not self.pools:
             return self.functions
         return (*self.pooled, *(function for function in self.functions if function.kind != "pool"))
 
     @property
     def pool_of(self) -> dict[str, str]:
-        """The function that a pooled version would have -> the pool's function."""
+        """Return name that a pooled version's own function would have -> the pool's function."""
         pools = {key: pool.function for pool in self.pools for key in pool.versions}
         return {function.name: pools[function.model, function.version] for function in self.pooled}
 

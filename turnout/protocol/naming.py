@@ -63,7 +63,7 @@ REPLAY_HEADER = "x-turnout-replay"
 
 RESERVED_MODELS = frozenset({ALIAS_VARIABLE, CANARY_VARIABLE})
 POOL = "pool"
-"""The last word of a pool's function: no version has that name."""
+"""The last word of a pool's function name; no version has this name."""
 
 RESERVED_VERSIONS = frozenset({"router", "inference", "newest", POOL})
 
@@ -149,7 +149,7 @@ def split_function_name(name: str) -> tuple[str, str]:
 
 
 def pool_name(prefix: str, pool: str) -> str:
-    """`turnout-prod_small_pool`: the function of a pool's versions."""
+    """Return `turnout-prod_small_pool`, the function of a pool's versions."""
     return function_name(prefix, pool, POOL)
 
 

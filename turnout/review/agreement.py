@@ -1,4 +1,4 @@
-"""Compares what a change replaces: both versions answer captured requests, each from its own tree."""
+"""Compares replaced versions: both versions answer captured requests, each from its own tree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from turnout.review.changes import AGREEMENT, DISAGREEMENT, Change
 from turnout.wording import listed, printable, shorten
 
 MOST_SAMPLES = 1000
-"""Requests of a model that are compared, the latest ones."""
+"""Most requests of a model that are compared; the latest ones are used."""
 
 Ask = Callable[[Version, Sample], ExampleReply]
 """Sends a captured request to a version."""
@@ -33,9 +33,9 @@ class Replaced:
 
     Args:
         model: the model's name.
-        before: the version at the revision that most of the stage's requests reach.
-        after: the version of the working tree; of the same name where its files change.
-        stages: whose requests it answers.
+        before: the version at the revision that gets most of the stage's requests.
+        after: the version in the working tree; it has the same name if its files change.
+        stages: stages whose requests it answers.
         floor: the share of answers that must agree.
         rules: output -> when two of its values agree.
     """
@@ -53,10 +53,10 @@ class ReplacedAgreement:
     """How often the answers of both versions agree.
 
     Args:
-        replaced: the two.
-        compared: requests that at least one of them answered.
+        replaced: the two versions.
+        compared: number of requests that at least one of them answered.
         agreed: those whose outputs agree.
-        reason: why nothing was compared; empty where something was.
+        reason: why nothing was compared, or empty.
     """
 
     replaced: Replaced
@@ -66,7 +66,7 @@ class ReplacedAgreement:
 
     @property
     def is_kept(self) -> bool:
-        """Whether as many answers agree as must."""
+        """Whether enough answers agree."""
         return self.agreed >= self.replaced.floor * self.compared
 
     def to_json(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def describe_versions(replaced: Replaced) -> str:
 
 
 def find_replaced(before: Project, after: Project) -> tuple[Replaced, ...]:
-    """Return each version that answers what another one answered before, in the order of the file, each once."""
+    """Return each version that replaces another one, once, in the order of the file."""
     seen: dict[tuple[str, str, str], Replaced] = {}
     former = {stage.name: stage for stage in before.manifest.stages}
     for stage in after.manifest.stages:
@@ -117,7 +117,7 @@ def find_replaced(before: Project, after: Project) -> tuple[Replaced, ...]:
 
 
 def _moved(old: Stage | None, new: Stage, before: Project, after: Project) -> Iterator[tuple[str, str, str]]:
-    """Model, the version that answered, and the one that answers now."""
+    """Return model, the version that answered, and the one that answers now."""
     for model in after.manifest.models if old is not None else ():
         served = versions_of(old, model.name) if old is not None else {}
         if not served or model.graph is not None:
@@ -133,20 +133,20 @@ def _moved(old: Stage | None, new: Stage, before: Project, after: Project) -> It
 
 
 def _tested(stage: Stage | None, model: str) -> tuple[str, ...]:
-    """The version that the stage's canary tests of a model."""
+    """Return the version of a model that the stage's canary tests."""
     canary = stage.canary if stage is not None else None
     return (canary.serve[model],) if canary is not None and model in canary.serve else ()
 
 
 def versions_of(stage: Stage, model: str) -> Mapping[str, float]:
-    """Return the versions that answer a model's calls in a stage, each with its percentage; none of another model."""
+    """Return the versions that answer a model's calls in a stage, each with its percentage; none for another model."""
     if model in stage.weights:
         return {version: share for version, share in stage.weights[model].items() if share}
     return {stage.serve[model]: 100.0} if model in stage.serve else {}
 
 
 def files_differ(before: Project, after: Project, model: str, version: str) -> bool:
-    """Whether a version of the same name is another model file or another transform in the two trees."""
+    """Whether a version's model file or transform differs between the two trees."""
     old, new = (project.artifacts.get((model, version)) for project in (before, after))
     if old is not None and new is not None and old.sha256 != new.sha256:
         return True
@@ -162,7 +162,7 @@ def _transform_of(project: Project, model: str, version: str) -> bytes | None:
 
 
 def _asked(manifest: Manifest, stage: Stage, model: str) -> tuple[Mapping[str, OutputRule], float]:
-    """Return the rules and the floor that models.yaml sets for a model's canary; without any, all must agree."""
+    """Return the rules and the floor of a model's canary in models.yaml; without any, all answers must agree."""
     judgement = manifest.judgement
     if model in stage.routed:
         judgement = stage.routed[model].judgement
@@ -172,7 +172,7 @@ def _asked(manifest: Manifest, stage: Stage, model: str) -> tuple[Mapping[str, O
 
 
 def find_graphs(before: Manifest, after: Manifest) -> tuple[Change, ...]:
-    """Return a line for each graph that changes: it has no versions, and its steps are compared by themselves."""
+    """Return a line for each graph that changes: a graph has no versions, and its steps are compared separately."""
     former = {model.name: model.graph for model in before.models if model.graph is not None}
     changed = [model.name for model in after.models if former.get(model.name, model.graph) != model.graph]
     text = "not compared: it is a graph, and only single versions are run"
@@ -200,10 +200,10 @@ def compare_replaced(
 
     Args:
         replaced: the two versions.
-        samples: of the model.
+        samples: samples of the model.
         before: the project at the revision.
         after: the working tree.
-        ask: sends a request to a version of the former and of the latter.
+        ask: sends a request to a version before and after the change.
     """
     sides = ((before, replaced.before, "at the revision"), (after, replaced.after, "in the working tree"))
     if reason := find_gap(replaced, samples, sides):

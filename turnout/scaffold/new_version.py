@@ -106,7 +106,7 @@ def prepare_version(
         signature: a file with the inputs and outputs as in models.yaml, if the runtime requires a declaration.
         requirements: the packages that its own Python imports.
         breaking: whether it may replace versions with incompatible signatures.
-        tensors: `inputs` and `outputs` that its transform makes, as models.yaml has them.
+        tensors: `inputs` and `outputs` that its transform makes, as in models.yaml.
         source: the value of `source` in models.yaml, without the report's path.
         reports: name in the version's folder -> file of a conversion; `source` names the first one.
 

@@ -225,8 +225,8 @@ def test_sums_are_those_of_cloudwatch(aws: Any) -> None:
 POOLS = {f"turnout-eu_iris_{version}": "turnout-eu_small_pool" for version in ("v1", "v2")}
 
 
-def test_versions_of_a_pool_are_distinguished_by_the_dimensions_that_it_writes() -> None:
-    """The pool is one function, and only what it writes of each version says which one it was."""
+def test_versions_of_a_pool_are_distinguished_by_their_metrics_dimensions() -> None:
+    """The pool is one function, so only its metrics for each version show which one answered."""
     cloudwatch = client()
     pool = "turnout-eu_small_pool:live"
     values = (
@@ -242,7 +242,7 @@ def test_versions_of_a_pool_are_distinguished_by_the_dimensions_that_it_writes()
     assert result.canary == Arm(10, 5, durations_at(ms5=8))
 
 
-def test_canary_out_of_a_pool_reads_each_side_where_it_is_measured() -> None:
+def test_canary_that_leaves_a_pool_reads_each_versions_own_metrics() -> None:
     cloudwatch = client()
     pool = "turnout-eu_small_pool"
     values = metrics("turnout-eu_iris_v2:live", [7], Invocations=[4], Errors=[1])
@@ -256,7 +256,7 @@ def test_canary_out_of_a_pool_reads_each_side_where_it_is_measured() -> None:
     assert {entry["Namespace"] for entry in stats if len(entry["Dimensions"]) == 4} == {"Turnout"}
 
 
-def test_calls_that_are_still_running_are_not_fewer_than_those_that_ended() -> None:
+def test_running_calls_do_not_lower_the_request_count() -> None:
     cloudwatch = client()
     pool = "turnout-eu_small_pool"
     RecordedMetrics(cloudwatch, metrics(f"{pool}:live/iris/v1", [5, 5, 5], Requests=[2]))

@@ -220,7 +220,7 @@ def test_a_log_without_read_permission_is_reported() -> None:
         assert "logs:FilterLogEvents" in raised.value.hint
 
 
-def test_requests_of_pooled_versions_are_in_their_pools_log(logs: Any) -> None:
+def test_requests_of_pooled_versions_are_read_from_their_pools_log(logs: Any) -> None:
     pool = V1.replace("iris_v1", "small_pool")
     log_lines(logs, pool, [line_of(SAMPLE), line_of(SAMPLE, version="v2")])
     look = LatestRequests(logs, Clock()).read([V1, V2], {V1: pool, V2: pool})

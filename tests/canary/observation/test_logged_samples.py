@@ -146,7 +146,7 @@ def test_an_unreadable_log_is_reported_and_read_again_later(logs: Any) -> None:
     assert samples.take("prod", 0.0) == [SAMPLE]
 
 
-def test_requests_of_a_pooled_version_are_in_its_pools_log(logs: Any) -> None:
+def test_samples_of_a_pooled_version_are_read_from_its_pools_log(logs: Any) -> None:
     log_lines(logs, "shop-live_small_pool", [line_of(SAMPLE), line_of(SAMPLE, version="v2")])
     pools = {"shop-live_iris_v1": "shop-live_small_pool"}
     (sample,) = LoggedSamples(logs, {"shop-live_iris_v1": 1.0}, Clock(), pools=pools).take("prod", NOW_S - 1000)

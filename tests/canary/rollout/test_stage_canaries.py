@@ -1,4 +1,4 @@
-"""Where a new canary goes, which canaries a command means, and what models.yaml says of routed ones."""
+"""The place of a new canary, the canaries that a command is about, and routed canaries in models.yaml."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_new_canary_joins_or_is_routed(
     assert bool(placement.reason) == (placement.is_routed and not options)
 
 
-def test_routed_canary_is_a_weight_of_its_models_router() -> None:
+def test_routed_canary_becomes_a_weight_of_its_model() -> None:
     stage = stage_with(CANARY + ROUTED)
     assert stage.weights["digits"] == {"v1": 75.0, "v2": 25.0}
     assert "digits" not in stage.serve
@@ -123,13 +123,13 @@ def test_weights_keep_the_baselines_proportions(percent: float, shares: list[int
         ("digits: {version: v2, percent: 5, step_percent: 5}", "needs `strategy: linear`"),
     ],
 )
-def test_impossible_routed_canary_is_named(entry: str, message: str) -> None:
+def test_impossible_routed_canary_is_rejected(entry: str, message: str) -> None:
     with pytest.raises(ProblemsError) as caught:
         stage_with(f"{CANARY}    routed_canaries: {{{entry}}}\n")
     assert any(message in f"{problem.path}: {problem.message}" for problem in caught.value.problems)
 
 
-def test_each_ends_where_it_is_written_and_nothing_else_changes() -> None:
+def test_ending_a_canary_changes_only_its_own_entry() -> None:
     begun = text_of(start_canary(parse(MANIFEST + CANARY), "prod", {"digits": "v2"}, 25, routed=True))
     assert begun == MANIFEST + CANARY + ROUTED
     both = text_of(start_canary(parse(begun), "prod", {"names": "v2"}, 2.5, routed=True))
@@ -142,7 +142,7 @@ def test_each_ends_where_it_is_written_and_nothing_else_changes() -> None:
     assert promoted == expected.replace("names: {v1: 100}", "names: {v2: 100}")
 
 
-def test_model_that_leaves_the_stages_canary_takes_the_judgement_along() -> None:
+def test_model_that_leaves_the_stages_canary_keeps_its_judgement() -> None:
     joined = parse(MANIFEST + CANARY.replace("iris: v2", "iris: v2, digits: v2"))
     moved = set_percent(joined, "prod", 40, ["digits"])
     assert text_of(moved) == MANIFEST + CANARY + (
@@ -153,7 +153,7 @@ def test_model_that_leaves_the_stages_canary_takes_the_judgement_along() -> None
     assert text_of(alone) == MANIFEST + CANARY.replace("10", "40")
 
 
-def test_commands_mean_the_stages_canary_or_the_only_routed_one() -> None:
+def test_commands_without_a_model_choose_the_stages_canary_or_the_only_routed_one() -> None:
     assert choose_models(stage_with(CANARY + ROUTED), []) == ("iris",)
     assert choose_models(stage_with(CANARY + ROUTED), ["digits"]) == ("digits",)
     assert choose_models(stage_with(ROUTED), []) == ("digits",)

@@ -126,7 +126,7 @@ def test_a_function_is_assumed_to_exist_if_lambda_cannot_be_reached() -> None:
     assert LambdaFunctions(make_client("lambda", StageTarget(endpoint_url="http://127.0.0.1:9"))).has("a:live")
 
 
-def test_a_pool_is_asked_for_the_version_by_a_ping() -> None:
+def test_pool_is_pinged_for_the_version() -> None:
     client = boto3.client("lambda", **KEYS)
     pools = {"shop-prod_iris_v1": "shop-prod_small_pool", "shop-prod_iris_v9": "shop-prod_small_pool"}
     asked = {"FunctionName": "shop-prod_small_pool", "Qualifier": "live"}

@@ -509,7 +509,7 @@ def test_an_onnx_file_has_its_own_signature(
         (["--runtime", "python", "--module", "nowhere.py"], "nowhere.py is no Python file", "such as features.py"),
     ],
 )
-def test_a_runtime_that_does_not_fit_is_refused(
+def test_unsuitable_runtime_is_rejected(
     project: Path,
     python_version: Path,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""`turnout requests --stack`: the requests of a stack on AWS, here moto's S3 and SQS."""
+"""`turnout requests --stack`: the requests of a stack on AWS, simulated by moto's S3 and SQS."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_requests_are_shown_and_canceled(made: Deployment, capsys: pytest.Captur
     assert "there is no request nobody." in capsys.readouterr().err.removeprefix(f"Canceled request {identifier}.")
 
 
-def test_secret_is_that_of_the_webhooks(made: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secret_command_prints_the_webhooks_secret(made: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["requests", "secret", "--stack", "local"]) == 0
     assert capsys.readouterr().out == f"{webhook_secret(made.store.load_secret())}\n"
 

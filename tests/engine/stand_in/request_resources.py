@@ -1,7 +1,7 @@
-"""Queues, their mappings to functions, and the rules of buckets: what asynchronous requests add.
+"""Queues, their mappings to functions, and the rules of buckets, for asynchronous requests.
 
-Refuses what AWS refuses: a queue whose visibility timeout is shorter than its function's timeout, a mapping whose
-function may not read the queue, and a rule for the lifecycle that does nothing.
+It rejects what AWS rejects: a queue whose visibility timeout is shorter than its function's timeout, a mapping whose
+function may not read the queue, and a lifecycle rule without an action.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ ENCRYPTION = Calls(
 
 
 def content_of(inputs: Inputs) -> bytes:
-    """The content of an object, which is given as text or as a file."""
+    """Return the content of an object, given as text or as a file."""
     if "content" in inputs:
         return str(inputs["content"]).encode()
     return Path(inputs["source"]["path"]).read_bytes()

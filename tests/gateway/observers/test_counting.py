@@ -63,7 +63,7 @@ def test_other_requests_count_for_the_function_of_their_route() -> None:
     assert count("t_router", "models/iris/infer", variables={}) == ("t_router", 0)
 
 
-def test_a_routers_choices_count_for_their_versions_too() -> None:
+def test_routers_choices_also_count_for_the_chosen_versions() -> None:
     state = SharedState(1)
     known = {"t_iris_router", "t_iris_v1", "t_iris_v2"}
     observe = count_requests(state.counters, known=known)

@@ -1,4 +1,4 @@
-"""Asynchronous requests on AWS: the resources of a stack, and who may use them."""
+"""Asynchronous requests on AWS: the resources of a stack, and their permissions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan_of(of: Manifest) -> Plan:
     return make_plan(of, artifacts_of(of), stack="test")
 
 
-def test_a_stack_without_async_has_none_of_it() -> None:
+def test_stack_without_async_has_no_such_resources() -> None:
     program = deployed(manifest())
     kinds = {resource.type for resource in program.resources}
     assert not [kind for kind in kinds if "sqs" in kind or "s3" in kind or "eventSource" in kind]
@@ -43,7 +43,7 @@ def test_a_stack_without_async_has_none_of_it() -> None:
     assert "/requests/{id}" not in document
 
 
-def test_bucket_is_private_encrypted_and_emptied_by_itself(program: Program) -> None:
+def test_bucket_is_private_encrypted_and_has_expiry_rules(program: Program) -> None:
     bucket = program.one("s3/bucket:Bucket")
     assert bucket.inputs["bucket"] == f"turnout-test-requests-{ACCOUNT}-{REGION}"
     block = program.one("s3/bucketPublicAccessBlock:BucketPublicAccessBlock").inputs
@@ -71,7 +71,7 @@ def test_bucket_is_private_encrypted_and_emptied_by_itself(program: Program) -> 
 
 
 @pytest.mark.parametrize("seconds", [60, 86_400, 86_401, 1_209_600])
-def test_nothing_is_deleted_before_its_request_is_forgotten(seconds: int) -> None:
+def test_objects_are_kept_until_their_request_is_deleted(seconds: int) -> None:
     plan = plan_of(manifest(stages=(stage(asynchronous=Asynchronous(time_to_live_s=seconds)),)))
     kept: dict[str, Kept] = {rule.name: rule for rule in plan_lifecycle(plan)}
     # A body is written first, waits for the whole time to live, and is needed until the ended request is deleted.
@@ -82,7 +82,7 @@ def test_nothing_is_deleted_before_its_request_is_forgotten(seconds: int) -> Non
     assert kept["prod-body"].days <= LONGEST_DAYS
 
 
-def test_a_companys_key_encrypts_the_bucket_and_is_allowed_to_who_uses_it() -> None:
+def test_custom_key_encrypts_the_bucket_and_its_users_may_use_it() -> None:
     key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/one"
     program = deployed(manifest(stages=(ASYNC,)), bucket_kms_key_arn=key)
     (rule,) = program.one("s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration").inputs[
@@ -128,7 +128,7 @@ def test_worker_is_called_with_one_message_and_reports_failures(program: Program
     }
 
 
-def test_every_function_accepts_and_only_the_worker_knows_the_dead_letters(program: Program) -> None:
+def test_every_function_accepts_requests_and_only_the_worker_gets_the_dead_letters(program: Program) -> None:
     for name in ("iris_v1", "iris_v2", "iris_router", "router"):
         function = program.of("lambda/function:Function")[name].inputs
         variables = {key for key in function["environment"]["variables"] if key.startswith("TURNOUT_")}
@@ -136,7 +136,7 @@ def test_every_function_accepts_and_only_the_worker_knows_the_dead_letters(progr
 
 
 def actions_of(program: Program, role: str) -> dict[str, set[str]]:
-    """Action -> resources, of S3 and SQS."""
+    """Return action -> resources, for S3 and SQS."""
     allowed: dict[str, set[str]] = {}
     for statement in policy_of(program.of("iam/rolePolicy:RolePolicy")[role]):
         for action in statement["Action"]:
@@ -145,7 +145,7 @@ def actions_of(program: Program, role: str) -> dict[str, set[str]]:
     return allowed
 
 
-def test_functions_may_do_what_they_need_and_no_more(program: Program) -> None:
+def test_functions_have_only_the_necessary_permissions(program: Program) -> None:
     for role in ("models", "iris_router"):
         assert actions_of(program, role) == {
             "s3:GetObject": {f"{BUCKET}/settings.json", f"{BUCKET}/bodies/*", f"{BUCKET}/uploads/*"},
@@ -188,7 +188,7 @@ def test_alarms_watch_the_age_and_the_dead_letters(program: Program) -> None:
     assert dead["dimensions"] == {"QueueName": "turnout-test-requests-dead"}
 
 
-def test_functions_read_the_stages_settings_and_the_time_limits(program: Program) -> None:
+def test_settings_contain_the_stages_rules_and_the_time_limits(program: Program) -> None:
     stored = program.one("s3/bucketObjectv2:BucketObjectv2").inputs
     assert stored["key"] == "settings.json"
     settings = RequestSettings.from_json(stored["content"].encode())
@@ -199,7 +199,7 @@ def test_functions_read_the_stages_settings_and_the_time_limits(program: Program
     assert settings == RequestSettings.from_json(settings.to_json())
 
 
-def test_a_run_may_take_its_versions_own_time() -> None:
+def test_run_has_its_versions_own_time_limit() -> None:
     only = model()
     slow = replace(only.versions[0], timeout_s=900, asynchronous=True)
     capped = replace(only.versions[1], timeout_s=100)
@@ -209,7 +209,7 @@ def test_a_run_may_take_its_versions_own_time() -> None:
     assert longest_run_s(plan_of(of)) == 900
 
 
-def test_stages_wait_for_the_worker_and_only_async_stages_are_in_the_settings() -> None:
+def test_stages_depend_on_the_worker_and_settings_contain_only_async_stages() -> None:
     program = deployed(manifest(stages=(stage("dev"), ASYNC)))
     for entry in program.of("apigateway/stage:Stage").values():
         assert any("eventSourceMapping:EventSourceMapping::requests-worker" in urn for urn in entry.after)

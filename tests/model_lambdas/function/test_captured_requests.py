@@ -58,7 +58,7 @@ def test_a_request_is_one_line_that_replay_reads() -> None:
     assert read.samples == (sample,)
 
 
-def test_an_asynchronous_run_is_captured_as_its_own_kind_without_a_body_in_a_file(tmp_path: Path) -> None:
+def test_asynchronous_run_is_captured_separately_and_without_a_body_in_a_file(tmp_path: Path) -> None:
     (line,) = lines_of(api_event(turnout=spell_run(AsyncRun(), 0.5)))
     assert orjson.loads(line)["turnout_capture"]["asynchronous"] is True
     body_file = tmp_path / "body"

@@ -1,4 +1,4 @@
-"""A pool's function with real models: which version answers, what it loads, what it logs."""
+"""A pool's function with real models: which version answers, what it loads, and what it logs."""
 
 from __future__ import annotations
 
@@ -95,18 +95,18 @@ VARIABLES = {"iris": "v1", "digits": "v1", "alias": "live", "canary": "false"}
     ],
     ids=["path", "transform", "other helper", "stage", "canary", "packed", "router's choice", "router's path"],
 )
-def test_version_is_the_one_that_the_event_is_for(pool: PoolFunction, sent: dict[str, Any], expected: float) -> None:
+def test_version_of_the_event_answers(pool: PoolFunction, sent: dict[str, Any], expected: float) -> None:
     assert value_of(call(pool, sent)) == expected
 
 
-def test_every_answer_names_model_version_and_digest(pool: PoolFunction, project: Project) -> None:
+def test_every_answer_contains_model_version_and_digest(pool: PoolFunction, project: Project) -> None:
     for key in (("iris", "v1"), ("iris", "v2"), ("digits", "v1")):
         headers = call(pool, event(*key))["headers"]
         assert (headers["x-turnout-model"], headers["x-turnout-version"]) == key
         assert headers["x-turnout-digest"] == project.artifacts[key].sha256[:12]
 
 
-def test_refusals_are_those_of_a_function_of_its_own(pool: PoolFunction) -> None:
+def test_rejections_equal_those_of_a_separate_function(pool: PoolFunction) -> None:
     answer = call(pool, {**event("iris", "v1"), "body": base64.b64encode(b"{").decode()})
     assert answer["statusCode"] == 400
     assert answer["headers"]["x-turnout-version"] == "v1"
@@ -123,19 +123,19 @@ def test_refusals_are_those_of_a_function_of_its_own(pool: PoolFunction) -> None
         event("iris", stageVariables=None),
     ],
 )
-def test_version_of_another_function_is_refused(pool: PoolFunction, sent: dict[str, Any]) -> None:
+def test_version_outside_the_pool_is_rejected(pool: PoolFunction, sent: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="the pool has no version"):
         call(pool, sent)
 
 
-def test_ping_opens_a_version_only_where_it_names_one(pool: PoolFunction) -> None:
+def test_ping_opens_a_version_only_if_it_names_one(pool: PoolFunction) -> None:
     assert call(pool, PING)["statusCode"] == 200
     assert pool.cache.used.memory_bytes == 0
     assert call(pool, aim_at(PING, "iris", "v1"))["statusCode"] == 200
     assert ("iris", "v1") in pool.cache
 
 
-def test_files_are_there_while_their_version_is_loaded(
+def test_files_exist_only_while_their_version_is_loaded(
     project: Project, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_models(project, tmp_path / "models")
@@ -150,7 +150,7 @@ def test_files_are_there_while_their_version_is_loaded(
     assert [line["loaded"] for line in lines_of(capsys)] == [True, True, False, True]
 
 
-def test_log_names_the_version_and_its_digest(
+def test_log_contains_the_version_and_its_digest(
     pool: PoolFunction, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call(pool, event("iris", "v1", stageVariables=VARIABLES))
@@ -177,7 +177,7 @@ BY_VERSION = ["FunctionName", "Resource", "Model", "Version"]
 
 
 @pytest.mark.parametrize("watched", ["iris", "digits,iris", "~"])
-def test_versions_that_a_canary_moves_write_metrics_by_version(
+def test_versions_in_a_canary_write_metrics_by_version(
     pool: PoolFunction, capsys: pytest.CaptureFixture[str], watched: str
 ) -> None:
     call(pool, event("iris", stageVariables={**VARIABLES, WATCHED_VARIABLE: watched}))
@@ -189,13 +189,13 @@ def test_versions_that_a_canary_moves_write_metrics_by_version(
 
 
 @pytest.mark.parametrize("watched", ["digits", "iris-two"])
-def test_other_versions_write_none(pool: PoolFunction, capsys: pytest.CaptureFixture[str], watched: str) -> None:
+def test_other_versions_write_no_metrics(pool: PoolFunction, capsys: pytest.CaptureFixture[str], watched: str) -> None:
     call(pool, event("iris", stageVariables={**VARIABLES, WATCHED_VARIABLE: watched}))
     (line,) = lines_of(capsys)
     assert "_aws" not in line
 
 
-def test_version_that_cannot_be_opened_counts_as_failed_and_the_next_call_tries_again(
+def test_version_that_cannot_be_opened_counts_as_failed_and_is_retried(
     pool: PoolFunction, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = tmp_path / "models" / project.artifacts["iris", "v1"].sha256
@@ -209,7 +209,7 @@ def test_version_that_cannot_be_opened_counts_as_failed_and_the_next_call_tries_
     assert value_of(call(pool, event("iris", "v1"))) == 1.5
 
 
-def test_file_that_is_another_than_it_was_is_refused(pool: PoolFunction, project: Project, tmp_path: Path) -> None:
+def test_changed_file_is_rejected(pool: PoolFunction, project: Project, tmp_path: Path) -> None:
     artifact = project.artifacts["iris", "v1"]
     file = tmp_path / "models" / artifact.sha256 / artifact.path.name
     file.unlink()  # it may be a link to the project's
@@ -225,7 +225,7 @@ def objects() -> Iterator[Objects]:
         yield served
 
 
-def test_models_come_from_s3_by_their_digests(project: Project, package: Path, objects: Objects) -> None:
+def test_models_are_fetched_from_s3_by_digest(project: Project, package: Path, objects: Objects) -> None:
     for key, artifact in project.artifacts.items():
         if key in {("iris", "v1"), ("iris", "v2"), ("digits", "v1")}:
             objects.rows[f"/ours/pooled/{artifact.sha256}/{artifact.path.name}"] = artifact.path.read_bytes()
@@ -235,7 +235,7 @@ def test_models_come_from_s3_by_their_digests(project: Project, package: Path, o
     assert len(objects.ranges) == 2
 
 
-def test_artifact_in_s3_is_read_where_it_is(project: Project, package: Path, objects: Objects) -> None:
+def test_artifact_in_s3_is_read_from_its_own_place(project: Project, package: Path, objects: Objects) -> None:
     artifact = project.artifacts["iris", "v1"]
     objects.rows["/theirs/iris/iris-v1.onnx"] = artifact.path.read_bytes()
     fields = json.loads((package / "pool.json").read_bytes())

@@ -1,4 +1,4 @@
-"""What a pool keeps loaded: never too much, never less than what runs, each loaded once."""
+"""The cache of a pool: it stays within its limit, keeps running versions, and loads each once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAIT_S = 60.0
 
 
 class Recorder:
-    """What is loaded at this moment, and how often each was."""
+    """Records which entries are loaded, and how often each was."""
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
@@ -57,7 +57,7 @@ def use(cache: SessionCache[str, str], key: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*SIZES]), max_size=40))
-def test_what_is_loaded_fits_unless_it_is_one_alone(keys: list[str]) -> None:
+def test_loaded_entries_fit_unless_there_is_only_one(keys: list[str]) -> None:
     cache, recorder = make_cache()
     for key in keys:
         use(cache, key)
@@ -67,7 +67,7 @@ def test_what_is_loaded_fits_unless_it_is_one_alone(keys: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "e"]), max_size=40))
-def test_the_one_used_least_recently_goes_first(keys: list[str]) -> None:
+def test_least_recently_used_entry_is_unloaded_first(keys: list[str]) -> None:
     cache, recorder = make_cache()
     expected: list[str] = []
     for key in keys:
@@ -81,8 +81,8 @@ def test_the_one_used_least_recently_goes_first(keys: list[str]) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans()), max_size=30))
-def test_what_runs_is_never_unloaded(steps: list[tuple[str, bool]]) -> None:
-    """Each step is a call that goes on, or one that ends at once, of versions that fit beside all that runs."""
+def test_running_entry_is_never_unloaded(steps: list[tuple[str, bool]]) -> None:
+    """Each step is a call that continues, or one that ends at once, of versions that fit beside all running ones."""
     cache, recorder = make_cache()
     with ExitStack() as running:
         kept: set[str] = set()
@@ -99,7 +99,7 @@ def test_what_runs_is_never_unloaded(steps: list[tuple[str, bool]]) -> None:
             assert recorder.size.fits(LIMIT)
 
 
-def test_calls_at_once_load_a_version_once() -> None:
+def test_simultaneous_calls_load_a_version_once() -> None:
     entered = threading.Barrier(9)
     loads = []
 
@@ -143,7 +143,7 @@ def test_other_versions_run_while_one_is_loaded() -> None:
         assert slow.result(WAIT_S) == "b"
 
 
-def test_a_load_waits_until_what_runs_leaves_room() -> None:
+def test_load_waits_until_running_entries_leave_room() -> None:
     cache, recorder = make_cache()
     with ThreadPoolExecutor(1) as threads:
         with cache.use("c"):
@@ -155,7 +155,7 @@ def test_a_load_waits_until_what_runs_leaves_room() -> None:
     assert recorder.loaded == ["d"]
 
 
-def test_a_version_that_is_too_large_is_loaded_when_nothing_else_is() -> None:
+def test_oversized_version_is_loaded_when_nothing_else_is() -> None:
     cache, recorder = make_cache()
     use(cache, "a")
     use(cache, "huge")
@@ -164,7 +164,7 @@ def test_a_version_that_is_too_large_is_loaded_when_nothing_else_is() -> None:
     assert recorder.loaded == ["a"]
 
 
-def test_a_load_that_fails_leaves_nothing_and_is_tried_again() -> None:
+def test_failed_load_leaves_nothing_and_is_retried() -> None:
     attempts = []
 
     def load(key: str) -> str:
@@ -187,7 +187,7 @@ def use_lower(cache: SessionCache[str, str], key: str) -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from([*SIZES]), max_size=12), min_size=2, max_size=4))
-def test_threads_keep_within_the_limit(threads: list[list[str]]) -> None:
+def test_threads_stay_within_the_limit(threads: list[list[str]]) -> None:
     cache, recorder = make_cache()
     broken: list[list[str]] = []
 

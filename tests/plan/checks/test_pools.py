@@ -1,4 +1,4 @@
-"""Pools in the plan: which functions there are, what is called how, what fits."""
+"""Pools in the plan: their functions, names and sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from turnout.protocol.routing.pooled import WATCH_ALL, WATCHED_VARIABLE
 
 
 def pooled(of: Model, *versions: str, pool: str = "small", **settings: Any) -> Model:
-    """The model with some versions, or all, in a pool."""
+    """Return the model with some or all versions in a pool."""
     rows = (
         replace(version, pool=pool, **settings) if not versions or version.name in versions else version
         for version in of.versions
@@ -64,14 +64,14 @@ def test_versions_of_a_pool_are_one_function_and_one_package() -> None:
     assert set(plan.pool_of.values()) == {"turnout-local_small_pool"}
 
 
-def test_without_pools_a_plan_is_as_it_was() -> None:
+def test_plan_without_pools_is_unchanged() -> None:
     plan = plan_of(manifest())
     assert (plan.pools, plan.pooled, plan.pool_of) == ((), (), {})
     assert plan.unpooled_functions is plan.functions
     assert WATCHED_VARIABLE not in plan.apis[0].stages[0].variables
 
 
-def test_pooled_models_share_their_routes_and_no_others_do() -> None:
+def test_only_pooled_models_share_their_routes() -> None:
     plan = plan_of(MANIFEST)
     assert plan.shared == {"iris", "digits"}
     paths = {route.path: route.function for route in plan.apis[0].routes}
@@ -81,7 +81,7 @@ def test_pooled_models_share_their_routes_and_no_others_do() -> None:
     assert "/models/iris/v1/inference" in {route.path for route in plan.caller_routes}
 
 
-def test_a_pool_has_its_versions_settings_but_for_their_captures() -> None:
+def test_pool_has_its_versions_settings_except_captures() -> None:
     iris = pooled(model(), memory_mb=1769, timeout_s=7, capture=Capture(5))
     plan = plan_of(manifest((iris,)))
     settings = plan.functions[0].settings
@@ -89,14 +89,14 @@ def test_a_pool_has_its_versions_settings_but_for_their_captures() -> None:
     assert plan.pools[0].session_bytes == session_room(1769)
 
 
-def test_shadow_in_a_pool_makes_its_function_one_of_copies() -> None:
+def test_shadow_in_a_pool_makes_the_pools_function_a_shadow() -> None:
     shadowed = pooled(model(routing=Routing(shadow_version="v2", shadow_percent=10)))
     functions = {function.name: function.is_shadow for function in plan_of(manifest((shadowed,))).functions}
     assert functions["turnout-local_small_pool"]
     assert not functions["turnout-local_router"]
 
 
-def test_model_that_does_not_fit_is_reported_with_the_memory_that_it_needs() -> None:
+def test_model_that_does_not_fit_is_reported_with_its_required_memory() -> None:
     of = manifest((pooled(model(), memory_mb=512),))
     large = artifact("large", signature(), size_bytes=300 * MB)
     with pytest.raises(ProblemsError) as raised:
@@ -119,7 +119,7 @@ def test_many_small_models_need_not_fit_together() -> None:
     assert pool.total_bytes > 1200 * MB > pool.session_bytes
 
 
-def test_idle_costs_are_one_functions_however_many_versions_there_are() -> None:
+def test_idle_cost_of_a_pool_is_that_of_one_function() -> None:
     plan = plan_of(MANIFEST)
     alarms = next(cost for cost in estimate_costs(plan, MANIFEST).rest if cost.name == "alarms")
     assert alarms.amount == 3 * FUNCTION_METRICS + 2  # spam, the pool and the router; two of the stage
@@ -128,7 +128,7 @@ def test_idle_costs_are_one_functions_however_many_versions_there_are() -> None:
     assert estimate_pool_rest(pool, plan, MANIFEST.prices) == pytest.approx(expected, abs=0.001)
 
 
-def test_a_call_costs_the_pools_memory_and_the_hop() -> None:
+def test_call_costs_include_the_pools_memory_and_the_router() -> None:
     rows = {(each.model, each.version): each for each in estimate_costs(plan_of(MANIFEST), MANIFEST).million}
     assert rows["iris", "v1"].via == rows["digits", "v2"].via == "shared"
     assert rows["spam", "v1"].via == "direct"
@@ -143,27 +143,27 @@ def test_a_call_costs_the_pools_memory_and_the_hop() -> None:
         (Canary(10, {}, release=True), WATCH_ALL),
     ],
 )
-def test_stage_names_the_pooled_models_that_its_canary_moves(canary: Canary, expected: str) -> None:
+def test_stage_variable_contains_the_pooled_models_of_its_canary(canary: Canary, expected: str) -> None:
     planned = plan_of(with_canary(canary)).apis[0].stages[0]
     assert planned.variables[WATCHED_VARIABLE] == expected
     assert planned.canary is not None
     assert WATCHED_VARIABLE not in planned.canary.overrides  # both shares write metrics
 
 
-def test_stage_names_the_pooled_models_of_its_routed_canaries() -> None:
+def test_stage_variable_contains_the_pooled_models_of_routed_canaries() -> None:
     routed = {"iris": RoutedCanary("v2", 25, {"v1": 100.0})}
     weights = {"iris": routed["iris"].weights}
     of = replace(MANIFEST, stages=(stage(serve={"digits": "v1", "spam": "v1"}, weights=weights, routed=routed),))
     assert plan_of(of).apis[0].stages[0].variables[WATCHED_VARIABLE] == "iris"
 
 
-def test_stage_whose_canary_moves_no_pooled_model_names_none() -> None:
+def test_stage_variable_is_empty_if_its_canary_moves_no_pooled_model() -> None:
     of = manifest((IRIS, model("spam")), (stage(serve={"iris": "v1", "spam": "v1"}),))
     variables = plan_of(with_canary(Canary(10, {"spam": "v2"}), of)).apis[0].stages[0].variables
     assert WATCHED_VARIABLE not in variables
 
 
-def test_canary_between_versions_of_a_pool_moves_their_functions_by_name() -> None:
+def test_canary_within_a_pool_has_the_functions_of_both_versions() -> None:
     plan = plan_of(with_canary(Canary(10, {"iris": "v2"})))
     planned = plan.apis[0].stages[0]
     assert planned.canary is not None
@@ -186,7 +186,7 @@ def planned_judgement() -> Any:
     return Canary(10, {}).judgement
 
 
-def test_canary_out_of_a_pool_needs_no_alarm_of_its_own() -> None:
+def test_canary_that_leaves_a_pool_needs_no_additional_alarm() -> None:
     assert find_tested_functions(plan_of(with_canary(Canary(10, {"digits": "v2"})))) == ()
 
 
@@ -202,7 +202,7 @@ OUTPUTS: Mapping[str, Any] = {
 }
 
 
-def test_move_into_a_pool_while_a_canary_keeps_the_old_routes_is_found() -> None:
+def test_move_into_a_pool_during_a_canary_is_detected() -> None:
     moving = plan_of(with_canary(Canary(10, {"spam": "v1"})))
     assert find_orphaned(moving, OUTPUTS) == {"prod": ["digits", "iris"]}
     assert find_orphaned(plan_of(MANIFEST), OUTPUTS) == {}  # without a canary the stage gets the new routes

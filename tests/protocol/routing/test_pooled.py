@@ -1,4 +1,4 @@
-"""Which version an event for a pool is for, and which models write metrics."""
+"""The version of an event for a pool, and the models that write metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from turnout.protocol.routing.pooled import (
 
 
 @given(model_names, version_names)
-def test_aim_is_found_whatever_the_path_says(model: str, version: str) -> None:
+def test_version_in_the_event_takes_precedence_over_the_path(model: str, version: str) -> None:
     event = {"resource": "/models/other/v9/inference", "stageVariables": None}
     assert find_aim(aim_at(event, model, version)) == (model, version)
     assert find_aim({"resource": f"/models/{model}/{version}/inference"}) == (model, version)
@@ -33,13 +33,13 @@ def test_aim_keeps_what_the_router_says_and_does_not_outlive_it() -> None:
     assert "pooled" not in handed_on(aimed)["turnout"]  # the next router aims by itself
 
 
-def test_shared_route_by_itself_names_no_version() -> None:
+def test_shared_route_alone_contains_no_version() -> None:
     assert find_aim({"resource": "/models/{model}/{version}/inference"}) == ("", "")
     assert find_aim({}) == ("", "")
 
 
 @given(st.lists(model_names, unique=True, min_size=1, max_size=20))
-def test_models_that_are_named_are_watched_and_no_others(models: list[str]) -> None:
+def test_only_named_models_are_watched(models: list[str]) -> None:
     text = spell_watched(models)
     assert len(text) <= VARIABLE_CHARACTERS
     event = {"stageVariables": {WATCHED_VARIABLE: text}}
@@ -48,12 +48,12 @@ def test_models_that_are_named_are_watched_and_no_others(models: list[str]) -> N
     assert not is_watched({"stageVariables": None}, models[0])
 
 
-def test_too_many_models_are_all() -> None:
+def test_too_many_models_are_replaced_by_all() -> None:
     assert spell_watched([f"a-model-with-a-long-name-{number}" for number in range(30)]) == WATCH_ALL
     assert spell_watched([]) == ""
 
 
-def test_metrics_of_a_version_name_it() -> None:
+def test_metrics_of_a_version_contain_its_name() -> None:
     assert of_version("turnout-eu_small_pool", "turnout-eu_iris_v1", "live") == {
         "FunctionName": "turnout-eu_small_pool",
         "Resource": "turnout-eu_small_pool:live",

@@ -12,7 +12,7 @@ from turnout.protocol.tensors.datatypes import DATATYPES
 TENSORS = {"x": Tensor(DATATYPES["FP32"], np.ones((1, 2), np.float32))}
 
 
-def test_a_step_of_an_asynchronous_run_keeps_the_draw_and_not_the_graphs_files() -> None:
+def test_step_of_an_asynchronous_run_keeps_the_draw_but_not_the_graphs_files() -> None:
     said = spell_run(AsyncRun("/tmp/body", "/tmp/answer", 100), 0.25)
     said[KEY]["stored"] = {"body": "bodies/prod/b", "answer": "answers/prod/a"}
     caller = {"headers": {}, "body": None, "turnout": {"hop": 1, **said}}

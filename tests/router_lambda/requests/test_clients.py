@@ -1,4 +1,4 @@
-"""The Python client and `turnout invoke --async` against a server that runs the real handlers over moto.
+"""The Python client and `turnout invoke --async` with a server that runs the real handlers with moto.
 
 The same calls are tested against `turnout serve` in tests/e2e/test_client.py.
 """
@@ -25,7 +25,7 @@ ONE = np.ones((1, 1), np.float32)
 
 
 class Front(BaseHTTPRequestHandler):
-    """API Gateway and S3 for a client: S3's addresses lead here too, and are passed on to moto."""
+    """Acts as API Gateway and S3 for a client: requests to S3's addresses arrive here and are forwarded to moto."""
 
     protocol_version = "HTTP/1.1"
     made: ClassVar[Deployment]
@@ -65,7 +65,7 @@ class Front(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a deployment whose `iris v1` answers what it was sent."""
+    """Yield the address of a deployment whose `iris v1` returns the request's body."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
             patch.setenv(f"AWS_{name}", value)
@@ -92,7 +92,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.param(1_100_000, id="uploaded, and answered with an address of S3"),
     ],
 )
-def test_client_gets_the_answer_whatever_its_size(served: str, rows: int) -> None:
+def test_client_gets_answers_of_any_size(served: str, rows: int) -> None:
     sent = np.arange(rows, dtype=np.float32).reshape(-1, 1)
     with Client(served, stage="prod") as client:
         pending = client.submit("iris", {"x": sent})
@@ -101,7 +101,7 @@ def test_client_gets_the_answer_whatever_its_size(served: str, rows: int) -> Non
     assert (result.version, result.share) == ("v1", "baseline")
 
 
-def test_client_sends_twice_under_one_identifier_and_cancels(served: str) -> None:
+def test_client_can_repeat_an_identifier_and_cancel(served: str) -> None:
     with Client(served, stage="prod") as client:
         first = client.submit("iris", {"x": ONE}, identifier="order-1")
         assert client.submit("iris", {"x": ONE}, identifier="order-1").id == first.id
@@ -111,7 +111,7 @@ def test_client_sends_twice_under_one_identifier_and_cancels(served: str) -> Non
         assert (refused.value.status, refused.value.code) == (409, "HAS_BEGUN")
 
 
-def test_clients_error_is_the_versions_own(served: str) -> None:
+def test_clients_error_has_the_versions_error(served: str) -> None:
     with Client(served, stage="prod") as client, pytest.raises(ApiError) as refused:
         client.submit_body("iris", b'{"inputs": {"z": [[1]]}}', {"content-type": "application/json"}).result(60)
     assert refused.value.status == 400

@@ -1,4 +1,4 @@
-"""Asynchronous requests on AWS: the real handlers over moto's S3 and SQS."""
+"""Asynchronous requests on AWS: the real handlers with moto's S3 and SQS."""
 
 from __future__ import annotations
 
@@ -96,28 +96,28 @@ def test_no_key_or_token_is_stored(made: Deployment) -> None:
     assert b"key1" in stored
 
 
-def test_a_stage_without_async_answers_at_once_and_knows_no_requests(made: Deployment) -> None:
+def test_stage_without_async_answers_synchronously_and_has_no_requests(made: Deployment) -> None:
     answer = made.call("POST", "/models/iris/inference", {"x": 1}, {"prefer": "respond-async"}, stage="dev")
     assert (answer.status, answer.json) == (200, {"x": 1})
     refused = made.call("GET", "/requests/r1", stage="dev")
     assert (refused.status, refused.json["code"]) == (404, "ASYNC_NOT_ENABLED")
 
 
-def test_a_call_that_a_router_hands_on_is_answered_at_once(made: Deployment) -> None:
+def test_call_forwarded_by_a_router_is_answered_synchronously(made: Deployment) -> None:
     event = {"headers": {"prefer": "respond-async"}, "httpMethod": "POST", "requestContext": {"stage": "prod"}}
     handed = {**event, "resource": "/models/iris/inference", "turnout": {"hop": 1}, "body": "{}"}
     assert made.functions.handlers[IRIS]({**handed, "isBase64Encoded": False}, None)["statusCode"] == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/models/iris/infer", "/v2/models/iris/versions/v1/infer"])
-def test_the_open_inference_protocols_paths_accept_too(made: Deployment, path: str) -> None:
+def test_paths_of_the_open_inference_protocol_accept_requests(made: Deployment, path: str) -> None:
     identifier = made.submit(path=path).json["id"]
     made.pump()
     assert made.state(identifier)["state"] == "done"
     assert made.functions.calls == [(IRIS, "live")]
 
 
-def test_a_message_that_is_delivered_twice_runs_once(made: Deployment) -> None:
+def test_message_delivered_twice_runs_once(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     event = made.receive()
     assert event is not None
@@ -128,7 +128,7 @@ def test_a_message_that_is_delivered_twice_runs_once(made: Deployment) -> None:
     assert made.state(identifier) == before
 
 
-def test_a_duplicate_that_comes_while_the_request_runs_waits(made: Deployment) -> None:
+def test_duplicate_of_a_running_request_waits(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     event = made.receive()
     assert event is not None
@@ -147,7 +147,7 @@ def test_a_duplicate_that_comes_while_the_request_runs_waits(made: Deployment) -
 
 
 class Mortal:
-    """Ends the process after a number of operations, before or after the last of them takes effect."""
+    """Kills the process after a number of operations, before or after the last one takes effect."""
 
     def __init__(self, operations: int, *, takes_effect: bool) -> None:
         self.left = operations
@@ -181,8 +181,12 @@ def with_mortal(made: Deployment, mortal: Mortal) -> Deployment:
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])
-def test_a_worker_killed_at_any_operation_loses_and_repeats_nothing(made: Deployment, takes_effect: bool) -> None:
-    """Killed before or after each operation on S3 and SQS, the answer's write and the state's among them."""
+def test_worker_killed_at_any_operation_neither_loses_nor_repeats_a_request(
+    made: Deployment, takes_effect: bool
+) -> None:
+    """It is killed before or after each operation on S3 and SQS, including the writes of the answer and of the
+    state.
+    """
     made.deliver = None
     operations = kills = 0
     while True:
@@ -225,7 +229,7 @@ def test_a_worker_killed_at_any_operation_loses_and_repeats_nothing(made: Deploy
     assert kills > 5
 
 
-def test_an_answer_that_was_stored_before_the_worker_ended_is_not_made_again(made: Deployment) -> None:
+def test_answer_stored_before_the_worker_ended_is_not_recomputed(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     event = made.receive()
     assert event is not None
@@ -250,7 +254,7 @@ def test_an_answer_that_was_stored_before_the_worker_ended_is_not_made_again(mad
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])
-def test_a_put_killed_at_any_operation_is_repeated_and_runs_once(made: Deployment, takes_effect: bool) -> None:
+def test_put_killed_at_any_operation_can_be_repeated_and_runs_once(made: Deployment, takes_effect: bool) -> None:
     for operations in range(1, 8):
         made.functions.calls.clear()
         identifier = f"order-{operations}"
@@ -290,13 +294,13 @@ def test_put_is_idempotent(made: Deployment) -> None:
         ("/requests/-order?model=iris", "INVALID_IDENTIFIER"),
     ],
 )
-def test_put_without_a_target_is_refused(made: Deployment, path: str, code: str) -> None:
+def test_put_without_a_target_is_rejected(made: Deployment, path: str, code: str) -> None:
     answer = made.call("PUT", path, {"x": 1})
     assert (answer.status, answer.json["code"]) == (400, code)
     assert made.pump() == 0
 
 
-def test_put_of_a_routed_model_is_run_by_its_router(made: Deployment) -> None:
+def test_put_of_a_routed_model_runs_in_its_router(made: Deployment) -> None:
     router = f"{PREFIX}_forest_router"
     made.add(router, echo)
     answer = made.call("PUT", "/requests/order-1?model=forest", {"x": 1})
@@ -306,7 +310,7 @@ def test_put_of_a_routed_model_is_run_by_its_router(made: Deployment) -> None:
     assert made.state("order-1")["version"] == "v1"
 
 
-def test_a_router_chooses_once_and_the_version_stores_the_answer(made: Deployment) -> None:
+def test_router_chooses_once_and_the_version_stores_the_answer(made: Deployment) -> None:
     route = ModelRoute("forest", {"v1": VersionRoute(15), "v2": VersionRoute(15)})
     table = RouteTable("forest", PREFIX, {"forest": route})
     router = Router(table, made.functions, tasks=ThreadTasks())
@@ -335,7 +339,7 @@ def test_a_router_chooses_once_and_the_version_stores_the_answer(made: Deploymen
 
 
 @pytest.mark.parametrize("version", ["", "v1"])
-def test_a_run_says_which_version_of_a_pool_it_is_for(made: Deployment, version: str) -> None:
+def test_run_event_contains_the_version_of_a_pool(made: Deployment, version: str) -> None:
     aims: list[tuple[str, str]] = []
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -349,7 +353,7 @@ def test_a_run_says_which_version_of_a_pool_it_is_for(made: Deployment, version:
     assert aims == [("iris", "v1")] * 2
 
 
-def test_others_see_nothing_of_a_request(made: Deployment) -> None:
+def test_request_is_invisible_to_other_callers(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     other = {"identity": {"apiKeyId": "key2"}}
     for method, path in (("GET", ""), ("GET", "/answer"), ("DELETE", "")):
@@ -359,7 +363,7 @@ def test_others_see_nothing_of_a_request(made: Deployment) -> None:
     assert made.state(identifier)["state"] == "queued"
 
 
-def test_a_request_that_has_not_begun_can_be_canceled(made: Deployment) -> None:
+def test_request_that_has_not_started_can_be_canceled(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     for _ in range(2):
         answer = made.call("DELETE", f"/requests/{identifier}")
@@ -372,7 +376,7 @@ def test_a_request_that_has_not_begun_can_be_canceled(made: Deployment) -> None:
     assert (refused.status, refused.json["code"]) == (409, "HAS_BEGUN")
 
 
-def test_a_request_that_waited_too_long_expires_and_is_forgotten(made: Deployment) -> None:
+def test_request_that_waited_too_long_expires_and_is_deleted(made: Deployment) -> None:
     identifier, unseen = made.submit().json["id"], made.submit().json["id"]
     made.pass_time(7201)
     state = made.state(identifier)
@@ -386,7 +390,7 @@ def test_a_request_that_waited_too_long_expires_and_is_forgotten(made: Deploymen
     assert made.call("PUT", f"/requests/{identifier}?model=iris", {"x": 1}).status == 202
 
 
-def test_a_poisoned_request_fails_lies_among_the_dead_letters_and_can_be_redriven(made: Deployment) -> None:
+def test_request_that_always_fails_becomes_a_dead_letter_and_can_be_redriven(made: Deployment) -> None:
     made.add(IRIS, failing)
     identifier = made.submit().json["id"]
     starts: list[float] = []
@@ -417,7 +421,7 @@ def test_a_poisoned_request_fails_lies_among_the_dead_letters_and_can_be_redrive
     assert made.state(identifier)["state"] == "done"
 
 
-def test_a_refused_request_fails_at_once_and_is_no_dead_letter(made: Deployment) -> None:
+def test_rejected_request_fails_at_once_without_a_dead_letter(made: Deployment) -> None:
     made.add(IRIS, lambda *_: make_answer(422, JSON, b'{"error": "no", "code": "REFUSED", "details": {"x": 1}}'))
     identifier = made.submit().json["id"]
     made.finish()
@@ -427,7 +431,7 @@ def test_a_refused_request_fails_at_once_and_is_no_dead_letter(made: Deployment)
     assert made.dead_letters() == []
 
 
-def test_a_run_without_room_does_not_count(made: Deployment) -> None:
+def test_throttled_run_is_not_counted(made: Deployment) -> None:
     left = [1] * 5
 
     def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -443,7 +447,7 @@ def test_a_run_without_room_does_not_count(made: Deployment) -> None:
     assert len(made.functions.calls) == 6
 
 
-def test_a_request_of_a_version_that_is_gone_fails_with_the_reason(made: Deployment) -> None:
+def test_request_to_a_removed_version_fails_with_the_reason(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     made.functions.handlers.clear()
     made.finish()
@@ -451,7 +455,7 @@ def test_a_request_of_a_version_that_is_gone_fails_with_the_reason(made: Deploym
     assert made.dead_letters() == [{"stage": "prod", "id": identifier}]
 
 
-def test_a_request_of_a_release_canary_that_has_ended_runs_on_the_live_alias(made: Deployment) -> None:
+def test_request_of_an_ended_release_canary_runs_on_the_live_alias(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     stored = made.store.read("prod", identifier)
     assert stored is not None
@@ -462,7 +466,7 @@ def test_a_request_of_a_release_canary_that_has_ended_runs_on_the_live_alias(mad
     assert made.functions.calls == [(IRIS, "next"), (IRIS, "live")]
 
 
-def test_a_run_that_outlives_its_worker_is_finished_by_the_next_delivery(made: Deployment) -> None:
+def test_run_that_outlives_its_worker_is_finished_by_the_next_delivery(made: Deployment) -> None:
     def outlives(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         serve(event, context)
         raise FunctionError("timed_out")
@@ -476,7 +480,7 @@ def test_a_run_that_outlives_its_worker_is_finished_by_the_next_delivery(made: D
     assert (made.state(identifier)["state"], len(made.functions.calls)) == ("done", 1)
 
 
-def test_a_body_that_does_not_fit_on_the_disk_fails_with_the_remedy(made: Deployment) -> None:
+def test_body_that_does_not_fit_on_the_disk_fails_with_the_remedy(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     stored = made.store.read("prod", identifier)
     assert stored is not None
@@ -489,7 +493,7 @@ def test_a_body_that_does_not_fit_on_the_disk_fails_with_the_remedy(made: Deploy
 
 
 @pytest.mark.parametrize("conflicts", [1, 5])
-def test_a_write_that_meets_another_is_repeated(made: Deployment, conflicts: int) -> None:
+def test_conflicting_write_is_repeated(made: Deployment, conflicts: int) -> None:
     class Client:
         left = conflicts
 
@@ -504,7 +508,7 @@ def test_a_write_that_meets_another_is_repeated(made: Deployment, conflicts: int
     assert not bucket.create("requests/prod/one.json", b"{}")
 
 
-def test_messages_that_kill_every_worker_end_among_the_dead_letters(made: Deployment) -> None:
+def test_messages_that_crash_every_worker_become_dead_letters(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     for _ in range(6):
         made.receive()  # and the worker ends
@@ -518,7 +522,7 @@ def test_messages_that_kill_every_worker_end_among_the_dead_letters(made: Deploy
     assert made.state(identifier)["state"] == "done"
 
 
-def test_a_running_request_whose_messages_are_lost_fails(made: Deployment) -> None:
+def test_running_request_with_lost_messages_fails(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     event = made.receive()
     assert event is not None
@@ -536,7 +540,7 @@ def test_a_running_request_whose_messages_are_lost_fails(made: Deployment) -> No
     assert made.state(identifier)["error"]["code"] == "PROCESS_ENDED"
 
 
-def test_a_message_that_is_none_comes_back_until_it_is_a_dead_letter(made: Deployment) -> None:
+def test_invalid_message_is_redelivered_until_it_is_a_dead_letter(made: Deployment) -> None:
     made.sqs.send_message(QueueUrl=made.queue, MessageBody="{")
     event = made.receive()
     assert event is not None
@@ -558,7 +562,7 @@ def send_parts(upload: Mapping[str, Any], body: bytes) -> None:
         assert http.put(part["address"], piece, timeout=60).status_code == 200
 
 
-def test_an_upload_becomes_the_body(made: Deployment) -> None:
+def test_upload_becomes_the_body(made: Deployment) -> None:
     body = bytes(5_000_000) + b"tail"  # more than an event holds
     upload = announce(made, body, sha256=hashlib.sha256(body).hexdigest())
     early = made.call(
@@ -585,7 +589,7 @@ def test_an_upload_becomes_the_body(made: Deployment) -> None:
     assert lengths == [len(body)]
 
 
-def test_a_body_is_sent_in_parts_of_64_mb(made: Deployment) -> None:
+def test_body_is_sent_in_parts_of_64_mb(made: Deployment) -> None:
     upload = made.call("POST", "/uploads", {"bytes": PART_BYTES + 4}).json
     assert [(part["first_byte"], part["bytes"]) for part in upload["parts"]] == [(0, PART_BYTES), (PART_BYTES, 4)]
     assert len({part["address"] for part in upload["parts"]}) == 2
@@ -601,7 +605,7 @@ def test_a_body_is_sent_in_parts_of_64_mb(made: Deployment) -> None:
     assert joined[0] == b"".join(parts)
 
 
-def test_an_upload_with_another_digest_fails_before_the_model_runs(made: Deployment) -> None:
+def test_upload_with_a_wrong_digest_fails_before_the_model_runs(made: Deployment) -> None:
     upload = announce(made, b"abc", sha256="0" * 64)
     send_parts(upload, b"abc")
     identifier = made.submit(b"", headers={"x-turnout-upload": upload["id"]}).json["id"]
@@ -612,7 +616,7 @@ def test_an_upload_with_another_digest_fails_before_the_model_runs(made: Deploym
 
 
 @pytest.mark.parametrize("context", [{"identity": {"apiKeyId": "key2"}}, {"later": UPLOAD_S}])
-def test_an_upload_is_its_callers_for_an_hour(made: Deployment, context: dict[str, Any]) -> None:
+def test_upload_can_be_used_only_by_its_caller_within_an_hour(made: Deployment, context: dict[str, Any]) -> None:
     upload = announce(made, b"abc")
     send_parts(upload, b"abc")
     made.pass_time(context.pop("later", 0))
@@ -630,12 +634,12 @@ def test_an_upload_is_its_callers_for_an_hour(made: Deployment, context: dict[st
         (b"{", 400, "INVALID_UPLOAD"),
     ],
 )
-def test_what_cannot_be_announced_is_refused(made: Deployment, body: Any, status: int, code: str) -> None:
+def test_invalid_announcement_is_rejected(made: Deployment, body: Any, status: int, code: str) -> None:
     answer = made.call("POST", "/uploads", body)
     assert (answer.status, answer.json["code"]) == (status, code)
 
 
-def test_a_large_answer_has_a_signed_address_of_s3(made: Deployment) -> None:
+def test_large_answer_has_a_signed_address_of_s3(made: Deployment) -> None:
     large = bytes(5 * 1024 * 1024)
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "7"}
     made.add(IRIS, lambda *_: make_answer(200, headers, large, binary=True))
@@ -653,7 +657,7 @@ def test_a_large_answer_has_a_signed_address_of_s3(made: Deployment) -> None:
         assert fetched.headers["x-amz-meta-inference-header-content-length"] == "7"
 
 
-def test_an_answer_that_a_file_holds_is_stored(made: Deployment) -> None:
+def test_answer_in_a_file_is_stored(made: Deployment) -> None:
     def handle(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
         path = event["turnout"]["asynchronous"]["answer_file"]
         Path(path).write_bytes(b'"from a file"')
@@ -665,7 +669,7 @@ def test_an_answer_that_a_file_holds_is_stored(made: Deployment) -> None:
     assert made.call("GET", f"/requests/{identifier}/answer").body == b'"from a file"'
 
 
-def test_a_webhook_is_retried_with_back_off_and_then_fails(made: Deployment) -> None:
+def test_webhook_is_retried_with_back_off_and_then_fails(made: Deployment) -> None:
     tries: list[float] = []
 
     def refuses(_address: str) -> None:
@@ -683,7 +687,7 @@ def test_a_webhook_is_retried_with_back_off_and_then_fails(made: Deployment) -> 
     assert made.state(identifier)["callback"] == "failed"
 
 
-def test_a_webhook_tells_the_result_without_a_signed_address(made: Deployment) -> None:
+def test_webhook_contains_the_result_but_no_signed_address(made: Deployment) -> None:
     identifier = made.submit(headers={"x-turnout-callback": f"https://{HOOKS}/done"}).json["id"]
     made.finish()
     ((address, sent),) = made.delivered
@@ -696,13 +700,13 @@ def test_a_webhook_tells_the_result_without_a_signed_address(made: Deployment) -
 
 
 @pytest.mark.parametrize("address", ["http://hooks.example.com/", "https://evil.example.com/", "https://10.0.0.1/"])
-def test_a_callback_to_another_host_is_refused(made: Deployment, address: str) -> None:
+def test_callback_to_another_host_is_rejected(made: Deployment, address: str) -> None:
     headers = {"prefer": "respond-async", "x-turnout-callback": address}
     answer = made.call("POST", "/models/iris/inference", {"x": 1}, headers)
     assert (answer.status, answer.json["code"]) == (400, "INVALID_CALLBACK")
 
 
-def test_the_events_body_and_the_answer_reach_no_log_or_message(made: Deployment) -> None:
+def test_bodies_and_answers_appear_in_no_log_or_message(made: Deployment) -> None:
     made.submit({"x": "very private"})
     event = made.receive()
     assert event is not None

@@ -30,7 +30,7 @@ class Arm:
         return sum(self.durations[bound + 1 :])
 
     def plus(self, other: Arm) -> Arm:
-        """Both together; an arm without buckets has seen nothing."""
+        """Return the sum of both; an arm without buckets has no requests."""
         if self.durations and other.durations:
             durations = tuple(a + b for a, b in zip(self.durations, other.durations, strict=True))
         else:
@@ -77,7 +77,7 @@ class Observation:
 
 
 def merge(observations: Iterable[Observation]) -> Observation:
-    """Everything that was seen of several models together; they come from one source."""
+    """Merge the observations of several models; they come from one source."""
     merged: Observation | None = None
     for other in observations:
         if merged is None:

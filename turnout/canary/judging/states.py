@@ -97,7 +97,7 @@ def step(judgement: Judgement, state: State, observation: Observation | None, no
 
 
 def step_by(judgement: Judgement, state: State, checks: tuple[Check, ...], now_s: float) -> State:
-    """The same by checks that are made already, of one model or of several."""
+    """Do the same with existing checks, of one model or of several."""
     if state.phase in TERMINAL:
         return state
     verdict = verdict_of(checks)
@@ -118,7 +118,7 @@ def is_last(judgement: Judgement, state: State) -> bool:
 
 
 def is_baked(judgement: Judgement, state: State, since_s: float, now_s: float) -> bool:
-    """Whether what is observed since a moment has lasted for the step's bake."""
+    """Whether the observation since a moment has lasted for the step's bake."""
     return _bakes(judgement, replace(state, step_started_s=max(since_s, state.step_started_s)), now_s) >= 1
 
 

@@ -6,7 +6,7 @@ Lambda's own `Errors` are crashes and timeouts; responses with 500 and above are
 writes to its log (model_lambdas/function/failed_answers.py).
 
 A pooled version has no function of its own: while a canary moves its model, the pool writes metrics with the version as
-a dimension (model_lambdas/function/pool_log.py). A call that began and never ended has failed. Calls that Lambda
+a dimension (model_lambdas/function/pool_log.py). A call that started and never ended has failed. Calls that Lambda
 throttles reach no version and are not counted.
 
 Latency needs more than percentiles, which cannot be added: CloudWatch's trimmed count, `TC(:20)`, is the number of
@@ -65,7 +65,7 @@ _POOLED_METRICS = (
     ("Turnout", "Duration", "SampleCount"),
     *(("Turnout", "Duration", f"TC(:{bound_s * 1000:g})") for bound_s in BOUNDS_S),
 )
-"""The same of a pooled version, in `_pooled_sums`' order."""
+"""The same for a pooled version, in the order of `_pooled_sums`."""
 
 
 class CloudWatchSource:
@@ -75,7 +75,7 @@ class CloudWatchSource:
         client: `boto3.client("cloudwatch")` in the functions' account and region.
         alarms: names of the alarms to read.
         clock: seconds since 1970.
-        pools: the function that a pooled version would have of its own -> its pool's.
+        pools: name that a pooled version's own function would have -> its pool's function.
     """
 
     def __init__(
@@ -188,7 +188,10 @@ def _resources(watched: Sequence[Watched]) -> tuple[list[str], list[str]]:
 
 
 def _pooled_sums(sums: Sequence[float]) -> list[float]:
-    """The totals of `_POOLED_METRICS` as those of `_METRICS`: what never ended is an error, nothing is throttled."""
+    """Return the totals of `_POOLED_METRICS` as those of `_METRICS`.
+
+    Calls that never ended are errors, none is throttled.
+    """
     requests, failed_answers, timed, *up_to = sums
     begun = max(requests, timed)
     return [begun, 0.0, begun - timed, failed_answers, timed, *up_to]

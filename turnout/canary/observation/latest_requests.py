@@ -122,8 +122,8 @@ class LatestRequests:
         """Return the latest requests of functions, which are ordered by importance: only some log groups are read.
 
         Args:
-            functions: of versions, by the names of their own.
-            pools: of those, the ones in a pool -> the pool's function, which logs for them.
+            functions: functions of versions, by the names that they would have without pools.
+            pools: for those in a pool, name -> the pool's function, which logs for them.
 
         Raises:
             ObservationError: CloudWatch Logs cannot be read.

@@ -86,7 +86,7 @@ class ReadCounters:
 
 
 def _arms(metrics: Mapping[str, Any], stage: str, watched: Sequence[Watched]) -> tuple[Arm, Arm]:
-    """The counters of baseline and canary: by the stage's share, or by the version that a router chose."""
+    """Return the counters of baseline and canary, by the stage's share or by the version that a router chose."""
     split = [pair for pair in watched if not pair.is_routed]
     shares = {False: {pair.baseline.function for pair in split}, True: {pair.canary.function for pair in split}}
     counted: dict[bool, list[Mapping[str, Any]]] = {False: [], True: []}

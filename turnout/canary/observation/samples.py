@@ -39,7 +39,7 @@ class GatewaySamples:
     Args:
         url: `http://127.0.0.1:8080`.
         token: the one that its services require, or empty.
-        models: those of the canary; empty for all.
+        models: models of the canary; empty for all.
     """
 
     def __init__(self, url: str, token: str = "", models: Collection[str] = ()) -> None:
@@ -64,7 +64,7 @@ def fetch_samples(
         limit: the most that are wanted.
         token: that the gateway's services ask for, or empty.
         keep: get the latest, the newest first, without taking them; else the oldest, each of which is handed out once.
-        models: those whose samples are taken; empty for all.
+        models: models whose samples are returned; empty for all.
 
     Raises:
         UnreachableError: there is no gateway of ours at the address.

@@ -40,8 +40,8 @@ class Action:
     Args:
         kind: a key of `EDITS`.
         stage: the stage's name.
-        serve: to start: model -> version; to set, to promote and to roll back: the models, all of the stage's canary
-            where it is empty; to return: model -> what is served again, a version or `v1.90,v2.10`.
+        serve: to start: model -> version; to set, promote and roll back: the models, all of the stage's canary if
+            empty; to return: model -> what to serve again, a version or `v1.90,v2.10`.
         percent: to start and to set: the canary's share.
         release: to start: whether the share also gets the new code and routes.
         routed: to start: whether the models' routers split the traffic.
@@ -56,7 +56,7 @@ class Action:
 
 
 WATCHING = frozenset({"start", "set"})
-"""Actions with which the observation of their models begins."""
+"""Actions that start the observation of their models."""
 
 
 EDITS: Mapping[str, Callable[[Manifest, Action], Manifest]] = {
@@ -167,7 +167,7 @@ def prepare(
 def _watched_then(
     plan: Plan, stage: Stage, planned: StagePlan, models: Collection[str], *, release: bool
 ) -> tuple[Watched, ...]:
-    """The models whose observation begins."""
+    """Return the models whose observation starts."""
     split = watched_of(plan, planned.variables, planned.canary.overrides) if planned.canary else ()
     routed = [watched_routed(plan, stage, model) for model in stage.routed if model in models]
     return (*(pair for pair in split if release or pair.model in models), *routed)

@@ -42,7 +42,7 @@ class Rollout:
         after: model -> what the canary served; for a `return`, what the baseline serves again.
         percent: the canary's new share; 100 after a promotion, 0 after a rollback.
         release: whether the canary had the new code and routes.
-        routed: those of the models whose canary is a routed one.
+        routed: models with a routed canary.
         verdict: what a judgement said, in a word; empty where none was asked.
         digests: model -> version -> its artifact's sha256, first 12.
         stack: where the stage was changed at once: the Pulumi stack; empty where `pulumi up` applies it.

@@ -25,13 +25,13 @@ def start_canary(
     release: bool = False,
     routed: bool = False,
 ) -> Manifest:
-    """The manifest with a canary on a stage, or with more models in the one that it has, or with routed canaries.
+    """Return the manifest with a new canary on a stage, with more models in its canary, or with routed canaries.
 
     Args:
         manifest: the current manifest.
         stage: the stage's name.
         serve: model -> the version that the canary's share sees; may be empty for a release.
-        percent: of the stage's traffic; of a routed canary, of the model's.
+        percent: share of the stage's traffic; for a routed canary, of the model's.
         release: whether the share also gets the new code and routes.
         routed: whether the routers of the models split their traffic.
 
@@ -63,7 +63,7 @@ def start_canary(
 
 
 def _route(edit: YamlEdit, stage: Stage, canaries: Mapping[str, Mapping[str, Any]], percent: float) -> None:
-    """Add routed canaries: model -> what each says beside its share."""
+    """Add routed canaries: model -> the value of each except its share."""
     entries: dict[str, Any] = {
         model: {"version": fields["version"], "percent": plain_number(percent), **fields}
         for model, fields in canaries.items()
@@ -76,7 +76,7 @@ def _route(edit: YamlEdit, stage: Stage, canaries: Mapping[str, Mapping[str, Any
 
 
 def _check_free(stage: Stage, model: str) -> None:
-    """Raise an EditError where a model has a canary already."""
+    """Raise an EditError if a model has a canary already."""
     own = stage.canary.serve if stage.canary else {}
     if model in stage.routed or model in own:
         canary = stage.with_canary_of(model).canary if model in stage.routed else stage.canary
@@ -103,9 +103,9 @@ def _check_join(stage: Stage, canary: Canary, serve: Mapping[str, str], percent:
 
 
 def set_percent(manifest: Manifest, stage: str, percent: float, models: Collection[str] = ()) -> Manifest:
-    """The manifest with another share for the stage's canary, or for the canaries of these models.
+    """Return the manifest with another share for the stage's canary, or for the canaries of these models.
 
-    A model that shares the stage's canary with others leaves it, and gets a routed canary.
+    A model that shares the stage's canary with others is removed from it, and gets a routed canary.
 
     Raises:
         EditError: the stage has no canary, or none of these models.
@@ -131,20 +131,20 @@ def set_percent(manifest: Manifest, stage: str, percent: float, models: Collecti
 
 
 def _is_whole(stage: Stage, chosen: Collection[str]) -> bool:
-    """Whether the models are all of the stage's own canary, or it has none and is a release."""
+    """Return whether the models are all of the stage's own canary, or whether it has none and is a release."""
     own = [model for model in chosen if model not in stage.routed]
     return stage.canary is not None and (not chosen or (bool(own) and set(own) == stage.canary.serve.keys()))
 
 
 def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> Manifest:
-    """The manifest in which the stage serves to everybody what its canaries serve of these models.
+    """Return the manifest in which the stage serves the canary's versions of these models to all callers.
 
-    The stage's canary goes with the last of its models. A model with weights keeps them, all for the version promoted.
+    The stage's canary ends with the last of its models. A model with weights keeps them, all for the promoted version.
 
     Args:
         manifest: the current manifest.
         stage: the stage's name.
-        models: those to promote; empty for all of the stage's canary, or for the only routed one.
+        models: models to promote; empty for all of the stage's canary, or for the only routed one.
 
     Raises:
         EditError: the stage has no canary, or none of these models.
@@ -160,7 +160,7 @@ def promote_models(manifest: Manifest, stage: str, models: Collection[str]) -> M
 
 
 def _end(edit: YamlEdit, stage: Stage, chosen: Collection[str]) -> None:
-    """Delete the canaries of the models that were chosen."""
+    """Delete the canaries of the chosen models."""
     routed = [model for model in chosen if model in stage.routed]
     if _is_whole(stage, chosen):
         edit.remove(("stages", stage.name), "canary")
@@ -211,12 +211,12 @@ def versions_in(served: str) -> tuple[str, ...]:
 
 
 def end_canary(manifest: Manifest, stage: str, models: Collection[str] = ()) -> Manifest:
-    """The manifest without the stage's canary, or without the canaries of these models: they see their baseline.
+    """Return the manifest without the stage's canary, or without the canaries of these models.
 
     Args:
         manifest: the current manifest.
         stage: the stage's name.
-        models: those to take back; empty for all of the stage's canary, or for the only routed one.
+        models: models to roll back; empty for all of the stage's canary, or for the only routed one.
 
     Raises:
         EditError: the stage has no canary, or none of these models.
@@ -264,7 +264,7 @@ def _serve(edit: YamlEdit, stage: Stage, model: str, version: str) -> None:
 
 
 def written_weights(stage: Stage, model: str) -> Mapping[str, float] | None:
-    """The weights that models.yaml has for a model, without the share of a routed canary; None without weights."""
+    """Return a model's weights in models.yaml, without the share of a routed canary; None without weights."""
     routed = stage.routed.get(model)
     if routed is None:
         return stage.weights.get(model)

@@ -1,6 +1,6 @@
-"""Finds the canaries of a stage: the stage's own, which several models can share, and the routed ones of single models.
+"""Finds the canaries of a stage: its own, which several models can share, and the routed ones of single models.
 
-API Gateway has one canary for a stage, with one percentage. A routed canary needs none of it: the model's router splits
+API Gateway has one canary per stage, with one percentage. A routed canary does not use it: the model's router splits
 its requests by weights.
 """
 
@@ -15,17 +15,17 @@ from turnout.wording import did_you_mean, listed
 from turnout.yaml_text.editor import EditError
 
 DEFAULT_PERCENT = 10.0
-"""The share of a canary that is started without one."""
+"""The share of a canary that is started without a share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a new canary goes.
+    """The place of a new canary.
 
     Args:
         percent: its share.
         is_routed: whether the model's router splits the traffic; else it is, or joins, the stage's canary.
-        reason: why it is routed although nobody asked for it, a sentence; else empty.
+        reason: why it is routed although this was not requested, a sentence; else empty.
     """
 
     percent: float
@@ -34,13 +34,13 @@ class Placement:
 
 
 def place_canary(stage: Stage, percent: float | None, *, release: bool = False, routed: bool = False) -> Placement:
-    """Where a new canary of a stage goes: beside a canary of other models it joins at their share, or is routed.
+    """Return the place of a new canary: with an equal share it joins an existing canary, else it is routed.
 
     Args:
         stage: as it is.
-        percent: the share that is asked for, or None.
-        release: whether the share also gets new code and routes, which only the stage's own canary can.
-        routed: whether a routed canary is asked for.
+        percent: the requested share, or None.
+        release: whether the share also gets new code and routes, which only the stage's own canary can provide.
+        routed: whether a routed canary is requested.
     """
     canary = stage.canary
     share = DEFAULT_PERCENT if percent is None else percent
@@ -55,12 +55,12 @@ def place_canary(stage: Stage, percent: float | None, *, release: bool = False, 
 
 
 def choose_models(stage: Stage, models: Collection[str]) -> tuple[str, ...]:
-    """The models that a command is about: those named; else those of the stage's canary, or the only routed one.
+    """Return the models of a command: the given ones, else those of the stage's canary, or the only routed one.
 
-    Empty for a canary that is a release and nothing else.
+    Return none for a canary that is only a release.
 
     Raises:
-        EditError: the stage has no canary, none of a named model, or several routed ones of which none is named.
+        EditError: the stage has no canary, none of a given model, or several routed ones and no model is given.
     """
     canary, own = stage.canary, stage.canary.serve if stage.canary else {}
     if canary is None and not stage.routed:
@@ -85,7 +85,7 @@ def choose_models(stage: Stage, models: Collection[str]) -> tuple[str, ...]:
 
 
 def version_of(stage: Stage, model: str) -> str:
-    """The version that the canary of a model serves."""
+    """Return the version that the canary of a model serves."""
     if model in stage.routed:
         return stage.routed[model].version
     assert stage.canary is not None  # `choose_models` has refused a stage without one
@@ -104,16 +104,16 @@ def served_text(stage: Stage, model: str) -> str:
 
 
 def views_of(stage: Stage) -> dict[str, Stage]:
-    """The stage once for each of its canaries, as if it had no other: by model, the stage's own by an empty name."""
+    """Return a view of the stage with only one canary, for each of them: by model, with an empty name for its own."""
     views = {"": stage} if stage.canary is not None else {}
     return {**views, **{model: stage.with_canary_of(model) for model in stage.routed}}
 
 
 def view_of(stage: Stage, model: str) -> tuple[str, Stage]:
-    """The view of the canary that is meant, and the model that names it where it is routed.
+    """Return the view of a chosen canary, and the name of its model if it is routed.
 
     Raises:
-        EditError: there is none, several may be meant, or the model shares the stage's canary with others.
+        EditError: there is none, the choice is ambiguous, or the model shares the stage's canary with others.
     """
     chosen = choose_models(stage, [model] if model else [])
     if len(chosen) == 1 and chosen[0] in stage.routed:
@@ -136,19 +136,22 @@ def find_stage(manifest: Manifest, name: str) -> Stage:
 
 
 def find_canary(manifest: Manifest, stage: str, model: str = "") -> Canary:
-    """The stage's canary, or the routed one of a model; an EditError where the stage or the canary is not there."""
+    """Return the stage's canary or a model's routed one.
+
+    Raise an EditError if the stage or the canary does not exist.
+    """
     _, view = view_of(find_stage(manifest, stage), model)
     assert view.canary is not None  # as every view
     return view.canary
 
 
 def describe_canary(canary: Canary) -> str:
-    """`10% of requests to iris v2, digits v2 and the new release`."""
+    """Return `10% of requests to iris v2, digits v2 and the new release`."""
     seen = listed(f"{model} {version}" for model, version in canary.serve.items())
     release = "the new release" if canary.release else ""
     return f"{canary.percent:g}% of requests to {' and '.join(filter(None, (seen, release)))}"
 
 
 def describe_canaries(stage: Stage) -> str:
-    """Each canary of a stage: `10% of requests to iris v2; 25% of requests to digits v2`."""
+    """Return each canary of a stage: `10% of requests to iris v2; 25% of requests to digits v2`."""
     return "; ".join(describe_canary(view.canary) for view in views_of(stage).values() if view.canary)

@@ -17,10 +17,10 @@ class StageChange:
     """The changes of a stage by one command.
 
     Args:
-        variables: those of the baseline that get another value; an empty one is removed.
+        variables: changed variables of the baseline; an empty value removes one.
         canary: the canary afterwards, None for none.
         promotes: whether the baseline takes over the canary's deployment when the canary ends.
-        keeps_canary: whether the stage's canary is left as it is served: the command is about another one.
+        keeps_canary: whether the stage's deployed canary stays as it is, since the command is about another one.
     """
 
     variables: Mapping[str, str]
@@ -54,9 +54,9 @@ def change_between(before: StagePlan, after: StagePlan, *, promotes: bool, is_el
 
     Args:
         before: the stage as it was.
-        after: the stage as it shall be.
+        after: the stage after the change.
         promotes: whether the canary is promoted.
-        is_elsewhere: whether the edit is about something else than the stage's own canary.
+        is_elsewhere: whether the edit is not about the stage's own canary.
     """
     names = dict.fromkeys((*after.variables, *before.variables))
     values = {name: after.variables.get(name, "") for name in names}

@@ -161,7 +161,7 @@ class LambdaFunctions:
 
     Args:
         client: `boto3.client("lambda")`.
-        pools: the function that a pooled version would have of its own -> its pool's.
+        pools: name that a pooled version's own function would have -> its pool's function.
     """
 
     def __init__(self, client: Any, pools: Mapping[str, str] | None = None) -> None:
@@ -171,8 +171,8 @@ class LambdaFunctions:
     def has(self, name: str) -> bool:
         """Whether the function with this name and alias exists, `shop-local_iris_v2:live`; checked without running it.
 
-        A pool is asked for the version, which it then loads. Also true if that is unknown: a user without permission to
-        call it may still move the traffic.
+        A pool is pinged for the version, which it then loads. The result is also true if it is unknown: a user without
+        permission to call the function may still move the traffic.
         """
         from botocore.exceptions import BotoCoreError, ClientError
 

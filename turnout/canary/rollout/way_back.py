@@ -18,7 +18,7 @@ def find_promotion(rollouts: Iterable[Rollout], models: Collection[str] = ()) ->
 
     Args:
         rollouts: of the stage, the oldest first.
-        models: those of them that the promotion must have moved; it is narrowed to them.
+        models: models that the promotion must have moved; it is limited to them.
     """
     open_promotions: list[Rollout] = []
     for rollout in rollouts:
@@ -38,11 +38,10 @@ def find_promotion(rollouts: Iterable[Rollout], models: Collection[str] = ()) ->
 
 
 def make_return(stage: Stage, rollouts: Iterable[Rollout], models: Collection[str] = ()) -> Action:
-    """The action that makes a stage, or these models in it, serve what they served before their latest promotion.
+    """Return the action that restores what a stage, or these models in it, served before their latest promotion.
 
     Raises:
-        EditError: there is no promotion to return from, a model of it has a canary, or the stage serves something else
-            by now.
+        EditError: there is no promotion to undo, one of its models has a canary, or the stage has changed since.
     """
     promotion = find_promotion(rollouts, models)
     if stage.canary is not None and (promotion is None or stage.canary.release):

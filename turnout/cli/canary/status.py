@@ -122,7 +122,7 @@ def say_report(report: CanaryReport, *, is_asked: bool) -> None:
 
 
 def say_canaries(report: CanaryReport) -> None:
-    """A line for each model; its share where they differ."""
+    """Print a line for each model, with its share if they differ."""
     from turnout.canary.rollout.stage_canaries import served_text
 
     release = report.stage.canary is not None and report.stage.canary.release
@@ -146,7 +146,7 @@ def say_canaries(report: CanaryReport) -> None:
 
 
 def headline_of(report: CanaryReport) -> str:
-    """Stage, shares, what was done last, and the verdict."""
+    """Return the stage, its shares, the last action and the verdict."""
     canary, since, routed = report.stage.canary, report.since, report.stage.routed
     lines = [f"{report.stage.name}: the canary has {canary.percent:g}% of the traffic."] if canary else []
     if len(report.models) > 1 and canary and not routed:
@@ -165,7 +165,7 @@ def headline_of(report: CanaryReport) -> str:
 
 
 def say_checks(checks: Iterable[Check], *, is_titled: bool = True) -> None:
-    """A paragraph for each check."""
+    """Print a paragraph for each check."""
     if is_titled:
         say_section("Checks")
     else:

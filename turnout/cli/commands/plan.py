@@ -285,7 +285,7 @@ def say_functions(made: Plan) -> None:
 
 
 def say_pools(made: Plan, costs: Costs | None) -> None:
-    """The pools: how many versions share each function, whether all fit at the same time, and the idle cost."""
+    """Print the pools: how many versions share each function, whether all fit at the same time, and the idle cost."""
     from turnout.manifest.parser import Prices
     from turnout.plan.costs import estimate_pool_rest
 
@@ -404,7 +404,7 @@ def say_costs(costs: Costs) -> None:
 
 
 def say_rest(items: Sequence[Rest]) -> None:
-    """Amounts with their prices."""
+    """Print amounts with their prices."""
     rows = [
         (
             cost.name,

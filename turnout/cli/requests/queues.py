@@ -1,4 +1,4 @@
-"""The queue that `turnout requests` works on: the one on this machine, or a stack's on AWS."""
+"""The queue of `turnout requests`: the one on this machine, or a stack's on AWS."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class OpenQueue(Protocol):
         ...
 
     def revive(self) -> int:
-        """Have waiting requests run whose messages are lost, and return their number."""
+        """Make waiting requests run whose messages are lost, and return their number."""
         ...
 
 
 @contextmanager
 def opened_queue(manifest: Path, stack: str) -> Iterator[OpenQueue]:
-    """Open the queue of this machine, or of a stack. Fails if there is none, so that listing does not create one."""
+    """Open the queue of this machine or of a stack. Fails if there is none, so listing does not create one."""
     if stack:
         with reporting_aws(stack):
             queue = StackQueue(open_stack(manifest, stack))
@@ -82,7 +82,7 @@ def queue_folder(manifest: Path) -> Path:
 
 
 def open_stack(manifest: Path, stack: str) -> RequestStore:
-    """Return the requests of a stack, in the account and region that boto3 finds."""
+    """Return the requests of a stack, in boto3's account and region."""
     from turnout.aws_client import make_aws_client
     from turnout.cli.options import read_manifest
     from turnout.protocol.aws_requests.bucket import RequestBucket
@@ -214,6 +214,6 @@ class StackQueue:
         return self._store.revive()
 
     def close(self) -> None:
-        """Delete the dead letters of the requests that were queued again, all in one reading of their queue."""
+        """Delete the dead letters of all requests that were queued again, reading their queue once."""
         if self._redriven:
             self._store.queues.exhume(self._redriven.__contains__)

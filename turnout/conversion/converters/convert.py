@@ -1,4 +1,4 @@
-"""One conversion from start to end.
+"""Does one conversion from start to end.
 
 It loads the model, generates rows, converts as precisely as onnxruntime can run it, and answers the rows with the
 original.

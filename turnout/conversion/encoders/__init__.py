@@ -1,1 +1,1 @@
-"""Models of Hugging Face with their transforms: endpoints that take text or images."""
+"""Models of Hugging Face with their transforms: endpoints that accept text or images."""

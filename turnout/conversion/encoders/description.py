@@ -1,4 +1,4 @@
-"""What the files beside an ONNX encoder say: its task, labels, longest text and pooling."""
+"""Reads the files beside an ONNX encoder: its task, labels, longest text and pooling."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FILES = (TOKENIZER, CONFIG, PREPROCESSOR, *OTHERS)
 
 INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 KINDS = {onnx.TensorProto.INT64: "np.int64", onnx.TensorProto.INT32: "np.int32"}
-"""What tokens' numbers may be, as numpy spells it."""
+"""The datatypes of token ids, by their numpy names."""
 
 TASKS = {"ForSequenceClassification": "classification", "ForTokenClassification": "tokens", "Model": "embedding"}
 """End of the architecture's name -> task. Source: the classes of the package transformers."""
 
 DEFAULT_LENGTH = 512
 MOST_LENGTH = 100_000
-"""Tokenizers without a limit state a huge number."""
+"""Largest plausible length: tokenizers without a limit have a huge number."""
 
 SHIFTED = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet"})
-"""Model types whose first positions are reserved for padding, so that two fewer tokens fit."""
+"""Model types that reserve their first positions for padding, so two fewer tokens fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,18 @@ class Encoder:
     """An encoder and its tokenizer.
 
     Args:
-        folder: holds the tokenizer.
+        folder: folder of the tokenizer.
         task: `classification`, `tokens` or `embedding`.
         inputs: name of each input of the graph -> numpy's datatype.
-        output: the graph's output that is used.
+        output: the graph's output to use.
         rank: the number of dimensions of that output.
-        longest: tokens of a text that fit.
-        pad: the padding token, and its number.
+        longest: number of tokens that fit.
+        pad: the padding token and its id.
         labels: names of the classes.
-        is_multilabel: whether several classes may hold at once.
+        is_multilabel: whether several classes may apply at once.
         pooling: `mean` or `cls`.
         is_normalized: whether embeddings have the length 1.
-        notes: what was assumed.
+        notes: assumptions that were made.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ def find_folder(model: Path) -> Path | None:
 
 
 def describe_encoder(model: Path) -> Encoder | None:
-    """The encoder of an ONNX file; None where it is none, or its files do not say what it is for.
+    """Return the encoder of an ONNX file; None if it is not one, or its files do not state its task.
 
     Raises:
         ConversionError: its files cannot be read.
@@ -129,7 +129,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def signature_of(model: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """Name of each input -> datatype, and of each output -> number of dimensions."""
+    """Return the datatype of each input by name, and the number of dimensions of each output."""
     try:
         graph = onnx.load(model, load_external_data=False).graph
     except Exception:  # the runtime says what is wrong with it
@@ -140,7 +140,7 @@ def signature_of(model: Path) -> tuple[dict[str, str], dict[str, int]]:
 
 
 def _output(task: str, outputs: Mapping[str, int]) -> tuple[str, int]:
-    """The output that the task reads; empty where there is none."""
+    """Return the output for the task; empty if there is none."""
     wanted = {"classification": {"logits": 2}, "tokens": {"logits": 3}}.get(task)
     names = ("sentence_embedding", "last_hidden_state", "token_embeddings") if wanted is None else tuple(wanted)
     for name in names:
@@ -162,7 +162,7 @@ def _longest(config: Mapping[str, Any], beside: Mapping[str, Any]) -> int:
 
 
 def _padding(config: Mapping[str, Any], beside: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> tuple[str, int]:
-    """The padding token and its number: the tokenizer's own, else what the configuration says."""
+    """Return the padding token and its id, from the tokenizer or else from the configuration."""
     given = beside.get("pad_token") or "[PAD]"
     name = str(given["content"] if isinstance(given, Mapping) else given)
     known = {str(row.get("content")): int(row["id"]) for row in tokenizer.get("added_tokens") or ()}
@@ -182,7 +182,7 @@ def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _pooling(folder: Path) -> tuple[str, bool, tuple[str, ...]]:
-    """How sentence-transformers makes one vector of a text's tokens."""
+    """Return how sentence-transformers combines the vectors of a text's tokens."""
     pooling = read_object(folder / OTHERS[2])
     modules = folder / OTHERS[1]
     is_normalized = modules.is_file() and b"Normalize" in modules.read_bytes()

@@ -1,4 +1,4 @@
-"""Image classifiers of Hugging Face: a transform decodes, resizes and normalizes as `preprocessor_config.json` says."""
+"""Makes transforms of Hugging Face's image classifiers: decode, resize and normalize by `preprocessor_config.json`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from turnout.conversion.errors import ConversionError
 REQUIREMENTS = ("pillow",)
 
 FILTERS = {0: "NEAREST", 1: "LANCZOS", 2: "BILINEAR", 3: "BICUBIC", 4: "BOX", 5: "HAMMING"}
-"""Pillow's filters by the number that `resample` has."""
+"""Pillow's filters by the number in `resample`."""
 
 CODE = '''\
 """Decodes, resizes and normalizes images. Written by `turnout add`; edit it as you like."""
@@ -91,7 +91,7 @@ CROP = """\
 
 @dataclass(frozen=True, slots=True)
 class ImageClassifier:
-    """An image classifier and what is done to its images.
+    """An image classifier and its preprocessing.
 
     Args:
         preprocessing: the content of preprocessor_config.json.
@@ -106,7 +106,7 @@ def describe_images(model: Path) -> ImageClassifier | None:
     """Return the classifier of an ONNX file; None if it is none.
 
     Raises:
-        ConversionError: its files cannot be read, or ask for something that Turnout does not write.
+        ConversionError: its files cannot be read, or need something that Turnout does not support.
     """
     folder = find_folder(model)
     if folder is None or not (folder / PREPROCESSOR).is_file():
@@ -132,7 +132,7 @@ def make_image_transform(classifier: ImageClassifier) -> str:
     """Return the source of the transform.
 
     Raises:
-        ConversionError: the settings ask for something that Turnout does not write.
+        ConversionError: the settings need something that Turnout does not support.
     """
     given = classifier.preprocessing
     steps = ""
@@ -181,10 +181,10 @@ def _size(given: Mapping[str, Any], key: str) -> dict[str, int]:
 def make_image_version(
     classifier: ImageClassifier, model: Path, out: Path, imports: Path, *, seconds: float
 ) -> EncoderVersion:
-    """Write the transform and the examples of a classifier, and try both on pictures.
+    """Write the transform and the examples of a classifier, and try both with pictures.
 
     Raises:
-        ConversionError: it cannot be run, or answers otherwise in a batch than alone.
+        ConversionError: it cannot be run, or its answers in a batch differ from those alone.
     """
     transform = out / "transform.py"
     transform.write_text(make_image_transform(classifier))

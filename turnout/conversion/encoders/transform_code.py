@@ -97,7 +97,7 @@ WHAT = {"classification": "labels", "tokens": "labels", "embedding": "vectors"}
 
 
 def make_transform(encoder: Encoder) -> str:
-    """The source of the transform."""
+    """Return the source of the transform."""
     fields = [f'        "{name}": np.array({FIELDS[name]}, {kind}),\n' for name, kind in encoder.inputs.items()]
     if encoder.task == "tokens":
         fields.append(
@@ -127,7 +127,7 @@ def _postprocess(encoder: Encoder) -> str:
 
 
 def declare_tensors(encoder: Encoder, width: int) -> dict[str, Any]:
-    """`inputs` and `outputs` of the version in models.yaml.
+    """Return `inputs` and `outputs` of the version in models.yaml.
 
     Args:
         encoder: the encoder.
@@ -147,14 +147,14 @@ def declare_tensors(encoder: Encoder, width: int) -> dict[str, Any]:
 
 
 def needs_outputs(encoder: Encoder) -> bool:
-    """Whether the transform reads more than the encoder's output."""
+    """Whether the transform reads other outputs than the encoder's."""
     return encoder.task == "tokens" or (encoder.rank == 3 and encoder.pooling == "mean" and encoder.task == "embedding")
 
 
 def write_graph(encoder: Encoder, model: Path, target: Path) -> None:
-    """Copy a graph, with the outputs that the transform reads besides the encoder's: the mask, the places of tokens.
+    """Copy a graph and add the other outputs that the transform reads: the mask and the positions of tokens.
 
-    They pass through the graph, because `postprocess` sees nothing else of the request.
+    These inputs become outputs because `postprocess` sees no other part of the request.
     """
     graph = onnx.load(model, load_external_data=False)
     if encoder.task == "tokens":
@@ -167,7 +167,7 @@ def write_graph(encoder: Encoder, model: Path, target: Path) -> None:
 
 
 def _pass_through(graph: onnx.ModelProto, name: str, output: str, shape: list[Any]) -> None:
-    """Make an output of an input."""
+    """Make an output from an input."""
     kind = next(row for row in graph.graph.input if row.name == name).type.tensor_type.elem_type
     graph.graph.node.append(onnx.helper.make_node("Identity", [name], [output]))
     graph.graph.output.append(onnx.helper.make_tensor_value_info(output, kind, shape))

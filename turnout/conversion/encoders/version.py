@@ -1,4 +1,4 @@
-"""A version that takes text: an encoder with its transform, tried on texts alone and in batches."""
+"""A version that accepts text: an encoder with its transform, tried with single texts and batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REQUIREMENTS = ("tokenizers",)
 
 TEXTS = ("I like it very much.", "Berlin is the capital of Germany.", "The delivery was late and the box was damaged.")
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-4}
-"""Between a text alone and the same text in a batch: padding changes the order of sums, not the answer."""
+"""Tolerance between a text alone and in a batch: padding changes the order of sums, but not the answer."""
 
 SCRIPT = """
 import importlib.util, json, os, sys
@@ -74,14 +74,14 @@ os._exit(0)
 
 @dataclass(frozen=True, slots=True)
 class EncoderVersion:
-    """The files of a version whose transform makes tensors of texts or images.
+    """The files of a version whose transform makes tensors from texts or images.
 
     Args:
         path: the ONNX file.
         transform: the transform, beside its tokenizer.
         tensors: `inputs` and `outputs` of models.yaml.
-        examples: a file.
-        tried: what was tried: `17 texts`.
+        examples: the examples file.
+        tried: the tried inputs: `17 texts`.
         notes: what the user should know.
     """
 
@@ -97,7 +97,7 @@ class EncoderVersion:
 def make_text_version(
     encoder: Encoder, model: Path, out: Path, samples: Path | None, imports: Path, *, seconds: float
 ) -> EncoderVersion:
-    """Write the transform and the examples of an encoder, and try both on texts.
+    """Write the transform and the examples of an encoder, and try both with texts.
 
     Args:
         encoder: its description.
@@ -108,7 +108,7 @@ def make_text_version(
         seconds: time limit.
 
     Raises:
-        ConversionError: it cannot be run, or answers otherwise in a batch than alone.
+        ConversionError: it cannot be run, or its answers in a batch differ from those alone.
     """
     path = model
     if needs_outputs(encoder):
@@ -134,7 +134,7 @@ def make_text_version(
 
 
 def check_batches(report: Mapping[str, Any], what: str, causes: str) -> None:
-    """Raise a ConversionError if an answer changes when others are in the same request."""
+    """Raise a ConversionError if an answer changes when other values are in the same request."""
     if not report["differ"]:
         return
     row = report["differ"][0]
@@ -147,10 +147,10 @@ def check_batches(report: Mapping[str, Any], what: str, causes: str) -> None:
 
 
 def read_texts(path: Path) -> tuple[str, ...]:
-    """The texts of a file: a JSON list, or a line each.
+    """Return the texts in a file: a JSON list, or one per line.
 
     Raises:
-        ConversionError: it cannot be read, or has none.
+        ConversionError: it cannot be read, or contains none.
     """
     try:
         content = path.read_text()
@@ -174,14 +174,14 @@ def run_version(
     imports: Path,
     seconds: float,
 ) -> Mapping[str, Any]:
-    """Run a graph with its transform on values alone and together.
+    """Run a graph with its transform on each value alone and on all together.
 
     Args:
         model: the ONNX file.
         transform: the Python file.
         name: the input.
         values: its values, as text.
-        shown: how many of them become examples.
+        shown: number of values that become examples.
         requirements: the transform's packages.
         imports: where packages are installed.
         seconds: time limit.
@@ -230,7 +230,7 @@ def run_version(
 
 
 def make_examples(name: str, values: Sequence[str], report: Mapping[str, Any], tensors: Mapping[str, Any]) -> bytes:
-    """Return an examples.json with each value alone, then all together."""
+    """Return an examples.json with each value alone, and with all together."""
     rows = [(f"{name} {number}", [value], report["alone"][number - 1]) for number, value in enumerate(values, 1)]
     if len(values) > 1:
         rows.append((f"{name}s 1-{len(values)}", list(values), report["together"]))

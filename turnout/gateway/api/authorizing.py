@@ -30,7 +30,7 @@ class CallerChecks:
     async def read_keys(self, keys: TokenKeys) -> None:
         """Wait until an issuer's keys are read, but no longer than `READ_TIMEOUT_S`.
 
-        All requests that wait share one thread, so that an issuer that does not answer takes no others.
+        All waiting requests share one thread, so an issuer that does not answer blocks no more than one.
         """
         reading = self._reading.get(keys)
         if reading is None:

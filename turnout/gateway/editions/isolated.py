@@ -25,7 +25,7 @@ RUNTIME = "runtime"
 """The runtime's name in the progress display."""
 
 MODELS = "models"
-"""The folder, within that of everything made, of the models of pooled versions."""
+"""The subfolder for models of pooled versions."""
 
 IDLE_S = 300.0
 """How long an environment waits for its next call; on Lambda it is some minutes."""

@@ -22,7 +22,7 @@ from turnout.protocol.routing.packed_choices import find_choice
 ROUTER_ENDING = f"_{ROUTER}"
 
 CHOSEN = frozenset({"weight", "sticky", "fallback"})
-"""What a router's answer says of a version that the router chose."""
+"""The part of a router's answer that describes the chosen version."""
 
 _INFERENCE = re.compile(r"models/([a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*)/infer")
 """The Open Inference Protocol's path after `/v2/` of a call that leaves the version to the stage."""
@@ -72,14 +72,14 @@ def _has_failed(function: str, response: Response) -> bool:
 
 
 def _fell_back(response: Response) -> bool:
-    """Whether another version answered than the one that was chosen, which failed."""
+    """Whether the chosen version failed and another one answered."""
     return any(name == FALLBACK_HEADER for name, _ in response.headers)
 
 
 def _find_chosen(function: str, response: Response) -> str:
-    """The function of the version that a model's router chose for a request, also where its fallback answered.
+    """Return the function of the version that a router chose for a request, even if its fallback answered.
 
-    Empty where the caller named the version, and for a graph, which chooses for each of its steps.
+    Return an empty text if the caller named the version, and for a graph, which chooses for each of its steps.
     """
     headers = {name.lower(): value for name, value in response.headers}
     version = headers.get(FALLBACK_HEADER) or headers.get(VERSION_HEADER, "")

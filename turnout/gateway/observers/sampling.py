@@ -22,7 +22,7 @@ from turnout.protocol.routing.packed_choices import find_choice
 
 
 def shares_of(manifest: Manifest) -> dict[str, float]:
-    """Stage -> percent of its canaries' requests that are sampled, of the stages whose judgement asks for agreement.
+    """Return stage -> percentage of its canaries' requests to sample, for stages with an agreement check.
 
     A stage without a canary in models.yaml may get one while it is served; `defaults.canary` applies to it.
     """
@@ -37,7 +37,7 @@ def shares_of(manifest: Manifest) -> dict[str, float]:
 
 
 def routed_of(manifest: Manifest) -> dict[str, frozenset[str]]:
-    """Stage -> the stage variables with which routers split the requests of a routed canary."""
+    """Return stage -> the stage variables with which routers split the requests of a routed canary."""
     return {stage.name: frozenset(map(route_variable_name, stage.routed)) for stage in manifest.stages if stage.routed}
 
 
@@ -56,7 +56,7 @@ def sample_requests(
         samples: where they are stored.
         shares: see `shares_of`.
         plan: the plan with the called functions.
-        random: 0 up to but not 1, one call per request to a stage whose judgement asks for agreement.
+        random: returns a number in [0, 1), one call per request to a stage with an agreement check.
         deferred: makes the samples of large bodies.
         redactions: see `redactions_of`.
         routed: see `routed_of`.
@@ -71,7 +71,7 @@ def sample_requests(
     planned = {entry.name: entry.variables for api in plan.apis for entry in api.stages}
 
     def is_split(stage: str, variables: Mapping[str, str] | None, route: str) -> bool:
-        """Whether a routed canary is on: one of models.yaml, or one that was started while the stage is served."""
+        """Whether a routed canary is active: one in models.yaml, or one started while the stage is served."""
         choice = (variables or {}).get(route, "")
         return "," in choice and (route in routed.get(stage, ()) or planned.get(stage, {}).get(route) != choice)
 
@@ -97,11 +97,13 @@ def sample_requests(
 
 
 IsSplit = Callable[[str, Mapping[str, str] | None, str], bool]
-"""Whether a routed canary is on: stage, variables of the share, the stage variable with the router's weights."""
+"""Whether a routed canary is active; takes stage, variables of the share, and the variable with the router's
+weights.
+"""
 
 
 def _is_decided(exchange: Exchange, routes: Mapping[str, str], is_split: IsSplit) -> bool:
-    """Whether a canary decides which version a request reaches: the stage's own, or a model's router.
+    """Whether a canary decides which version gets a request: the stage's own, or a model's router.
 
     It does not if the path names the version, as in the paths by which both versions answer the samples.
     """

@@ -26,10 +26,10 @@ RETRY_S = 30.0
 """A token with an unknown `kid` causes the keys to be read again, at most this often."""
 
 FETCH_TIMEOUT_S = 5.0
-"""Of one document, from the connection to its last byte."""
+"""Time limit of one document, from the connection to its last byte."""
 
 READ_TIMEOUT_S = 12.0
-"""After which a request no longer waits for its issuer's keys: discovery and keys are two documents."""
+"""How long a request waits for its issuer's keys: discovery and keys are two documents."""
 
 MOST_BYTES = 1_000_000
 DISCOVERY = "/.well-known/openid-configuration"
@@ -173,7 +173,7 @@ def fetch_json(url: str) -> Mapping[str, Any]:
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class SecureRedirects(HTTPRedirectHandler):
-        """Follows redirects to https:// alone."""
+        """Follows redirects only to https:// addresses."""
 
         def redirect_request(self, *arguments: Any) -> Request | None:
             followed = super().redirect_request(*arguments)

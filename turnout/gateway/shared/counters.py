@@ -81,8 +81,8 @@ class CounterKey:
         stage: the stage's name; empty for requests that matched none.
         function: the function of the route; empty for requests that were rejected before.
         is_canary: whether it is the canary's share of the stage's traffic.
-        kind: `async` for runs of asynchronous requests, which wait and take as long as they like; `routed` for a
-            router's choices; else empty.
+        kind: `async` for runs of asynchronous requests, which may wait and take any time; `routed` for a router's
+            choices; else empty.
     """
 
     stage: str

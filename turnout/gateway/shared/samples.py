@@ -77,7 +77,7 @@ class SharedSamples:
         Args:
             stage: its name.
             limit: the most that are wanted.
-            models: those whose lines are wanted; empty for all. Each canary takes its own.
+            models: models whose lines are returned; empty for all. Each canary reads its own.
         """
         taken: list[bytes] = []
         since = self._clock() - OLDEST_S

@@ -16,22 +16,23 @@ from turnout.wording import size_text
 MB = 1024 * 1024
 
 RUNTIME_BYTES = 80 * MB
-"""Memory of a function that has loaded nothing: Python, numpy, onnxruntime and the handler. Measured with onnxruntime
-1.32 on x86_64: 57 MB resident, 66 MB with one small session."""
+"""Memory of a function before it loads a version: Python, numpy, onnxruntime and the handler. Measured with onnxruntime
+1.32 on x86_64: 57 MB resident, 66 MB with one small session.
+"""
 
 REQUEST_BYTES = 64 * MB
-"""Memory for one call: an event of 6 MB as text, bytes, JSON and tensors, and what a run allocates."""
+"""Memory for one call: an event of 6 MB as text, bytes, JSON and tensors, and the allocations of a run."""
 
 MOST_MEMORY_MB = 10_240
 
 
 def session_room(memory_mb: int) -> int:
-    """Bytes of a function's memory that sessions may take; none or less where the runtime alone needs it all."""
+    """Return the bytes of a function's memory for sessions; zero or less if the runtime alone needs all of it."""
     return memory_mb * MB - RUNTIME_BYTES - REQUEST_BYTES
 
 
 def plan_pools(functions: Sequence[Function], versions: Sequence[ServedVersion]) -> Iterator[Pool]:
-    """The pools behind the functions of the kind `pool`."""
+    """Return the pools of the functions of the kind `pool`."""
     pooled: dict[str, dict[tuple[str, str], int]] = {}
     for served in versions:
         version = served.version
@@ -46,7 +47,7 @@ def plan_pools(functions: Sequence[Function], versions: Sequence[ServedVersion])
 
 
 def find_pool_functions(manifest: Manifest, prefix: str) -> dict[str, str]:
-    """The function that each pooled version would have of its own -> its pool's function, as `Plan.pool_of` has it."""
+    """Return name that a pooled version's own function would have -> its pool's function, like `Plan.pool_of`."""
     return {
         function_name(prefix, version.model, version.name): pool_name(prefix, version.pool)
         for version in manifest.versions
@@ -55,7 +56,7 @@ def find_pool_functions(manifest: Manifest, prefix: str) -> dict[str, str]:
 
 
 def find_tested_functions(plan: Plan) -> tuple[Function, ...]:
-    """The functions that pooled versions would have, of those versions that a canary moves traffic to."""
+    """Return the functions that pooled versions would have, for versions to which a canary moves traffic."""
     pooled = {function.name: function for function in plan.pooled}
     canaries = ((stage, stage.canary) for api in plan.apis for stage in api.stages)
     moved = {
@@ -69,7 +70,7 @@ def find_tested_functions(plan: Plan) -> tuple[Function, ...]:
 
 
 def check_pools(manifest: Manifest, pools: Sequence[Pool]) -> Iterator[Problem]:
-    """Report versions that do not fit into their pool even when nothing else is loaded."""
+    """Report versions that do not fit into their pool even if nothing else is loaded."""
     for pool in pools:
         for model, name in pool.versions:
             needed = pool.sessions[model, name]

@@ -26,7 +26,7 @@ FUNCTION_NAME_CHARACTERS = 64
 ENVIRONMENT_BYTES = 4 * 1024
 
 REQUEST_VARIABLES_BYTES = 220
-"""Of the variables that name the bucket and the queue of asynchronous requests, with the longest names."""
+"""Bytes of the variables for the bucket and the queue of asynchronous requests, with the longest names."""
 UNZIPPED_BYTES = 250 * MB
 DIRECT_ZIP_BYTES = 50 * MB
 DOCUMENT_BYTES = 6 * MB
@@ -101,7 +101,7 @@ def find_tightest(quotas: Iterable[Quota]) -> tuple[Quota, ...]:
 
 
 def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = None) -> bool:
-    """Whether a version's function fetches its model from S3: it lies there, is in a pool, or is too large for a zip.
+    """Whether a version's function fetches its model from S3: it is there, is in a pool, or is too large for a zip.
 
     Args:
         version: the manifest's version.
@@ -297,7 +297,7 @@ def _of_stage(stage: StagePlan) -> Iterator[Count]:
 
 
 def _path_of(function: Function) -> tuple[str, ...]:
-    """The key of models.yaml that asks for a function."""
+    """Return the key in models.yaml that causes a function."""
     if function.kind == "pool":
         return ("pools", function.model)
     path: tuple[str, ...] = ("models", function.model) if function.model else ("platform",)

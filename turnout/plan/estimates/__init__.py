@@ -1,1 +1,1 @@
-"""What a plan costs on AWS, part by part."""
+"""The costs of a plan on AWS, part by part."""

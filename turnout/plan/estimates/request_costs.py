@@ -1,4 +1,4 @@
-"""Estimates what asynchronous requests cost on AWS: at rest, and for a million of them beside their calls."""
+"""Estimates the costs of asynchronous requests on AWS: without any, and for a million of them besides their calls."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from turnout.plan.estimates.rest import Rest
 from turnout.plan.values import Plan
 
 ALARM_METRICS = 2
-"""The age of the oldest message, and dead letters (infra/requests/worker.py)."""
+"""Metrics of the worker's alarms: the age of the oldest message, and dead letters (infra/requests/worker.py)."""
 
 POLLS_MILLION = 0.65
-"""Calls of SQS in a month by which Lambda asks an idle queue for messages, estimated: five pollers, 20 s each."""
+"""Millions of SQS calls in a month by which Lambda polls an idle queue, estimated: five pollers, 20 s each."""
 
 WORKER_GB = 0.25
 WORKER_MS = 100.0
-"""Memory of the worker, and the time that it takes beside the run that it waits for."""
+"""Duration of the worker besides the run that it waits for, and its memory."""
 
 WRITTEN, READ = 5, 5
-"""Objects of a request without an upload: body, answer and three states; and what the caller and the worker read."""
+"""Objects of a request without an upload: body, answer and three states are written; caller and worker read some."""
 
 MESSAGES = 4
 """Calls of SQS for a request: send, receive, hide, delete."""
 
 FURTHER_REQUESTS = 2
-"""Requests to the API beside the first: the state, and the answer."""
+"""Requests to the API besides the first: the state, and the answer."""
 
 FURTHER_CALLS = 4
-"""Calls of functions beside the run: acceptance, the worker, and the general router for each further request."""
+"""Calls of functions besides the run: acceptance, the worker, and the general router for each further request."""
 
 
 def estimate_polls(plan: Plan, prices: Prices) -> Iterator[Rest]:
-    """Yield what asynchronous requests cost in a month without any."""
+    """Yield the costs in a month without asynchronous requests."""
     if plan.is_asynchronous:
         yield Rest("queue's polls", POLLS_MILLION, "million calls", prices.sqs_million)
 
 
 def estimate_requests(plan: Plan, prices: Prices, call_ms: float) -> Iterator[Rest]:
-    """Yield what a million asynchronous requests cost beside a million calls."""
+    """Yield the costs of a million asynchronous requests besides their calls."""
     if not plan.is_asynchronous:
         return
     yield Rest("API Gateway, state and answer", FURTHER_REQUESTS, "million requests", prices.api_gateway_million)

@@ -16,7 +16,9 @@ _CHANGED = frozenset({"PreconditionFailed", "412"})
 _CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
 
 CONFLICTS = 5
-"""How often a write is repeated that met another one. Source: Amazon S3 API Reference, `PutObject`, on 409."""
+"""How often a write is repeated after a conflict with another one. Source: Amazon S3 API Reference, `PutObject`, on
+409.
+"""
 
 
 class RequestBucket:
@@ -56,11 +58,11 @@ class RequestBucket:
         return bool(self._write(key, content, IfNoneMatch="*"))
 
     def replace(self, key: str, content: bytes, etag: str) -> str:
-        """Replace an object and return its new ETag. Empty if somebody else has replaced or deleted it."""
+        """Replace an object and return its new ETag; empty if it was replaced or deleted meanwhile."""
         return self._write(key, content, IfMatch=etag)
 
     def _write(self, key: str, content: bytes, **condition: str) -> str:
-        """Write an object under a condition. S3 answers 409 while another write to it is being decided."""
+        """Write an object under a condition. S3 answers 409 while another write to it is in progress."""
         for attempt in range(CONFLICTS, -1, -1):
             try:
                 answer = self.client.put_object(

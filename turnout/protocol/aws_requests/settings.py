@@ -78,15 +78,18 @@ class RequestSettings:
 
 
 def requests_name(prefix: str) -> str:
-    """The name of the queue and of the worker. A hyphen, since API Gateway calls what the prefix and `_` begin."""
+    """Return the name of the queue and of the worker.
+
+    It has a hyphen, since API Gateway may call names with prefix and `_`.
+    """
     return f"{prefix}-requests"
 
 
 def dead_letters_name(prefix: str) -> str:
-    """The name of the queue of requests that failed."""
+    """Return the name of the queue of failed requests."""
     return f"{requests_name(prefix)}-dead"
 
 
 def bucket_name(prefix: str, account: str, region: str) -> str:
-    """The name of the bucket."""
+    """Return the name of the bucket."""
     return f"{requests_name(prefix)}-{account}-{region}".lower()

@@ -147,7 +147,7 @@ class RequestStore:
     def redrive(self, stage: str, identifier: str) -> Record | None:
         """Queue a request again that ended without an answer. Return None if it or its body no longer exists.
 
-        Its dead letter stays: `Queues.exhume` deletes those of many requests at once.
+        Its dead letter remains: `Queues.exhume` deletes those of many requests at once.
 
         Raises:
             StepError: it has not ended, or has an answer.
@@ -170,9 +170,9 @@ class RequestStore:
         return changed
 
     def revive(self) -> int:
-        """Have requests run whose messages SQS put among the dead letters although they wait. Return their number.
+        """Run waiting requests whose messages SQS moved to the dead letters, and return their number.
 
-        That happens if Lambda refuses to start the worker many times, because the account's concurrency is used up.
+        SQS does so if Lambda refuses to start the worker many times, because the account's concurrency is used up.
         """
 
         def is_waiting(message: RequestMessage) -> bool:

@@ -27,7 +27,7 @@ class VersionEntry:
         platform: the Open Inference Protocol's name of its runtime.
         examples: valid requests and their expected answers, as in its examples.json.
         source: its origin, as in models.yaml; empty if unknown.
-        pool: whose function runs it; empty where it has a function of its own.
+        pool: pool of its function; empty if it has a function of its own.
     """
 
     name: str
@@ -129,12 +129,12 @@ class Catalogue:
     documents: Mapping[str, str]
 
     def function_of(self, model: str, version: str) -> str:
-        """The name of the function that runs a version, or of a model's router where `version` is `router`."""
+        """Return the function that runs a version, or a model's router if `version` is `router`."""
         pool = self._pool_of(model, version)
         return pool_name(self.prefix, pool) if pool else function_name(self.prefix, model, version)
 
     def aim(self, event: dict[str, Any], model: str, version: str) -> dict[str, Any]:
-        """The event for that function; one for a pool says which of its versions is called."""
+        """Return the event for that function; for a pool, it contains the called version."""
         return aim_at(event, model, version) if self._pool_of(model, version) else event
 
     def _pool_of(self, model: str, version: str) -> str:

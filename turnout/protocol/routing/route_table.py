@@ -21,7 +21,7 @@ class VersionRoute:
     Args:
         timeout_s: timeout of its function.
         inputs: its input tensors; empty if no graph calls it.
-        pool: whose function runs it; empty where it has a function of its own.
+        pool: pool of its function; empty if it has a function of its own.
     """
 
     timeout_s: int

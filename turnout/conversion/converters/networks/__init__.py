@@ -1,1 +1,1 @@
-"""Converters of models whose inputs are whole tensors: Keras and TensorFlow."""
+"""Converters for models whose inputs are whole tensors: Keras and TensorFlow."""

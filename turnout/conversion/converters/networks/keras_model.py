@@ -1,4 +1,4 @@
-"""Keras files and TensorFlow's SavedModel folders, by tf2onnx. A Keras model is exported to a SavedModel first."""
+"""Converts Keras files and TensorFlow's SavedModel folders with tf2onnx. A Keras model becomes a SavedModel first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_OPSET = 18
 SIGNATURE = "serving_default"
 
 OWN_NAMES = ("keras_tensor", "input_layer", "input_")
-"""What names begin with that Keras gives to an input without one."""
+"""Prefixes of the names that Keras gives inputs without a name."""
 
 
 def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class SavedModel:
     """A SavedModel's signature."""
 
     def __init__(self, folder: Path) -> None:
-        """Load it and look at what it takes."""
+        """Load it and read its inputs."""
         import tensorflow as tf
 
         self.folder = folder
@@ -65,7 +65,7 @@ class SavedModel:
         self.inputs: Sequence[TensorInput] = [_input_of(name, spec) for name, spec in self.arguments.items()]
 
     def predict(self, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-        """Return what the signature answers."""
+        """Return the signature's results."""
         import tensorflow as tf
 
         given = dict(zip(self.arguments, feed.values(), strict=True))
@@ -112,7 +112,7 @@ class KerasModel:
     """A model of Keras, and its SavedModel."""
 
     def __init__(self, path: Path, exported: Path) -> None:
-        """Open the file, without running code that is in it, and export it."""
+        """Open the file without running code in it, and export it."""
         import keras
 
         try:
@@ -148,7 +148,7 @@ class KerasModel:
         return self.names
 
     def _output_names(self) -> list[str]:
-        """The names of the layers that the outputs come from, where the user chose them."""
+        """Return the names of the layers of the outputs, if the user chose them."""
         if len(self.outputs) == 1:
             layer = self.model.layers[-1]
             own = list(getattr(self.model, "output_names", ())) or [layer.name]
@@ -157,7 +157,7 @@ class KerasModel:
         return own if len(own) == len(self.outputs) == len(set(own)) else self.outputs
 
     def predict(self, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-        """Return what the model answers outside of training."""
+        """Return the model's results in inference mode."""
         values = list(feed.values())
         result = self.model(values[0] if len(values) == 1 else values, training=False)
         if isinstance(result, Mapping):
@@ -174,7 +174,7 @@ class KerasModel:
 
 
 def _flat_arguments(function: Any) -> dict[str, Any]:
-    """Name -> TensorSpec; signatures take keywords only."""
+    """Return name -> TensorSpec; signatures accept only keyword arguments."""
     named: dict[str, Any] = dict(function.structured_input_signature[1])
     if not named:
         raise RefusedJob("its signature has no inputs")
@@ -199,19 +199,19 @@ def _input_of(name: str, spec: Any) -> TensorInput:
 
 
 def _is_default(name: str, layers: Sequence[Any]) -> bool:
-    """Whether Keras gave a layer this name: `dense_2` to the second Dense."""
+    """Whether Keras generated this name of a layer: `dense_2` for the second Dense."""
     kinds = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(layer).__name__).lower() for layer in layers}
     return re.sub(r"_\d+$", "", name) in kinds
 
 
 def _embedded(model: Any) -> int:
-    """How many different whole numbers its smallest embedding knows; 0 without one."""
+    """Return the number of different integers in its smallest embedding; 0 without one."""
     sizes = [int(layer.input_dim) for layer in model._flatten_layers() if type(layer).__name__ == "Embedding"]
     return min(sizes, default=0)
 
 
 def _natural(names: Sequence[str]) -> list[str]:
-    """`output_2` before `output_10`."""
+    """Sort `output_2` before `output_10`."""
     return sorted(names, key=lambda name: (len(name), name) if name.startswith("output_") else (0, name))
 
 
@@ -238,7 +238,7 @@ def _unknown_operators(model: onnx.ModelProto) -> list[str]:
 
 
 def _erfc(context: Any, node: Any, name: str, _: Any) -> Any:
-    """`1 - Erf(x)`, of which Keras makes its exact GELU; tf2onnx does not know it."""
+    """Return `1 - Erf(x)`, which Keras uses in its exact GELU and tf2onnx does not know."""
     erf = context.insert_new_node_on_input(node, "Erf", node.input[0])
     kind = np.float64 if context.get_dtype(node.output[0]) == onnx.TensorProto.DOUBLE else np.float32
     one = context.make_const(f"{name}_one", np.array(1, kind)).output[0]

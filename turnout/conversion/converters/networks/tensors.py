@@ -1,6 +1,7 @@
-"""Models whose inputs are whole tensors, such as images and sequences: rows, samples and one conversion.
+"""Models whose inputs are whole tensors, such as images and sequences: rows, samples and the conversion.
 
-Other models take columns of single values (`features`). The rows hold random values, zeros, large and missing values.
+Other models have columns of single values (`features`). The rows contain random values, zeros, large and missing
+values.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from ..start import RefusedJob
 ROWS = 100
 FEW_ROWS = 16
 LARGE_ROW = 20_000
-"""Values of a row from which on only `FEW_ROWS` are drawn: the original answers every row three times."""
+"""Number of values in a row from which only `FEW_ROWS` are drawn: the original answers every row three times."""
 
 FREE_LENGTH = 9
-"""Length of a dimension that the model leaves open, besides the batch."""
+"""Length of a dimension that the model leaves free, besides the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,10 @@ class TensorInput:
     """One input.
 
     Args:
-        name: for clients.
-        dtype: of numpy.
-        shape: without the batch; None for a dimension of any length.
-        values: for whole numbers, how many different ones the model knows; 0 where it does not say.
+        name: name for clients.
+        dtype: numpy's dtype.
+        shape: shape without the batch; None for a dimension of any length.
+        values: for integers, the number of values that the model knows; 0 if it is unknown.
     """
 
     name: str
@@ -46,7 +47,7 @@ class TensorInput:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The shape of the rows that are drawn."""
+        """Return the shape of the drawn rows."""
         return tuple(FREE_LENGTH if size is None else size for size in self.shape)
 
 
@@ -115,13 +116,13 @@ HINT = "Serve it as Python instead: see docs/runtimes.md."
 HOLES = "missing values"
 
 Group = tuple[str, dict[str, np.ndarray[Any, Any]]]
-"""What the rows are drawn for, and the rows by input."""
+"""The purpose of some rows, and the rows by input."""
 
 
 def _answer(
     model: TensorModel, groups: Sequence[Group]
 ) -> tuple[list[Group], dict[str, str], dict[str, np.ndarray[Any, Any]]]:
-    """Ask the original; groups that it refuses are left out, but for the first."""
+    """Return the original's answers; groups that it rejects are left out, except the first."""
     kept: list[Group] = []
     refused: dict[str, str] = {}
     parts: list[dict[str, np.ndarray[Any, Any]]] = []
@@ -149,7 +150,7 @@ def _without_lost_holes(
     refused: dict[str, str],
     answers: dict[str, np.ndarray[Any, Any]],
 ) -> tuple[list[Group], dict[str, np.ndarray[Any, Any]]]:
-    """Leave missing values out where the original only passes them on, and an operator of ONNX replaces them."""
+    """Leave out missing values if the original only passes them on and an operator of ONNX replaces them."""
     name, rows = groups[-1]
     count = len(next(iter(rows.values())))
     if name != HOLES:
@@ -164,7 +165,7 @@ def _without_lost_holes(
 
 
 def _free_dimensions(graph: onnx.ModelProto, inputs: Sequence[TensorInput]) -> None:
-    """Declare the inputs' shapes: converters name open dimensions at random, or leave them out."""
+    """Declare the inputs' shapes: converters give free dimensions random names, or omit them."""
     known = {row.name: row for row in inputs}
     for value in graph.graph.input:
         shape = value.type.tensor_type.shape
@@ -178,7 +179,7 @@ def _free_dimensions(graph: onnx.ModelProto, inputs: Sequence[TensorInput]) -> N
 
 
 def draw_tensors(inputs: Sequence[TensorInput], samples: Arrays | None, *, seed: int = 0) -> list[Group]:
-    """The rows on which original and graph are compared, in groups; samples come first."""
+    """Return the rows on which original and graph are compared, in groups; samples come first."""
     random = np.random.default_rng(seed)
     size = sum(int(np.prod(row.sizes, dtype=np.int64)) for row in inputs)
     count = FEW_ROWS if size > LARGE_ROW else ROWS
@@ -210,7 +211,7 @@ def _draw(row: TensorInput, count: int, random: np.random.Generator) -> np.ndarr
 
 
 def read_tensors(path: Path, inputs: Sequence[TensorInput]) -> dict[str, np.ndarray[Any, Any]]:
-    """The samples of a file: .npz or JSON with each input's values by name; .npy or CSV for a model with one input.
+    """Return the samples in a file: .npz or JSON with each input's values by name; .npy or CSV for a single input.
 
     Raises:
         RefusedJob: the file cannot be read, or lacks an input.

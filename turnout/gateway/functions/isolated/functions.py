@@ -113,7 +113,8 @@ class IsolatedFunctions:
     ) -> Invocation | Awaitable[Invocation]:
         """Call one function; see `Functions.invoke`. Must be called on the event loop.
 
-        A pooled version is called by the name of a function of its own, as in one process, or by its pool's.
+        A pooled version is called by the name that its own function would have, as in one process, or by its pool's
+        name.
         """
         pooled = self._pooled.get(name)
         if pooled is not None:
