@@ -1,4 +1,4 @@
-"""The fuzzer's requests, and that a wrong answer is not mistaken for a right one."""
+"""The fuzzer's requests, and its detection of wrong answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_values_are_read_in_every_form(body: object, fields: dict[str, str]) -> 
     assert read_values(answer(body, **fields)) == [1.0, 2.5]
 
 
-def test_mutations_are_repeatable_change_requests_and_expect_nothing() -> None:
+def test_mutations_are_repeatable_and_change_requests_and_have_no_expected_answer() -> None:
     def mutated(seed: int) -> list[Case]:
         source = random.Random(seed)
         return [mutate(case, source) for case in draw(600)]

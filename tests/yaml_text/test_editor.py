@@ -1,4 +1,4 @@
-"""Edits of YAML text: the change is there, and no other character has changed."""
+"""Edits of YAML text change only the intended characters."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def inside_of(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def shared(first: str, second: str) -> int:
-    """Return the length of the common prefix of the two."""
+    """Return the length of two texts' common prefix."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 

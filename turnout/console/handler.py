@@ -159,7 +159,7 @@ class ConsoleHandler:
 
 
 def answer_json(status: int, body: Any) -> Response:
-    """A response with a JSON body."""
+    """Return a response with a JSON body."""
     return Response(status, _JSON, orjson.dumps(body))
 
 

@@ -59,7 +59,7 @@ class Operation:
         timeout_ms: the integration's timeout.
         is_misconfigured: whether the integration's own method is not POST, which AWS imports and then fails to call.
         access: how callers are authenticated.
-        validator: or None.
+        validator: the request validator, or None.
         mock: the mock response instead of a function, or None.
         tokens: which tokens it accepts, or None.
     """

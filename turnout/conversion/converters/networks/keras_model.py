@@ -211,7 +211,7 @@ def _embedded(model: Any) -> int:
 
 
 def _natural(names: Sequence[str]) -> list[str]:
-    """Sort `output_2` before `output_10`."""
+    """Return the names sorted, with `output_2` before `output_10`."""
     return sorted(names, key=lambda name: (len(name), name) if name.startswith("output_") else (0, name))
 
 
