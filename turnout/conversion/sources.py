@@ -93,6 +93,12 @@ def _hub(order: Order) -> Fetched:
     return download_model(order)
 
 
+def _oci(order: Order) -> Fetched:
+    from turnout.conversion.registries.oci import download_model
+
+    return download_model(order)
+
+
 def _mlflow(order: Order) -> Fetched:
     from turnout.conversion.registries.mlflow import download_model
 
@@ -106,6 +112,7 @@ SOURCES: Mapping[str, ModelSource] = {
         ModelSource("s3", ("s3://",), "s3://bucket/key", _s3),
         ModelSource("gs", ("gs://",), "gs://bucket/object", _gs),
         ModelSource("hub", ("hf:",), "hf:org/name, hf:org/name/FILE, with or without @revision", _hub),
+        ModelSource("oci", ("oci://",), "oci://host/repository:tag, or with @sha256:DIGEST", _oci),
         ModelSource(
             "mlflow", ("mlflow:", "models:/", "runs:/"), "mlflow:name@alias, mlflow:name/3, runs:/RUN/path", _mlflow
         ),
