@@ -31,8 +31,8 @@ from turnout.problems import ProblemsError, TurnoutError
 
 if TYPE_CHECKING:
     from turnout.canary.judging.states import State
-    from turnout.canary.run import CanaryRun
-    from turnout.project.project import Project
+    from turnout.canary.rollout.stage_control import StageTarget
+    from turnout.canary.run import CanaryRun, RunSettings
 
 T = TypeVar("T")
 
@@ -89,78 +89,100 @@ def run(
 
     The run ends if another command changes the canary's share or ends it.
 
-    With --once, each call is one look of the run, whose state is in rollouts.jsonl. It exits with 0 while the run goes
-    on and if there is no canary.
+    With --once, each call is one look of the run, whose state is in rollouts.jsonl. Without --model, it looks at each
+    canary of the stage. It exits with 0 while the runs go on and if there is no canary.
 
     Exit codes: 0 promoted; 1 rolled back, failed, inconclusive, or ended by another command; 130 Ctrl-C.
     """
-    from turnout.canary.agreement import compare_for
-    from turnout.canary.connection import connect
     from turnout.canary.judging.states import TERMINAL, Phase
-    from turnout.canary.report import judgement_of
-    from turnout.canary.rollout.stage_canaries import find_stage, view_of
-    from turnout.canary.run import CanaryRun, RunSettings, Surroundings
+    from turnout.canary.run import RunSettings
     from turnout.canary.run_settings import parse_bake, parse_steps
 
     settings = RunSettings(parse_option("--steps", parse_steps, steps), parse_option("--bake", parse_bake, bake))
-
     target = find_target(endpoint_url, stack)
     if target is None:
         raise CommandError("`turnout canary run` needs the address of the stage.", WHERE)
-    with reported_errors(manifest):
-        project = load(manifest)
-        if once and not is_looked_at(project, stage, manifest, model):
-            return
-        model, stage_settings = view_of(find_stage(project.manifest, stage), model)
-        judgement = judgement_of(stage_settings, target)
-        connection = connect(project, target, stage, judgement)
-        around = Surroundings(
-            lambda: load(manifest),
-            manifest,
-            log_of(manifest),
-            target,
-            connection,
-            compare_for(project, replace(stage_settings, routed={}), target, connection, api_key),
-            time.time,
-            time.sleep,
-        )
-        going = CanaryRun(around, stage, judgement, settings, model)
-        with interruptible(going, stage, manifest), ending_with_1():
-            state = look(going, stage) if once else watch(going, stage, is_local=target.is_local)
-    is_well = state.phase is Phase.PROMOTED or (once and state.phase not in TERMINAL)
+    states: list[State] = []
+    failure: CommandError | None = None
+    for name in find_runs(stage, model, manifest, once=once):
+        try:
+            with reported_errors(manifest):
+                if once:
+                    check_undecided(stage, name, manifest)
+                going = make_run(stage, name, target, settings, api_key, manifest)
+                with interruptible(going, stage, manifest), ending_with_1():
+                    states.append(look(going, stage) if once else watch(going, stage, is_local=target.is_local))
+        except CommandError as error:
+            if not once:
+                raise
+            failure = failure or error  # the other canaries are looked at all the same
+    if failure is not None:
+        raise failure
+    is_well = all(state.phase is Phase.PROMOTED or (once and state.phase not in TERMINAL) for state in states)
     raise typer.Exit(0 if is_well else 1)
 
 
-def is_looked_at(project: Project, stage: str, manifest: Path, model: str) -> bool:
-    """Whether there is something for one look of a schedule; says why there is not.
+def find_runs(stage: str, model: str, manifest: Path, *, once: bool) -> list[str]:
+    """Return the models whose routed canaries are run, the stage's own as an empty name; says where there is none."""
+    from turnout.canary.rollout.stage_canaries import find_stage, view_of, views_of
 
-    Raises:
-        EditError: the stage is unknown.
-        CommandError: the run ended without a decision, and the canary is still on.
-    """
+    with reported_errors(manifest):
+        project = load(manifest)
+        settings = find_stage(project.manifest, stage)
+        known = {*settings.routed, *(settings.canary.serve if settings.canary else ())}
+        if once and ((model and model not in known) or (settings.canary is None and not settings.routed)):
+            say(f"No canary of {model} on {stage}." if model else f"No canary on {stage}.")
+            return []
+        return list(views_of(settings)) if once and not model else [view_of(settings, model)[0]]
+
+
+def make_run(
+    stage: str, model: str, target: StageTarget, settings: RunSettings, api_key: str, manifest: Path
+) -> CanaryRun:
+    """Begin the run of a stage's canary, or of a model's routed one, or resume it."""
+    from turnout.canary.agreement import compare_for
+    from turnout.canary.connection import connect
+    from turnout.canary.report import judgement_of
+    from turnout.canary.rollout.stage_canaries import find_stage
+    from turnout.canary.run import CanaryRun, Surroundings
+
+    project = load(manifest)
+    stage_settings = find_stage(project.manifest, stage)
+    view = stage_settings.with_canary_of(model) if model else stage_settings
+    judgement = judgement_of(view, target)
+    connection = connect(project, target, stage, judgement)
+    around = Surroundings(
+        lambda: load(manifest),
+        manifest,
+        log_of(manifest),
+        target,
+        connection,
+        compare_for(project, replace(view, routed={}), target, connection, api_key),
+        time.time,
+        time.sleep,
+    )
+    return CanaryRun(around, stage, judgement, settings, model)
+
+
+def check_undecided(stage: str, model: str, manifest: Path) -> None:
+    """Raise a CommandError if the canary's run ended without a decision, and the canary is still on."""
     from turnout.canary.judging.states import TERMINAL, State
     from turnout.canary.observed_models import records_of
-    from turnout.canary.rollout.stage_canaries import find_stage, view_of
+    from turnout.canary.rollout.stage_canaries import find_canary
+    from turnout.canary.run import find_run, is_continued
 
-    settings = find_stage(project.manifest, stage)
-    if model and model not in settings.routed and (settings.canary is None or model not in settings.canary.serve):
-        say(f"No canary of {model} on {stage}.")
-        return False
-    if settings.canary is None and not settings.routed:
-        say(f"No canary on {stage}.")
-        return False
-    model, _ = view_of(settings, model)
-    rollouts = records_of(log_of(manifest).read(stage), model)
-    if not rollouts or not rollouts[-1].run:
-        return True
-    state = State.from_json(dict(rollouts[-1].run["state"]))
-    if state.phase in TERMINAL and rollouts[-1].action == "set":
+    records = records_of(log_of(manifest).read(stage), model)
+    run, canary = find_run(records), find_canary(load(manifest).manifest, stage, model)
+    if not run:
+        return
+    state = State.from_json(dict(run["state"]))
+    if state.phase in TERMINAL and is_continued(records, canary, state):
+        named = f"{stage} --model {model}" if model else stage
         raise CommandError(
-            f"The run of {stage} ended at {state.percent:g}%: {state.reason}.",
-            f"Decide with `turnout canary promote {stage}` or `turnout canary rollback {stage}`.",
+            f"The run of {named} ended at {state.percent:g}%: {state.reason}.",
+            f"Decide with `turnout canary promote {named}` or `turnout canary rollback {named}`.",
             code=1,
         )
-    return True
 
 
 def look(going: CanaryRun, stage: str) -> State:
