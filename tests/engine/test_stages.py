@@ -158,7 +158,7 @@ def make_company() -> dict[str, str]:
 
 
 def check_company(life: Life, company: dict[str, str]) -> None:
-    """Check that the stack is within the company's network, keys and web ACL, and what AWS rejects."""
+    """Check that the stack uses the company's network, keys and web ACL, and that AWS's rejections are reported."""
     first = configuration("turnout-test_iris_v1")
     assert first["VpcConfig"]["SubnetIds"] == json.loads(company["subnet_ids"])
     assert life.world.aws.environment_keys["turnout-test_iris_v1"] == company["environment_kms_key_arn"]

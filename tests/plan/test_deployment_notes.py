@@ -39,7 +39,7 @@ def test_open_stage_is_named_with_the_remedy() -> None:
     assert "throttle" not in notes(throttled, {})["stages.dev.auth"]
 
 
-def test_requests_that_are_deleted_with_the_last_async_stage_are_noted() -> None:
+def test_deletion_of_requests_with_the_last_async_stage_is_noted() -> None:
     outputs = {"requests": {"bucket": "b"}}
     kept = plan_of(manifest(stages=(stage(auth="iam", asynchronous=Asynchronous()),)))
     gone = plan_of(manifest(stages=(stage(auth="iam"),)))

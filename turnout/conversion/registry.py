@@ -117,7 +117,7 @@ TORCH_HINT = (
     "    torch.onnx.export(program, dynamo=True).save('model.onnx')\n"
     "    The batch must be dynamic: torch.export.export(..., dynamic_shapes={{'x': {{0: torch.export.Dim('batch')}}}})."
 )
-"""PyPI's torch for Linux needs 2.9 GB of packages, because it loads CUDA's libraries also on the CPU (torch 2.15)."""
+"""PyPI's torch for Linux needs 2.9 GB of packages, because it loads CUDA's libraries even on the CPU (torch 2.15)."""
 
 PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
 

@@ -1,4 +1,4 @@
-"""Notes before a deployment: open stages, routes that only a canary's share gets, and requests that are deleted.
+"""Notes before a deployment: open stages, routes that only a canary's share gets, and requests that will be deleted.
 
 `turnout plan` prints them, and the Pulumi program shows them as warnings in the preview.
 """

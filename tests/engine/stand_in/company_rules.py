@@ -1,4 +1,4 @@
-"""Networks, keys and web ACLs: what AWS checks when a resource names one, against the account that moto keeps."""
+"""Networks, keys and web ACLs: AWS's checks when a resource names one, against the account in moto."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NETWORK_INTERFACE = "ec2:CreateNetworkInterface"
 
 
 class NotAllowedError(Exception):
-    """A request that AWS rejects for a network, a key or a web ACL."""
+    """A request that AWS rejects because of a network, a key or a web ACL."""
 
 
 def check_vpc(inputs: Inputs) -> dict[str, Any]:
-    """Return a function's VPC as Lambda's API takes it.
+    """Return a function's VPC in the format of Lambda's API.
 
     Raises:
         NotAllowedError: a subnet or security group does not exist, they are in several VPCs, or the role may not make
-            network interfaces, which Lambda checks with the role's policies of this moment.
+            network interfaces, which Lambda checks with the role's current policies.
     """
     config = inputs.get("vpcConfig")
     if not config:
@@ -51,7 +51,7 @@ def _allowed(role_arn: str) -> Iterator[list[str]]:
 
 
 def check_key(arn: str | None, service: str = "") -> None:
-    """Reject a key that does not exist, is disabled, or whose policy does not let a service use it."""
+    """Reject a key that does not exist, is disabled, or has a policy that does not let a service use it."""
     if not arn:
         return
     client = client_of("kms")

@@ -68,7 +68,7 @@ def _make_log_group(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 
 def _encrypt(name: str, inputs: Inputs) -> None:
-    """Call AssociateKmsKey, or DisassociateKmsKey; moto has neither, so the key is only checked."""
+    """Call AssociateKmsKey, or DisassociateKmsKey; moto has neither, so only the key is checked."""
     check_key(inputs.get("kmsKeyId"), "logs.eu-central-1.amazonaws.com")
 
 

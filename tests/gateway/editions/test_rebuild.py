@@ -1,4 +1,4 @@
-"""What the process that reads the files again hands to the workers."""
+"""The data that the process which reads the files again passes to the workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from turnout.project.project import load_project
 MANIFEST = "models: {echo: {versions: {v1: {artifact: echo.onnx}}}}\nstages: {dev: {serve: {echo: v1}}}\n"
 
 
-def test_edition_goes_to_workers_without_what_only_messages_and_plans_need(tmp_path: Path) -> None:
+def test_workers_get_an_edition_without_data_for_messages_and_plans(tmp_path: Path) -> None:
     write_identity(tmp_path / "echo.onnx")
     path = tmp_path / "models.yaml"
     path.write_text(MANIFEST)

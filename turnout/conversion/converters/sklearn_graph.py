@@ -32,11 +32,12 @@ LEAVES = "shares_of_leaves"
 """Attribute with the tree, the node and the shares of the classes of each leaf of a forest."""
 
 SHARES = "proba_output"
-"""What skl2onnx calls the shares of the classes in the leaves of a tree with several targets. It casts them to BOOL, so
-every share becomes 1."""
+"""skl2onnx's name for the shares of the classes in the leaves of a tree with several targets. It casts them to BOOL, so
+every share becomes 1.
+"""
 
 SUBLINEAR = "plus1logged"
-"""What skl2onnx calls the logarithm of a vectorizer with `sublinear_tf`."""
+"""skl2onnx's name for the logarithm of a vectorizer with `sublinear_tf`."""
 
 WORD = r"[\p{L}\p{N}_]"
 """Python's `\\w` for RE2, whose own `\\w` is limited to ASCII."""

@@ -1,4 +1,4 @@
-"""Writes the transform of a model whose vectorizers prepare texts in a way that ONNX has no faithful form of."""
+"""Writes the transform of a model whose vectorizers prepare texts in a way that has no exact ONNX form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STOP = '    text = " ".join(word for word in WORD.findall(text) if word not in S
 
 
 def make_text_transform(vectorizers: Sequence[tuple[str, Any]]) -> str:
-    """Return the source of a transform, or nothing if the graph does it all.
+    """Return the source of a transform, or nothing if the graph needs none.
 
     Args:
         vectorizers: each with the name of the column that it reads.
@@ -67,15 +67,15 @@ def make_text_transform(vectorizers: Sequence[tuple[str, Any]]) -> str:
 
 
 def removes_stop_words(vectorizer: Any) -> bool:
-    """Whether the transform removes the stop words, and not the graph.
+    """Whether the transform, instead of the graph, removes the stop words.
 
-    skl2onnx leaves an empty word in the place of a stop word, so words on both sides of it form no n-gram.
+    skl2onnx leaves an empty word in place of a stop word, so words on both sides of it form no n-gram.
     """
     return bool(_stop_words(vectorizer))
 
 
 def _stop_words(vectorizer: Any) -> tuple[str, ...]:
-    """Return the stop words that matter to n-grams, sorted."""
+    """Return the stop words that affect n-grams, sorted."""
     if vectorizer.analyzer != "word" or tuple(vectorizer.ngram_range) == (1, 1) or vectorizer.tokenizer is not None:
         return ()
     return tuple(sorted(vectorizer.get_stop_words() or ()))

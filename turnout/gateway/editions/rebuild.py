@@ -91,7 +91,7 @@ def rebuild(path: Path, before: Edition, *, functions_of: FunctionsOf, gateway_o
 
 
 def without_texts(edition: Edition) -> Edition:
-    """Return an edition as workers need it: without models.yaml's text and positions, and without AWS's quotas.
+    """Return an edition for workers: without models.yaml's text and positions, and without AWS's quotas.
 
     They are half of an edition's bytes, which every worker reads.
     """
