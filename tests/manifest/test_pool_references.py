@@ -101,8 +101,8 @@ share one function
             "requirements.0: conflicts with `scikit-learn==1.0` of iris v1 in the pool `small`",
         ),
         (
-            text_of(v1=", pool: smal", top="pools: {small: {}}"),
-            "models.iris.versions.v1.pool: unknown pool `smal`: did you mean `small`?",
+            text_of(v1=", pool: smalls", top="pools: {small: {}}"),
+            "models.iris.versions.v1.pool: unknown pool `smalls`: did you mean `small`?",
         ),
         (text_of(iris="pool: other", top="pools: {small: {}}"), "models.iris.pool: unknown pool `other`"),
         (text_of(iris="pool: Small"), "a pool's name must be lower-case words"),
