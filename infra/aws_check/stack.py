@@ -58,7 +58,7 @@ class ThrowawayStack:
         self._settings = settings
         self._environment = environment
         self._opened: Any = None
-        self._update: threading.Thread | None = None
+        self._update_ended: threading.Event | None = None
 
     def up(self, *, refresh: bool = False) -> Deployed:
         """Deploy the project's current state; with `refresh`, read the account's state first.
@@ -79,8 +79,8 @@ class ThrowawayStack:
         """
         from pulumi.automation import CommandError
 
-        if self._update is not None:
-            self._update.join()
+        if self._update_ended is not None:
+            self._update_ended.wait()
         for attempt in range(ATTEMPTS):
             stack = self._stack()
             with suppress(CommandError):  # usually there is no lock
@@ -97,19 +97,26 @@ class ThrowawayStack:
         """Return an update's result. If the wait is interrupted, the update still continues.
 
         Interrupting the update itself would kill the engine while AWS creates a resource, which the state would then
-        lack.
+        lack. An event is waited for, because up to Python 3.12 a thread whose `join` was interrupted counts as ended.
         """
         entries: list[Any] = []
+        ended = threading.Event()
 
         def run() -> None:
             try:
                 entries.extend((update(), None))
             except BaseException as error:
                 entries.extend((None, error))
+            finally:
+                ended.set()
 
-        self._update = threading.Thread(target=run)
-        self._update.start()
-        self._update.join()
+        self._update_ended = ended
+        try:
+            threading.Thread(target=run).start()
+        except RuntimeError:  # there is no room for a thread
+            ended.set()
+            raise
+        ended.wait()
         result, error = entries
         if error is not None:
             raise error
