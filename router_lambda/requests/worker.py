@@ -97,7 +97,7 @@ class RequestWorker:
     def _work(self, message: RequestMessage, receipt: str, deadline_s: float) -> None:
         entry = self._store.read(message.stage, message.id)
         if entry is None:
-            return  # deleted, so nobody waits for it
+            return  # deleted, so no caller waits for it
         if message.callback:
             self._call_back(entry.record, message.callback)
             return

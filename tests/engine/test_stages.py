@@ -98,7 +98,7 @@ def test_stages_and_functions_have_the_settings_of_the_manifest(varied: Life) ->
     assert alarms["turnout-test_iris_v2_p99"]["Threshold"] == 200
     assert "turnout-test_iris_v1_p99" not in alarms
 
-    # None of it changes by itself.
+    # A second update changes nothing.
     assert varied.up() == []
 
     # Removed settings are reset; a setting alone makes a version, to which the aliases move.

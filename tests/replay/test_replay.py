@@ -183,7 +183,7 @@ def test_replay_pair_counts_what_was_compared(server: Server) -> None:
     assert replay_pair(url_of(server), [], "iris", "v1", "v2") == AgreementCounts(0, 0)
 
 
-def test_replay_pair_reports_what_came_instead_of_answers(server: Server) -> None:
+def test_replay_pair_reports_the_response_that_is_no_answer(server: Server) -> None:
     server.answering = lambda path, body: (403, {"message": "Forbidden"})
     reported = 'HTTP 403: {"message": "Forbidden"}'
     assert replay_pair(url_of(server), [sample(1)], "iris", "v1", "v2") == AgreementCounts(0, 0, reported)

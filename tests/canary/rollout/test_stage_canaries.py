@@ -149,7 +149,7 @@ def test_model_that_leaves_the_stages_canary_keeps_its_judgement() -> None:
         "    routed_canaries: {digits: {version: v2, percent: 40, bake_minutes: 5}}\n"
     )
     assert moved.stages[0].routed["digits"].judgement.bake_minutes == 5
-    alone = set_percent(parse(MANIFEST + CANARY), "prod", 40, ["iris"])  # there is nobody to part from
+    alone = set_percent(parse(MANIFEST + CANARY), "prod", 40, ["iris"])  # no other model shares its canary
     assert text_of(alone) == MANIFEST + CANARY.replace("10", "40")
 
 
