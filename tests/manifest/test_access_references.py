@@ -132,3 +132,16 @@ def test_invalid_domain_is_rejected_with_its_place(fields: str, message: str) ->
     with pytest.raises(ProblemsError) as caught:
         with_domain(fields)
     assert message in str(caught.value)
+
+
+def test_stages_with_the_same_issuer_read_its_keys_from_the_same_place() -> None:
+    """A server keeps one set of keys for each issuer."""
+    first = "auth: jwt, jwt: {issuer: https://id.example, audience: [a], jwks: a.json}}"
+    same = f"{first}\n  dev: {{serve: {{'*': newest}}, {first[:-1]}"
+    assert len(parse(same).stages) == 2
+    for jwks in (", jwks: b.json", ""):
+        other = f"auth: jwt, jwt: {{issuer: https://id.example, audience: [a]{jwks}}}"
+        text = message_of(f"{first}\n  dev: {{serve: {{'*': newest}}, {other}")
+        assert "stages.dev.jwt: stage prod reads the keys of the same issuer from another place" in text
+        assert "Set the same `jwks` in both stages, or in neither." in text
+    assert len(parse(f"{first}\n  dev: {{serve: {{'*': newest}}, auth: none").stages) == 2

@@ -23,10 +23,23 @@ def check_access(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     """Check the keys of the stage at `path` against each other."""
     yield from _check_cors((*path, "cors"), mapping(body.get("cors")))
     yield from _check_consumers(tree, (*path, "consumers"), body)
+    yield from _check_keys(tree, path, mapping(body.get("jwt")))
     jwks = mapping(body.get("jwt")).get("jwks")
     if isinstance(jwks, str) and (jwks.startswith(("/", "~")) or ".." in PurePosixPath(jwks).parts):
         message = f'must be a path below this file\'s folder, got "{shorten(jwks)}"'
         yield Finding((*path, "jwt", "jwks"), message, "Copy or link the file into this folder.")
+
+
+def _check_keys(tree: Tree, path: KeyPath, jwt: Tree) -> Iterator[Finding]:
+    """Check that earlier stages read the keys of the same issuer from the same place."""
+    for name, other in mapping(tree.get("stages")).items():
+        if name == path[-1]:
+            return
+        earlier = mapping(mapping(other).get("jwt"))
+        if jwt and earlier and earlier.get("issuer") == jwt.get("issuer") and earlier.get("jwks") != jwt.get("jwks"):
+            message = f"stage {name} reads the keys of the same issuer from another place"
+            yield Finding((*path, "jwt"), message, "Set the same `jwks` in both stages, or in neither.")
+            return
 
 
 def _check_consumers(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
