@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -90,26 +90,37 @@ SLOW = (
 )
 """Folders and files whose tests have the mark `slow`, which `make check` leaves out."""
 
+UNMEASURED = ("tests/browser", "tests/conversion", "tests/e2e", "tests/engine", "tests/soak")
+"""Folders whose tests start most processes. Coverage of those is not measured: it doubles their processor time."""
+
 FAST = "not slow"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Fast runs do not even import slow folders and files, which would take longer than the tests."""
-    return True if config.option.markexpr == FAST and is_slow(collection_path) else None
+    return True if config.option.markexpr == FAST and is_within(collection_path, SLOW) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests."""
-    slow = {path: is_slow(path) for path in {item.path for item in items}}
+    slow = {path: is_within(path, SLOW) for path in {item.path for item in items}}
     for item in items:
         if slow[item.path]:
             item.add_marker(pytest.mark.slow)
 
 
-def is_slow(path: Path) -> bool:
-    """Whether all tests of a folder or file are slow."""
+def is_within(path: Path, places: Sequence[str]) -> bool:
+    """Whether a file is one of these, or in one of these folders."""
     name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
-    return any(name == slow or name.startswith(f"{slow}/") for slow in SLOW)
+    return any(name == place or name.startswith(f"{place}/") for place in places)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _processes_without_coverage(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if is_within(request.path, UNMEASURED):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MANIFEST = """\
 platform: turnout
 defaults:
-  canary: {confidence: 0.51}
+  canary: {confidence: 0.8}
 models:
   echo: # answers what it is sent
     versions:

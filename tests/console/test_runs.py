@@ -23,7 +23,7 @@ from turnout.console.runs import RunFiles
 MANIFEST = """\
 platform: turnout
 defaults:
-  canary: {confidence: 0.51}
+  canary: {confidence: 0.8}
 models:
   echo: # answers what it is sent
     versions:
@@ -107,7 +107,7 @@ def test_a_run_is_stopped_resumed_and_promoted(browser: Browser) -> None:
         send(browser.server, "dev", 200)
         return bool(rollouts(browser, "dev")[-1]["action"] == "promote")
 
-    wait_until(promoted, "the promotion")
+    wait_until(promoted, lambda: f"the promotion: {run_of(browser, 'dev')}")
     wait_until(lambda: run_of(browser, "dev")["is_over"] and not run_of(browser, "dev")["is_driven"], "the run's end")
     assert run_of(browser, "dev")["ending"] == "Promoted: dev serves it to all requests."
     assert [rollout["percent"] for rollout in rollouts(browser, "dev")] == [30, 30, 60, 100]
