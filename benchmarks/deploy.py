@@ -224,8 +224,8 @@ def _with_one_more(models: int, versions: int) -> Project:
     return Project(manifest, make_artifacts(manifest))
 
 
-def main() -> None:
-    models, versions = map(int, sys.argv[1:3]) if len(sys.argv) > 2 else (30, 10)
+def use_engine() -> None:
+    """Put Pulumi's engine on this process's PATH, with credentials of no account; ends the process if there is none."""
     engine = find_engine()
     if engine is None:
         sys.exit("there is no Pulumi engine: neither `pulumi` on the PATH nor what `make engine` builds")
@@ -235,6 +235,11 @@ def main() -> None:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": REGION,
     }
+
+
+def main() -> None:
+    models, versions = map(int, sys.argv[1:3]) if len(sys.argv) > 2 else (30, 10)
+    use_engine()
     zips = Path(tempfile.mkdtemp())
     whole = lambda project: deploy(  # noqa: E731
         Path(), load=lambda _: project, build=lambda _, plan: write_packages(zips, plan), account=MotoAccount()

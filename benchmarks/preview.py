@@ -7,7 +7,6 @@ they are, the seconds of the preview, and the processor seconds of the Pulumi pr
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -18,12 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.deploy import write_packages
+from benchmarks.deploy import use_engine, write_packages
 from benchmarks.plan import make_artifacts, write_manifest
 from infra.program import deploy
 from tests.engine.account import MotoAccount
-from tests.engine.stand_in.aws import REGION
-from tests.engine.world import find_engine, opened_world
+from tests.engine.world import opened_world
 from turnout.manifest.parser import parse_manifest
 from turnout.packaging.build import BuiltPackage
 from turnout.packaging.contents import StoredFile
@@ -77,15 +75,7 @@ def preview(project: Project, zips: Path) -> tuple[float, float, Counter[str]]:
 
 def main() -> None:
     models, versions = map(int, sys.argv[1:3]) if len(sys.argv) > 2 else (1000, 3)
-    engine = find_engine()
-    if engine is None:
-        sys.exit("there is no Pulumi engine: neither `pulumi` on the PATH nor what `make engine` builds")
-    os.environ |= {
-        "PATH": engine + os.pathsep + os.environ["PATH"],
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-    }
+    use_engine()
     zips = Path(tempfile.mkdtemp())
     print(f"{models:,} models of {versions} versions: resources, s, processor s of the program")
     for title, pooled in (("in one pool", True), ("a function for each", False)):

@@ -1,4 +1,4 @@
-"""Runs a job in an environment: a process group with limits, whose reports are read line by line."""
+"""Runs jobs in processes: converters in their environments, with limits, and scripts that try a new version."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.registry import LOCKS
+from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.system.job_process import LineReader, close_pipes, exit_text
 from turnout.system.processes import kill_group
 
@@ -163,3 +165,46 @@ def _ended(code: int, errors: IO[bytes], limits: JobLimits) -> ConversionError:
 
 def _memory(limits: JobLimits) -> tuple[str, str]:
     return f"the conversion needs more than {limits.memory_mb:,} MB of memory", "Allow more with --memory-limit MB."
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptResult:
+    """The result of a script.
+
+    Args:
+        printed: its standard output.
+        reason: the last line of its standard error, at most 500 characters; else its exit code.
+    """
+
+    printed: str
+    reason: str
+
+
+def run_script(script: str, job: Mapping[str, Any], seconds: float, *, subject: str, task: str) -> ScriptResult:
+    """Run a script that reads `job` as JSON from its standard input.
+
+    Args:
+        script: Python code.
+        job: its input.
+        seconds: time limit.
+        subject: the code that the script runs, for the error: `predict.py`.
+        task: what it runs it for.
+
+    Raises:
+        ConversionError: the script did not end in time.
+    """
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", script],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env={**TELEMETRY_OFF, "PATH": os.defpath, "LANG": "C.UTF-8", "TOKENIZERS_PARALLELISM": "false"},
+        )
+    except subprocess.TimeoutExpired:
+        message = f"{subject} needs more than {seconds:g} s for {task}"
+        raise ConversionError(message, "Allow more with --time-limit SECONDS.") from None
+    reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+    return ScriptResult(ended.stdout, reason[:500])

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +11,13 @@ import orjson
 
 from turnout.artifacts.examples import Tolerance
 from turnout.conversion.errors import ConversionError
+from turnout.conversion.jobs import run_script
 from turnout.conversion.proof import Proof, compare_folder
 from turnout.conversion.registry import LOCKS, PYTHON_CONVERTERS, Converter
 from turnout.manifest.parser import build_signature
 from turnout.packaging.layer import LayerError
 from turnout.packaging.transform_imports import prepare_site
 from turnout.project.project import make_signature
-from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.runtimes.registry import RUNTIMES
 
 SIGNATURE_FILE = "signature.json"
@@ -144,24 +140,9 @@ def prove_python(
         "alone": 60,
         "batch": 100,
     }
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            env={**TELEMETRY_OFF, "PATH": os.defpath, "LANG": "C.UTF-8"},
-        )
-    except subprocess.TimeoutExpired:
-        raise ConversionError(
-            f"predict.py needs more than {seconds:g} s for the rows of the proof",
-            "Allow more with --time-limit SECONDS.",
-        ) from None
-    if ended.stdout != "done":
-        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        hint = "Add the package that is missing: --requirement NAME." if "No module named" in reason else ""
-        raise ConversionError(f"predict.py cannot be run: {reason[:500]}", hint, code=1)
+    result = run_script(SCRIPT, job, seconds, subject="predict.py", task="the rows of the proof")
+    if result.printed != "done":
+        hint = "Add the package that is missing: --requirement NAME." if "No module named" in result.reason else ""
+        raise ConversionError(f"predict.py cannot be run: {result.reason}", hint, code=1)
     proof = compare_folder(out, done["groups"], done["refused"], tolerance)
     return PythonVersion(path, signature, requirements, proof)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +16,9 @@ from turnout.conversion.downloads import external_names
 from turnout.conversion.encoders.description import TOKENIZER, Encoder
 from turnout.conversion.encoders.transform_code import declare_tensors, make_transform, needs_outputs, write_graph
 from turnout.conversion.errors import ConversionError
+from turnout.conversion.jobs import run_script
 from turnout.packaging.layer import LayerError
 from turnout.packaging.transform_imports import prepare_site
-from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 
 REQUIREMENTS = ("tokenizers",)
@@ -205,24 +202,12 @@ def run_version(
         "shown": shown,
         "tolerance": TOLERANCE,
     }
+    result = run_script(SCRIPT, job, seconds, subject="the model", task=f"{len(values)} requests")
     try:
-        ended = subprocess.run(
-            [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", SCRIPT],
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            env={**TELEMETRY_OFF, "PATH": os.defpath, "LANG": "C.UTF-8", "TOKENIZERS_PARALLELISM": "false"},
-        )
-        report: dict[str, Any] = json.loads(ended.stdout)
-    except subprocess.TimeoutExpired:
-        message = f"the model needs more than {seconds:g} s for {len(values)} requests"
-        raise ConversionError(message, "Allow more with --time-limit SECONDS.") from None
+        report: dict[str, Any] = json.loads(result.printed)
     except ValueError:
-        reason = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
         raise ConversionError(
-            f"the model and its transform cannot be run: {reason[:500]}",
+            f"the model and its transform cannot be run: {result.reason}",
             "Pass --runtime onnx to add the graph with its own inputs and outputs.",
             code=1,
         ) from None
