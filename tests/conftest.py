@@ -90,8 +90,8 @@ SLOW = (
 )
 """Folders and files whose tests have the mark `slow`, which `make check` leaves out."""
 
-UNMEASURED = ("tests/browser", "tests/conversion", "tests/e2e", "tests/engine", "tests/soak")
-"""Folders whose tests start most processes. Coverage of those is not measured: it doubles their processor time."""
+UNMEASURED = ("tests/browser", "tests/conversion", "tests/engine", "tests/soak")
+"""Folders whose tests start many processes, without coverage of those: it doubles their processor time."""
 
 FAST = "not slow"
 
