@@ -17,6 +17,7 @@ from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES
 
 from .account import DIGEST
 from .naming import Place
+from .stack.buckets import block_public_access, encrypt_bucket
 from .stored_models import StoredModel
 
 RUNTIME = f"python{LAMBDA_PYTHON}"
@@ -99,30 +100,9 @@ class Packages(pulumi.ComponentResource):
     def _make_bucket(self, args: PackagesArgs) -> aws.s3.Bucket:
         # All content can be built again, so the bucket is deleted together with it.
         bucket = aws.s3.Bucket("packages", bucket=args.place.bucket, force_destroy=True, opts=self._within)
-        aws.s3.BucketPublicAccessBlock(
-            "packages",
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self._within,
-        )
+        block_public_access("packages", bucket, self._within)
         if args.kms_key_arn:
-            encryption = aws.s3.BucketServerSideEncryptionConfiguration(
-                "packages",
-                bucket=bucket.id,
-                rules=[
-                    {
-                        "apply_server_side_encryption_by_default": {
-                            "sse_algorithm": "aws:kms",
-                            "kms_master_key_id": args.kms_key_arn,
-                        },
-                        "bucket_key_enabled": True,
-                    }
-                ],
-                opts=self._within,
-            )
+            encryption = encrypt_bucket("packages", bucket, args.kms_key_arn, self._within)
             # Objects that are sent earlier would be encrypted with another key.
             self._after_bucket = [encryption]
         return bucket

@@ -14,6 +14,7 @@ from turnout.protocol.aws_requests.settings import BODIES, DEAD_VARIABLE, QUEUE_
 from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
 
 from ..naming import Place
+from ..stack.buckets import block_public_access, encrypt_bucket
 from ..stack.settings import StackSettings
 from .asked import MOST_RECEIVES, Kept, make_settings, plan_lifecycle
 
@@ -83,29 +84,11 @@ class RequestStorage(pulumi.ComponentResource):
         """Make the bucket, and the settings that must exist before anything is written into it."""
         # Requests are deleted by themselves after their time to live; a stack that is destroyed does not wait for it.
         bucket = aws.s3.Bucket(name, bucket=args.place.requests_bucket, force_destroy=True, opts=self._within)
-        block = aws.s3.BucketPublicAccessBlock(
-            name,
-            bucket=bucket.id,
-            block_public_acls=True,
-            block_public_policy=True,
-            ignore_public_acls=True,
-            restrict_public_buckets=True,
-            opts=self._within,
-        )
-        encryption = aws.s3.BucketServerSideEncryptionConfiguration(
-            name, bucket=bucket.id, rules=[_encrypt(args.settings.keys.bucket)], opts=self._within
-        )
+        block = block_public_access(name, bucket, self._within)
+        encryption = encrypt_bucket(name, bucket, args.settings.keys.bucket, self._within)
         rules = [*map(_expire, plan_lifecycle(args.plan)), _UNFINISHED]
         lifecycle = aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=rules, opts=self._within)
         return bucket, [block, encryption, lifecycle]
-
-
-def _encrypt(key: str) -> aws.s3.BucketServerSideEncryptionConfigurationRuleArgsDict:
-    """Return encryption with the user's own key, or with S3's."""
-    if not key:
-        return {"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}
-    by_default = {"sse_algorithm": "aws:kms", "kms_master_key_id": key}
-    return {"apply_server_side_encryption_by_default": by_default, "bucket_key_enabled": True}  # type: ignore[typeddict-item]
 
 
 def _expire(kept: Kept) -> aws.s3.BucketLifecycleConfigurationRuleArgsDict:
