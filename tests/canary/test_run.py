@@ -90,13 +90,18 @@ class Scene:
         assert self.log.unfinished() is None
 
 
+def make_scene(folder: Path, text: str) -> Scene:
+    """Make a project of these models.yaml, and its first stage."""
+    write_identity(folder / "same.onnx")
+    (folder / "models.yaml").write_text(text)
+    manifest = load_project(folder).manifest
+    plan = plan_stage(manifest.stages[0], manifest.models)
+    return Scene(folder, FlakyStage(plan), FakeTraffic(GOOD), RolloutLog(folder))
+
+
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    write_identity(tmp_path / "same.onnx")
-    (tmp_path / "models.yaml").write_text(MANIFEST)
-    manifest = load_project(tmp_path).manifest
-    plan = plan_stage(manifest.stages[0], manifest.models)
-    return Scene(tmp_path, FlakyStage(plan), FakeTraffic(GOOD), RolloutLog(tmp_path))
+    return make_scene(tmp_path, MANIFEST)
 
 
 def walk(run: CanaryRun, most: int = 50) -> list[Tick]:
@@ -296,11 +301,7 @@ stages:
 
 @pytest.fixture
 def teams(tmp_path: Path) -> Scene:
-    write_identity(tmp_path / "same.onnx")
-    (tmp_path / "models.yaml").write_text(TEAMS)
-    manifest = load_project(tmp_path).manifest
-    plan = plan_stage(manifest.stages[0], manifest.models)
-    return Scene(tmp_path, FlakyStage(plan), FakeTraffic(GOOD), RolloutLog(tmp_path))
+    return make_scene(tmp_path, TEAMS)
 
 
 def served_of(scene: Scene) -> dict[str, str]:

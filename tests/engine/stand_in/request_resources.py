@@ -7,6 +7,7 @@ function may not read the queue, and a lifecycle rule without an action.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,16 @@ EVENT_SOURCE_MAPPING = Calls(
 )
 
 
+def _setting_of_bucket(put: Callable[[Inputs], tuple[str, dict[str, Any]]], delete: str) -> Calls:
+    """Return the calls of a bucket's setting, which is put anew for each change."""
+    return Calls(
+        make=put,
+        change=lambda _, before, inputs: put(inputs)[1],
+        remove=lambda identity, _: getattr(client_of("s3"), delete)(Bucket=identity),
+        replaced_by=frozenset({"bucket"}),
+    )
+
+
 def _put_lifecycle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     rules = []
     for rule in inputs["rules"]:
@@ -124,12 +135,7 @@ def _put_lifecycle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     return inputs["bucket"], {}
 
 
-LIFECYCLE = Calls(
-    make=_put_lifecycle,
-    change=lambda _, before, inputs: _put_lifecycle(inputs)[1],
-    remove=lambda identity, _: client_of("s3").delete_bucket_lifecycle(Bucket=identity),
-    replaced_by=frozenset({"bucket"}),
-)
+LIFECYCLE = _setting_of_bucket(_put_lifecycle, "delete_bucket_lifecycle")
 
 
 def _put_encryption(inputs: Inputs) -> tuple[str, dict[str, Any]]:
@@ -145,12 +151,7 @@ def _put_encryption(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     return inputs["bucket"], {}
 
 
-ENCRYPTION = Calls(
-    make=_put_encryption,
-    change=lambda _, before, inputs: _put_encryption(inputs)[1],
-    remove=lambda identity, _: client_of("s3").delete_bucket_encryption(Bucket=identity),
-    replaced_by=frozenset({"bucket"}),
-)
+ENCRYPTION = _setting_of_bucket(_put_encryption, "delete_bucket_encryption")
 
 
 def content_of(inputs: Inputs) -> bytes:

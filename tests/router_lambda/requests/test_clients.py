@@ -6,9 +6,8 @@ The same calls are tested against `turnout serve` in tests/e2e/test_client.py.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ import pytest
 import requests as http
 
 from tests.builders.aws_requests import IRIS, Deployment, aws_account, deploy
+from tests.builders.loopback_server import loopback_server
 from tests.builders.model_functions import identity
 from turnout.cli.app import run
 from turnout.client import ApiError, Client
@@ -73,15 +73,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             made = deploy(opened)
             made.add(IRIS, identity(tmp_path_factory.mktemp("model"), shape=(-1, -1)))
             Front.made = made
-            server = ThreadingHTTPServer(("127.0.0.1", 0), Front)
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_port}"
-            finally:
-                server.shutdown()
-                thread.join()
-                server.server_close()
+            with loopback_server(Front) as url:
+                yield url
 
 
 @pytest.mark.parametrize(
