@@ -115,8 +115,7 @@ class OwnModules:
         level: int = 0,
     ) -> ModuleType:
         load = builtins.__import__
-        # An empty list comes from C code called by this code: it wants the installed modules, not those next to the
-        # file.
+        # C code imports with an empty list, and means the installed modules, not those next to the file.
         is_from_c = type(fromlist) is list and not fromlist
         try:
             if level == 0 and not is_from_c and self._holds(name, globals):

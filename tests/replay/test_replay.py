@@ -27,7 +27,7 @@ Answering = Callable[[str, Any], tuple[int, Any]]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with the result of `told` for a path and a body; records the requests."""
+    """Answers with the result of `answering` for a path and a body; records the requests."""
 
     answering: Answering
     asked: list[tuple[str, dict[str, str]]]

@@ -60,7 +60,7 @@ def say(text: str = "") -> None:
 def notify(text: str) -> None:
     """Print one message or error to standard error, after the results that precede it."""
     sys.stdout.flush()
-    with suppress(BrokenPipeError):  # nobody reads stderr; the exit code still reports the result
+    with suppress(BrokenPipeError):  # stderr is closed; the exit code still reports the result
         sys.stderr.write(f"{printable_lines(text)}\n")
         sys.stderr.flush()
 

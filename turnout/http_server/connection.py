@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._moved = service.now  # when the client last accepted bytes
         self._unsent_bytes = sys.maxsize
 
-    # Called by the event loop.
+    # The protocol that the event loop uses.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
             return
         self._advance()
 
-    # Called by the server.
+    # The methods that the server uses.
 
     def check_time(self) -> None:
         """End the connection if something took too long."""
@@ -461,7 +461,7 @@ class Connection(asyncio.Protocol):
             self._resume_reading()
 
     def _check_body(self) -> None:
-        """A head has arrived without its body: reject what can be rejected already, or what there is no space for."""
+        """Check a request whose head has arrived: reject it before its body if it must be, or if there is no space."""
         service, reader = self._service, self._reader
         request = reader.request
         assert request is not None

@@ -255,7 +255,7 @@ class RequestReader:
         self.request = None
         del self._parser, self._take, self._receive
 
-    # Called by the parser.
+    # The callbacks of the parser.
 
     def on_url(self, piece: bytes) -> None:  # noqa: D102
         self._fresh = True

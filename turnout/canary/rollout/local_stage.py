@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from turnout.canary.rollout.stage_control import (
-    NOBODY,
+    NO_SERVER,
     StageControlError,
     StageOperation,
     StageState,
@@ -127,6 +127,6 @@ def send(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[s
         with closing(ApiConnection(url)) as connection:
             return connection.request(method, path, body, headers)
     except UnreachableError as error:
-        raise StageControlError(f"{url} cannot be reached: {error}".rstrip("."), NOBODY) from error
+        raise StageControlError(f"{url} cannot be reached: {error}".rstrip("."), NO_SERVER) from error
     except ValueError as error:
         raise StageControlError(str(error)) from error

@@ -22,7 +22,7 @@ from turnout.protocol.aws.regions import dns_suffix
 from turnout.protocol.naming import split_function_name
 from turnout.protocol.routing.pooled import UNKNOWN_VERSION, aim_at
 
-NOBODY = "Check that `turnout serve` runs there."
+NO_SERVER = "Check that `turnout serve` runs there."
 REGION = "Set the region with AWS_REGION or a profile, and credentials as boto3 expects them."
 
 StageOperation = Mapping[str, str]
@@ -152,7 +152,7 @@ class ApiGatewayStage:
             )
             raise StageControlError(message) from error
         except BotoCoreError as error:
-            hint = NOBODY if isinstance(error, EndpointConnectionError) else REGION
+            hint = NO_SERVER if isinstance(error, EndpointConnectionError) else REGION
             raise StageControlError(f"{self._where} cannot be reached: {error}".rstrip("."), hint) from error
 
 

@@ -69,7 +69,7 @@ export async function getRows(path, onRow) {
 const AGAIN_MS = 5000;
 
 /**
- * Follow the server's events: `onPulse` once a second, `onGone` while nothing comes. A page that nobody sees follows
+ * Follow the server's events: `onPulse` once a second, `onGone` while nothing comes. A hidden page follows
  * nothing: a browser has six connections to a server, for all of its tabs.
  * @param {(pulse: any) => void} onPulse @param {() => void} onGone
  */

@@ -139,7 +139,7 @@ function Disagreements({ stage, model, version, baseline, isLocal }) {
       .catch((error) => setProblem(error.message))
       .then(() => setBusy(false));
   };
-  // A few at once; more cost the models' time, and are compared when somebody wants it. So are all of a stack's: they
+  // A few at once; more cost the models' time, and are compared on demand. So are all of a stack's: they
   // are requests to its functions, which CloudWatch counts.
   useEffect(() => {
     if (isLocal) compare(FEW);

@@ -27,7 +27,7 @@ function Form({ state, model, version }) {
   const [problem, setProblem] = useState('');
   const [answers, setAnswers] = useState(/** @type {any[]} */ ([]));
   const [busy, setBusy] = useState(false);
-  // What somebody has begun to write is not replaced by a sample that comes later.
+  // A sample that arrives late does not replace text that the user has begun to write.
   const isWritten = useRef(false);
   const described = model.versions.find((/** @type {any} */ row) => row.name === first) || model.versions[model.versions.length - 1];
   const signature = described?.signature || model.graph;

@@ -15,7 +15,7 @@ CODE = '''\
 import numpy as np
 
 COLUMNS = {columns!r}
-ACCENTS = {accents!r}  # what the vectorizer was told to do with them
+ACCENTS = {accents!r}  # strip_accents of the vectorizer
 {constants}
 
 def prepare(text):

@@ -71,7 +71,7 @@ def _read_keys(path: Path) -> dict[str, str]:
     except OSError as error:
         raise _problem(path, f"cannot be read: {error.strerror}") from error
     if not text.strip(b"\0 \r\n\t"):
-        return {}  # a machine crash may leave an empty file; nobody has received a key from it
+        return {}  # a machine crash may leave an empty file; no key from it was handed out
     try:
         keys = json.loads(text)
     except ValueError as error:

@@ -140,7 +140,7 @@ class Counters:
         return Directory.size_of(CAPACITY) + workers * (CAPACITY + 1) * _ROW_BYTES
 
     def use_rows_of(self, worker: int) -> None:
-        """Write the rows of this worker from now on: a forked process calls it with its number."""
+        """Start to write the rows of a worker; each forked process calls this with its number."""
         self._first = worker * (CAPACITY + 1) * _COLUMNS
         self._places.clear()
 

@@ -203,7 +203,7 @@ class SharedState:
         self._loads[2 * worker] += number
 
     def drop_connection(self, worker: int) -> None:
-        """Count a connection that has closed; called by the worker itself."""
+        """Count a connection that has closed, in the worker that had it."""
         self._loads[2 * worker + 1] += 1
 
     def open_connections(self, worker: int) -> int:

@@ -113,8 +113,7 @@ class IsolatedFunctions:
     ) -> Invocation | Awaitable[Invocation]:
         """Call one function; see `Functions.invoke`. Must be called on the event loop.
 
-        A pooled version is called by the name that its own function would have, as in one process, or by its pool's
-        name.
+        A pooled version has two names: the one of a function without a pool, as in one process, and its pool's.
         """
         pooled = self._pooled.get(name)
         if pooled is not None:

@@ -149,7 +149,7 @@ class IsolatedFunction:
         """
         return self._limits.environments + self._runs
 
-    # Called by the gateway.
+    # The methods that the gateway uses.
 
     def invoke(self, alias: str, event: Mapping[str, Any], timeout_s: float) -> Invocation | asyncio.Future[Invocation]:
         """Run in a free environment, or in the first one that becomes free or starts."""
