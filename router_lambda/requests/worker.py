@@ -21,6 +21,7 @@ from turnout.protocol.aws_requests.settings import GRACE_S
 from turnout.protocol.aws_requests.store import EXPIRED, ReadRecord, RequestStore, describe_lost, end
 from turnout.protocol.naming import LIVE, VERSION_HEADER
 from turnout.protocol.requests import states
+from turnout.protocol.requests.description import api_answer_path
 from turnout.protocol.requests.outcomes import (
     Outcome,
     describe_error,
@@ -209,8 +210,8 @@ class RequestWorker:
         if record.callback_state != "waiting":
             return
         store = self._store
-        address = f"/{record.stage}/requests/{record.id}/answer"
-        body = json.dumps(replace(record, callback_state="").describe(address), separators=(",", ":")).encode()
+        described = replace(record, callback_state="").describe(api_answer_path(f"/{record.stage}", record.id))
+        body = json.dumps(described, separators=(",", ":")).encode()
         try:
             self._deliver(
                 record.callback, body, store.load_secret(), store.clock(), may_be_private=record.callback_private

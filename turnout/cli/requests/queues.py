@@ -15,6 +15,7 @@ from turnout.protocol.aws_requests.messages import RequestMessage
 if TYPE_CHECKING:
     import sqlite3
 
+    from turnout.protocol.aws_requests.record import Record
     from turnout.protocol.aws_requests.store import RequestStore
 
 Described = dict[str, Any]
@@ -190,13 +191,13 @@ class StackQueue:
     def list_requests(self, stages: Sequence[str], wanted: Sequence[str], most: int) -> list[Described]:
         """See `OpenQueue`."""
         records = self._store.list_requests(stages=stages, wanted=wanted, most=most)
-        return [record.describe(f"/{record.stage}/requests/{record.id}/answer") for record in records]
+        return [_describe(record) for record in records]
 
     def find(self, identifier: str, stage: str) -> list[Described]:
         """See `OpenQueue`."""
         stages = [stage] if stage else sorted(self._store.settings.stages)
         records = [self._store.find(each, identifier) for each in stages]
-        return [record.describe(f"/{record.stage}/requests/{record.id}/answer") for record in records if record]
+        return [_describe(record) for record in records if record]
 
     def cancel(self, stage: str, identifier: str) -> object:
         """See `OpenQueue`."""
@@ -217,3 +218,9 @@ class StackQueue:
         """Delete the dead letters of all requests that were queued again, reading their queue once."""
         if self._redriven:
             self._store.queues.exhume(self._redriven.__contains__)
+
+
+def _describe(record: Record) -> Described:
+    from turnout.protocol.requests.description import api_answer_path
+
+    return record.describe(api_answer_path(f"/{record.stage}", record.id))

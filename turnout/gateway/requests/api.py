@@ -29,7 +29,7 @@ from turnout.http_server.messages import BodySink, Request, Response
 from turnout.manifest.values import Asynchronous
 from turnout.protocol.naming import CALLBACK_HEADER, UPLOAD_HEADER
 from turnout.protocol.requests.callbacks import check_callback
-from turnout.protocol.requests.description import describe, spell_time
+from turnout.protocol.requests.description import api_answer_path, describe, spell_time
 from turnout.protocol.requests.fingerprints import CallFingerprint, fingerprint_call, is_same
 from turnout.protocol.requests.preferences import check_identifier
 from turnout.protocol.requests.refusals import Refusal
@@ -259,7 +259,7 @@ class RequestsApi:
 
     def _shown(self, exchange: Exchange, stored: Stored, status: int, headers: list[tuple[str, str]]) -> Response:
         known = stored.description
-        address = f"{_prefix(exchange)}/requests/{known.id}/answer"
+        address = api_answer_path(_prefix(exchange), known.id)
         if known.answer_bytes > LARGEST_DIRECT_BYTES:
             address = self._answer_address(exchange, stored)
         shown = describe(stored.progress, replace(known, answer_address=address))

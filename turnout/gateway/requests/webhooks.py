@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from turnout.gateway.requests.rows import read_stored
-from turnout.protocol.requests.description import describe
+from turnout.protocol.requests.description import api_answer_path, describe
 from turnout.protocol.requests.webhooks import ANSWER_S, FIRST_BACK_OFF_S, MOST_TRIES, Resolve, resolve, send_webhook
 
 
@@ -47,7 +47,7 @@ def claim_deliveries(connection: sqlite3.Connection, now: float, most: int) -> l
             (attempt, now + FIRST_BACK_OFF_S * 2 ** (attempt - 1) + ANSWER_S, row["seq"]),
         )
         known = stored.description
-        address = f"/{known.stage}/requests/{known.id}/answer"
+        address = api_answer_path(f"/{known.stage}", known.id)
         body = orjson.dumps(describe(stored.progress, replace(known, answer_address=address, callback="")))
         private = bool(row["callback_private"])
         deliveries.append(Delivery(row["seq"], attempt, row["callback"], private, body, known.id))

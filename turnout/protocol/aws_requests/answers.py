@@ -11,6 +11,7 @@ from turnout.protocol.aws.events import make_answer
 from turnout.protocol.aws_requests.callers import find_prefix
 from turnout.protocol.aws_requests.record import Record
 from turnout.protocol.aws_requests.store import RequestStore
+from turnout.protocol.requests.description import api_answer_path
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.states import ENDED
 
@@ -63,5 +64,5 @@ def accepted(event: Mapping[str, Any], store: RequestStore, record: Record, *, i
 def find_answer_address(event: Mapping[str, Any], store: RequestStore, record: Record) -> str:
     """Return the address of the answer: at the API, or a signed address of S3 if it is large."""
     if record.answer.size <= LARGEST_DIRECT_BYTES:
-        return f"{find_prefix(event)}/requests/{record.id}/answer"
+        return api_answer_path(find_prefix(event), record.id)
     return store.bucket.sign_get(record.answer.key, min(ADDRESS_S, record.progress.expires - store.clock()))

@@ -45,6 +45,16 @@ class Description:
     callback: str = ""
 
 
+def api_answer_path(prefix: str, identifier: str) -> str:
+    """Return the path of a request's answer in the API.
+
+    Args:
+        prefix: the path before `/requests`: the stage's, or a domain's base path.
+        identifier: the request's.
+    """
+    return f"{prefix}/requests/{identifier}/answer"
+
+
 def describe(progress: Progress, known: Description) -> dict[str, Any]:
     """Return the JSON object that describes a request."""
     described: dict[str, Any] = {
