@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.registry import LOCKS
+from turnout.packaging.layer import LayerError
+from turnout.packaging.transform_imports import prepare_site
 from turnout.protocol.telemetry import TELEMETRY_OFF
 from turnout.system.job_process import LineReader, close_pipes, exit_text
 from turnout.system.processes import kill_group
@@ -165,6 +167,25 @@ def _ended(code: int, errors: IO[bytes], limits: JobLimits) -> ConversionError:
 
 def _memory(limits: JobLimits) -> tuple[str, str]:
     return f"the conversion needs more than {limits.memory_mb:,} MB of memory", "Allow more with --memory-limit MB."
+
+
+def install_packages(requirements: Sequence[str], runtime: str, imports: Path) -> tuple[Path, Path]:
+    """Install a new version's packages for this machine. Returns the folder of the code and that of the packages.
+
+    Args:
+        requirements: the packages.
+        runtime: the runtime whose layer they join.
+        imports: where packages are installed.
+
+    Raises:
+        ConversionError: they cannot be installed.
+    """
+    try:
+        return prepare_site(requirements, runtime, imports)
+    except LayerError as error:
+        lines = str(error).strip().splitlines() or ["no output"]
+        message = f"the packages {', '.join(requirements)} cannot be installed: {lines[-1].strip()[:300]}"
+        raise ConversionError(message, code=1) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,10 @@ import orjson
 
 from turnout.artifacts.examples import Tolerance
 from turnout.conversion.errors import ConversionError
-from turnout.conversion.jobs import run_script
+from turnout.conversion.jobs import install_packages, run_script
 from turnout.conversion.proof import Proof, compare_folder
 from turnout.conversion.registry import LOCKS, PYTHON_CONVERTERS, Converter
 from turnout.manifest.parser import build_signature
-from turnout.packaging.layer import LayerError
-from turnout.packaging.transform_imports import prepare_site
 from turnout.project.project import make_signature
 from turnout.runtimes.registry import RUNTIMES
 
@@ -120,12 +118,7 @@ def prove_python(
     path, signature = out / "python" / "predict.py", out / SIGNATURE_FILE
     signature.write_bytes(orjson.dumps(done["signature"]))
     requirements = (*done["requirements"], *extra)
-    try:
-        code, site = prepare_site(requirements, RUNTIME, imports)
-    except LayerError as error:
-        lines = str(error).strip().splitlines() or ["no output"]
-        message = f"the packages {', '.join(requirements)} cannot be installed: {lines[-1].strip()[:300]}"
-        raise ConversionError(message, code=1) from error
+    code, site = install_packages(requirements, RUNTIME, imports)
     runtime = RUNTIMES[RUNTIME]
     beside = [file for file in path.parent.iterdir() if file != path]
     job = {

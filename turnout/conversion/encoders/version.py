@@ -16,9 +16,7 @@ from turnout.conversion.downloads import external_names
 from turnout.conversion.encoders.description import TOKENIZER, Encoder
 from turnout.conversion.encoders.transform_code import declare_tensors, make_transform, needs_outputs, write_graph
 from turnout.conversion.errors import ConversionError
-from turnout.conversion.jobs import run_script
-from turnout.packaging.layer import LayerError
-from turnout.packaging.transform_imports import prepare_site
+from turnout.conversion.jobs import install_packages, run_script
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 
 REQUIREMENTS = ("tokenizers",)
@@ -186,12 +184,7 @@ def run_version(
     Raises:
         ConversionError: the packages cannot be installed, or it cannot be run.
     """
-    try:
-        code, site = prepare_site(requirements, DEFAULT_RUNTIME, imports)
-    except LayerError as error:
-        lines = str(error).strip().splitlines() or ["no output"]
-        message = f"{', '.join(requirements)} cannot be installed: {lines[-1].strip()[:300]}"
-        raise ConversionError(message, code=1) from error
+    code, site = install_packages(requirements, DEFAULT_RUNTIME, imports)
     job = {
         "code": str(code),
         "site": str(site),
