@@ -26,8 +26,8 @@ test: lint types ## run everything that CI runs: lint, types, all tests with cov
 	@echo 'Running all tests on three processes (about half an hour on two cores; `make check` runs the fast ones)'
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=25 --cov --cov-report=term:skip-covered
 
-check: lint types ## lint, types and the fast tests: little more than a minute
-	@echo 'Running the fast tests, seven of ten (70 s on two cores)'
+check: lint types ## lint, types and the fast tests: less than a minute
+	@echo 'Running the fast tests, seven of ten (50 s on two cores)'
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow' --hypothesis-profile fast
 
 # docs/reliability.md says what each run promises.

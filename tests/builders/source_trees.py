@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from functools import cache
 from pathlib import Path
 
@@ -10,4 +11,11 @@ from pathlib import Path
 @cache
 def parse_source(path: Path) -> ast.Module:
     """Return the syntax tree of a Python file; callers must not change it."""
-    return ast.parse(path.read_bytes())
+    # A million nodes that stay: while they are made, and later, the garbage collector would visit them again and again,
+    # which takes twice the time of the parser.
+    gc.disable()
+    try:
+        return ast.parse(path.read_bytes())
+    finally:
+        gc.freeze()
+        gc.enable()
