@@ -1,11 +1,15 @@
 """Measures the cost of open consoles: requests/s of a tiny model with and without five, and the time of an idle server.
 
 A console here sends the same requests as the page: its files and its state once, then its events for as long as it is
-open, and the state again whenever the events name another generation. Rounds without and with consoles alternate, and
-the median of their ratios counts. On a machine that does other work, too, the part of a core says more. The bars: 97%
-of the requests, and under 1% of a core for an idle server with one console. Exits with 1 if one is missed.
+open, and the state again whenever the events name another generation.
 
-    python benchmarks/console.py [--consoles 5] [--workers 1] [--clients 8] [--seconds 4] [--rounds 9] [--idle 20]
+A shared machine's speed changes by a third within seconds, so rounds of wrk cannot be compared. Here wrk runs once, and
+the consoles are open in every second window of it, in the order without, with, with, without. The server's own counter
+from `GET /metrics`, read at both ends of a window, counts the requests. A pair of adjacent windows makes a ratio; the
+median of all pairs counts, and its bootstrap interval says how much it is worth. The bars: 97% of the requests, and
+under 1% of a core for an idle server with one console. Exits with 1 if one is missed.
+
+    python benchmarks/console.py [--consoles 5] [--workers 1] [--clients 8] [--pairs 80] [--window 2] [--idle 20]
 """
 
 from __future__ import annotations
@@ -15,17 +19,20 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from serving import Server, serving, write_tiny, wrk
+from serving import DIRECT, PATIENCE_S, Server, serving, write_tiny, wrk_command
 
 MANIFEST = """\
 models:
@@ -35,6 +42,7 @@ stages:
   prod: {serve: {tiny: v1}, canary: {serve: {tiny: v2}, percent: 10}}
 """
 PATH = "/dev/models/tiny/inference"
+DAY_S = 86_400
 LEAST_RATIO = 0.97
 MOST_IDLE = 0.01
 FILES = ("", "static/app.js", "static/lib.js", "static/style.css", "static/vendor/preact.js", "static/vendor/uplot.js")
@@ -190,54 +198,103 @@ def measure_idle(server: Server, folder: Path, count: int, seconds: float) -> fl
         return (processor_s(server) - before) / (time.perf_counter() - started)
 
 
+@dataclass(frozen=True)
+class Window:
+    """Measurements of one window: requests per second, and the server's processor time per request."""
+
+    rate: float
+    cost_s: float
+
+
+def count_requests(server: Server) -> int:
+    """Return the model's requests so far, over all workers. Reading them does not count."""
+    with DIRECT.open(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE_S) as answer:
+        lines = answer.read().decode().splitlines()
+    counters = (line for line in lines if line.startswith("turnout_requests_total{") and 'model="tiny"' in line)
+    return round(sum(float(line.rpartition(" ")[2]) for line in counters))
+
+
+@contextlib.contextmanager
+def continuous_load(server: Server, body: Any, clients: int, folder: Path) -> Iterator[None]:
+    """Send requests to the model until the block ends."""
+    command = wrk_command(server.port, PATH, body, clients=clients, seconds=DAY_S, folder=folder)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield
+            if process.poll() is not None:
+                raise SystemExit("wrk ended before the measurement")
+        finally:
+            process.kill()
+
+
+def measure_window(server: Server, seconds: float) -> Window:
+    """Return what happens within the next seconds."""
+    requests, processor, started = count_requests(server), processor_s(server), time.perf_counter()
+    time.sleep(seconds)
+    elapsed = time.perf_counter() - started
+    spent, answered = processor_s(server) - processor, count_requests(server) - requests
+    if not answered:
+        raise SystemExit(f"no request was answered within {seconds} s")
+    return Window(answered / elapsed, spent / answered)
+
+
+def measure_pairs(
+    server: Server, folder: Path, consoles: int, pairs: int, seconds: float
+) -> list[tuple[Window, Window]]:
+    """Return pairs of windows without and with consoles, in the order without, with, with, without."""
+    measured = []
+    for number in range(pairs):
+        windows = {}
+        for count in (0, consoles) if number % 2 == 0 else (consoles, 0):
+            with open_consoles(server, folder, count):
+                windows[count] = measure_window(server, seconds)
+        measured.append((windows[0], windows[consoles]))
+    return measured
+
+
+def bootstrap_interval(ratios: Sequence[float], resamples: int = 10_000) -> tuple[float, float]:
+    """Return the 95% interval of the median: the percentiles of the medians of resamples."""
+    draw = random.Random(0)
+    medians = sorted(statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(resamples))
+    return medians[int(0.025 * resamples)], medians[int(0.975 * resamples) - 1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--consoles", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--seconds", type=int, default=4, help="of one measurement")
-    parser.add_argument("--rounds", type=int, default=9, help="of which the median counts")
+    parser.add_argument("--pairs", type=int, default=80, help="of a window without and a window with consoles")
+    parser.add_argument("--window", type=float, default=2, help="seconds of a window")
     parser.add_argument("--idle", type=float, default=20, help="seconds of one measurement without requests")
     arguments = parser.parse_args()
-    alone, beside, costs = [], [], []
+    if arguments.consoles < 1 or arguments.pairs < 1:
+        parser.error("--consoles and --pairs must be at least 1")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "models.yaml").write_text(MANIFEST)
         tiny = write_tiny(folder / "tiny.onnx")
         options = ["--no-access-log", "--workers", str(arguments.workers)]
         with serving(folder, PATH, tiny, options) as server:
-
-            def measure(count: int) -> tuple[float, float]:
-                """Return requests/s, and the server's processor time per request in microseconds."""
-                with open_consoles(server, folder, count):
-                    before = processor_s(server)
-                    rate = wrk(server.port, PATH, tiny, clients=arguments.clients, seconds=seconds, folder=folder).rate
-                    return rate, 1e6 * (processor_s(server) - before) / (rate * seconds)
-
-            seconds = arguments.seconds
-            measure(0)
-            for number in range(arguments.rounds):
-                runs = {}
-                for count in (0, arguments.consoles) if number % 2 == 0 else (arguments.consoles, 0):
-                    runs[count] = measure(count)
-                alone.append(runs[0][0])
-                beside.append(runs[arguments.consoles][0])
-                costs.append((runs[0][1], runs[arguments.consoles][1]))
+            with continuous_load(server, tiny, arguments.clients, folder):
+                measure_window(server, arguments.window)
+                pairs = measure_pairs(server, folder, arguments.consoles, arguments.pairs, arguments.window)
             idle = {count: measure_idle(server, folder, count, arguments.idle) for count in (0, 1, arguments.consoles)}
-    ratio = statistics.median(with_them / without for without, with_them in zip(alone, beside, strict=True))
-    without_us, with_us = (statistics.median(values) for values in zip(*costs, strict=True))
-    consoles = f"{arguments.consoles} consoles"
+    ratios = [beside.rate / alone.rate for alone, beside in pairs]
+    ratio, (low, high) = statistics.median(ratios), bootstrap_interval(ratios)
     print(f"{'':14}{'requests/s':>12}{'us of server time each':>26}")
-    print(f"{'no console':14}{statistics.median(alone):>12,.0f}{without_us:>26.1f}")
-    print(f"{consoles:14}{statistics.median(beside):>12,.0f}{with_us:>26.1f}")
-    print(f"ratio of requests/s, median of {arguments.rounds} rounds: {ratio:.3f} (at least {LEAST_RATIO})")
-    extra = statistics.median((with_us - without_us) * rate for rate in beside) / 1e6
+    for title, windows in zip(("no console", f"{arguments.consoles} consoles"), zip(*pairs, strict=True), strict=True):
+        rate, cost_s = (statistics.median(getattr(window, field) for window in windows) for field in ("rate", "cost_s"))
+        print(f"{title:14}{rate:>12,.0f}{1e6 * cost_s:>26.1f}")
+    print(f"ratio of requests/s, median of {len(ratios)} pairs: {ratio:.3f} (at least {LEAST_RATIO})")
+    print(f"95% interval of this median: {low:.3f} to {high:.3f}")
+    extra = statistics.median((beside.cost_s - alone.cost_s) * beside.rate for alone, beside in pairs)
     print(f"the consoles take {extra:.2%} of a core while requests come")
     for count, share in idle.items():
         print(
             f"idle with {count} consoles: {share:.2%} of a core" + (f" (at most {MOST_IDLE:.0%})" if count == 1 else "")
         )
-    print(json.dumps({"ratio": ratio, "idle": idle}))
+    print(json.dumps({"ratio": ratio, "interval": [low, high], "idle": idle}))
     sys.exit(ratio < LEAST_RATIO or idle[1] > MOST_IDLE)
 
 

@@ -128,13 +128,18 @@ end
 """
 
 
-def wrk(port: int, path: str, body: Any, *, clients: int, seconds: float, folder: Path) -> Load:
+def wrk_command(port: int, path: str, body: Any, *, clients: int, seconds: float, folder: Path) -> list[str]:
+    """Return the command that posts a body as fast as it can; its script is written into the folder."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not on the PATH (apt-get install wrk)")
     script = folder / "post.lua"
     script.write_text(_SCRIPT.replace("BODY", json.dumps(body)))
     url = f"http://127.0.0.1:{port}{path}"
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", script, url]
+    return ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s", str(script), url]
+
+
+def wrk(port: int, path: str, body: Any, *, clients: int, seconds: float, folder: Path) -> Load:
+    command = wrk_command(port, path, body, clients=clients, seconds=seconds, folder=folder)
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     figures = json.loads(printed.strip().splitlines()[-1])
     if figures["errors"]:
