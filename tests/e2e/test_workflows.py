@@ -1,11 +1,12 @@
 """The workflows of `turnout init --ci github`: their shell steps are run as a runner would run them.
 
-Actions (`uses:`) are left out, `gh` and `pulumi` are scripts that record their calls, and the remote is a bare
+Actions (`uses:`) are left out, `gh`, `pulumi` and `aws` are scripts that record their calls, and the remote is a bare
 repository.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ from turnout.scaffold.new_project import create_project
 
 GIT = shutil.which("git") or "git"
 NOTING = '#!/bin/sh\nprintf "%s %s\\n" "$(basename "$0")" "$*" >> "$CALLS"\n'
+COPYING = 'for target; do :; done\ncp "$IN_S3" "$target"\n'
+"""What `aws s3 cp` does beside that: its last argument gets the object."""
 
 
 @dataclass
@@ -42,17 +45,24 @@ class Runner:
         )
         return done.stdout
 
-    def run_job(self, workflow: str, job: str, **variables: str) -> tuple[int, str]:
+    def run_job(self, workflow: str, job: str, *, only: tuple[str, ...] = ("",), **variables: str) -> tuple[int, str]:
         """Run the steps of a job that have a script; return the exit code of the first that fails, and the output of
         all.
+
+        Args:
+            workflow: its file's name without `turnout-`.
+            job: the job.
+            only: beginnings of the names of the steps.
+            variables: values of the environment that expressions would have.
         """
-        text = (self.project / ".github/workflows" / f"turnout-{workflow}.yml").read_text()
-        tree: dict[str, Any] = yaml.safe_load(text)
+        tree = read_workflow(self.project, workflow)
         code, printed = 0, ""
         for step in tree["jobs"][job]["steps"]:
             script = step.get("run", "")
             is_always = "always()" in str(step.get("if", ""))
             if not script or script.startswith("pip install") or (code and not is_always):
+                continue
+            if not step.get("name", "").startswith(only):
                 continue
             declared = {**tree.get("env", {}), **step.get("env", {})}
             filled = {name: variables.get(name, _literal(value)) for name, value in declared.items()}
@@ -69,6 +79,12 @@ class Runner:
         return code, printed
 
 
+def read_workflow(project: Path, name: str) -> dict[str, Any]:
+    """Return a workflow that `turnout init` wrote."""
+    tree: dict[str, Any] = yaml.safe_load((project / ".github/workflows" / f"turnout-{name}.yml").read_text())
+    return tree
+
+
 def _literal(value: Any) -> str:
     """Return the value of a variable that a test does not set: expressions are empty."""
     return re.sub(r"\$\{\{.*?\}\}", "", str(value))
@@ -79,8 +95,9 @@ def runner(tmp_path: Path) -> Runner:
     project, remote, tools = tmp_path / "project", tmp_path / "remote.git", tmp_path / "tools"
     create_project(project, ci="github")
     tools.mkdir()
-    for name in ("gh", "pulumi"):
-        (tools / name).write_text(NOTING)
+    (tmp_path / "temp").mkdir()
+    for name, more in (("gh", ""), ("pulumi", ""), ("aws", COPYING)):
+        (tools / name).write_text(NOTING + more)
         (tools / name).chmod(0o755 | stat.S_IXUSR)
     calls = tmp_path / "calls"
     calls.touch()
@@ -89,7 +106,7 @@ def runner(tmp_path: Path) -> Runner:
         **os.environ,
         "PATH": path,
         "CALLS": str(calls),
-        "RUNNER_TEMP": str(tmp_path),
+        "RUNNER_TEMP": str(tmp_path / "temp"),
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
     }
     made = Runner(project, remote, calls, environment)
@@ -118,13 +135,66 @@ def test_pull_request_is_checked_compared_and_commented(runner: Runner) -> None:
     )
     summary = Path(runner.environment["GITHUB_STEP_SUMMARY"]).read_text()
     assert "the throttle changes from 100/s" in summary
+    assert "captured requests" not in summary
 
-    # A change that breaks callers is commented on and fails the job.
+    # A change that breaks callers is commented on and fails the job. A version that replaces another one answers the
+    # captured requests of the repository.
     edit(runner.project, "auth: api_key", "auth: iam")
-    code, printed = runner.run_job("pull-request", "check", **base)
+    edit(runner.project, "serve: {iris: v1}", "serve: {iris: v2}")
+    edit(runner.project, "canary:", "slo: {error_percent: 5}  # canary:")
+    write_capture(runner.project / "captured.jsonl")
+    code, printed = runner.run_job("pull-request", "check", **base, REQUESTS="captured.jsonl")
     assert code == 1
     assert "Breaking for callers" in printed
+    assert "iris: v2 instead of v1 in prod**: 0 of 3 answers to captured requests agree (0%)" in printed
     assert runner.calls.read_text().count("gh pr comment 7") == 2
+
+
+def write_capture(path: Path) -> None:
+    """Write a capture of three requests to iris that v1 and v2 answer differently."""
+    body = {"inputs": {"measurements": [[6.3, 2.8, 5.1, 1.5]]}}
+    fields = {
+        "time": 1.0, "stage": "prod", "model": "iris", "version": "v1", "canary": False,
+        "content_type": "application/json", "body": body, "status": 200, "duration_ms": 1.0,
+    }  # fmt: skip
+    path.write_text(f"{json.dumps({'turnout_capture': fields})}\n" * 3)
+
+
+def test_captured_requests_are_fetched_from_s3_and_differing_answers_fail_the_job(runner: Runner) -> None:
+    edit(runner.project, "serve: {iris: v1}", "serve: {iris: v2}")
+    edit(runner.project, "canary:", "slo: {error_percent: 5}  # canary:")
+    in_s3 = runner.project.parent / "object"
+    write_capture(in_s3)
+    runner.environment["IN_S3"] = str(in_s3)
+    compared = {"BASE": "origin/main", "FAIL_ON": "breaking,disagreement", "REQUESTS": "s3://captures/iris.jsonl"}
+    names = ("Find captured requests", "Compare", "Refuse")
+
+    # Pull requests of forks have no credentials: they are compared without captured requests.
+    code, printed = runner.run_job("pull-request", "check", only=names, **compared)
+    assert (code, "Without credentials, nothing is fetched from s3://captures/iris.jsonl." in printed) == (0, True)
+    assert "aws " not in runner.calls.read_text()
+
+    code, printed = runner.run_job("pull-request", "check", only=names, **compared, AWS_ACCESS_KEY_ID="key")
+    assert (code, "Answers that differ" in printed) == (1, True), printed
+    fetched = f"{runner.environment['RUNNER_TEMP']}/requests.jsonl"
+    assert runner.calls.read_text() == f"aws s3 cp --only-show-errors s3://captures/iris.jsonl {fetched}\n"
+
+    # A capture that cannot be read fails the job at once, not as a change.
+    in_s3.write_text("nothing\n")
+    code, printed = runner.run_job("pull-request", "check", only=names, **compared, AWS_ACCESS_KEY_ID="key")
+    assert (code, "contains no captured requests" in printed) == (2, True), printed
+    compared["REQUESTS"] = "missing.jsonl"
+    code, printed = runner.run_job("pull-request", "check", only=names, **compared)
+    assert (code, "missing.jsonl" in printed) == (1, True), printed
+
+
+def test_only_the_step_that_fetches_has_credentials(runner: Runner) -> None:
+    steps = read_workflow(runner.project, "pull-request")["jobs"]["check"]["steps"]
+    (credentials,) = [step for step in steps if "configure-aws-credentials" in step.get("uses", "")]
+    assert credentials["with"]["output-env-credentials"] is False
+    assert "head.repo.full_name == github.repository" in credentials["if"]
+    given = [step["name"] for step in steps if "AWS_SECRET_ACCESS_KEY" in step.get("env", {})]
+    assert given == ["Find captured requests"]
 
 
 def test_preview_and_deployment_call_pulumi(runner: Runner) -> None:
