@@ -61,7 +61,7 @@ def test_fail_on_determines_the_exit_code(repository: Path, capsys: pytest.Captu
     assert against(repository, "--fail-on", "breaking,cost") == 0
     assert against(repository, "--fail-on", "breaking, traffic") == 1
     assert against(repository, "--fail-on", "everything") == 2
-    assert "There are: breaking, disagreement, contract, traffic" in capsys.readouterr().err
+    assert "Known kinds: breaking, disagreement, contract, traffic" in capsys.readouterr().err
 
 
 def test_markdown_and_json(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,5 +91,5 @@ def test_report_names_what_was_not_compared() -> None:
     assert "- large values: too large" in page
     assert "| address | a\\|b.skops |" in page
     assert summary_lines(proof)[1] == (
-        "Labels and texts exactly; floats within 1e-05 + 0.0001 * |value|. Worst difference: 0."
+        "Labels and texts must be equal, floats within 1e-05 + 0.0001 * |value|. Largest difference: 0."
     )

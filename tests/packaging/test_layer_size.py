@@ -70,7 +70,7 @@ def test_oversized_layer_is_rejected_with_its_largest_packages(monkeypatch: pyte
     layer = MeasuredLayer(("torch==2",), ("torch==2",), 300 * MB, {"torch": 200 * MB, "numpy": 100 * MB})
     error = refuse(monkeypatch, tmp_path, layer, 0)
     assert error.message == (
-        "the packages of wine v1 have 300.0 MB unzipped, and Lambda allows 250.0 MB for all of a function's files"
+        "the packages of wine v1 take 300.0 MB unzipped, and Lambda allows 250.0 MB for all of a function's files"
     )
     assert "The largest are torch 200.0 MB, numpy 100.0 MB." in error.hint
 
@@ -78,7 +78,7 @@ def test_oversized_layer_is_rejected_with_its_largest_packages(monkeypatch: pyte
 def test_layer_and_model_together_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     layer = MeasuredLayer(("scipy==2",), ("scipy==2",), 200 * MB, {"scipy": 200 * MB})
     error = refuse(monkeypatch, tmp_path, layer, 60 * MB)
-    assert "have 200.0 MB unzipped and its model 60.0 MB" in error.message
+    assert "take 200.0 MB unzipped and its model 60.0 MB" in error.message
     assert check_layer("wine v1", LayerSpec("arm64", "3.13", ("scipy",), "python"), 40 * MB, tmp_path) is layer
 
 

@@ -52,7 +52,7 @@ def review(project: Project, manifest: Path, ref: str, options: ReviewOptions) -
     wanted = [kind.strip() for kind in options.fail_on.split(",") if kind.strip()]
     for kind in wanted:
         if kind not in KINDS:
-            raise CommandError(f"--fail-on: unknown kind {kind!r}.", f"There are: {', '.join(KINDS)}.")
+            raise CommandError(f"--fail-on: unknown kind {kind!r}.", f"Known kinds: {', '.join(KINDS)}.")
     if "disagreement" in wanted and options.requests is None:
         raise CommandError("--fail-on disagreement needs captured requests.", "Add --requests FILE.")
     agreements: list[ReplacedAgreement] = []

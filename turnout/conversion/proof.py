@@ -247,7 +247,7 @@ def compare(
 
 
 def _differences(want: Any, have: Any, tolerance: Tolerance) -> tuple[Any, float, float]:
-    """Which values differ, and the worst absolute and relative difference of floats."""
+    """Return which values differ, and the largest absolute and relative difference of floats."""
     if have.size != want.size:
         return np.ones((len(want), 1), dtype=bool), 0.0, 0.0
     have = have.reshape(want.shape)

@@ -24,7 +24,7 @@ def render_report(title: str, source: Mapping[str, Any], proof: Proof, notes: tu
     lines += [f"| {rows:,} | {name} |" for name, rows in proof.groups.items()]
     lines += [
         "",
-        "| output | values | worst absolute difference | worst relative | differing |",
+        "| output | values | largest absolute difference | largest relative | differing |",
         "|---|--:|--:|--:|--:|",
     ]
     for row in proof.outputs:
@@ -45,14 +45,14 @@ def _cell(value: Any) -> str:
 
 
 def summary_lines(proof: Proof) -> list[str]:
-    """Yield sentences about what was compared."""
+    """Return sentences about what was compared."""
     tolerance = proof.tolerance
     sizes = ", ".join(f"{size:,}" for size in proof.batches[:-1])
     result = "all agree" if proof.holds else _differ(proof.disagreeing_rows)
     within = f"{tolerance.absolute:g} + {tolerance.relative:g} * |value|"
     return [
         f"Compared {proof.rows:,} rows with the original, in batches of {sizes} and {proof.batches[-1]:,}: {result}.",
-        f"Labels and texts exactly; floats within {within}. Worst difference: {proof.worst:.2g}.",
+        f"Labels and texts must be equal, floats within {within}. Largest difference: {proof.worst:.2g}.",
     ]
 
 

@@ -56,7 +56,7 @@ def check_pools(tree: Tree) -> Iterator[Finding]:
                 continue
             key = (*path, "pool") if "pool" in mapping(fields) else ("models", model, "pool")
             if isinstance(known, dict) and known and pool not in known:
-                hint = f"There are: {listed(known)}. Or add it: `pools: {{{pool}: {{}}}}`."
+                hint = f"Known pools: {listed(known)}. Or add it: `pools: {{{pool}: {{}}}}`."
                 yield Finding(key, f"unknown pool `{pool}`{did_you_mean(pool, known)}", hint)
             yield from _own_settings(tree, path, pool, mapping(fields))
             yield from _runtime(tree, path, pool, first.setdefault(pool, (model, version)))

@@ -49,7 +49,7 @@ def check_model(tree: Tree, path: KeyPath, model: str) -> Iterator[Finding]:
     models = models_of(tree)
     if models and model not in models:
         message = f"unknown model `{shorten(model)}`{did_you_mean(model, models)}"
-        yield Finding(path, message, f"There are: {listed(models)}.")
+        yield Finding(path, message, f"Known models: {listed(models)}.")
 
 
 def check_version(tree: Tree, path: KeyPath, model: str, version: Any) -> Iterator[Finding]:

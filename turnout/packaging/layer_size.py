@@ -109,7 +109,7 @@ def check_layer(title: str, spec: LayerSpec, model_bytes: int, parent: Path) -> 
     largest = ", ".join(f"{name} {size_text(size)}" for name, size in list(layer.packages.items())[:SHOWN_PACKAGES])
     model = f" and its model {size_text(model_bytes)}" if total <= UNZIPPED_BYTES else ""
     raise LayerSizeError(
-        f"the packages of {title} have {size_text(layer.unzipped_bytes)} unzipped{model}, and Lambda allows "
+        f"the packages of {title} take {size_text(layer.unzipped_bytes)} unzipped{model}, and Lambda allows "
         f"{size_text(UNZIPPED_BYTES)} for all of a function's files",
         f"The largest are {largest}. Leave out packages that `predict` does not need, take smaller ones "
         "(xgboost-cpu for xgboost, opencv-python-headless for opencv-python), or convert the model to ONNX.",

@@ -28,8 +28,8 @@ class UnknownNameError(TurnoutError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
         close = get_close_matches(name, names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names) or 'none'}."
-        super().__init__(f"unknown {kind} {name!r}.", hint)
+        listed = f"Known {kind.split(maxsplit=1)[0]}s: {', '.join(names)}." if names else f"There is no {kind}."
+        super().__init__(f"unknown {kind} {name!r}.", f"Did you mean {close[0]!r}?" if close else listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,8 +126,8 @@ def test_settings_of_the_judgement_are_kept_as_long_as_the_canary() -> None:
 @pytest.mark.parametrize(
     ("stage", "serve", "message", "hint"),
     [
-        ("prd", {"iris": "v2"}, "unknown stage prd: did you mean `prod`?", "There are: dev, prod."),
-        ("prod", {"irs": "v2"}, "unknown model irs: did you mean `iris`?", "There are: iris, digits."),
+        ("prd", {"iris": "v2"}, "unknown stage prd: did you mean `prod`?", "Known stages: dev, prod."),
+        ("prod", {"irs": "v2"}, "unknown model irs: did you mean `iris`?", "Known models: iris, digits."),
         ("prod", {"iris": "v9"}, "iris has no version v9", "iris has v1, v2, v3."),
         ("prod", {"iris": "v1"}, "prod already serves iris v1", "iris also has v2, v3."),
         ("prod", {}, "the canary would change nothing", "--model"),

@@ -66,6 +66,14 @@ def test_force_adds_missing_files_and_overwrites_nothing(tmp_path: Path, capsys:
     assert (tmp_path / "models.yaml").read_text() == "mine"
 
 
+def test_the_current_folder_needs_no_cd(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "."]) == 0
+    assert capsys.readouterr().out == "Created 11 files in the current folder. Next:\n\n    turnout serve\n"
+
+
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_a_file_in_place_of_a_folder_is_rejected(
     force: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -56,8 +56,8 @@ def test_the_document_contains_the_example_of_the_version(project: Path, capsys:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--stage", "nope"], "unknown stage 'nope'.\n    There are: dev, prod."),
-        (["--api", "nope"], "unknown API 'nope'.\n    There are: shop-local_none, shop-local_api_key."),
+        (["--stage", "nope"], "unknown stage 'nope'.\n    Known stages: dev, prod."),
+        (["--api", "nope"], "unknown API 'nope'.\n    Known APIs: shop-local_none, shop-local_api_key."),
         (["--api", "a", "--stage", "b"], "--api and --stage cannot be combined"),
     ],
 )

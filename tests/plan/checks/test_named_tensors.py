@@ -39,7 +39,7 @@ def test_unknown_input_is_reported_with_the_existing_ones() -> None:
     versions = (Version("iris", "v1", "a.onnx", capture=Capture(1, ("x", "age"))),)
     (problem,) = problems_of(manifest((Model("iris", versions),)))
     assert "models.iris.versions.v1.capture.redact.1: unknown input `age`" in problem
-    assert "There are: x." in problem
+    assert "Known inputs: x." in problem
 
 
 def test_unknown_output_of_a_canary_is_reported() -> None:

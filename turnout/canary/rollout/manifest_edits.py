@@ -236,7 +236,7 @@ def _check_version(manifest: Manifest, stage: Stage, model: str, version: str) -
     """Raise an EditError unless the version exists and the stage does not serve it yet."""
     known = {entry.name: [known.name for known in entry.versions] for entry in manifest.models}
     if model not in known:
-        raise EditError(f"unknown model {model}{did_you_mean(model, known)}", f"There are: {listed(known)}.")
+        raise EditError(f"unknown model {model}{did_you_mean(model, known)}", f"Known models: {listed(known)}.")
     if not known[model]:
         raise EditError(f"{model} is a graph and has no versions", "Move the models that its steps call instead.")
     if version not in known[model]:

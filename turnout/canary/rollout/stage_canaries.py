@@ -132,7 +132,7 @@ def find_stage(manifest: Manifest, name: str) -> Stage:
         if stage.name == name:
             return stage
     names = [stage.name for stage in manifest.stages]
-    raise EditError(f"unknown stage {name}{did_you_mean(name, names)}", f"There are: {listed(names)}.")
+    raise EditError(f"unknown stage {name}{did_you_mean(name, names)}", f"Known stages: {listed(names)}.")
 
 
 def find_canary(manifest: Manifest, stage: str, model: str = "") -> Canary:

@@ -354,7 +354,7 @@ def report(
     if layer is not None:
         largest = ", ".join(f"{name} {size_text(size)}" for name, size in list(layer.packages.items())[:3])
         say(f"Pinned {', '.join(layer.requirements)}.")
-        say(f"Its layer has {size_text(layer.unzipped_bytes)} of Lambda's 250 MB: {largest}, ...")
+        say(f"Its layer takes {size_text(layer.unzipped_bytes)} of Lambda's 250 MB: {largest}, ...")
     say(f"Added {model} {version} to {project.manifest.source}, sha256 {prepared.artifact.sha256[:12]}.")
     for change in prepared.changes:
         say(f"Now {change}.")

@@ -37,7 +37,7 @@ def init(folder: FolderArgument, *, force: ForceOption = False, ci: CiOption = "
     from turnout.scaffold.new_project import WORKFLOWS, OccupiedError, create_project
 
     if ci and ci not in WORKFLOWS:
-        raise CommandError(f"--ci: unknown service {ci!r}.", f"There are: {', '.join(WORKFLOWS)}.")
+        raise CommandError(f"--ci: unknown service {ci!r}.", f"Known services: {', '.join(WORKFLOWS)}.")
     try:
         created = create_project(folder, beside_others=force, ci=ci)
     except OccupiedError as error:
@@ -45,5 +45,7 @@ def init(folder: FolderArgument, *, force: ForceOption = False, ci: CiOption = "
         raise CommandError(str(error), hint) from error
     for name in created.kept:
         notify(f"kept {folder / name}")
-    say(f"Created {counted(len(created.written), 'file')} in {folder}. Next:\n")
-    say(f"    cd {quote(str(folder))}\n    turnout serve")
+    is_here = folder.resolve() == Path.cwd()
+    place = "the current folder" if is_here else str(folder)
+    say(f"Created {counted(len(created.written), 'file')} in {place}. Next:\n")
+    say("    turnout serve" if is_here else f"    cd {quote(str(folder))}\n    turnout serve")

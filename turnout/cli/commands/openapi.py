@@ -76,7 +76,7 @@ def choose_api(plan: Plan, name: str, stage: str, *, first_stage: str) -> Api:
         known = ", ".join(candidate.name for api in plan.apis for candidate in api.stages)
     if not fitting:
         noun = "API" if name else "stage"
-        raise CommandError(f"unknown {noun} {name or stage!r}.", f"There are: {known}.")
+        raise CommandError(f"unknown {noun} {name or stage!r}.", f"Known {noun}s: {known}.")
     if len(plan.apis) > 1 and not (name or stage):
         notify(
             f"Printed API {fitting[0].name}, one of {counted(len(plan.apis), 'API')}. Choose another with "

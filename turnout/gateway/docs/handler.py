@@ -91,7 +91,7 @@ class DocsHandler:
             return answer_text(403, "Every stage requires authentication: its documentation needs the token.")
         stage = stages.get(parts[0]) if parts else next(iter(stages.values()))
         if stage is None:
-            return answer_text(404, f"There is no such stage. There are: {', '.join(stages)}.")
+            return answer_text(404, f"Unknown stage. Known stages: {', '.join(stages)}.")
         has_console = self._source.has_console and reader.is_trusted
         frame = PageFrame(
             base=find_base(request),

@@ -56,4 +56,4 @@ def _check(manifest: Manifest, path: KeyPath, name: str, kind: str, tensors: Ite
     known = list(dict.fromkeys(tensor.name for tensor in tensors))
     if name not in known:
         message = f"unknown {kind} `{name}`{did_you_mean(name, known)}"
-        yield manifest.problem(path, message, f"There are: {listed(known)}.")
+        yield manifest.problem(path, message, f"Known {kind}s: {listed(known)}.")
