@@ -13,6 +13,7 @@ import pulumi
 from turnout.packaging.build import BuiltPackage
 from turnout.plan.checks.quotas import KEPT_VERSIONS, UNRESERVED_CONCURRENCY, UNZIPPED_BYTES, reserved_calls
 from turnout.plan.deployment_notes import Outputs
+from turnout.plan.guard_alarms import find_routed_guards, group_routed_guards
 from turnout.plan.values import Plan
 from turnout.protocol.naming import plain_prefix
 from turnout.wording import size_text
@@ -135,11 +136,18 @@ def _too_large(built: Sequence[BuiltPackage]) -> Iterator[str]:
             )
 
 
+def _guard_rules(plan: Plan, place: Place) -> Iterator[str]:
+    """Yield the names of the guard rail's rules."""
+    for stage in (stage for api in plan.apis for stage in api.stages):
+        if stage.canary:
+            yield place.guard_rail_rule(stage.name)
+        for group, _ in enumerate(group_routed_guards(find_routed_guards(plan, stage)), start=1):
+            yield place.guard_rail_routed(stage.name, group)
+
+
 def _too_long(plan: Plan, place: Place, built: Sequence[BuiltPackage]) -> Iterator[str]:
     names = {place.integration_role: NAME_CHARACTERS, place.logs_role: NAME_CHARACTERS}
-    names |= {
-        place.guard_rail_check(stage.name): NAME_CHARACTERS for api in plan.apis for stage in api.stages if stage.canary
-    }
+    names |= dict.fromkeys(map(place.guard_rail_check, _guard_rules(plan, place)), NAME_CHARACTERS)
     if plan.is_asynchronous:
         names |= {place.requests: NAME_CHARACTERS, place.requests_bucket: BUCKET_CHARACTERS}
     if any(is_large(package) or package.stored for package in built):

@@ -105,9 +105,14 @@ class Place:
         """
         return f"{self.guard_rail}.{stage}"
 
-    def guard_rail_check(self, stage: str) -> str:
-        """Name of the rule that checks the alarms' states every minute."""
-        return f"{self.guard_rail_rule(stage)}.check"
+    def guard_rail_routed(self, stage: str, group: int) -> str:
+        """Name of the rule that receives the alarms of one group of a stage's routed canaries; groups count from 1."""
+        return f"{self.guard_rail_rule(stage)}.routed{'' if group == 1 else group}"
+
+    @staticmethod
+    def guard_rail_check(rule: str) -> str:
+        """Name of the rule that checks the alarms' states of such a rule every minute."""
+        return f"{rule}.check"
 
     @property
     def logs_role(self) -> str:

@@ -1,15 +1,15 @@
 """The guard rail: an alarm of a canary ends the canary, even if no user is watching.
 
-A function ends the canary. Two rules of each stage call it: one when an alarm's state changes, and one every minute,
-because an alarm that was in ALARM before the canary started does not change its state. `pulumi up` also calls it after
-it has started or changed a canary.
+A function ends the canary. Two rules of each stage's canary call it: one when an alarm's state changes, and one every
+minute, because an alarm that was in ALARM before the canary started does not change its state. `pulumi up` also calls
+it after it has started or changed a canary. Routed canaries of a stage share rules, as many as one input can hold.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ import pulumi
 import pulumi_aws as aws
 
 from turnout.manifest.parser import Manifest
-from turnout.plan.guard_alarms import ERRORS, GuardAlarms, find_guard_alarms
+from turnout.plan.guard_alarms import (
+    ERRORS,
+    GuardAlarms,
+    RoutedGuard,
+    find_guard_alarms,
+    find_routed_guards,
+    group_routed_guards,
+)
 from turnout.plan.log_groups import log_group_name
 from turnout.plan.values import CanaryPlan, Plan
 
@@ -42,21 +49,50 @@ CHECKED = "rate(1 minute)"
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A stage whose canary is guarded.
+    """A stage's canary that is guarded, or a group of its routed canaries.
 
     Args:
         stage: the stage's name.
         rest_api_id: the identifier of its API.
-        alarms: the alarms that end the canary.
-        canary: the canary from the plan.
+        alarms: the alarms that end a canary.
+        canary: the canary from the plan; None for routed ones.
         made: the stage's resource.
+        routed: the routed canaries.
+        group: number of the group among the stage's groups of routed canaries, from 1.
     """
 
     stage: str
     rest_api_id: pulumi.Output[str]
     alarms: GuardAlarms
-    canary: CanaryPlan
+    canary: CanaryPlan | None
     made: pulumi.Resource
+    routed: tuple[RoutedGuard, ...] = ()
+    group: int = 1
+
+    @property
+    def name(self) -> str:
+        """Name of its resources, unique within the stack: no stage's name contains a dot."""
+        if self.canary is not None:
+            return self.stage
+        return f"{self.stage}.routed{'' if self.group == 1 else self.group}"
+
+    @property
+    def statement(self) -> str:
+        """Identifier of its first statement in the function's policy; no stage's name has capitals."""
+        return self.stage if self.canary is not None else f"ROUTED{self.group}-{self.stage}"
+
+    @property
+    def settings(self) -> str:
+        """Everything about the canaries whose change requires another check, as JSON."""
+        if self.canary is None:
+            return json.dumps([asdict(routed) for routed in self.routed])
+        return json.dumps([self.canary.percent, sorted(self.canary.overrides.items()), self.canary.release])
+
+    def rule_name(self, place: Place) -> str:
+        """Return the name of the rule that receives its alarms."""
+        if self.canary is not None:
+            return place.guard_rail_rule(self.stage)
+        return place.guard_rail_routed(self.stage, self.group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +142,8 @@ class GuardRail(pulumi.ComponentResource):
         function_name = args.place.guard_rail
         boundary = args.settings.roles.boundary_arn
         role = make_role(name, function_name, LAMBDA, args.place, boundary, self._within)
-        stages = [guarded.rest_api_id.apply(_stage_arn(args.place, guarded.stage)) for guarded in args.guarded]
+        apis = {guarded.stage: guarded.rest_api_id for guarded in args.guarded}
+        stages = [rest_api_id.apply(_stage_arn(args.place, stage)) for stage, rest_api_id in apis.items()]
         policy = pulumi.Output.all(*stages).apply(
             lambda arns: render_policy(
                 [
@@ -120,38 +157,41 @@ class GuardRail(pulumi.ComponentResource):
         return role.arn, [attached]
 
     def _make_rules(self, guarded: Guarded, function: aws.lambda_.Function) -> None:
-        stage = guarded.stage
-        template = pulumi.Output.json_dumps({"rest_api_id": guarded.rest_api_id, "stage": stage, "alarm": "<alarm>"})
+        name, rule = guarded.name, guarded.rule_name(self._place)
+        whose = f"the canary of stage {guarded.stage}" if guarded.canary else f"routed canaries of {guarded.stage}"
         for number, part in enumerate(split_patterns(alarm_patterns(self._place, guarded.alarms)), start=1):
             suffix = "" if number == 1 else f".{number}"
             went_off = aws.cloudwatch.EventRule(
-                f"{stage}{suffix}",
-                name=f"{self._place.guard_rail_rule(stage)}{suffix}",
-                description=f"Ends the canary of stage {stage} when an alarm of it goes off.",
+                f"{name}{suffix}",
+                name=f"{rule}{suffix}",
+                description=f"Ends {whose} when an alarm goes off.",
                 event_pattern=_render_pattern(part),
                 opts=self._within,
             )
             aws.cloudwatch.EventTarget(
-                f"{stage}{suffix}",
+                f"{name}{suffix}",
                 rule=went_off.name,
                 arn=function.arn,
-                input_transformer={"input_paths": {"alarm": "$.detail.alarmName"}, "input_template": template},
+                input_transformer={
+                    "input_paths": {"alarm": "$.detail.alarmName"},
+                    "input_template": _template_of(guarded),
+                },
                 opts=self._within,
             )
-            statement = stage if number == 1 else f"PART-{number}-{stage}"  # no stage's name has capitals
-            self._permit(f"{stage}{suffix}", statement, went_off, function)
-        check = f"{stage}.check"
+            statement = guarded.statement if number == 1 else f"PART-{number}-{guarded.statement}"
+            self._permit(f"{name}{suffix}", statement, went_off, function)
+        check = f"{name}.check"
         minutely = aws.cloudwatch.EventRule(
             check,
-            name=self._place.guard_rail_check(stage),
-            description=f"Ends the canary of stage {stage} while an alarm of it is in ALARM.",
+            name=self._place.guard_rail_check(rule),
+            description=f"Ends {whose} while an alarm is in ALARM.",
             schedule_expression=CHECKED,
             opts=self._within,
         )
         aws.cloudwatch.EventTarget(
             check, rule=minutely.name, arn=function.arn, input=_check_of(guarded), opts=self._within
         )
-        self._permit(check, f"CHECK-{stage}", minutely, function)  # no stage's name has capitals
+        self._permit(check, f"CHECK-{guarded.statement}", minutely, function)
 
     def _permit(
         self, name: str, statement: str, rule: aws.cloudwatch.EventRule, function: aws.lambda_.Function
@@ -168,12 +208,11 @@ class GuardRail(pulumi.ComponentResource):
 
     def _check_now(self, guarded: Guarded, function: aws.lambda_.Function, policy: Sequence[pulumi.Resource]) -> None:
         """Call the function once the stage has its canary, and again after each change of the canary."""
-        canary = guarded.canary
         checked = aws.lambda_.Invocation(
-            guarded.stage,
+            guarded.name,
             function_name=function.name,
             input=_check_of(guarded),
-            triggers={"canary": json.dumps([canary.percent, sorted(canary.overrides.items()), canary.release])},
+            triggers={"canary": guarded.settings},
             opts=pulumi.ResourceOptions(parent=self, depends_on=[guarded.made, *policy]),
         )
         checked.result.apply(_warn_of_end(guarded.stage))
@@ -206,22 +245,42 @@ def alarm_patterns(place: Place, alarms: GuardAlarms) -> list[AlarmPattern]:
     return [*(place.alarm_arn(name) for name in alarms.names), *every]
 
 
+def _template_of(guarded: Guarded) -> pulumi.Output[str]:
+    """Return the input for an alarm that goes off; EventBridge replaces `<alarm>`, and nothing else in it."""
+    fields: dict[str, Any] = {"rest_api_id": guarded.rest_api_id, "stage": guarded.stage}
+    if guarded.canary is None:
+        fields["routed"] = [asdict(routed) for routed in guarded.routed]
+    return pulumi.Output.json_dumps(fields).apply(_with_alarm)
+
+
+def _with_alarm(text: str) -> str:
+    escaped = text.replace("<", "\\u003c")  # otherwise part of an alarm's name would be a placeholder
+    return f'{escaped.removesuffix("}")}, "alarm": "<alarm>"}}'
+
+
 def _check_of(guarded: Guarded) -> pulumi.Output[str]:
-    alarms = {"names": guarded.alarms.names, "prefix": guarded.alarms.prefix, "suffix": ERRORS}
-    return pulumi.Output.json_dumps({"rest_api_id": guarded.rest_api_id, "stage": guarded.stage, "alarms": alarms})
+    fields: dict[str, Any] = {"rest_api_id": guarded.rest_api_id, "stage": guarded.stage}
+    if guarded.canary is None:
+        fields["routed"] = [asdict(routed) for routed in guarded.routed]
+    else:
+        fields["alarms"] = {"names": guarded.alarms.names, "prefix": guarded.alarms.prefix, "suffix": ERRORS}
+    return pulumi.Output.json_dumps(fields)
 
 
 def find_guarded(plan: Plan, manifest: Manifest, apis: Mapping[str, ApiComponent]) -> Iterator[Guarded]:
-    """Yield the stages with a canary that an alarm can end."""
+    """Yield the canaries that an alarm can end; routed canaries of a stage in groups."""
     judgements = {stage.name: stage.canary.judgement for stage in manifest.stages if stage.canary}
     for api in plan.apis:
         for stage in api.stages:
-            if stage.name not in judgements or stage.canary is None:
-                continue
-            alarms = find_guard_alarms(plan, judgements[stage.name], stage)
-            if alarms is not None:
-                made = apis[api.name]
-                yield Guarded(stage.name, made.rest_api_id, alarms, stage.canary, made.stages[stage.name].stage)
+            made = apis[api.name]
+            where, resource = made.rest_api_id, made.stages[stage.name].stage
+            if stage.name in judgements and stage.canary is not None:
+                alarms = find_guard_alarms(plan, judgements[stage.name], stage)
+                if alarms is not None:
+                    yield Guarded(stage.name, where, alarms, stage.canary, resource)
+            for number, group in enumerate(group_routed_guards(find_routed_guards(plan, stage)), start=1):
+                alarms = GuardAlarms(tuple(dict.fromkeys(name for routed in group for name in routed.alarms)))
+                yield Guarded(stage.name, where, alarms, None, resource, group, number)
 
 
 def _stage_arn(place: Place, stage: str) -> Any:
@@ -231,7 +290,13 @@ def _stage_arn(place: Place, stage: str) -> Any:
 def _warn_of_end(stage: str) -> Any:
     def warn(result: str | None) -> None:
         done = json.loads(result or "{}")
-        if done.get("ended"):
+        for model in done.get("models", ()):
+            pulumi.warn(
+                f"stages.{stage}.routed_canaries.{model}: the guard rail ended it when it started, because an alarm of "
+                f"it was in ALARM. {model} has its baseline again since; `turnout canary rollback {stage} --model "
+                f"{model}` takes it out of models.yaml."
+            )
+        if done.get("ended") and "models" not in done:
             pulumi.warn(
                 f"stages.{stage}.canary: the guard rail ended it when it started, because the alarm "
                 f"{done['alarm']} was in ALARM. Its share is 0% since; `turnout canary rollback {stage}` takes it out "

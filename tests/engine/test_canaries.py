@@ -67,6 +67,27 @@ def test_any_change_of_a_canary_is_one_call(two_versions: Life) -> None:
     assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
     assert "turnout-test_digits_router" in functions()
 
+    # Its alarm ends it alone. An `up` without a change of the file does not restart it, another share does.
+    alarm = "turnout-test_digits_v1_errors"
+    assert guard_of("prod.routed") == [alarm]
+    (target,) = boto3.client("events").list_targets_by_rule(Rule="turnout-test-guard-rail.prod.routed.check")["Targets"]
+    check = json.loads(target["Input"])
+    assert life.world.aws.check_canary(check)["ended"] is False
+    set_alarm(alarm, "ALARM")
+    assert life.world.aws.check_canary(check)["models"] == ["digits"]
+    assert life.stage.variables["digitsRoute"] == "v2.100"
+    assert canary_of(life.stage) == (30.0, {"iris": "v2", "canary": "true"})
+    assert life.world.aws.check_canary(check)["ended"] is False
+    prod["routed_canaries"]["digits"]["percent"] = 50
+    life.up()
+    assert life.stage.variables["digitsRoute"] == "v2.100"
+    ended = "stages.prod.routed_canaries.digits: the guard rail ended it when it started, because an alarm of it was in"
+    assert ended in life.result.stdout
+    set_alarm(alarm, "OK")
+    prod["routed_canaries"]["digits"]["percent"] = 60
+    life.up()
+    assert life.stage.variables["digitsRoute"] == "v2.40,v1.60"
+
     # The guard rail and everything that belongs to it is deleted with the last canary, and so is the router.
     del prod["canary"], prod["routed_canaries"]
     done = touched(life.up())

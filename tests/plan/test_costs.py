@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.manifests import artifacts_of, manifest, signature, stage
-from turnout.manifest.parser import Canary, Manifest, Model, Prices, Routing, Slo, Stage, Version, Warm
+from turnout.manifest.parser import Canary, Manifest, Model, Prices, RoutedCanary, Routing, Slo, Stage, Version, Warm
 from turnout.plan.costs import CALL_MS, NOTED, Costs, estimate_costs
 from turnout.plan.planner import make_plan
 from turnout.protocol.routing.graph_nodes import build_node
@@ -82,6 +82,10 @@ def test_a_guarded_canary_is_checked_every_minute() -> None:
     versions = (Version("iris", "v1", "a.onnx"), Version("iris", "v2", "b.onnx"))
     guarded = replace(stage(), canary=Canary(10, {"iris": "v2"}))
     costs = costs_of(manifest_of(*versions, in_stage=guarded))
+    assert amounts_of(costs)["guard rail's calls"] == pytest.approx(730 * 60 / 1e6)
+    routed = {"iris": RoutedCanary("v2", 10, {"v1": 100.0})}
+    both = replace(guarded, serve={}, weights={"iris": routed["iris"].weights}, canary=None, routed=routed)
+    costs = costs_of(manifest_of(*versions, in_stage=both))
     assert amounts_of(costs)["guard rail's calls"] == pytest.approx(730 * 60 / 1e6)
 
 

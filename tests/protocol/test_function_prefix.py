@@ -68,7 +68,7 @@ def test_names_below_a_prefix_do_not_collide() -> None:
             place.logs_role,
             place.integration_role,
             *(place.guard_rail_rule(stage) for stage in ("prod", "prod-check", "x-guard-rail-y", "y")),
-            *(place.guard_rail_check(stage) for stage in ("prod", "prod-check")),
+            *(place.guard_rail_check(place.guard_rail_rule(stage)) for stage in ("prod", "prod-check")),
         )
     ]
     assert len({name.lower() for name in names}) == len(names)

@@ -16,7 +16,7 @@ from turnout.plan.checks.used_versions import find_used_versions
 from turnout.plan.estimates.call_costs import LOG_LINE_BYTES, CallCosts, MillionCalls, gigabytes_of
 from turnout.plan.estimates.request_costs import ALARM_METRICS, estimate_polls, estimate_requests
 from turnout.plan.estimates.rest import Rest
-from turnout.plan.guard_alarms import find_guard_alarms
+from turnout.plan.guard_alarms import find_guard_alarms, find_routed_guards, group_routed_guards
 from turnout.plan.values import Function, Plan, Pool
 
 NOTED = "2026-11"
@@ -139,6 +139,7 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
         stage.name in judgements and find_guard_alarms(plan, judgements[stage.name], stage) is not None
         for stage in stages
     )
+    guarded += sum(1 for stage in stages for _ in group_routed_guards(find_routed_guards(plan, stage)))
     yield from estimate_polls(plan, prices)
     yield Rest("guard rail's calls", guarded * CHECKS / 1e6, "million calls", prices.lambda_million)
 

@@ -1,18 +1,20 @@
-"""The alarms that end a stage's canary on AWS: those of the functions that it moves, and those in models.yaml.
+"""The alarms that end a canary on AWS: those of the functions that it moves, and those in models.yaml.
 
 The Pulumi program passes them to the guard rail; `turnout canary` reads their state before it starts a canary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from turnout.manifest.judgement import Judgement
-from turnout.plan.served_by import watched_of
+from turnout.plan.served_by import Watched, watched_of, watched_routed
 from turnout.plan.values import Plan, StagePlan
-from turnout.protocol.naming import function_prefix
+from turnout.protocol.naming import function_prefix, route_variable_name
+from turnout.protocol.routing.choice import spell_route
 
 ERRORS = "_errors"
 """The end of a function's error alarm's name; the start is the function's name."""
@@ -28,6 +30,12 @@ Guide, "Quotas".
 
 ARN_CHARACTERS = 60
 """Approximate number of characters of an alarm's ARN without its name."""
+
+
+INPUT_CHARACTERS = 8_000
+"""Most characters of routed canaries in the input of one rule's target. Its limit is 8,192, including API and stage.
+Source: EventBridge API reference, "Target" and "InputTransformer".
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +68,70 @@ def find_guard_alarms(plan: Plan, judgement: Judgement, stage: StagePlan) -> Gua
     every = f"{function_prefix(plan.platform, plan.stack)}_"
     if canary.release:  # a release replaces the code of every function
         return GuardAlarms(judgement.alarms, every)
-    moved = watched_of(plan, stage.variables, canary.overrides)
-    functions = {
-        resource.partition(":")[0] for pair in moved for resource in pair.canary.versions - pair.baseline.versions
-    }
-    # A pooled version's own alarm counts its failed answers, its pool's the calls that end the process.
-    pools = {plan.pool_of[function] for function in functions if function in plan.pool_of}
-    names = tuple(errors_alarm_name(function) for function in sorted(functions | pools))
+    names = _own_names(plan, watched_of(plan, stage.variables, canary.overrides))
     own = sum(len(name) + ARN_CHARACTERS for name in names)
     others = sum(len(name) + ARN_CHARACTERS for name in judgement.alarms)
     if names and own + others > NAMES_CHARACTERS:
         return GuardAlarms(judgement.alarms, every)
     alarms = tuple(dict.fromkeys((*names, *judgement.alarms)))
     return GuardAlarms(alarms) if alarms else None
+
+
+def _own_names(plan: Plan, moved: Iterable[Watched]) -> tuple[str, ...]:
+    """Return the error alarms of the functions that only canaries call."""
+    functions = {
+        resource.partition(":")[0] for pair in moved for resource in pair.canary.versions - pair.baseline.versions
+    }
+    # A pooled version's own alarm counts its failed answers, its pool's the calls that end the process.
+    pools = {plan.pool_of[function] for function in functions if function in plan.pool_of}
+    return tuple(errors_alarm_name(function) for function in sorted(functions | pools))
+
+
+@dataclass(frozen=True, slots=True)
+class RoutedGuard:
+    """A routed canary that alarms end, as the guard rail's function gets it.
+
+    Args:
+        model: its model.
+        variable: the stage variable with the choice of the model's router.
+        version: the canary's version.
+        deployed: value of the variable with the canary.
+        baseline: value of the variable without it.
+        alarms: full names of the alarms.
+    """
+
+    model: str
+    variable: str
+    version: str
+    deployed: str
+    baseline: str
+    alarms: tuple[str, ...]
+
+
+def find_routed_guards(plan: Plan, stage: StagePlan) -> Iterator[RoutedGuard]:
+    """Return each routed canary of a stage that alarms end, except those with `auto_rollback: false`."""
+    for model, routed in stage.routed.items():
+        if not routed.judgement.auto_rollback:
+            continue
+        own = _own_names(plan, (watched_routed(plan, stage, model),))
+        alarms = tuple(dict.fromkeys((*own, *routed.judgement.alarms)))
+        baseline, variable = spell_route(routed.baseline), route_variable_name(model)
+        yield RoutedGuard(model, variable, routed.version, spell_route(routed.weights), baseline, alarms)
+
+
+def group_routed_guards(guards: Iterable[RoutedGuard]) -> Iterator[tuple[RoutedGuard, ...]]:
+    """Yield the routed canaries of a stage in groups, in order; each group fits into one target's input."""
+    group: list[RoutedGuard] = []
+    characters = 0
+    for guard in guards:
+        more = len(json.dumps(asdict(guard)))
+        if group and characters + more > INPUT_CHARACTERS:
+            yield tuple(group)
+            group, characters = [], 0
+        group.append(guard)
+        characters += more
+    if group:
+        yield tuple(group)
 
 
 def find_ringing(client: Any, alarms: GuardAlarms) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnout.manifest.values import Stage
-from turnout.plan.values import Plan
+from turnout.plan.values import Plan, StagePlan
 from turnout.protocol.naming import (
     ALIAS_VARIABLE,
     LIVE,
@@ -67,7 +67,7 @@ def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str,
     return tuple(Watched(model, baseline, canary) for model, baseline, canary in servings if baseline != canary)
 
 
-def watched_routed(plan: Plan, stage: Stage, model: str) -> Watched:
+def watched_routed(plan: Plan, stage: Stage | StagePlan, model: str) -> Watched:
     """Return the two shares of a model's routed canary."""
     prefix = function_prefix(plan.platform, plan.stack)
     routed = stage.routed[model]

@@ -92,6 +92,7 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         stage.cors,
         stage.consumers,
         stage.asynchronous,
+        stage.routed,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from turnout.manifest.parser import Asynchronous, Consumer, Cors, Jwt, Node, Slo, Throttle, Version
+from turnout.manifest.parser import Asynchronous, Consumer, Cors, Jwt, Node, RoutedCanary, Slo, Throttle, Version
 from turnout.manifest.settings import Settings
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
@@ -129,6 +129,7 @@ class StagePlan:
     cors: Cors | None = None
     consumers: tuple[Consumer, ...] = ()
     asynchronous: Asynchronous | None = None
+    routed: Mapping[str, RoutedCanary] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,8 +236,11 @@ def test_canary_whose_alarm_is_in_alarm_gets_no_more_requests(world: World, perc
     assert world.text() == text
 
 
-def test_canary_whose_alarm_is_in_alarm_does_not_start(world: World) -> None:
-    prepared = prepare(world.project(), START, HERE, now_s=0.0)
+@pytest.mark.parametrize("start", [START, Action("start", "prod", {"echo": "v2"}, 10, routed=True)])
+def test_canary_whose_alarm_is_in_alarm_does_not_start(world: World, start: Action) -> None:
+    prepared = prepare(world.project(), start, HERE, now_s=0.0)
+    assert prepared.alarms is not None
+    assert "shop-local_echo_v2_errors" in prepared.alarms.names
     connection = StageConnection(world.stage, FakeFunctions(), world.traffic, lambda alarms: alarms.names[:1])
     with pytest.raises(RolloutError, match="in ALARM: the canary would end immediately"):
         carry_out(prepared, world.log, connection)

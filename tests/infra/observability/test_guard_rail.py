@@ -11,7 +11,7 @@ from tests.builders.deployed import deployed
 from tests.builders.manifests import manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION
 from turnout.manifest.judgement import Judgement
-from turnout.manifest.parser import Canary
+from turnout.manifest.parser import Canary, Manifest, RoutedCanary
 
 ALARM = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm"
 
@@ -130,3 +130,77 @@ def test_every_alarm_is_watched_by_rules_and_an_input_that_eventbridge_accepts(n
     checked = program.of("cloudwatch/eventTarget:EventTarget")["prod.check"].inputs["input"]
     assert len(checked) <= 8192
     assert set(json.loads(checked)["alarms"]["names"]) >= set(names)
+
+
+def with_routed(count: int, percent: float = 25.0, **judged: Any) -> Manifest:
+    """Return models with a routed canary each, in a stage without a canary of its own."""
+    names = [f"model-{number}" for number in range(count)]
+    canary = RoutedCanary("v2", percent, {"v1": 100.0}, judgement=Judgement(**judged))
+    weights = dict.fromkeys(names, canary.weights)
+    routed = dict.fromkeys(names, canary)
+    return manifest(tuple(model(name) for name in names), stages=(stage(serve={}, weights=weights, routed=routed),))
+
+
+def test_routed_canary_ends_at_its_own_alarms() -> None:
+    program = deployed(with_routed(1, alarms=("<sales>",)))
+    alarms = ["turnout-test_model-0_v2_errors", "<sales>"]
+    rules = program.of("cloudwatch/eventRule:EventRule")
+    assert json.loads(rules["prod.routed"].inputs["eventPattern"])["resources"] == [
+        f"{ALARM}:{name}" for name in alarms
+    ]
+    assert rules["prod.routed.check"].inputs["name"].endswith("-guard-rail.prod.routed.check")
+    event = {
+        "rest_api_id": "turnout-test_none-id",
+        "stage": "prod",
+        "routed": [
+            {
+                "model": "model-0",
+                "variable": "model0Route",
+                "version": "v2",
+                "deployed": "v1.75,v2.25",
+                "baseline": "v1.100",
+                "alarms": alarms,
+            }
+        ],
+    }
+    targets = program.of("cloudwatch/eventTarget:EventTarget")
+    assert json.loads(targets["prod.routed.check"].inputs["input"]) == event
+    template = targets["prod.routed"].inputs["inputTransformer"]["inputTemplate"]
+    assert template.count("<") == 1, "EventBridge takes other angle brackets for placeholders, too"
+    assert json.loads(template) == {**event, "alarm": "<alarm>"}
+    assert json.loads(program.one("lambda/invocation:Invocation").inputs["input"]) == event
+
+
+SALES = "sales-per-minute-of-the-whole-shop-in-europe"
+
+
+def test_each_of_many_routed_canaries_is_guarded_within_the_limits_of_eventbridge() -> None:
+    program = deployed(with_routed(45, alarms=(SALES,)))
+    targets = program.of("cloudwatch/eventTarget:EventTarget")
+    checks = {name: made.inputs["input"] for name, made in targets.items() if name.endswith(".check")}
+    assert list(checks) == ["prod.routed.check", "prod.routed2.check"]
+    guarded = [entry["model"] for text in checks.values() for entry in json.loads(text)["routed"]]
+    assert guarded == [f"model-{number}" for number in range(45)]
+    templates = [made.inputs["inputTransformer"] for made in targets.values() if "inputTransformer" in made.inputs]
+    assert all(len(text) <= 8192 for text in (*checks.values(), *(made["inputTemplate"] for made in templates)))
+    rules = program.of("cloudwatch/eventRule:EventRule")
+    patterns = [made.inputs["eventPattern"] for made in rules.values() if "eventPattern" in made.inputs]
+    assert all(len(pattern) <= 2048 for pattern in patterns)
+    watched = {name for pattern in patterns for name in json.loads(pattern)["resources"]}
+    own = {f"turnout-test_model-{number}_v2_errors" for number in range(45)}
+    assert watched == {f"{ALARM}:{name}" for name in (*own, SALES)}
+    statements = [made.inputs["statementId"] for made in program.of("lambda/permission:Permission").values()]
+    assert len(statements) == len(set(statements)) == len(rules)
+    assert len({made.inputs["name"] for made in rules.values()}) == len(rules)
+
+
+def test_routed_canary_without_auto_rollback_is_not_guarded() -> None:
+    assert deployed(with_routed(1, auto_rollback=False)).of("turnout:infra:GuardRail") == {}
+
+
+def test_another_share_of_a_routed_canary_is_checked_again() -> None:
+    triggers = [
+        deployed(with_routed(1, percent)).one("lambda/invocation:Invocation").inputs["triggers"]
+        for percent in (25.0, 50.0)
+    ]
+    assert triggers[0] != triggers[1]

@@ -11,7 +11,15 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from infra.observability.guard_rail_function import ATTEMPTS, check_alarms, end_canary, handler, retry_denied
+from infra.observability.guard_rail_function import (
+    ATTEMPTS,
+    check_alarms,
+    end_canary,
+    end_routed,
+    handler,
+    is_split,
+    retry_denied,
+)
 
 EVENT = {"rest_api_id": "abc123", "stage": "prod", "alarm": "turnout-prod_iris_v2_errors"}
 WHERE = {"restApiId": "abc123", "stageName": "prod"}
@@ -126,3 +134,92 @@ def test_denied_calls_of_a_new_role_are_retried(client: Any) -> None:
     answers.extend([denied] * ATTEMPTS)
     with pytest.raises(ClientError):
         retry_denied(call, slept.append)
+
+
+IRIS = {
+    "model": "iris",
+    "variable": "irisRoute",
+    "version": "v2",
+    "deployed": "v1.75,v2.25",
+    "baseline": "v1.100",
+    "alarms": ["iris_v2_errors", "sales"],
+}
+DIGITS = {**IRIS, "model": "digits", "variable": "digitsRoute", "alarms": ["digits_v2_errors", "sales"]}
+ROUTED = {"rest_api_id": "abc123", "stage": "prod", "routed": [IRIS, DIGITS]}
+
+
+@pytest.mark.parametrize(
+    ("alarm", "digits", "ended"),
+    [
+        ("iris_v2_errors", "v1.75,v2.25", ["iris"]),
+        ("sales", "v1.75,v2.25", ["iris", "digits"]),
+        ("sales", "v1.100", ["iris"]),
+        ("digits_v2_errors", "v2.100", []),
+    ],
+)
+def test_routed_canaries_of_an_alarm_end_in_one_call(
+    client: Any, capsys: pytest.CaptureFixture[str], alarm: str, digits: str, ended: list[str]
+) -> None:
+    with Stubber(client) as stub:
+        stub.add_response("get_stage", {"variables": {"irisRoute": "v1.75,v2.25", "digitsRoute": digits}}, WHERE)
+        if ended:
+            operations = [{"op": "replace", "path": f"/variables/{model}Route", "value": "v1.100"} for model in ended]
+            stub.add_response("update_stage", {}, {**WHERE, "patchOperations": operations})
+        done = end_routed(client, ROUTED, [alarm])
+        stub.assert_no_pending_responses()
+    assert done == {"stage": "prod", "alarms": [alarm], "models": ended, "ended": bool(ended)}
+    assert json.loads(capsys.readouterr().out) == done
+
+
+@pytest.mark.parametrize(
+    ("route", "deployed", "expected"),
+    [
+        ("v1.75,v2.25", "v1.75,v2.25", True),
+        ("v1.99.5,v2.0.5", "v1.75,v2.25", True),
+        ("v1.100,v2.0", "v1.100,v2.0", False),
+        ("v1.100", "v1.75,v2.25", False),
+        ("v1.0,v2.100", "v1.0,v2.100", True),
+        ("v1.0,v2.100", "v1.75,v2.25", False),
+        ("v2.100", "v1.75,v2.25", False),
+        ("v1.50,v3.50", "v1.75,v2.25", False),
+        ("", "v1.75,v2.25", False),
+        ("graph", "v1.75,v2.25", False),
+    ],
+)
+def test_only_a_routed_canary_that_gets_requests_is_ended(route: str, deployed: str, *, expected: bool) -> None:
+    assert is_split(route, {**IRIS, "deployed": deployed}) is expected
+
+
+def test_routed_canary_whose_alarm_is_already_in_alarm_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    variables = {"irisRoute": "v1.75,v2.25", "digitsRoute": "v1.75,v2.25"}
+    with mock_aws():
+        cloudwatch = boto3.client("cloudwatch")
+        for name in ("iris_v2_errors", "digits_v2_errors", "sales", "another"):
+            cloudwatch.put_metric_alarm(
+                AlarmName=name,
+                ComparisonOperator="GreaterThanThreshold",
+                EvaluationPeriods=1,
+                Namespace="AWS/Lambda",
+                MetricName="Errors",
+                Period=60,
+                Statistic="Sum",
+                Threshold=1.0,
+            )
+        for name in ("digits_v2_errors", "another"):
+            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+        ending = FakeStage(variables)
+        assert check_alarms(ending, cloudwatch, ROUTED)["models"] == ["digits"]
+        assert ending.variables == {"irisRoute": "v1.75,v2.25", "digitsRoute": "v1.100"}
+        assert check_alarms(ending, cloudwatch, ROUTED)["ended"] is False
+
+
+class FakeStage:
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.variables = variables
+
+    def get_stage(self, **_where: str) -> dict[str, Any]:
+        return {"variables": self.variables}
+
+    def update_stage(self, *, patchOperations: list[dict[str, str]], **_where: str) -> None:  # noqa: N803 - boto3's
+        self.variables |= {entry["path"].rpartition("/")[2]: entry["value"] for entry in patchOperations}

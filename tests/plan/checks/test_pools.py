@@ -16,7 +16,7 @@ from turnout.plan.as_json import plan_to_json
 from turnout.plan.checks.pools import MB, find_pool_functions, find_tested_functions, session_room
 from turnout.plan.costs import FUNCTION_METRICS, POOLED_METRICS, estimate_costs, estimate_pool_rest
 from turnout.plan.deployment_notes import find_orphaned
-from turnout.plan.guard_alarms import find_guard_alarms
+from turnout.plan.guard_alarms import find_guard_alarms, find_routed_guards
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import watched_of
 from turnout.plan.values import Plan
@@ -154,7 +154,11 @@ def test_stage_variable_contains_the_pooled_models_of_routed_canaries() -> None:
     routed = {"iris": RoutedCanary("v2", 25, {"v1": 100.0})}
     weights = {"iris": routed["iris"].weights}
     of = replace(MANIFEST, stages=(stage(serve={"digits": "v1", "spam": "v1"}, weights=weights, routed=routed),))
-    assert plan_of(of).apis[0].stages[0].variables[WATCHED_VARIABLE] == "iris"
+    plan = plan_of(of)
+    assert plan.apis[0].stages[0].variables[WATCHED_VARIABLE] == "iris"
+    assert [function.name for function in find_tested_functions(plan)] == ["turnout-local_iris_v2"]
+    (guard,) = find_routed_guards(plan, plan.apis[0].stages[0])
+    assert guard.alarms == ("turnout-local_iris_v2_errors", "turnout-local_small_pool_errors")
 
 
 def test_stage_variable_is_empty_if_its_canary_moves_no_pooled_model() -> None:

@@ -25,7 +25,7 @@ from turnout.canary.rollout.stage_changes import StageChange, change_between
 from turnout.canary.rollout.stage_control import StageTarget
 from turnout.manifest.parser import Manifest, Stage
 from turnout.plan.checks.replacements import baselines_of
-from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms
+from turnout.plan.guard_alarms import GuardAlarms, find_guard_alarms, find_routed_guards
 from turnout.plan.planner import make_plan
 from turnout.plan.served_by import Watched, watched_of, watched_routed
 from turnout.plan.stages import find_packed, plan_stage
@@ -84,7 +84,7 @@ class Prepared:
         before: the stage in the current manifest.
         watched: what to observe of the canary afterwards; empty if it ends.
         opened: likewise; for a `return` what it moves. The functions of their `canary` must exist.
-        alarms: the alarms that would end the canary immediately; None if it ends or gets fewer requests than before.
+        alarms: the alarms that would end the canaries immediately; None if they end or get fewer requests than before.
     """
 
     path: Path
@@ -161,6 +161,10 @@ def prepare(
     is_own = action.kind in WATCHING and not is_elsewhere
     if is_own and action.percent >= (before.canary.percent if before.canary else 0.0) and new_stage.canary is not None:
         alarms = find_guard_alarms(plan, new_stage.canary.judgement, after)
+    for guard in find_routed_guards(plan, after) if action.kind in WATCHING else ():
+        former = old_stage.routed.get(guard.model)
+        if guard.model in routed and action.percent >= (former.percent if former else 0.0):
+            alarms = GuardAlarms((*(alarms.names if alarms else ()), *guard.alarms), alarms.prefix if alarms else "")
     return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, opened, alarms)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from turnout.artifacts.session_size import estimate_session_bytes
 from turnout.manifest.parser import Manifest
-from turnout.plan.served_by import watched_of
-from turnout.plan.values import Function, Plan, Pool, ServedVersion
+from turnout.plan.served_by import Watched, watched_of, watched_routed
+from turnout.plan.values import Function, Plan, Pool, ServedVersion, StagePlan
 from turnout.problems import Problem
 from turnout.protocol.naming import function_name, pool_name
 from turnout.wording import size_text
@@ -58,15 +58,21 @@ def find_pool_functions(manifest: Manifest, prefix: str) -> dict[str, str]:
 def find_tested_functions(plan: Plan) -> tuple[Function, ...]:
     """Return the functions that pooled versions would have, for versions to which a canary moves traffic."""
     pooled = {function.name: function for function in plan.pooled}
-    canaries = ((stage, stage.canary) for api in plan.apis for stage in api.stages)
     moved = {
         resource.partition(":")[0]
-        for stage, canary in canaries
-        if canary is not None and not canary.release
-        for pair in watched_of(plan, stage.variables, canary.overrides)
+        for api in plan.apis
+        for stage in api.stages
+        for pair in _watched(plan, stage)
         for resource in pair.canary.versions - pair.baseline.versions
     }
     return tuple(function for name, function in pooled.items() if name in moved)
+
+
+def _watched(plan: Plan, stage: StagePlan) -> Iterator[Watched]:
+    """Return the models that a stage's canary and its routed canaries move."""
+    if stage.canary is not None and not stage.canary.release:
+        yield from watched_of(plan, stage.variables, stage.canary.overrides)
+    yield from (watched_routed(plan, stage, model) for model in stage.routed)
 
 
 def check_pools(manifest: Manifest, pools: Sequence[Pool]) -> Iterator[Problem]:
