@@ -31,8 +31,8 @@ check: lint types ## lint, types and the fast tests: less than a minute
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow' --hypothesis-profile fast
 
 # docs/reliability.md says what each run promises.
-soak: .venv/.dev ## attack a real server for minutes (MINUTES=6 SEED=12 RUNS=fuzz,overload JSON=1)
-	@$(BIN)/python -m soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--only $(RUNS)) $(if $(JSON),--json)
+soak: .venv/.dev ## attack a real server for minutes (MINUTES=6 SEED=12 RUNS=fuzz,overload REQUESTS=10000 JSON=1)
+	@$(BIN)/python -m soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--only $(RUNS)) $(if $(REQUESTS),--requests $(REQUESTS)) $(if $(JSON),--json)
 
 lint: .venv/.dev ## check the code's style with ruff and the spelling with codespell
 	@echo 'Checking style with ruff and spelling with codespell (5 s)'

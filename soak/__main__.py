@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     for name in options.only or RUNS:
         with tempfile.TemporaryDirectory(prefix="turnout-soak-") as folder:
-            result = make_run(name, options.minutes * 60, options.seed, command, Path(folder))
+            result = make_run(name, options.minutes * 60, options.seed, command, Path(folder), options.requests)
         results.append(result)
         if not options.json:
             table = render_table([result]).splitlines()
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def make_run(name: str, seconds: float, seed: int, command: tuple[str, ...], folder: Path) -> Result:
+def make_run(name: str, seconds: float, seed: int, command: tuple[str, ...], folder: Path, requests: int = 0) -> Result:
     """Perform one run within its share of the total time; a run that cannot continue is a broken promise."""
     run, share = RUNS[name]
     try:
-        return run(Settings(seconds * share, seed, command, folder))
+        return run(Settings(seconds * share, seed, command, folder, requests))
     except SoakError as error:
         return Result(name, 0, 0.0, "the run could not go on", (str(error),))
 
@@ -56,6 +56,12 @@ def make_run(name: str, seconds: float, seed: int, command: tuple[str, ...], fol
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m soak", description=__doc__)
     parser.add_argument("--minutes", type=_minutes, default=DEFAULT_MINUTES, help="for all runs (default: %(default)s)")
+    parser.add_argument(
+        "--requests",
+        type=_requests,
+        default=0,
+        help="end the run `asynchronous` after this many accepted requests instead of its share of the time",
+    )
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="of everything random (default: %(default)s)")
     parser.add_argument("--only", type=_runs, metavar="RUN,...", help=f"of {', '.join(RUNS)}")
     parser.add_argument("--command", help="what starts Turnout, for comparing releases (default: this checkout's)")
@@ -68,6 +74,13 @@ def _minutes(text: str) -> float:
     if not 0 < minutes < 24 * 60:
         raise argparse.ArgumentTypeError(f"must be more than 0 and less than a day, got {text}")
     return minutes
+
+
+def _requests(text: str) -> int:
+    requests = int(text)
+    if requests < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return requests
 
 
 def _runs(text: str) -> list[str]:

@@ -22,12 +22,14 @@ class Settings:
         seed: seed of all randomness.
         command: the command of Turnout without a subcommand: `(".venv/bin/turnout",)`.
         folder: an empty folder for this run.
+        requests: for runs that count requests: end the attack after this many instead of `seconds`; 0 for `seconds`.
     """
 
     seconds: float
     seed: int
     command: tuple[str, ...]
     folder: Path
+    requests: int = 0
 
     def random(self, number: int = 0) -> random.Random:
         """Return the random source of one of the run's clients."""

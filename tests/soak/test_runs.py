@@ -29,7 +29,7 @@ def test_shares_add_up_to_the_total_time() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_run_attacks_a_real_server(name: str, tmp_path: Path) -> None:
-    result = make_run(name, 1.0, 3, COMMAND, tmp_path)
+    result = make_run(name, 1.0, 3, COMMAND, tmp_path, requests=60)
     assert result.run == name
     assert result.requests > 0
     assert result.seen
@@ -58,6 +58,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
         (["--only", "nothing"], "unknown run 'nothing', the runs are fuzz, "),
         (["--minutes", "0"], "must be more than 0"),
         (["--minutes", "x"], "invalid"),
+        (["--requests", "0"], "must be at least 1"),
         (["--seed", "x"], "invalid int"),
     ],
 )
