@@ -12,7 +12,7 @@ from turnout.packaging.build import HANDLER
 from turnout.packaging.routers import ROUTER_HANDLER
 from turnout.plan.log_groups import log_group_name
 from turnout.plan.values import Function
-from turnout.protocol.naming import LIVE, NEXT
+from turnout.protocol.naming import ASYNC_ALIASES, LIVE, NEXT
 from turnout.protocol.telemetry import TELEMETRY_OFF
 
 from .packages import RUNTIME, PackageCode
@@ -33,6 +33,7 @@ class ServedFunctionArgs:
         settings: the stack's settings: networks, keys and logs.
         has_next: whether it also has the alias `next`, which only release canaries call.
         keep_live: whether the alias `live` keeps its current version, because a stage has a release canary.
+        has_async: whether each alias has another one for asynchronous runs.
         environment: Turnout's own variables, in addition to the manifest's.
         after: resources that its code needs at start; with SnapStart it starts while it is published.
     """
@@ -45,6 +46,7 @@ class ServedFunctionArgs:
     log_group: pulumi.Input[str] | None = None
     has_next: bool = False
     keep_live: bool = False
+    has_async: bool = False
     environment: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     after: Sequence[pulumi.Resource] = ()
 
@@ -104,6 +106,11 @@ class ServedFunction(pulumi.ComponentResource):
             pulumi.ResourceOptions(parent=self, ignore_changes=["functionVersion"] if args.keep_live else None),
         )
         aliases = {LIVE: live} | ({NEXT: _make_alias(name, NEXT, made, within)} if args.has_next else {})
+        if args.has_async:
+            aliases |= {
+                ASYNC_ALIASES[alias]: _make_alias(name, ASYNC_ALIASES[alias], made, within, of.function_version)
+                for alias, of in aliases.items()
+            }
         self.function, self.live = made, live
         self.aliased = [alias.function_version for alias in aliases.values()]
         if planned.is_shadow:
@@ -141,7 +148,14 @@ def _make_event_config(
     )
 
 
-def _make_alias(name: str, alias: str, of: aws.lambda_.Function, opts: pulumi.ResourceOptions) -> aws.lambda_.Alias:
+def _make_alias(
+    name: str,
+    alias: str,
+    of: aws.lambda_.Function,
+    opts: pulumi.ResourceOptions,
+    version: pulumi.Input[str] | None = None,
+) -> aws.lambda_.Alias:
+    """Make an alias of a version of the function, by default of the newest."""
     return aws.lambda_.Alias(
-        f"{name}_{alias}", name=alias, function_name=of.name, function_version=of.version, opts=opts
+        f"{name}_{alias}", name=alias, function_name=of.name, function_version=version or of.version, opts=opts
     )

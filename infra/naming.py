@@ -43,12 +43,15 @@ class Place:
         """Return the ARN of a role that the stack makes."""
         return f"arn:{self.partition}:iam::{self.account}:role{self.role_path}{name}"
 
-    def function_arns(self, name: str) -> list[str]:
+    def function_arns(self, name: str, *, with_async: bool = False) -> list[str]:
         """Return the ARNs of a function's aliases; functions are called only through these.
 
-        A `*` in the name is IAM's wildcard.
+        Args:
+            name: the function's name; `*` is IAM's wildcard.
+            with_async: whether to include the aliases of asynchronous runs, whose names begin like the others.
         """
-        return [f"{self._arn('lambda')}:function:{name}:{alias}" for alias in (LIVE, NEXT)]
+        end = "*" if with_async else ""
+        return [f"{self._arn('lambda')}:function:{name}:{alias}{end}" for alias in (LIVE, NEXT)]
 
     def log_stream_arns(self, log_group: str) -> str:
         """Return the ARNs of a log group's streams, whose names Lambda chooses."""

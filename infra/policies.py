@@ -48,14 +48,21 @@ def allow_logs(place: Place, log_group: str) -> Statement:
     return allow(["logs:CreateLogStream", "logs:PutLogEvents"], [place.log_stream_arns(log_group)])
 
 
-def allow_invoke(place: Place, functions: Sequence[str]) -> Statement:
-    """Return a statement that allows calling functions through their aliases."""
-    return allow(["lambda:InvokeFunction"], [arn for name in functions for arn in place.function_arns(name)])
+def allow_invoke(place: Place, functions: Sequence[str], *, with_async: bool = False) -> Statement:
+    """Return a statement that allows calling functions through their aliases.
+
+    Args:
+        place: names the functions.
+        functions: names of functions; `*` is a wildcard.
+        with_async: see `Place.function_arns`.
+    """
+    arns = [arn for name in functions for arn in place.function_arns(name, with_async=with_async)]
+    return allow(["lambda:InvokeFunction"], arns)
 
 
-def deny_invoke(place: Place, functions: Sequence[str]) -> Statement:
+def deny_invoke(place: Place, functions: Sequence[str], *, with_async: bool = False) -> Statement:
     """Return a statement that denies calling functions that the pattern of `allow_invoke` matches."""
-    return {**allow_invoke(place, functions), "Effect": "Deny"}
+    return {**allow_invoke(place, functions, with_async=with_async), "Effect": "Deny"}
 
 
 DESCRIBE_ALARMS = allow(["cloudwatch:DescribeAlarms"], ["*"])

@@ -375,6 +375,7 @@ def make_functions(
             shared.get(groups[function.name]),
             has_next=stack.has_next,
             keep_live=stack.is_release,
+            has_async=storage is not None,
             environment={**locations.get(function.package, {}), **requests},
             after=[packages, roles, *([] if storage is None else [storage])],
         )

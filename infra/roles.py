@@ -7,6 +7,7 @@ has a name with that prefix and an underscore (`Place.prefix`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -181,8 +182,9 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
         else:
             continue
         log = allow_logs(place, log_group_name(function.name, args.settings.log_groups))
-        deny = deny_invoke(place, [routers])
-        narrow, wide = allow_invoke(place, called), allow_invoke(place, [place.name("*")])
+        invoking = functools.partial(allow_invoke, place, with_async=plan.is_asynchronous)
+        deny = deny_invoke(place, [routers], with_async=plan.is_asynchronous)
+        narrow, wide = invoking(called), invoking([place.name("*")])
         yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny], beside)
 
 

@@ -115,7 +115,7 @@ class WorkerFunction(pulumi.ComponentResource):
 def _statements(args: WorkerFunctionArgs) -> Iterator[Statement]:
     place, settings = args.place, args.settings
     yield allow_logs(place, log_group_name(place.requests))
-    yield allow_invoke(place, [place.name("*")])
+    yield allow_invoke(place, [place.name("*")], with_async=True)
     yield from allow_working(place, settings.keys.bucket)
     if settings.network.subnet_ids:
         yield VPC_ACCESS

@@ -19,7 +19,7 @@ from turnout.protocol.aws_requests.record import AnswerObject, Record
 from turnout.protocol.aws_requests.running import STORED, make_run_event, metadata_of, read_answer
 from turnout.protocol.aws_requests.settings import GRACE_S
 from turnout.protocol.aws_requests.store import EXPIRED, ReadRecord, RequestStore, describe_lost, end
-from turnout.protocol.naming import LIVE, VERSION_HEADER
+from turnout.protocol.naming import ASYNC_ALIASES, LIVE, VERSION_HEADER
 from turnout.protocol.requests import states
 from turnout.protocol.requests.description import api_answer_path
 from turnout.protocol.requests.outcomes import (
@@ -156,11 +156,13 @@ class RequestWorker:
                 self._end(begun, after, lambda current: states.fail(current, ended, is_final=is_final))
 
     async def _call(self, record: Record, deadline_s: float) -> Answered:
-        event = make_run_event(record)
-        answered = await self._invoke(record.function, record.alias, event, deadline_s=deadline_s)
-        if answered.error == "unknown_function" and record.alias != LIVE:
-            # A release canary has ended meanwhile: what it called is live now, or was taken back.
-            return await self._invoke(record.function, LIVE, event, deadline_s=deadline_s)
+        answered = Answered(None, "unknown_function", "no alias")
+        # If a release canary has ended meanwhile, what it called is live now, or was taken back.
+        for alias in dict.fromkeys((record.alias, LIVE)):
+            own = ASYNC_ALIASES.get(alias, alias)
+            answered = await self._invoke(record.function, own, make_run_event(record, own), deadline_s=deadline_s)
+            if answered.error != "unknown_function":
+                break
         return answered
 
     def _read(self, record: Record, answered: Answered) -> tuple[Outcome, Record]:

@@ -61,7 +61,7 @@ class Functions:
 
     handlers: dict[str, LambdaHandler] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
-    aliases: Collection[str] = ("live", "next")
+    aliases: Collection[str] = ("live", "next", "live_async", "next_async")
 
     async def __call__(
         self, function: str, alias: str, event: Mapping[str, Any], *, deadline_s: float, asynchronous: bool = False

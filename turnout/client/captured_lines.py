@@ -82,6 +82,7 @@ def parse_sample(fields: Any) -> Sample:
         duration_ms=_field(fields, "duration_ms", float),
         resource=_field(fields, "resource", str) if "resource" in fields else "",
         caller=_field(fields, "caller", str) if "caller" in fields else "",
+        asynchronous=_field(fields, "asynchronous", bool) if "asynchronous" in fields else False,
     )
 
 

@@ -34,6 +34,12 @@ LIVE = "live"
 NEXT = "next"
 """The Lambda alias that a release canary calls; it points to the newest code."""
 
+ASYNC_ALIASES = {LIVE: f"{LIVE}_async", NEXT: f"{NEXT}_async"}
+"""Alias -> the one of the same function version by which asynchronous runs call it.
+
+Lambda counts calls by alias, so the metrics of `live` and `next` have synchronous calls only.
+"""
+
 UPLOAD_HEADER = "x-turnout-upload"
 """Header of an asynchronous request: the upload to use as its body."""
 

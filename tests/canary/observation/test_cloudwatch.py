@@ -84,6 +84,13 @@ def test_every_failure_that_callers_see_is_an_error() -> None:
     assert result.bounds_s == BOUNDS_S
 
 
+def test_asynchronous_runs_are_not_counted() -> None:
+    synchronous = metrics("turnout-eu_iris_v2:live", [18], Invocations=[1])
+    failing = metrics("turnout-eu_iris_v2:live_async", [9_000] * 5, Invocations=[5], Errors=[5], FailedAnswers=[2])
+    result, _ = observe(synchronous | failing)
+    assert result.canary == Arm(1, 0, durations_at(ms20=1))
+
+
 def test_errors_never_exceed_requests() -> None:
     # The metrics of one minute arrive one after the other.
     result, _ = observe(metrics("turnout-eu_iris_v2:live", Invocations=[1], Errors=[3]))

@@ -60,6 +60,7 @@ def test_logged_requests_are_read_unchanged(logs: Any) -> None:
         {"resource": "/models/iris/v1/inference"},  # sent again before, or by a caller who requested v1
         {"resource": "/models/pair/inference"},  # a graph calls it
         {"resource": ""},
+        {"asynchronous": True},
         {"time": NOW_S - 1001},
         {"time": NOW_S - LAG_S},
     ],

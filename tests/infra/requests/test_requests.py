@@ -10,10 +10,10 @@ import pulumi
 import pytest
 
 from infra.requests.asked import LONGEST_DAYS, Kept, longest_run_s, make_settings, plan_lifecycle
-from tests.builders.deployed import deployed, policy_of
+from tests.builders.deployed import deployed, may_invoke, policy_of
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program
-from turnout.manifest.parser import Asynchronous, Manifest, Routing
+from turnout.manifest.parser import Asynchronous, Canary, Manifest, Routing
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
 from turnout.protocol.aws_requests.settings import MOST_RUN_S, RequestSettings, StageRules
@@ -133,6 +133,35 @@ def test_every_function_accepts_requests_and_only_the_worker_gets_the_dead_lette
         function = program.of("lambda/function:Function")[name].inputs
         variables = {key for key in function["environment"]["variables"] if key.startswith("TURNOUT_")}
         assert variables == {"TURNOUT_REQUESTS_BUCKET", "TURNOUT_REQUESTS_QUEUE"}
+
+
+def aliases_of(program: Program) -> dict[str, Any]:
+    return {name: alias.inputs["functionVersion"] for name, alias in program.of("lambda/alias:Alias").items()}
+
+
+def test_asynchronous_runs_have_their_own_aliases_of_the_same_versions(program: Program) -> None:
+    functions = ("iris_v1", "iris_v2", "iris_router", "router")
+    aliases = aliases_of(program)
+    assert aliases.keys() == {f"{name}_{alias}" for name in functions for alias in ("live", "live_async")}
+    assert all(aliases[f"{name}_live"] == aliases[f"{name}_live_async"] for name in functions)
+    released = deployed(manifest(stages=(replace(ASYNC, canary=Canary(10.0, {"iris": "v2"}, release=True)),)))
+    made = released.of("lambda/alias:Alias")
+    assert {"iris_v1_next", "iris_v1_next_async"} <= made.keys()
+    # Not ignored: it follows the alias `live`, which keeps its version during a release canary.
+    assert made["iris_v1_live_async"].ignored == ()
+    assert not [name for name in deployed(manifest()).of("lambda/alias:Alias") if name.endswith("_async")]
+
+
+def test_routers_and_the_worker_may_call_these_aliases_and_api_gateway_may_not(program: Program) -> None:
+    policies = program.of("iam/rolePolicy:RolePolicy")
+    for alias in ("live", "next", "live_async", "next_async"):
+        version = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test_iris_v1:{alias}"
+        router = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:turnout-test_iris_router:{alias}"
+        assert may_invoke(policy_of(policies["iris_router"]), version)
+        assert may_invoke(policy_of(policies["requests-worker"]), version)
+        assert may_invoke(policy_of(policies["requests-worker"]), router)
+        assert may_invoke(policy_of(policies["integration"]), version) is not alias.endswith("_async")
+        assert not may_invoke(policy_of(policies["iris_router"]), router)
 
 
 def actions_of(program: Program, role: str) -> dict[str, set[str]]:

@@ -29,7 +29,7 @@ from tests.builders.aws_requests import (
     deploy,
     echo,
 )
-from tests.builders.general_router import PREFIX
+from tests.builders.general_router import PREFIX, VARIABLES
 from turnout.protocol.aws.events import make_answer
 from turnout.protocol.aws_requests.bucket import RequestBucket
 from turnout.protocol.aws_requests.messages import Queues, RequestMessage
@@ -84,7 +84,7 @@ def test_a_request_is_accepted_run_and_answered(made: Deployment) -> None:
     }
     answer = made.call("GET", state["answer"]["address"].removeprefix("/prod"))
     assert (answer.status, answer.body, answer.headers["x-turnout-version"]) == (200, body, "v1")
-    assert made.functions.calls == [(IRIS, "live")]
+    assert made.functions.calls == [(IRIS, "live_async")]
 
 
 def test_no_key_or_token_is_stored(made: Deployment) -> None:
@@ -114,7 +114,7 @@ def test_paths_of_the_open_inference_protocol_accept_requests(made: Deployment, 
     identifier = made.submit(path=path).json["id"]
     made.pump()
     assert made.state(identifier)["state"] == "done"
-    assert made.functions.calls == [(IRIS, "live")]
+    assert made.functions.calls == [(IRIS, "live_async")]
 
 
 def test_message_delivered_twice_runs_once(made: Deployment) -> None:
@@ -124,7 +124,7 @@ def test_message_delivered_twice_runs_once(made: Deployment) -> None:
     assert made.worker().handle(event, 1e12) == {"batchItemFailures": []}
     before = made.state(identifier)
     assert made.worker().handle(event, 1e12) == {"batchItemFailures": []}
-    assert made.functions.calls == [(IRIS, "live")]
+    assert made.functions.calls == [(IRIS, "live_async")]
     assert made.state(identifier) == before
 
 
@@ -306,7 +306,7 @@ def test_put_of_a_routed_model_runs_in_its_router(made: Deployment) -> None:
     answer = made.call("PUT", "/requests/order-1?model=forest", {"x": 1})
     assert (answer.status, answer.json["version"]) == (202, "")
     made.finish()
-    assert made.functions.calls == [(router, "live")]
+    assert made.functions.calls == [(router, "live_async")]
     assert made.state("order-1")["version"] == "v1"
 
 
@@ -460,10 +460,25 @@ def test_request_of_an_ended_release_canary_runs_on_the_live_alias(made: Deploym
     stored = made.store.read("prod", identifier)
     assert stored is not None
     made.store.write(stored, replace(stored.record, alias="next"))
-    made.functions.aliases = {"live"}
+    made.functions.aliases = {"live", "live_async"}
     made.finish()
     assert made.state(identifier)["state"] == "done"
-    assert made.functions.calls == [(IRIS, "next"), (IRIS, "live")]
+    assert made.functions.calls == [(IRIS, "next_async"), (IRIS, "live_async")]
+
+
+def test_run_of_a_router_calls_versions_by_the_alias_of_asynchronous_runs(made: Deployment) -> None:
+    received: list[dict[str, Any]] = []
+
+    def handle(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        received.append(event["stageVariables"])
+        return echo(event, context)
+
+    made.add(f"{PREFIX}_forest_router", handle, runs=False)
+    identifier = made.submit(path="/models/forest/inference").json["id"]
+    made.finish()
+    assert made.state(identifier)["state"] == "done"
+    assert made.functions.calls == [(f"{PREFIX}_forest_router", "live_async")]
+    assert received == [{**VARIABLES, "alias": "live_async"}]
 
 
 def test_run_that_outlives_its_worker_is_finished_by_the_next_delivery(made: Deployment) -> None:

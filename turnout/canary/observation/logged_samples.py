@@ -1,7 +1,8 @@
 """Requests that model functions on AWS logged (`capture` of a version), read from CloudWatch Logs.
 
 Requests that name their version are skipped, because no canary decides about them. Among them are requests that were
-sent again earlier, which the functions log like any other.
+sent again earlier, which the functions log like any other. Asynchronous requests are skipped, because a canary is
+judged by synchronous calls.
 """
 
 from __future__ import annotations
@@ -114,5 +115,8 @@ class LoggedSamples:
 
 
 def _is_decided(sample: Sample) -> bool:
-    """Whether the canary decided which version answered: the path names only the model."""
-    return sample.resource in {f"/models/{sample.model}/inference", f"/v2/models/{sample.model}/infer"}
+    """Whether the canary decided which version answered a synchronous call: the path names only the model."""
+    return not sample.asynchronous and sample.resource in {
+        f"/models/{sample.model}/inference",
+        f"/v2/models/{sample.model}/infer",
+    }

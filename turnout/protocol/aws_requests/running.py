@@ -20,7 +20,7 @@ from typing import Any
 from turnout.protocol.aws.events import LambdaHandler, make_answer, read_event
 from turnout.protocol.aws_requests.bucket import RequestBucket
 from turnout.protocol.aws_requests.record import AnswerObject, Record
-from turnout.protocol.naming import is_pool
+from turnout.protocol.naming import ALIAS_VARIABLE, is_pool
 from turnout.protocol.requests.refusals import Refusal
 from turnout.protocol.requests.runs import KEY, AsyncRun, spell_run
 from turnout.protocol.routing.pooled import aim_at
@@ -55,11 +55,17 @@ class RunObjects:
     answer: str
 
 
-def make_run_event(record: Record) -> dict[str, Any]:
-    """Return the event of a started run."""
+def make_run_event(record: Record, alias: str) -> dict[str, Any]:
+    """Return the event of a started run.
+
+    Args:
+        record: the request.
+        alias: alias by which it is called; a router calls the versions by the same one.
+    """
     said = spell_run(AsyncRun(max_answer_bytes=record.max_answer_bytes), record.event["turnout"]["draw"])
     objects = RunObjects(record.body.key, record.body.size, record.body.sha256, record.answer_key)
-    event = {**record.event, "turnout": {KEY: {**said[KEY], STORED: asdict(objects)}}}
+    variables = {**(record.event.get("stageVariables") or {}), ALIAS_VARIABLE: alias}
+    event = {**record.event, "stageVariables": variables, "turnout": {KEY: {**said[KEY], STORED: asdict(objects)}}}
     return aim_at(event, record.model, record.version) if is_pool(record.function) else event
 
 
