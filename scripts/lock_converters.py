@@ -1,7 +1,7 @@
 """Pins the converters' requirements: `make lock-converters`, which runs `python scripts/lock_converters.py [NAME ...]`.
 
 Each turnout/conversion/converters/NAME.in becomes NAME.lock, with hashes, for every Python and platform. So does each
-file of tests/conversion, whose environments only tests use.
+file of tests/conversion, whose environments only tests use. NAME.excludes lists dependencies that are left out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def main(names: list[str]) -> None:
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"Unknown converter: {', '.join(unknown)}. Known: {', '.join(known)}.")
     for name in names or known:
-        target = known[name].with_suffix(".lock")
-        run_uv([*COMPILE, *PLAIN, "--upgrade", known[name].name, "-o", target.name], cwd=known[name].parent)
+        target, excludes = (known[name].with_suffix(suffix) for suffix in (".lock", ".excludes"))
+        without = ["--excludes", excludes.name] if excludes.exists() else []
+        run_uv([*COMPILE, *PLAIN, *without, "--upgrade", known[name].name, "-o", target.name], cwd=known[name].parent)
         print(f"Wrote {target.relative_to(ROOT)}.")
 
 

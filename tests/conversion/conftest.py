@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -11,17 +12,22 @@ from typing import Any
 
 import pytest
 
-from turnout.conversion.environments import find_environment
+from turnout.conversion.environments import environment_folder, find_environment
 from turnout.conversion.errors import ConversionError
 from turnout.conversion.opsets import find_opsets
 
 TRAIN = Path(__file__).with_name("train.py")
+
+LARGE = {"torch": "TURNOUT_TEST_TORCH"}
+"""Environments of gigabytes -> the variable that lets the tests install them. Where they exist, the tests use them."""
 
 Trained = Callable[[str], Mapping[str, Mapping[str, Any]]]
 
 
 def environment(name: str) -> Path:
     """Return the Python of a converter's environment; skip the test if its packages cannot be installed."""
+    if name in LARGE and not os.environ.get(LARGE[name]) and not environment_folder(name).exists():
+        pytest.skip(f"the environment {name} takes gigabytes: {LARGE[name]}=1 installs it")
     try:
         return find_environment(name, lambda _: None)
     except ConversionError as error:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conversion.conftest import Trained
 from turnout.artifacts.examples import Tolerance
+from turnout.conversion.converters.exchange import read_arrays
 from turnout.conversion.graph_child import answer_rows
 from turnout.conversion.proof import Proof, compare_folder
 from turnout.layout import model_lambdas_package
@@ -32,6 +33,7 @@ MODELS = {
     ),
     "catboost": "binary multiclass missing-is-max regression frame",
     "keras": "dense legacy saved two-inputs sequence fixed-batch",
+    "torch": "network few two-inputs words",
 }
 
 REFUSED = {
@@ -42,6 +44,11 @@ REFUSED = {
     ("catboost", "categories"): "CatBoost's ONNX export leaves out",
     ("keras", "text"): "has the type string",
     ("keras", "own-code"): "Lambda",
+    ("torch", "dropout"): "exported in training mode: aten.dropout trains",
+    ("torch", "training"): "exported in training mode: aten.batch_norm trains",
+    ("torch", "random"): "other answers to the same rows",
+    ("torch", "fixed"): "input 'input' has the shape [2, 4], so the batch has a fixed size",
+    ("torch", "no-operator"): "ONNX has no form of prims.bessel_j0",
 }
 
 
@@ -129,6 +136,21 @@ def test_network_keeps_its_names_and_free_dimensions(trained: Trained) -> None:
     dimensions = [row.dim_param or row.dim_value for row in sequence.input[0].type.tensor_type.shape.dim]
     assert dimensions == ["batch", "size_1", 4]
     assert "NaN" in trained("keras")["sequence"]["refused"]["missing values"]
+
+
+def test_exported_program_keeps_the_names_of_its_arguments_and_results(trained: Trained) -> None:
+    models = trained("torch")
+    graph = onnx.load(Path(models["two-inputs"]["out"], "model", "model.onnx")).graph
+    names = [value.name for value in (*graph.input, *graph.output)]
+    assert names == ["left", "right_b", "score", "parts_0"]
+    words = onnx.load(Path(models["words"]["out"], "model", "model.onnx")).graph
+    dimensions = [row.dim_param or row.dim_value for row in words.input[0].type.tensor_type.shape.dim]
+    assert dimensions == ["batch", "size_1"]
+    assert [value.name for value in words.output] == ["output_0", "output_1"]
+    assert read_arrays(Path(models["words"]["out"], "inputs"))["ids"].max() in range(40, 50)
+    assert models["network"]["groups"][0]["name"] == "the examples in the file"
+    assert models["few"]["notes"] == ["the program was exported for batches of at least 2 and at most 30 rows"]
+    assert {"torch", "onnxscript"} <= models["network"]["packages"].keys()
 
 
 def test_network_with_a_changed_weight_is_rejected(trained: Trained, tmp_path: Path) -> None:

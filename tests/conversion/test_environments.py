@@ -88,6 +88,10 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
                 kind, body = "text/html", f'<a href="/{WHEEL}">{WHEEL}</a>'.encode()
             self.respond(200, body, content_type=kind)
 
+        def do_CONNECT(self) -> None:  # of a proxy, for addresses outside of this machine
+            made.asked.append(self.path)
+            self.respond(403, b"")
+
     made.locks.mkdir()
     digest = hashlib.sha256(made.wheel).hexdigest()
     (made.locks / "tiny.lock").write_text(f"tiny==1 --hash=sha256:{digest}\n")
@@ -98,6 +102,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
             "UV_CACHE_DIR": str(tmp_path / "uv"),
             "UV_DEFAULT_INDEX": f"{url}/simple",
             "UV_NO_CONFIG": "1",
+            "UV_HTTP_RETRIES": "0",
+            "HTTPS_PROXY": url,
             "no_proxy": "127.0.0.1",
             "NO_PROXY": "127.0.0.1",
         }.items():
@@ -170,3 +176,32 @@ def test_a_package_with_another_digest_is_rejected(index: Index) -> None:
     with pytest.raises(ConversionError, match="the packages that convert tiny models cannot be installed"):
         environments.find_environment("tiny", lambda _: None)
     assert not [path for path in (environments.cache_folder() / "converters").iterdir() if path.suffix != ".lock"]
+
+
+def test_the_build_of_pytorch_comes_from_the_index_that_uv_chooses(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such index on loopback, so uv's request for it ends at the proxy."""
+    digest = hashlib.sha256(index.wheel).hexdigest()
+    entries = [f"{name}==1 \\\n    --hash=sha256:{digest}\n" for name in ("nvidia-tiny", "tiny", "torch", "triton")]
+    (index.locks / "torch.lock").write_text("".join(entries))
+    plain = environments.environment_folder("torch")
+    monkeypatch.setenv("UV_TORCH_BACKEND", "cpu")
+    assert environments.environment_folder("torch") != plain
+    assert environments.environment_folder("tiny") == environments.environment_folder("tiny")
+    index.is_open.set()
+    remarks: list[str] = []
+    with pytest.raises(ConversionError, match="the packages that convert torch models cannot be installed"):
+        environments.find_environment("torch", remarks.append)
+    assert remarks[0].startswith("installing PyTorch for cpu (UV_TORCH_BACKEND) into ")
+    assert {path for path in index.asked if "simple" in path} == {"/simple/tiny/"}
+    assert index.asked[-1] == "download.pytorch.org:443"
+    assert not environments.environment_folder("torch").exists()
+
+
+def test_large_environments_announce_their_size(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    (index.locks / "torch.lock").write_text((index.locks / "tiny.lock").read_text())
+    index.is_open.set()
+    remarks: list[str] = []
+    environments.find_environment("torch", remarks.append)
+    assert f"installing up to 1 packages for torch models ({environments.SIZES['torch']}) into " in remarks[0]

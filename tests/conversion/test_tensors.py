@@ -39,6 +39,19 @@ def test_rows_fit_the_inputs_and_contain_edge_values() -> None:
     assert len(large["drawn from the model's schema"]["x"]) == 16
 
 
+def test_rows_have_the_shape_of_the_samples_and_the_examples_come_before_drawn_rows() -> None:
+    samples = {"words": np.ones((3, 5), np.int32)}
+    groups = draw_tensors([WORDS], samples)
+    assert {rows["words"].shape[1:] for _, rows in groups} == {(5,)}
+    examples = {"X": np.ones((2, 3), np.float32)}
+    assert [name for name, _ in draw_tensors([MATRIX], None, examples)][:2] == [
+        "the examples in the file",
+        "drawn from the model's schema",
+    ]
+    long = TensorInput("words", np.dtype(np.int64), (None,), values=30, lengths=(20,))
+    assert draw_tensors([long], None)[0][1]["words"].shape == (100, 20)
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".json", ".csv"])
 def test_samples_are_read_from_each_kind_of_file(suffix: str, tmp_path: Path) -> None:
     rows = np.array([[1.5, 2, 3], [4, 5, 6]], np.float32)

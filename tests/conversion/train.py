@@ -20,7 +20,6 @@ JOB = {
     "samples": None,
     "rtol": 1e-4,
     "atol": 1e-5,
-    "trust_pickle": True,
     "trusted_types": [],
     "runtime": "",
     "modules": [],
@@ -302,6 +301,60 @@ def keras_models(folder: Path) -> None:
     keras.Sequential([layers.Input((4,), batch_size=2), layers.Dense(1)]).save(folder / "fixed-batch.keras")
 
 
+def torch_models(folder: Path) -> None:
+    """Exported programs: layers, several inputs and outputs, whole numbers, free and fixed dimensions, old mistakes."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import torch
+
+    nn, batch = torch.nn, torch.export.Dim("batch")
+    torch.manual_seed(0)
+
+    def save(name: str, model: Any, inputs: tuple[Any, ...], shapes: Any, **named: Any) -> None:
+        program = torch.export.export(model, inputs, named, dynamic_shapes=shapes)
+        torch.export.save(program, folder / f"{name}.pt2")
+
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(3, 5), nn.Linear(2, 5)
+
+        def forward(self, left: Any, right: Any, scale: float) -> dict[str, Any]:
+            hidden = torch.tanh(self.left(left) + self.right(right["b"])) * scale
+            return {"score": hidden.sum(-1), "parts": (hidden, None)}
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.last = nn.Embedding(50, 8), nn.Linear(8, 2)
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            vectors = self.words(ids.clamp(min=0)) * mask.unsqueeze(-1)
+            return self.last(vectors.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)), ids.argmax(1)
+
+    class Noise(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x + torch.randn_like(x)
+
+    class Bessel(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.special.bessel_j0(x)
+
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    x, free = torch.randn(2, 4), ({0: batch},)
+    save("dropout", nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5)), (x,), free)
+    save("training", nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), (x,), free)
+    network.eval()
+    save("network", nn.Sequential(network), (x,), free)
+    save("few", network, (x,), ({0: torch.export.Dim("batch", min=2, max=30)},))
+    save("fixed", network, (x,), None)
+    save("random", Noise(), (x,), free)
+    save("no-operator", Bessel(), (x,), free)
+    shapes = {"left": {0: batch}, "right": {"b": {0: batch}}, "scale": None}
+    save("two-inputs", Sum().eval(), (torch.randn(2, 3), {"b": torch.randn(2, 2)}), shapes, scale=0.5)
+    both = {0: batch, 1: torch.export.Dim("length", min=2, max=64)}
+    save("words", Words().eval(), (torch.randint(0, 9, (2, 7)), torch.ones(2, 7)), (both, both))
+
+
 def main(kind: str, folder: Path) -> None:
     """Train and convert; print a line of JSON for each model."""
     sys.path.insert(0, str(ROOT))
@@ -312,17 +365,18 @@ def main(kind: str, folder: Path) -> None:
         "lightgbm": lightgbm_models,
         "catboost": catboost_models,
         "keras": keras_models,
+        "torch": torch_models,
     }
     makers[kind](folder)
-    name = f"networks.{kind}_model" if kind == "keras" else f"{kind}_model"
+    name = f"networks.{kind}_model" if kind in {"keras", "torch"} else f"{kind}_model"
     module = importlib.import_module(f"turnout.conversion.converters.{name}")
     refused = importlib.import_module("turnout.conversion.converters.start").RefusedJob
-    opsets = json.loads(sys.argv[3])
+    job = {**JOB, "trust_pickle": kind == "sklearn", "opsets": json.loads(sys.argv[3])}
     for path in sorted(folder.iterdir()):
         out = folder / f"{path.stem}-out"
         out.mkdir()
         try:
-            row = module.main({**JOB, "path": str(path), "out": str(out), "opsets": opsets}, lambda _: None)
+            row = module.main({**job, "path": str(path), "out": str(out)}, lambda _: None)
         except refused as error:
             row = {"error": error.message, "hint": error.hint}
         sys.stdout.write(json.dumps({"model": path.stem, "out": str(out), **row}) + "\n")

@@ -23,7 +23,7 @@ from turnout.conversion.opsets import find_opsets
 from turnout.conversion.proof import CAUSES, Proof, prove
 from turnout.conversion.python_version import RUNTIME as PYTHON_RUNTIME
 from turnout.conversion.python_version import check_converter, prove_python
-from turnout.conversion.registry import PICKLES, TORCH, Converter, find_converter
+from turnout.conversion.registry import PICKLES, Converter, find_converter
 from turnout.conversion.report import JSON_FILE, PAGE_FILE, difference_lines, render_report, summary_lines
 from turnout.conversion.sources import Fetched, Order, Remark, find_source
 from turnout.project.project import CACHE_DIR
@@ -124,7 +124,7 @@ def needs_conversion(address: str, converter: str, runtime: str = "") -> bool:
         return True
     if path.suffix == ".py":
         return False
-    if runtime == PYTHON_RUNTIME or path.suffix.lower() == TORCH:
+    if runtime == PYTHON_RUNTIME:
         return True
     try:
         return find_converter(path) is not None

@@ -102,6 +102,7 @@ CONVERTERS: Mapping[str, Converter] = {
             "keras",
             NETWORK_CAUSES,
         ),
+        Converter("torch", "PyTorch", ".pt2", _has_suffix(".pt2"), "networks.torch_model", "torch", NETWORK_CAUSES),
     )
 }
 """Converters by name. To add one, add an entry here, and a module and a requirements file in converters/, and run
@@ -109,15 +110,6 @@ CONVERTERS: Mapping[str, Converter] = {
 
 PYTHON_CONVERTERS = frozenset({"sklearn"})
 """Converters that also write predict.py, for `--runtime python`."""
-
-TORCH = ".pt2"
-TORCH_HINT = (
-    "Export it where you trained it, with torch and onnxscript, and add the ONNX file:\n"
-    "    program = torch.export.load('{name}')\n"
-    "    torch.onnx.export(program, dynamo=True).save('model.onnx')\n"
-    "    The batch must be dynamic: torch.export.export(..., dynamic_shapes={{'x': {{0: torch.export.Dim('batch')}}}})."
-)
-"""PyPI's torch for Linux needs 2.9 GB of packages, because it loads CUDA's libraries even on the CPU (torch 2.15)."""
 
 PICKLES = frozenset({".joblib", ".pkl", ".pickle"})
 
@@ -138,9 +130,6 @@ def find_converter(path: Path, name: str = "") -> Converter | None:
         return CONVERTERS[name]
     if path.suffix.lower() in {".onnx", ".ort"}:
         return None
-    if path.suffix.lower() == TORCH:
-        message = f"{path.name} is an exported program of PyTorch, which Turnout does not convert"
-        raise ConversionError(message, TORCH_HINT.format(name=path.name))
     for converter in CONVERTERS.values():
         if converter.reads(path):
             return converter

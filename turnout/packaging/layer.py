@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -137,16 +137,28 @@ def _platform(spec: LayerSpec) -> list[str]:
 
 
 def run_uv(
-    arguments: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, check: bool = True
+    arguments: Sequence[str],
+    *,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+    on_line: Callable[[str], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run uv without letting it download an interpreter.
+
+    Args:
+        arguments: its arguments.
+        stdin: its standard input.
+        cwd: its working directory.
+        check: whether a failure raises an error.
+        on_line: called with each line of its standard error at once.
 
     Raises:
         LayerError: uv failed; only with `check`.
         OSError: the disk is full: `ENOSPC`.
     """
     variables = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
-    done = run_child([find_uv(), *arguments], stdin=stdin, cwd=cwd, env=variables)
+    done = run_child([find_uv(), *arguments], stdin=stdin, cwd=cwd, env=variables, on_line=on_line)
     if check and done.returncode != 0:
         if os.strerror(errno.ENOSPC) in done.stderr:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

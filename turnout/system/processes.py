@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,21 @@ class EndingError(Exception):
 
 
 def run_child(
-    program: Sequence[str], *, stdin: str | None = None, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    program: Sequence[str],
+    *,
+    stdin: str | None = None,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program and return its output; it ends with this process, and at once after `end_children`.
+
+    Args:
+        program: the program and its arguments.
+        stdin: its standard input.
+        cwd: its working directory.
+        env: its environment variables.
+        on_line: called with each line of its standard error at once; its standard output is discarded then.
 
     Raises:
         EndingError: this process is ending.
@@ -58,7 +70,7 @@ def run_child(
     process = subprocess.Popen(
         [*launch, *program],
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE if on_line is None else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
@@ -68,7 +80,9 @@ def run_child(
     _running.add(process)
     try:
         check_ending()
-        stdout, stderr = process.communicate(stdin)
+        lines = [] if on_line is None else list(_pass_lines(process, on_line))
+        stdout, stderr = process.communicate(stdin if on_line is None else None)
+        stdout, stderr = stdout or "", "".join([*lines, stderr])
     finally:
         _running.discard(process)
         if process.returncode is None:
@@ -97,6 +111,14 @@ def ended_tracker() -> Iterator[None]:
         module: Any = sys.modules.get("multiprocessing.resource_tracker")
         with contextlib.suppress(AttributeError, OSError):
             module._resource_tracker._stop()
+
+
+def _pass_lines(process: subprocess.Popen[str], on_line: Callable[[str], None]) -> Iterator[str]:
+    """Yield the lines of a process's standard error, after `on_line` got each."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        on_line(line)
+        yield line
 
 
 def check_ending() -> None:

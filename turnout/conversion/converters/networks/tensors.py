@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,17 +38,19 @@ class TensorInput:
         dtype: numpy's dtype.
         shape: shape without the batch; None for a dimension of any length.
         values: for integers, the number of values that the model knows; 0 if it is unknown.
+        lengths: the shape of drawn rows; empty for a shape with `FREE_LENGTH` in the place of each None.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...]
     values: int = 0
+    lengths: tuple[int, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Return the shape of the drawn rows."""
-        return tuple(FREE_LENGTH if size is None else size for size in self.shape)
+        return self.lengths or tuple(FREE_LENGTH if size is None else size for size in self.shape)
 
 
 class TensorModel(Protocol):
@@ -67,12 +69,24 @@ class TensorModel(Protocol):
 
 
 def convert_tensors(
-    model: TensorModel, job: Mapping[str, Any], packages: Sequence[str], progress: Progress
+    model: TensorModel,
+    job: Mapping[str, Any],
+    packages: Sequence[str],
+    progress: Progress,
+    examples: Arrays | None = None,
 ) -> dict[str, Any]:
-    """Convert one model into `job["out"]`; return what Turnout has to know."""
+    """Convert one model into `job["out"]`; return what Turnout has to know.
+
+    Args:
+        model: the original.
+        job: the converter's arguments.
+        packages: the packages that the report names.
+        progress: called with each step.
+        examples: rows that the original's file has.
+    """
     out = Path(job["out"])
     samples = read_tensors(Path(job["samples"]), model.inputs) if job.get("samples") else None
-    groups, refused, answers = _answer(model, draw_tensors(model.inputs, samples))
+    groups, refused, answers = _answer(model, draw_tensors(model.inputs, samples, examples))
     feed = {row.name: np.concatenate([rows[row.name] for _, rows in groups]) for row in model.inputs}
     progress("converting")
     try:
@@ -178,13 +192,22 @@ def _free_dimensions(graph: onnx.ModelProto, inputs: Sequence[TensorInput]) -> N
                 shape.dim.add().dim_value = size
 
 
-def draw_tensors(inputs: Sequence[TensorInput], samples: Arrays | None, *, seed: int = 0) -> list[Group]:
-    """Return the rows on which original and graph are compared, in groups; samples come first."""
+def draw_tensors(
+    inputs: Sequence[TensorInput], samples: Arrays | None, examples: Arrays | None = None, *, seed: int = 0
+) -> list[Group]:
+    """Return the rows on which original and graph are compared, in groups; samples come first.
+
+    All rows have the same shape: that of the samples where there are any.
+    """
     random = np.random.default_rng(seed)
+    if samples is not None:
+        inputs = [replace(row, lengths=samples[row.name].shape[1:]) for row in inputs]
     size = sum(int(np.prod(row.sizes, dtype=np.int64)) for row in inputs)
     count = FEW_ROWS if size > LARGE_ROW else ROWS
     base = {row.name: _draw(row, count, random) for row in inputs}
     groups: list[Group] = [("samples", dict(samples))] if samples is not None else []
+    if examples is not None:
+        groups.append(("the examples in the file", dict(examples)))
     groups.append(("drawn from the model's schema", base))
     floats = [row.name for row in inputs if row.dtype.kind == "f"]
     zeros = {row.name: np.zeros((1, *row.sizes), row.dtype) for row in inputs}
