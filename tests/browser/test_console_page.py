@@ -35,6 +35,9 @@ stages:
 
 WAIT_MS = PATIENCE_S * 1000
 
+FILLED = ".tensor td input, .tensor td select, .tensor textarea, textarea.json"
+"""The fields of Try it that a sample fills."""
+
 
 class Visit:
     """One tab with the console, and the browser's error messages."""
@@ -64,7 +67,7 @@ class Visit:
         if place.startswith("try/"):  # wait until a sample fills the fields; text typed before would be mixed with it
             from playwright.sync_api import expect
 
-            expect(self.page.locator("textarea").first).not_to_have_value("", timeout=WAIT_MS)
+            expect(self.page.locator(FILLED).first).not_to_have_value("", timeout=WAIT_MS)
 
     def check_silence(self) -> None:
         assert self.complaints == []
@@ -105,7 +108,7 @@ def canary_server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -
         yield server
 
 
-PLACES = {"stage/dev": "table.shares", "try/echo/v1": "textarea", "plan": "h3:text-is('Functions')", "": "table.matrix"}
+PLACES = {"stage/dev": "table.shares", "try/echo/v1": ".tensor", "plan": "h3:text-is('Functions')", "": "table.matrix"}
 """Place -> selector of an element that exists once the place's data has arrived."""
 
 
@@ -116,7 +119,7 @@ def show(visit: Visit, place: str) -> None:
     visit.page.evaluate(f"location.hash = {json.dumps(place)}")
     visit.page.wait_for_selector(PLACES[place])
     if place.startswith("try/"):
-        expect(visit.page.locator("textarea").first).not_to_have_value("", timeout=WAIT_MS)
+        expect(visit.page.locator(FILLED).first).not_to_have_value("", timeout=WAIT_MS)
     visit.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -214,7 +217,7 @@ def test_an_outdated_change_from_a_second_tab_is_rejected(chromium: Browser, ser
 def send_and_read(visit: Visit) -> dict[str, Any]:
     """Return the body that the page sends."""
     with visit.page.expect_request(lambda request: request.url.endswith("/inference")) as sent:
-        visit.page.get_by_role("button", name="Send").click()
+        visit.page.get_by_role("button", name="Send", exact=True).click()
     visit.page.wait_for_selector(".answer .badge.successful")
     body: dict[str, Any] = json.loads(sent.value.post_data or "")
     return body
@@ -245,15 +248,17 @@ def test_form_and_json_stay_in_sync(chromium: Browser, canary_server: RunningSer
     with visiting(chromium, canary_server) as visit:
         visit.open("try/echo/v1")
         page = visit.page
+        page.get_by_role("tab", name="Text").click()
         page.get_by_label(re.compile("^x: a row a line")).fill("1, 2, 3, 4\n5\t6\t7\t8".replace(", ", "\t"))
         page.get_by_role("tab", name="JSON").click()
         body = page.get_by_label("Request body")
         assert json.loads(body.input_value())["inputs"][0]["shape"] == [2, 4]
         body.fill(body.input_value().replace("8", "9"))
         page.get_by_role("tab", name="Form").click()
+        page.get_by_role("tab", name="Text").click()
         assert page.get_by_label(re.compile("^x: a row a line")).input_value() == "1, 2, 3, 4\n5, 6, 7, 9"
         page.get_by_label(re.compile("^x: a row a line")).fill("1, 2, 3\n4, 5, 6, 7")
-        page.get_by_role("button", name="Send").click()
+        page.get_by_role("button", name="Send", exact=True).click()
         page.get_by_text("x: row 2 has 4 values, the first has 3").wait_for()
         visit.check_silence()
 
@@ -262,7 +267,7 @@ def test_two_versions_are_shown_side_by_side(chromium: Browser, canary_server: R
     with visiting(chromium, canary_server) as visit:
         visit.open("try/echo/v1")
         visit.page.get_by_label("Compare with").select_option("v2")
-        visit.page.get_by_role("button", name="Send").click()
+        visit.page.get_by_role("button", name="Send", exact=True).click()
         visit.page.locator(".answer").nth(1).get_by_text("equal").wait_for()
         assert visit.page.locator(".answer h3").all_inner_texts()[0].startswith("v1")
 

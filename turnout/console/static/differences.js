@@ -23,4 +23,8 @@ export function Differences({ pair }) {
 const shown = (value) => (value === null ? 'missing' : typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : String(value));
 
 /** @param {any[]} values */
-const apart = ([left, right]) => (typeof left === 'number' && typeof right === 'number' ? Number((right - left).toPrecision(3)) : 'differs');
+function apart([left, right]) {
+  if (typeof left === 'number' && typeof right === 'number') return Number((right - left).toPrecision(3));
+  const isWhole = [left, right].every((value) => typeof value === 'bigint' || Number.isSafeInteger(value));
+  return isWhole ? String(BigInt(right) - BigInt(left)) : 'differs';
+}

@@ -3,6 +3,7 @@
 import { h, render, Fragment } from './vendor/preact.js';
 import { useState, useEffect, useRef, useMemo } from './vendor/hooks.js';
 import htm from './vendor/htm.js';
+import { readJson } from './json.js';
 
 export const html = htm.bind(h);
 export { render, Fragment, useState, useEffect, useRef, useMemo };
@@ -35,7 +36,7 @@ async function answer(response) {
   /** @type {any} */
   let body = { error: text };
   try {
-    body = JSON.parse(text);
+    body = readJson(text);
   } catch {
     // A refusal at the door is plain text.
   }
@@ -58,7 +59,7 @@ export async function getRows(path, onRow) {
     text += value || '';
     const lines = text.split('\n');
     text = lines.pop() || '';
-    for (const line of lines) onRow((last = JSON.parse(line)));
+    for (const line of lines) onRow((last = readJson(line)));
     if (done) break;
   }
   if (!last) throw new Error('The server has stopped.');

@@ -1,13 +1,16 @@
 // @ts-check
 // One output of an answer: as a table, bars, a picture, or raw.
 import { html, useEffect, useRef, useState } from './lib.js';
+import { spell } from './json.js';
 
 const MOST_ROWS = 20;
 const MOST_COLUMNS = 30;
 const MOST_BARS = 64;
+const MOST_RAW = 10000;
 const LEAST_SIDE = 8;
 const MOST_PIXELS = 4096 * 4096;
 const CHANNELS = [1, 3, 4];
+const SPECIAL = new Set(['NaN', 'Infinity', '-Infinity']);
 
 /** @typedef {{height: number, width: number, channels: number, first: boolean, isSure: boolean}} Layout */
 
@@ -75,15 +78,25 @@ function Picture({ output, layout }) {
   return html`<figure class="picture"><canvas ref=${place} role="img" aria-label=${`${output.name} as a picture, ${layout.width} by ${layout.height}`}></canvas><figcaption class="muted small">${layout.width} by ${layout.height}, ${note}</figcaption></figure>`;
 }
 
-/** The first row as bars from zero, each with its number. @param {{row: number[]}} props */
+/** The first row as bars from zero, each with its number. @param {{row: any[]}} props */
 function Bars({ row }) {
-  const low = Math.min(0, ...row);
-  const span = Math.max(0, ...row) - low || 1;
-  return html`<div class="wide" tabindex="0"><table class="bars"><thead><tr><th class="number">Place</th><th class="number">Value</th><th><span class="hidden">Bar</span></th></tr></thead><tbody>${row.map((value, index) => html`<tr><td class="number">${index}</td><td class="number">${shown(value)}</td><td><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect x=${(100 * (Math.min(0, value) - low)) / span} width=${(100 * Math.abs(value)) / span} height="8" /></svg></td></tr>`)}</tbody></table></div>`;
+  const values = row.map(Number);
+  const finite = values.filter(Number.isFinite);
+  const low = Math.min(0, ...finite);
+  const span = Math.max(0, ...finite) - low || 1;
+  return html`<div class="wide" tabindex="0"><table class="bars"><thead><tr><th class="number">Place</th><th class="number">Value</th><th><span class="hidden">Bar</span></th></tr></thead><tbody>${values.map((value, index) => html`<tr><td class="number">${index}</td><td class="number">${shown(row[index])}</td><td>${Number.isFinite(value) && html`<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect x=${(100 * (Math.min(0, value) - low)) / span} width=${(100 * Math.abs(value)) / span} height="8" /></svg>`}</td></tr>`)}</tbody></table></div>`;
 }
 
 /** @param {any} value */
-const shown = (value) => (typeof value === 'number' ? Number(value.toPrecision(6)) : String(value));
+const shown = (value) => (typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : String(value));
+
+/** How far two numbers are apart; NaN is as far from NaN as 0. @param {any} one @param {any} other */
+function distance(one, other) {
+  if (one === other) return 0;
+  if (typeof one === 'bigint' || typeof other === 'bigint') return Math.abs(Number(BigInt(one) - BigInt(other)));
+  const apart = Math.abs(Number(one) - Number(other));
+  return Number.isNaN(apart) ? Infinity : apart;
+}
 
 /** One output, and what differs from the other version's. @param {any} props */
 export function Output({ output, other }) {
@@ -91,21 +104,28 @@ export function Output({ output, other }) {
   const width = Math.max(1, output.shape.length < 2 ? 1 : output.shape.slice(1).reduce((/** @type {number} */ product, /** @type {number} */ length) => product * length, 1));
   const rows = [];
   for (let at = 0; at < data.length && rows.length < MOST_ROWS; at += width) rows.push(data.slice(at, at + width));
-  const numbers = data.length > 0 && data.every((/** @type {any} */ value) => typeof value === 'number');
-  const isProbability = numbers && width > 1 && rows.every((row) => Math.abs(row.reduce((/** @type {number} */ sum, /** @type {number} */ value) => sum + value, 0) - 1) < 1e-3 && row.every((/** @type {number} */ value) => value >= 0));
+  // Numbers that JSON has no form for come as texts: "NaN", "Infinity".
+  const isNumber = (/** @type {any} */ value) => typeof value === 'number' || typeof value === 'bigint' || (output.datatype !== 'BYTES' && SPECIAL.has(value));
+  const numbers = data.length > 0 && data.every(isNumber);
+  const isProbability = numbers && width > 1 && rows.every((row) => Math.abs(row.reduce((/** @type {number} */ sum, /** @type {any} */ value) => sum + Number(value), 0) - 1) < 1e-3 && row.every((/** @type {any} */ value) => value >= 0));
   const others = other?.data?.flat?.(Infinity);
-  const worst = others && numbers && others.length === data.length ? data.reduce((/** @type {number} */ most, /** @type {number} */ value, /** @type {number} */ index) => Math.max(most, Math.abs(value - others[index])), 0) : null;
-  const differs = others && (others.length !== data.length || data.some((/** @type {any} */ value, /** @type {number} */ index) => value !== others[index]));
+  const isAlike = others?.length === data.length;
+  const worst = others && numbers && isAlike && others.every(isNumber) ? data.reduce((/** @type {number} */ most, /** @type {any} */ value, /** @type {number} */ index) => Math.max(most, distance(value, others[index])), 0) : null;
+  const differs = others && (!isAlike || data.some((/** @type {any} */ value, /** @type {number} */ index) => value !== others[index]));
   const layout = pictureLayout(output);
   const views = ['Table', ...(numbers && width > 1 && width <= MOST_BARS ? ['Bars'] : []), ...(layout && data.length === layout.height * layout.width * layout.channels ? ['Picture'] : []), 'Raw'];
   const [chosen, setChosen] = useState(layout?.isSure ? 'Picture' : 'Table');
   const view = views.includes(chosen) ? chosen : 'Table';
-  return html`<div class="output"><h4><code>${output.name}</code> <span class="muted">${output.datatype} [${output.shape.join(', ')}]</span> ${others && html`<span class=${`badge ${differs ? 'inconclusive' : 'successful'}`}>${differs ? (worst === null ? 'differs' : `differs by up to ${Number(worst.toPrecision(3))}`) : 'equal'}</span>`}</h4>
+  const cell = (/** @type {any} */ value, /** @type {number} */ at) => {
+    const isOff = isAlike && value !== others[at];
+    return html`<td class=${`${output.datatype === 'BYTES' ? '' : 'number'} ${isOff ? 'differs' : ''}`} title=${isOff ? `the other version: ${shown(others[at])}` : null}>${isOff && html`<span class="mark" aria-hidden="true">≠ </span>`}${shown(value)}${isOff && html`<span class="hidden"> instead of ${shown(others[at])}</span>`}${isProbability && html`<svg class="probability" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect width=${100 * Number(value)} height="4" /></svg>`}</td>`;
+  };
+  return html`<div class="output"><h4><code>${output.name}</code> <span class="muted">${output.datatype} [${output.shape.join(', ')}]</span> ${others && html`<span class=${`badge ${differs ? 'inconclusive' : 'successful'}`}>${differs ? (worst === null || !Number.isFinite(worst) ? 'differs' : `differs by up to ${Number(worst.toPrecision(3))}`) : 'equal'}</span>`}</h4>
     <div class="tabs small" role="tablist" aria-label=${`${output.name} as`}>${views.map((name) => html`<button type="button" role="tab" aria-selected=${view === name ? 'true' : 'false'} onClick=${() => setChosen(name)}>${name}</button>`)}</div>
     ${view === 'Picture' && layout && html`<${Picture} output=${output} layout=${layout} />`}
     ${view === 'Bars' && html`<${Bars} row=${rows[0]} />`}
-    ${view === 'Raw' && html`<pre tabindex="0">${JSON.stringify(output.data)}</pre>`}
-    ${view === 'Table' && html`<div class="wide" tabindex="0"><table><tbody>${rows.map((row) => html`<tr>${row.slice(0, MOST_COLUMNS).map((/** @type {any} */ value) => html`<td class="number">${shown(value)}${isProbability && html`<svg class="probability" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true"><rect width=${100 * value} height="4" /></svg>`}</td>`)}</tr>`)}</tbody></table></div>`}
+    ${view === 'Raw' && html`<pre tabindex="0">${spell(data.length > MOST_RAW ? data.slice(0, MOST_RAW) : output.data)}</pre>${data.length > MOST_RAW && html`<p class="muted small">The first ${MOST_RAW} of ${data.length} values.</p>`}`}
+    ${view === 'Table' && html`<div class="wide" tabindex="0"><table><tbody>${rows.map((row, at) => html`<tr>${row.slice(0, MOST_COLUMNS).map((/** @type {any} */ value, /** @type {number} */ column) => cell(value, at * width + column))}</tr>`)}</tbody></table></div>`}
     ${view === 'Table' && width > MOST_COLUMNS && html`<p class="muted small">The first ${MOST_COLUMNS} of ${width} values of a row.</p>`}
     ${((view === 'Table' && data.length > rows.length * width) || (view === 'Bars' && data.length > width)) && html`<p class="muted small">The first ${view === 'Bars' ? 1 : rows.length} of ${Math.ceil(data.length / width)} rows.</p>`}
   </div>`;

@@ -103,7 +103,7 @@ function Kept({ row, state, shown, onDone }) {
   };
   const send = () => during(async () => {
     const found = await getJson(`/resend?${queryOf({ key: row.key, stage: row.stage, version })}`);
-    setAnswer({ ...found, json: found.outputs.length ? { outputs: found.outputs } : null });
+    setAnswer({ ...found, json: null });
   });
   const save = (/** @type {Event} */ event) => {
     event.preventDefault();
