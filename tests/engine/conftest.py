@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto import mock_aws
 
 from infra.program import deploy
 from tests.engine.account import MotoAccount
 from tests.engine.life import Life
 from tests.engine.project import ChangingProject
 from tests.engine.stand_in.aws import REGION
+from tests.engine.stand_in.clients import client_of
 from tests.engine.world import World, find_engine, opened_world
 
 
@@ -47,6 +49,17 @@ def nothing_left() -> Iterator[None]:
     """Collect what threads still held when the last test ended within its teardown."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def moto_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An account in moto without an engine, for calls of single resources."""
+    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", REGION)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client_of.cache_clear()
+    with mock_aws(config={"lambda": {"use_docker": False}}):
+        yield
+    client_of.cache_clear()
 
 
 @pytest.fixture

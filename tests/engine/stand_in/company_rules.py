@@ -1,4 +1,9 @@
-"""Networks, keys and web ACLs: AWS's checks when a resource names one, against the account in moto."""
+"""Networks, keys and web ACLs: AWS's checks when a resource names one, against the account in moto.
+
+The messages are AWS's. [LIVE] quoted in serverless-vpc-plugin issue 765 (VPC) and in many projects' notes
+(CreateNetworkInterface, private API, key of a log group). [DOC] botocore: CreateLogGroup rejects a disabled key.
+[LIVE] terraform-provider-aws issue 28753: a web ACL of CloudFront cannot be associated.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,7 @@ def check_vpc(inputs: Inputs) -> dict[str, Any]:
     subnets = client.describe_subnets(SubnetIds=list(config["subnetIds"]))["Subnets"]
     groups = client.describe_security_groups(GroupIds=list(config["securityGroupIds"]))["SecurityGroups"]
     if len({entry["VpcId"] for entry in (*subnets, *groups)}) != 1:
-        raise NotAllowedError("The subnets and security groups must be in one VPC")
+        raise NotAllowedError("Security Groups are required to be in the same VPC")
     if not any(NETWORK_INTERFACE in actions for actions in _allowed(inputs["role"])):
         raise NotAllowedError(
             "The provided execution role does not have permissions to call CreateNetworkInterface on EC2"

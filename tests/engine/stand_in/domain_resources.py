@@ -1,7 +1,8 @@
 """Custom domains: names, the paths that lead to stages, and records.
 
 An API cannot be deleted while a path leads to it. [LIVE] "Please remove all base path mappings related to the stages in
-this API", serverless/serverless and terraform-provider-aws issues.
+this API", serverless/serverless and terraform-provider-aws issues. [LIVE] "Base path already exists for this domain
+name" is what serverless-domain-manager expects, and what moto answers.
 """
 
 from __future__ import annotations

@@ -41,7 +41,10 @@ def check_import(inputs: Inputs) -> None:
 
 
 def check_mocks(document: Mapping[str, Any]) -> None:
-    """Reject a mock whose response sets a header that its method does not declare."""
+    """Reject a mock whose response sets a header that its method does not declare.
+
+    [LIVE] Quoted in many projects' notes on CORS: "Invalid mapping expression specified: Validation Result: ...".
+    """
     for path, item in document["paths"].items():
         for method, operation in item.items():
             for answer in _mock_responses(operation):
@@ -223,7 +226,11 @@ def check_deployment_stays(stage: StageSettings, operations: Iterable[PatchOpera
 
 
 def check_log_format(inputs: Inputs) -> None:
-    """Reject an access log format without a request identifier."""
+    """Reject an access log format without a request identifier.
+
+    [DOC] API Gateway Developer Guide, "Set up CloudWatch logging": the format "must include `$context.requestId`", or
+    `$context.extendedRequestId`.
+    """
     names = set(context_names((inputs.get("accessLogSettings") or {}).get("format", "$context.requestId")))
     if not names & {"requestId", "extendedRequestId"}:
         raise RefusedError("Access Log format must contain $context.requestId or $context.extendedRequestId")

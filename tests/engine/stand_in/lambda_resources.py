@@ -142,7 +142,9 @@ class Function:
 
 
 def refuse_function(inputs: Inputs) -> None:
-    """Reject what Lambda rejects and moto accepts."""
+    """Reject what Lambda rejects and moto accepts. [DOC] Lambda Developer Guide, "Improving startup performance with
+    Lambda SnapStart": no ephemeral storage over 512 MB. A layer must exist.
+    """
     disk_mb = (inputs.get("ephemeralStorage") or {}).get("size", 512)
     if snap_start_of(inputs) != "None" and disk_mb > 512:
         raise ValueError(f"SnapStart is not supported with ephemeral storage of {disk_mb} MB")
@@ -265,7 +267,7 @@ def make_provisioned_concurrency(kept: dict[str, int]) -> Calls:
 
 def make_event_invoke_config(kept: dict[str, tuple[int, int]]) -> Calls:
     """Moto keeps one for each function, so `kept` stores them: `function:qualifier` -> retries, seconds in the
-    queue.
+    queue. [DOC] The bounds are those of botocore's service model.
     """
 
     def put(inputs: Inputs) -> tuple[str, dict[str, Any]]:

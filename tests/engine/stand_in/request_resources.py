@@ -1,7 +1,8 @@
 """Queues, their mappings to functions, and the rules of buckets, for asynchronous requests.
 
 It rejects what AWS rejects: a queue whose visibility timeout is shorter than its function's timeout, a mapping whose
-function may not read the queue, and a lifecycle rule without an action.
+function may not read the queue, and a lifecycle rule without an action. The messages are AWS's: [LIVE] quoted in
+many projects' notes, and for the rule expected by Ansible's module s3_lifecycle.
 """
 
 from __future__ import annotations
@@ -73,10 +74,8 @@ def _check_timeout(queue: str, function: str) -> None:
     shown = client.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
     timeout = client_of("lambda").get_function_configuration(FunctionName=function)["Timeout"]
     if int(shown["VisibilityTimeout"]) < timeout:
-        message = (
-            f"Queue visibility timeout: {shown['VisibilityTimeout']} seconds is less than Function timeout: {timeout}"
-        )
-        raise _refused(message)
+        visible_s = shown["VisibilityTimeout"]
+        raise _refused(f"Queue visibility timeout: {visible_s} seconds is less than Function timeout: {timeout}")
 
 
 def _check_role(queue_arn: str, function: str) -> None:
@@ -94,9 +93,9 @@ def _check_role(queue_arn: str, function: str) -> None:
         raise _refused(f"The provided execution role does not have permissions to call {action} on SQS")
 
 
-def _refused(message: str) -> ClientError:
+def _refused(message: str, operation: str = "CreateEventSourceMapping") -> ClientError:
     error: Any = {"Error": {"Code": "InvalidParameterValueException", "Message": message}}
-    return ClientError(error, "CreateEventSourceMapping")
+    return ClientError(error, operation)
 
 
 EVENT_SOURCE_MAPPING = Calls(
@@ -129,7 +128,8 @@ def _put_lifecycle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
         if "abortIncompleteMultipartUpload" in rule:
             days = int(rule["abortIncompleteMultipartUpload"]["daysAfterInitiation"])
             made["AbortIncompleteMultipartUpload"] = {"DaysAfterInitiation": days}
-        assert made.keys() & {"Expiration", "AbortIncompleteMultipartUpload"}, "MalformedXML: a rule without an action"
+        if not made.keys() & {"Expiration", "AbortIncompleteMultipartUpload"}:
+            raise _refused("At least one action needs to be specified in a rule", "PutBucketLifecycleConfiguration")
         rules.append(made)
     client_of("s3").put_bucket_lifecycle_configuration(Bucket=inputs["bucket"], LifecycleConfiguration={"Rules": rules})
     return inputs["bucket"], {}
