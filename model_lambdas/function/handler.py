@@ -136,7 +136,8 @@ class ModelFunction:
             raise RunCancelled
         cancellation: Cancellation | None = getattr(context, "cancellation", None)
         if loaded.transform is None:
-            check_sizes(loaded.sizes.count(request.inputs), request, loaded.graph)
+            if counts := loaded.sizes.count(request.inputs):
+                check_sizes(counts, request, loaded.graph)
             outputs = loaded.model.run(request.inputs, request.outputs, cancellation)
         else:
             outputs = self._run_transformed(loaded, loaded.transform, request, cancellation)

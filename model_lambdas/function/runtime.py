@@ -99,6 +99,9 @@ class Cancellation:
 
         For runtimes.
         """
+        options = self._options
+        if options is not None and not self._cancelled:
+            return options  # a `cancel` from now on sets its `terminate`, so there is nothing to lock
         with self._lock:
             if self._cancelled:
                 raise RunCancelled

