@@ -35,8 +35,8 @@ def open_page(browser: Browser, complaints: list[str], **options: Any) -> Page:
     page.set_default_timeout(WAIT_MS)
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    # The console's event stream ends when its page is closed.
-    page.on("requestfailed", lambda request: "/events" in request.url or complaints.append(request.url))
+    # A page that is left ends its event stream, and its icon if that has not arrived.
+    page.on("requestfailed", lambda request: request.failure == "net::ERR_ABORTED" or complaints.append(request.url))
     return page
 
 

@@ -85,6 +85,14 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert not modules & HEAVY
 
 
+def test_a_command_imports_no_other_command() -> None:
+    command = [sys.executable, "-c", LIST_MODULES, "validate", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = set(done.stderr.split())
+    assert "turnout.cli.commands.validate" in modules
+    assert not modules & {"turnout.cli.commands.add", "turnout.cli.canary.commands", "turnout.cli.keys.commands"}
+
+
 @pytest.mark.parametrize("options", [[], ["--async"]], ids=["at once", "async"])
 def test_invoke_sends_data_without_numpy(options: list[str], tmp_path: Path) -> None:
     request = ["invoke", "iris", "--data", "{}", "--url", "http://127.0.0.1:1", *options]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from turnout.cli.app import app
+from turnout.cli.app import make_app
 from turnout.cli.reference import render_reference
 
 
@@ -16,7 +16,7 @@ def test_docs_cli_matches_help(root: Path) -> None:
 
 
 def test_every_option_and_argument_has_a_help_text() -> None:
-    group = get_command(app)
+    group = get_command(make_app())
     assert isinstance(group, TyperGroup)
     groups = [group, *(entry for entry in group.commands.values() if isinstance(entry, TyperGroup))]
     commands = [group, *(entry for inner in groups for entry in inner.commands.values())]

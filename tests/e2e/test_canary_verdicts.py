@@ -118,7 +118,7 @@ def test_versions_that_disagree_more_often_than_the_floor_allows_are_rolled_back
 def test_versions_that_agree_often_enough_are_promoted(canary: Commands, server: RunningServer) -> None:
     step, other = traffic(server, path_of("lenient"), BODIES), traffic(server, path_of("lenient", "other"), BODIES)
     with step as answers, other:
-        said = canary("run", "lenient", "--bake", "8s", *canary.endpoint)
+        said = canary("run", "lenient", "--bake", "20s", *canary.endpoint)
     assert "Promoted: lenient serves it to all requests." in said
     assert "- agreement of step: successful." in said
     assert "- agreement of other: successful." in said

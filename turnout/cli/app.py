@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from turnout import __version__
-from turnout.cli.canary import commands as canary
-from turnout.cli.commands import (
-    add,
-    build,
-    console,
-    init,
-    invoke,
-    models,
-    openapi,
-    plan,
-    remove,
-    replay,
-    serve,
-    test,
-    validate,
-)
 from turnout.cli.group import Group
-from turnout.cli.keys import commands as keys
 from turnout.cli.output import CommandError, notify, print_problems
-from turnout.cli.requests import commands as requests
-from turnout.cli.updates import update
 from turnout.problems import ProblemsError
+
+COMMANDS: Mapping[str, str] = {
+    "init": "commands.init.init",
+    "validate": "commands.validate.validate",
+    "plan": "commands.plan.plan",
+    "build": "commands.build.build",
+    "serve": "commands.serve.serve",
+    "console": "commands.console.console",
+    "invoke": "commands.invoke.invoke",
+    "replay": "commands.replay.replay",
+    "add": "commands.add.add",
+    "update": "updates.update.update",
+    "remove": "commands.remove.remove",
+    "models": "commands.models.models",
+    "openapi": "commands.openapi.openapi",
+    "test": "commands.test.run",
+    "keys": "keys.commands.keys",
+    "canary": "canary.commands.canary",
+    "requests": "requests.commands.requests",
+}
+"""Each command's function or group, within this folder, in the order of the help. Only the named one is imported."""
 
 
 class Commands(Group):
@@ -84,17 +87,6 @@ def print_usage_error(error: typer.TyperException) -> int:
     return error.exit_code
 
 
-app = typer.Typer(
-    name="turnout",
-    cls=Commands,
-    no_args_is_help=False,  # `Group` prints the help to standard output
-    add_completion=True,
-    rich_markup_mode=None,  # plain help: importing rich would take half of the 0.2 s that --help is allowed
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
-)
-
-
 def print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
     """Print the version and stop, when `--version` is given."""
     if value:
@@ -102,10 +94,6 @@ def print_version(value: bool) -> None:  # noqa: FBT001  # typer calls it so
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Exit codes: 0 success, 1 failure, 2 bad input or bad usage. Results are printed to standard "
-    "output, everything else to standard error. NO_COLOR disables colors."
-)
 def turnout(
     *,
     version: Annotated[  # `print_version` handles it
@@ -121,33 +109,41 @@ def turnout(
     """
 
 
-for command in (
-    init.init,
-    validate.validate,
-    plan.plan,
-    build.build,
-    serve.serve,
-    console.console,
-    invoke.invoke,
-    replay.replay,
-    add.add,
-    update.update,
-    remove.remove,
-    models.models,
-    openapi.openapi,
-):
-    app.command()(command)
-app.command("test")(test.run)  # pytest would collect a function named `test`
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the group with these commands."""
+    app = typer.Typer(
+        name="turnout",
+        cls=Commands,
+        no_args_is_help=False,  # `Group` prints the help to standard output
+        add_completion=True,
+        rich_markup_mode=None,  # plain help: importing rich would take half of the 0.2 s that --help is allowed
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    )
+    app.callback(
+        epilog="Exit codes: 0 success, 1 failure, 2 bad input or bad usage. Results are printed to standard "
+        "output, everything else to standard error. NO_COLOR disables colors."
+    )(turnout)
+    for name in names:
+        module, _, attribute = COMMANDS[name].rpartition(".")
+        command = getattr(importlib.import_module(f"turnout.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command)
+        else:
+            app.command(name)(command)
+    return app
 
-app.add_typer(keys.keys)
-app.add_typer(canary.canary)
-app.add_typer(requests.requests)
+
+def find_named(arguments: Sequence[str]) -> Iterable[str]:
+    """Return the name of the command in the arguments; all names if a message or a completion may list them."""
+    first = next((word for word in arguments if not word.startswith("-")), "")
+    return [first] if first in COMMANDS and "_TURNOUT_COMPLETE" not in os.environ else COMMANDS
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command in the arguments and return its exit code."""
     try:
-        code = app(args=arguments, prog_name="turnout", standalone_mode=False)
+        code = make_app(find_named(arguments))(args=arguments, prog_name="turnout", standalone_mode=False)
     except typer.Abort:
         notify("Aborted.")
         return 1

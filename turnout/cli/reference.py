@@ -14,9 +14,9 @@ WIDTH = 100
 
 def render_reference() -> str:
     """Return the whole page."""
-    from turnout.cli.app import app
+    from turnout.cli.app import make_app
 
-    group = get_command(app)
+    group = get_command(make_app())
     assert isinstance(group, TyperGroup)
     settings = {**group.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     root = group.context_class(group, info_name="turnout", **settings)
