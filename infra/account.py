@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import pulumi
 
 from turnout.aws_client import make_aws_client
 from turnout.protocol.naming import ALIAS_VARIABLE, NEXT
+from turnout.protocol.routing.choice_tables import TABLES_FOLDER
 
 from .naming import Place
+from .stack.choice_tables import StoredTable, find_old_tables
 
 DIGEST = "sha256 "
 """The prefix of a layer version's description; the digest of its zip follows."""
@@ -66,6 +69,15 @@ class Account(Protocol):
 
         Returns:
             (function, version) of each deleted version.
+        """
+        ...
+
+    def prune_tables(self, place: Place, served: Collection[str]) -> Sequence[str]:
+        """Delete tables of choices that no request needs; return their keys.
+
+        Args:
+            place: account, region and prefix of the stack.
+            served: keys of the tables that stages name.
         """
         ...
 
@@ -137,6 +149,30 @@ class BotoAccount:
         except (BotoCoreError, ClientError) as error:
             pulumi.warn(f"old versions of functions cannot be deleted; the next `pulumi up` tries again: {error}")
         return deleted
+
+    def prune_tables(self, place: Place, served: Collection[str]) -> Sequence[str]:
+        """See `Account`; needs `s3:ListBucket` and `s3:DeleteObject`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        old: list[str] = []
+        try:
+            client = self._client(place, "s3")
+            if client is None:
+                return []
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=f"{TABLES_FOLDER}/")
+            stored = [
+                StoredTable(item["Key"], item["LastModified"]) for page in pages for item in page.get("Contents", ())
+            ]
+            old = find_old_tables(stored, served, self.now())
+            for key in old:
+                client.delete_object(Bucket=place.bucket, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            pulumi.warn(f"old tables of choices cannot be deleted; the next `pulumi up` tries again: {error}")
+        return old
+
+    def now(self) -> datetime:
+        """Return the present time."""
+        return datetime.now(UTC)
 
     def _client(self, place: Place, service: str = "lambda") -> Any:
         """A client of one service, or None if the credentials belong to another account."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from turnout.protocol.aws_requests.settings import bucket_name, dead_letters_name, requests_name
-from turnout.protocol.naming import LIVE, NEXT
+from turnout.protocol.naming import LIVE, NEXT, stack_bucket_name
 
 INTEGRATION = "integration"
 """The last word in the name of the role with which API Gateway calls functions. No function has this name."""
@@ -67,8 +67,8 @@ class Place:
 
     @property
     def bucket(self) -> str:
-        """The bucket for packages that are too large to be sent directly. Bucket names are unique across all of AWS."""
-        return f"{self.prefix}-{self.account}-{self.region}".lower()
+        """The bucket for packages that are too large to be sent directly, for stored models, and for choice tables."""
+        return stack_bucket_name(self.prefix, self.account, self.region)
 
     @property
     def requests(self) -> str:

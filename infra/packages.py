@@ -6,7 +6,7 @@ An object is named by the digest of its content, so an unchanged one is not sent
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import pulumi
@@ -18,6 +18,7 @@ from turnout.plan.checks.quotas import DIRECT_ZIP_BYTES
 from .account import DIGEST
 from .naming import Place
 from .stack.buckets import block_public_access, encrypt_bucket
+from .stack.choice_tables import table_key
 from .stored_models import StoredModel
 
 RUNTIME = f"python{LAMBDA_PYTHON}"
@@ -41,6 +42,7 @@ class PackagesArgs:
         stored: the models that functions fetch at start; those in other buckets are not uploaded.
         kept: layer versions of earlier deployments.
         kms_key_arn: the key that encrypts the bucket, or empty for S3's own key.
+        tables: tables of choices, by name.
     """
 
     place: Place
@@ -48,6 +50,7 @@ class PackagesArgs:
     stored: Sequence[StoredModel] = ()
     kept: Sequence[KeptLayer] = ()
     kms_key_arn: str = ""
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class KeptLayer:
 
 
 class Packages(pulumi.ComponentResource):
-    """The layers, and the bucket with packages that cannot be sent directly; no bucket if all of them can."""
+    """The layers, and the bucket with what functions read from S3; no bucket if there is nothing of that kind."""
 
     def __init__(self, name: str, args: PackagesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:Packages", name, None, opts)
@@ -72,11 +75,13 @@ class Packages(pulumi.ComponentResource):
         self._after_bucket: list[pulumi.Resource] = []
         self._built = {package.name: package for package in args.built}
         sent = [model for model in args.stored if model.bucket == args.place.bucket]
-        self._bucket = self._make_bucket(args) if sent or any(map(is_large, args.built)) else None
+        self._bucket = self._make_bucket(args) if sent or args.tables or any(map(is_large, args.built)) else None
         self._code = {package.name: self._send(package) for package in args.built}
         if self._bucket is not None:
             for model in sent:
                 self._send_model(model, self._bucket)
+            for table, text in args.tables.items():
+                self._send_table(table, text, self._bucket)
         self._layers = {
             package.name: self._make_layer(args.place, package) for package in args.built if package.kind == "layer"
         }
@@ -128,6 +133,18 @@ class Packages(pulumi.ComponentResource):
                 source=pulumi.FileAsset(str(file.path)),
                 opts=self._within_bucket,
             )
+
+    def _send_table(self, name: str, text: str, bucket: aws.s3.Bucket) -> None:
+        key = table_key(name)
+        aws.s3.BucketObjectv2(
+            key.removesuffix(".json"),
+            bucket=bucket.id,
+            key=key,
+            content=text,
+            content_type="application/json",
+            # Requests that arrived earlier still need a replaced table; `Account.prune_tables` deletes it later.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=self._after_bucket, retain_on_delete=True),
+        )
 
     def _make_layer(self, place: Place, package: BuiltPackage) -> pulumi.Output[str]:
         name = layer_name(place, package.name)

@@ -33,6 +33,7 @@ from turnout.plan.deployment_notes import (
     find_orphaned,
     find_shared_models,
     find_stranded,
+    find_unread,
 )
 from turnout.plan.log_groups import PER_FUNCTION, log_group_name
 from turnout.plan.planner import make_plan
@@ -62,6 +63,7 @@ from .requests.storage import RequestStorage, RequestStorageArgs
 from .requests.worker import WorkerFunction, WorkerFunctionArgs
 from .resource_policy import extend_document
 from .roles import Roles, RolesArgs
+from .stack.choice_tables import CHOICES_VARIABLE, reads_tables, table_key, tables_location
 from .stack.log_groups import SharedLogs
 from .stack.settings import StackSettings, read_settings
 from .stack.tags import tagging
@@ -129,6 +131,7 @@ def deploy(
         check_names(plan, place, outputs)
     check_stranded(plan, outputs or {})
     check_orphaned(plan, outputs or {})
+    check_unread(plan, outputs or {})
     for note in (*plan.notes, *find_deployment_notes(plan, outputs)):
         pulumi.warn(f"{note.path}: {note.message}")
     logging = LoggingPlan(makes=False)
@@ -162,6 +165,16 @@ def check_orphaned(plan: Plan, outputs: Outputs) -> None:
             f"stages.{stage}.canary: {len(models)} models, such as {models[0]}, would move into or out of a pool, but "
             "the canary keeps a deployment that calls their present functions. End the canary, run `pulumi up`, and "
             "start it again."
+        )
+
+
+def check_unread(plan: Plan, outputs: Outputs) -> None:
+    """Raise a pulumi.RunError if the baseline of a release canary would get a table that its router cannot read."""
+    for stage in find_unread(plan, outputs):
+        raise pulumi.RunError(
+            f"stages.{stage}.canary: the choices of the stage's models would move from stage variables into a table, "
+            "but during a release canary the baseline keeps a router without access to tables. End the canary, run "
+            "`pulumi up`, and start it again."
         )
 
 
@@ -238,7 +251,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     packages = make_packages(stack, built, stored)
     storage = make_request_storage(stack)
     functions = [*make_functions(stack, packages, stored, roles, storage)]
-    after: list[pulumi.Resource] = [*functions]
+    after: list[pulumi.Resource] = [*functions, *([packages] if plan.tables else [])]
     if storage is not None:
         after.append(make_request_worker(stack, packages, storage, [roles, *functions]))
     if stack.logging.makes:
@@ -293,14 +306,17 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
 
 
 def prune_versions(stack: Stack, functions: Sequence[ServedFunction], apis: Mapping[str, ApiComponent]) -> None:
-    """Delete old versions of the functions after all aliases and stages are up to date; never in a preview."""
+    """Delete old function versions and tables after all aliases and stages are up to date; never in a preview."""
     names = [function.name for function in stack.plan.functions]
     if any(api.has_consumers for api in stack.plan.apis):
         names.append(stack.place.name(CALLERS))
     settled: list[pulumi.Input[Any]] = [version for function in functions for version in function.aliased]
     settled += [stage.stage.id for api in apis.values() for stage in api.stages.values()]
+    tables = [table_key(name) for name in stack.plan.tables]
 
     async def prune() -> None:
+        if tables:
+            await asyncio.to_thread(stack.account.prune_tables, stack.place, tables)
         keep = stack.settings.keep_versions
         deleted = await asyncio.to_thread(stack.account.prune, stack.place, names, keep)
         if deleted:
@@ -316,7 +332,7 @@ def make_packages(stack: Stack, built: Sequence[BuiltPackage], stored: Sequence[
     """Make the layers, and upload packages that are too large to be sent directly."""
     place, settings = stack.place, stack.settings
     kept = find_kept(built, stack.account.layers(place), place, None if stack.is_release else settings.keep_versions)
-    args = PackagesArgs(place, built, stored, kept, settings.keys.bucket)
+    args = PackagesArgs(place, built, stored, kept, settings.keys.bucket, stack.plan.tables)
     return Packages("packages", args, tagging(settings.tags))
 
 
@@ -365,7 +381,9 @@ def make_functions(
     locations = {model.package: {LOCATION: model.location} for model in stored if not model.is_pooled}
     own = {model.package for model in stored if model.is_pooled and model.bucket == stack.place.bucket}
     locations |= {package: {MODELS_VARIABLE: pools_location(stack.place)} for package in own}
+    reading = {CHOICES_VARIABLE: tables_location(stack.place)}
     for function in plan.functions:
+        read = reading if reads_tables(plan, function) else {}
         args = ServedFunctionArgs(
             function,
             roles.role_of(function.name),
@@ -376,7 +394,7 @@ def make_functions(
             has_next=stack.has_next,
             keep_live=stack.is_release,
             has_async=storage is not None,
-            environment={**locations.get(function.package, {}), **requests},
+            environment={**locations.get(function.package, {}), **requests, **read},
             after=[packages, roles, *([] if storage is None else [storage])],
         )
         yield ServedFunction(function.package, args, tagged)

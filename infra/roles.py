@@ -34,6 +34,7 @@ from .policies import (
     render_trust,
 )
 from .requests.permissions import allow_accepting
+from .stack.choice_tables import allow_reading_tables
 from .stack.settings import StackSettings
 from .stored_models import POOLED, StoredModel
 
@@ -183,9 +184,10 @@ def _plan_own(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]
             continue
         log = allow_logs(place, log_group_name(function.name, args.settings.log_groups))
         invoking = functools.partial(allow_invoke, place, with_async=plan.is_asynchronous)
-        deny = deny_invoke(place, [routers], with_async=plan.is_asynchronous)
+        tables = allow_reading_tables(plan, function, place, args.settings.keys.bucket)
+        others = [deny_invoke(place, [routers], with_async=plan.is_asynchronous), *tables]
         narrow, wide = invoking(called), invoking([place.name("*")])
-        yield function.package, [function.name], choose_fitting([log, narrow, deny], [log, wide, deny], beside)
+        yield function.package, [function.name], choose_fitting([log, narrow, *others], [log, wide, *others], beside)
 
 
 def _plan_pools(args: RolesArgs) -> Iterator[tuple[str, list[str], list[Statement]]]:

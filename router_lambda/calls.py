@@ -29,6 +29,7 @@ from turnout.protocol.routing.choice import (
     is_worth_fallback,
     parse_route,
 )
+from turnout.protocol.routing.choice_tables import FindTable, TableError, no_tables, refuse_unreadable
 from turnout.protocol.routing.invocation import Answered, Invoke
 from turnout.protocol.routing.packed_choices import find_choice
 from turnout.protocol.routing.pooled import aim_at
@@ -70,6 +71,7 @@ class Calls:
         tasks: runs shadow copies in the background.
         random: returns a number from 0 up to, but not including, 1.
         clock: a monotonic one, in seconds.
+        tables: finds a stage's table of choices.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class Calls:
         *,
         random: Callable[[], float],
         clock: Callable[[], float],
+        tables: FindTable = no_tables,
     ) -> None:
         self._table = table
+        self._tables = tables
         self._invoke = invoke
         self._tasks = tasks
         self._random = random
@@ -118,10 +122,14 @@ class Calls:
 
         Raises:
             RouteError: the stage's variables name no version.
+            RequestError: CHOICES_UNREADABLE.
         """
         route = self._table.models[model]
         variables = caller.get("stageVariables") or {}
-        version = find_choice(variables, route.variable)
+        try:
+            version = find_choice(variables, route.variable, self._tables)
+        except TableError as error:
+            raise refuse_unreadable(error) from error
         if version != ROUTER:
             if version not in route.versions:
                 raise RouteError(f"stage variable {route.variable}: expected a version of {model}, got {version!r}")

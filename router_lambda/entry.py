@@ -15,11 +15,13 @@ from typing import Any
 from turnout.protocol.aws.events import LambdaHandler
 from turnout.protocol.aws_requests.stored_requests import StoredRequests
 from turnout.protocol.naming import general_router_name, router_name
+from turnout.protocol.routing.choice_tables import FindTable
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
 from .invoke import LambdaInvoke, find_endpoint
 from .router import Router
+from .tables import open_tables
 from .tasks import ThreadTasks, run_to_end
 
 MARGIN_S = 0.3
@@ -36,12 +38,13 @@ def load_handler(folder: Path, environ: Mapping[str, str]) -> LambdaHandler:
     region = environ["AWS_REGION"]
     invoke = LambdaInvoke(environ.get("AWS_ENDPOINT_URL_LAMBDA") or find_endpoint(region), region, environ=environ)
     function, stored = environ["AWS_LAMBDA_FUNCTION_NAME"], StoredRequests(environ)
+    tables = open_tables(environ)
     routes = folder / "routes.json"
     if not routes.exists():
-        return _make_handler(_load_general_router(folder, function, invoke, stored))
+        return _make_handler(_load_general_router(folder, function, invoke, stored, tables))
     fields = json.loads(routes.read_bytes())
     table = RouteTable.from_json(fields, prefix=function.removesuffix(router_name("", fields["model"])))
-    handle = _make_handler(Router(table, invoke, tasks=ThreadTasks()))
+    handle = _make_handler(Router(table, invoke, tasks=ThreadTasks(), tables=tables))
     # A graph reads its body and writes its answer; other routers hand both on.
     is_graph = table.models[table.model].graph is not None
     return stored.accepting(stored.running(handle) if is_graph else handle, function, table.model)
@@ -55,7 +58,7 @@ def _make_handler(router: Any) -> LambdaHandler:
     return handle
 
 
-def _load_general_router(folder: Path, function: str, invoke: Invoke, stored: StoredRequests) -> Any:
+def _load_general_router(folder: Path, function: str, invoke: Invoke, stored: StoredRequests, tables: FindTable) -> Any:
     from turnout.protocol.routing.catalogue import Catalogue
 
     from .general.router import GeneralRouter
@@ -71,7 +74,7 @@ def _load_general_router(folder: Path, function: str, invoke: Invoke, stored: St
 
         return RequestPaths(store, catalogue)
 
-    return GeneralRouter(catalogue, invoke, tasks=ThreadTasks(), requests=find_requests)
+    return GeneralRouter(catalogue, invoke, tasks=ThreadTasks(), requests=find_requests, tables=tables)
 
 
 handler = load_handler(Path(os.environ["LAMBDA_TASK_ROOT"]), os.environ) if "LAMBDA_TASK_ROOT" in os.environ else None

@@ -12,6 +12,7 @@ from turnout.protocol.aws.cors import cors_headers
 from turnout.protocol.errors import RequestError
 from turnout.protocol.naming import FALLBACK_HEADER, MODEL_HEADER, ROUTE_HEADER, VERSION_HEADER
 from turnout.protocol.routing.choice import MOST_HOPS, RouteError, read_hop
+from turnout.protocol.routing.choice_tables import FindTable, no_tables
 from turnout.protocol.routing.invocation import Invoke
 from turnout.protocol.routing.route_table import RouteTable
 
@@ -34,6 +35,7 @@ class Router:
         random: returns a number from 0 up to, but not including, 1.
         clock: monotonic clock in seconds, also used for deadlines.
         tasks: runs coroutines concurrently; asyncio's tasks by default.
+        tables: finds a stage's table of choices, which only graphs need.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class Router:
         random: Callable[[], float] = random_module.random,
         clock: Callable[[], float] = time.monotonic,
         tasks: Tasks | None = None,
+        tables: FindTable = no_tables,
     ) -> None:
         self._model = table.model
         tasks = tasks or AsyncioTasks()
-        self._calls = Calls(table, invoke, tasks, random=random, clock=clock)
+        self._calls = Calls(table, invoke, tasks, random=random, clock=clock, tables=tables)
         self._graphs: Graphs | None = None
         if table.models[table.model].graph is not None:
             from .graphs.runner import Graphs  # imports numpy, which only graphs need

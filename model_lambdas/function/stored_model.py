@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from turnout.protocol.aws.credentials import CredentialsError, CredentialSource
-from turnout.protocol.aws.regions import dns_suffix
+from turnout.protocol.aws.objects import find_endpoint, is_in_certificate
 from turnout.protocol.aws.signing import sign_request
 
 from .runtime import ModelError
@@ -167,17 +167,3 @@ class BucketFolder:
             return answer.status, answer.read()
         finally:
             connection.close()
-
-
-def is_in_certificate(bucket: str) -> bool:
-    """Whether S3's wildcard certificate covers `bucket` as a host name: it covers a single label, without dots."""
-    return "." not in bucket
-
-
-def find_endpoint(bucket: str, region: str) -> str:
-    """Return the address of a bucket: a host of its own, or its name in the path.
-
-    Source: Amazon S3 User Guide, "Virtual hosting of buckets", limitations.
-    """
-    host = f"s3.{region}.{dns_suffix(region)}"
-    return f"https://{bucket}.{host}" if is_in_certificate(bucket) else f"https://{host}"

@@ -13,6 +13,7 @@ from turnout.protocol.errors import RequestError
 from turnout.protocol.requests.preferences import wants_later
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
 from turnout.protocol.routing.choice import handed_on
+from turnout.protocol.routing.choice_tables import FindTable, no_tables
 from turnout.protocol.routing.invocation import Invoke
 
 from ..proxy_answers import answer_error, answer_failure, check_answered, with_cors, with_headers
@@ -43,6 +44,7 @@ class GeneralRouter:
         clock: monotonic clock in seconds, also used for deadlines.
         tasks: runs coroutines concurrently; asyncio's tasks by default.
         requests: returns the handler of asynchronous requests.
+        tables: finds a stage's table of choices.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class GeneralRouter:
         clock: Callable[[], float] = time.monotonic,
         tasks: Tasks | None = None,
         requests: Callable[[], RequestPaths | None] = accept_none,
+        tables: FindTable = no_tables,
     ) -> None:
+        self._tables = tables
         self._catalogue = catalogue
         self._invoke = invoke
         self._requests = requests
@@ -80,7 +84,7 @@ class GeneralRouter:
             return answer_failure("failed")
 
     async def _answer(self, event: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
-        stage = ServedStage.of(event)
+        stage = ServedStage.of(event, self._tables)
         match event["resource"]:
             case "/v2" | "/v2/health/{check}" | "/v2/{proxy+}":
                 return await self._open_inference.answer(event, stage, deadline_s)

@@ -11,6 +11,7 @@ from turnout.protocol.aws.paths import find_base
 from turnout.protocol.naming import ALIAS_VARIABLE, LIVE, ROUTER
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
 from turnout.protocol.routing.choice import RouteError, parse_route
+from turnout.protocol.routing.choice_tables import FindTable, TableError, no_tables, refuse_unreadable
 from turnout.protocol.routing.packed_choices import find_choice
 
 Reached = tuple[str, str]
@@ -28,6 +29,7 @@ class ServedStage:
         origin: scheme and host of the caller's address.
         variables: the stage's variables, with the canary's overrides if the event belongs to the canary.
         is_canary: whether the event belongs to the canary.
+        tables: finds the stage's table of choices, if it has one.
     """
 
     name: str
@@ -35,9 +37,10 @@ class ServedStage:
     origin: str
     variables: Mapping[str, str]
     is_canary: bool = False
+    tables: FindTable = no_tables
 
     @classmethod
-    def of(cls, event: Mapping[str, Any]) -> ServedStage:
+    def of(cls, event: Mapping[str, Any], tables: FindTable = no_tables) -> ServedStage:
         """Return the stage through which the event came."""
         context = event["requestContext"]
         base = find_base(context["path"], event["resource"], event.get("pathParameters") or {})
@@ -49,6 +52,7 @@ class ServedStage:
             origin=f"{headers.get('x-forwarded-proto', 'https')}://{host}",
             variables=event.get("stageVariables") or {},
             is_canary=is_canary(event),
+            tables=tables,
         )
 
     @property
@@ -57,8 +61,15 @@ class ServedStage:
         return self.variables.get(ALIAS_VARIABLE, LIVE)
 
     def choice_of(self, model: ModelEntry) -> str:
-        """Return the target of the model's calls without a version: a version, or `router`."""
-        return find_choice(self.variables, model.variable)
+        """Return the target of the model's calls without a version: a version, or `router`.
+
+        Raises:
+            RequestError: CHOICES_UNREADABLE.
+        """
+        try:
+            return find_choice(self.variables, model.variable, self.tables)
+        except TableError as error:
+            raise refuse_unreadable(error) from error
 
     def shares_of(self, model: ModelEntry) -> dict[str, float]:
         """Return version -> its percentage of the model's calls; empty for a graph or without a version."""

@@ -67,6 +67,9 @@ class KnownAccount:
         self.pruned.append((sorted(functions), keep))
         return []
 
+    def prune_tables(self, place: Place, served: Collection[str]) -> Sequence[str]:
+        return []
+
 
 def deployed(
     of: Manifest | Path,

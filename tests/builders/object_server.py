@@ -23,7 +23,7 @@ class Objects:
 
     Attributes:
         rows: path, `/bucket/key` -> the object.
-        ranges: range of each request, in order of arrival.
+        ranges: range of each request, in order of arrival; empty for a whole object.
         failures: statuses of the first answers, before objects are returned.
         url: the server's URL.
     """
@@ -46,13 +46,15 @@ class Objects:
 
     def answer(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
         """Return status and body for one request."""
-        self.ranges.append(headers["range"])
+        self.ranges.append(headers.get("range", ""))
         if self.failures:
             return self.failures.pop(0), b"failed"
         if signature_of(path, headers) != headers["authorization"]:
             return 403, b"SignatureDoesNotMatch"
         if path not in self.rows:
             return 404, b"NoSuchKey"
+        if "range" not in headers:
+            return 200, self.rows[path]
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"])
         assert match
         return 206, self.rows[path][int(match[1]) : int(match[2]) + 1]
@@ -68,7 +70,7 @@ def signature_of(path: str, headers: dict[str, str]) -> str:
             text = self.string_to_sign(request, self.canonical_request(request))
             self._inject_signature_to_request(request, self.signature(text, request))
 
-    signed = {name: headers[name] for name in ("host", "range")}
+    signed = {name: headers[name] for name in ("host", "range") if name in headers}
     request = AWSRequest("GET", f"http://{headers['host']}{path}", headers=signed)
     AtThatMoment(KEYS, "s3", REGION).add_auth(request)
     return str(request.headers["Authorization"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from turnout.canary.judging.observed import Observation
 from turnout.canary.observation.source import ObservationError, ObservationStart
@@ -12,11 +13,12 @@ from turnout.plan.values import StagePlan
 
 
 class FakeStage:
-    """Records all of its states, so that a test sees what traffic saw."""
+    """Records all of its states, so that a test sees what traffic saw; a state never names a missing table."""
 
     def __init__(self, plan: StagePlan, deployment_id: str = "base", url: str = "http://127.0.0.1:1") -> None:
         canary = plan.canary
         self._url = url
+        self.tables = dict(plan.tables)
         self.states = [
             StageState(
                 deployment_id,
@@ -26,13 +28,18 @@ class FakeStage:
         ]
 
     def read(self) -> StageState:
-        return self.states[-1]
+        state = self.states[-1]
+        return replace(state, tables={name: self.tables[name] for name in state.named_tables()})
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         state = self.states[-1]
         for operation in operations:
             state = obey(state, operation)
+        assert {*state.named_tables()} <= {*self.tables}
         self.states.append(state)
+
+    def store(self, tables: Mapping[str, str]) -> None:
+        self.tables |= tables
 
     def url(self) -> str:
         return self._url

@@ -308,6 +308,40 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     assert "PoolMetrics" not in life.stage.variables
     assert life.up() == []
 
+    # So many models that a table has their choices: it is written before the one call that names it.
+    prod["canary"] = {"percent": 10, "serve": {"digits": "v1"}}
+    life.up()
+    version = {"v" * 20: {"artifact": "models/digits/v1/model.onnx"}, "v2": {"artifact": "models/digits/v2/model.onnx"}}
+    many = {f"{'x' * 35}{number:03}": {"pool": "small", "versions": version} for number in range(780)}
+    project.tree["models"] |= many
+    prod["serve"]["*"] = "newest"
+    rows = life.up()
+    order = [(verb, kind.rpartition(":")[2]) for verb, kind, _, _ in rows]
+    assert order.index(("create", "BucketObjectv2")) < order.index(("update", "Stage"))
+    assert not {kind for _, kind in order} & {"RestApi", "Deployment"}
+    assert len(life.world.aws.stages.patches) == 1
+    first, moved = life.stage.variables["ChoiceTable"], canary_of(life.stage)[1]["ChoiceTable"]
+    assert differing(first, moved) == {"digits"}
+
+    # Its canary ends: another name, another object, and the former one stays for requests that are on their way.
+    prod["serve"]["digits"] = "v1"
+    del prod["canary"]
+    life.up()
+    assert life.stage.variables["ChoiceTable"] == moved
+    assert differing(first, moved) == {"digits"}
+    assert life.up() == []
+
+
+def differing(first: str, second: str) -> set[str]:
+    """Return the models with different versions in two tables."""
+    client, bucket = boto3.client("s3"), boto3.client("s3").list_buckets()["Buckets"][0]["Name"]
+    tables = (
+        json.loads(client.get_object(Bucket=bucket, Key=f"choices/{name}.json")["Body"].read())
+        for name in (first, second)
+    )
+    one, other = tables
+    return {model for model in one if one[model] != other[model]}
+
 
 def digests_of(folder: Path, model: str) -> set[str]:
     """Return the digests of a model's versions."""

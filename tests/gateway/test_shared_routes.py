@@ -23,7 +23,7 @@ from turnout.openapi.public_document import publish_document
 from turnout.plan.values import Plan
 from turnout.project.project import Project, load_project
 
-WAYS = ("direct", "shared", "packed")
+WAYS = ("direct", "shared", "packed", "table")
 MANY = 90
 """Number of additional models that exceeds one variable for each model."""
 
@@ -104,7 +104,7 @@ def seen_by_caller(response: Response) -> tuple[int, list[tuple[str, str]], byte
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
-    """The same models in three ways; in the last one, many more are at the end of the file."""
+    """The same models in four ways; in the last two, more are at the end of the file."""
     results = {}
     for way in WAYS:
         folder = write_open_inference_project(tmp_path_factory.mktemp(way))
@@ -112,6 +112,11 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Project]:
         text = f"routes: {'direct' if way == 'direct' else 'shared'}\n{file.read_text()}"
         if way == "packed":
             more = [f"  more{n}: {{versions: {{v1: {{artifact: models/FP32.onnx}}}}}}" for n in range(MANY)]
+            text = text.replace("\nstages:", "\n".join(["", *more, "", "stages:"]))
+        if way == "table":  # long names, and models that take a stage variable each
+            more = [f"  more{n}: {{direct: true, versions: {{v1: {{artifact: models/FP32.onnx}}}}}}" for n in range(84)]
+            version = f"{{{'v' * 20}: {{artifact: models/FP32.onnx}}}}"
+            more += [f"  more-{'x' * 33}{n:02}: {{versions: {version}}}" for n in range(96)]
             text = text.replace("\nstages:", "\n".join(["", *more, "", "stages:"]))
         file.write_text(text)
         results[way] = load_project(file)
@@ -142,11 +147,12 @@ def test_callers_see_no_difference(
 ) -> None:
     seen = {way: seen_by_caller(send(gateway, method, path, body, headers)) for way, gateway in gateways.items()}
     assert seen["shared"] == seen["shared, routed"] == seen["direct"]
-    assert seen["packed"] == seen["packed, routed"]
-    if b"more0" in seen["packed"][2]:  # a list of all models contains more of them
-        assert seen["packed"][0] == seen["direct"][0]
-    else:
-        assert seen["packed"] == seen["direct"]
+    for more in ("packed", "table"):
+        assert seen[more] == seen[f"{more}, routed"]
+        if b"more0" in seen[more][2]:  # a list of all models contains more of them
+            assert seen[more][0] == seen["direct"][0]
+        else:
+            assert seen[more] == seen["direct"]
 
 
 def test_an_api_needs_few_resources_for_any_number_of_models(plans: dict[str, Plan]) -> None:
@@ -157,6 +163,8 @@ def test_an_api_needs_few_resources_for_any_number_of_models(plans: dict[str, Pl
     assert variables["routed"] == "router"
     assert {"fp32.v1", "more89.v1"} <= {entry for name in variables for entry in variables[name].split(",")}
     assert "fp32" in plans["shared"].apis[0].stages[0].variables
+    assert "ChoiceTable" in plans["table"].apis[0].stages[0].variables
+    assert len(plans["table"].apis[0].stages[0].variables) <= 100
 
 
 def test_a_new_model_or_version_changes_nothing_in_the_document(plans: dict[str, Plan]) -> None:
@@ -179,7 +187,7 @@ def test_callers_find_every_model_in_the_document(plans: dict[str, Plan]) -> Non
 def test_calls_count_for_the_called_function(
     projects: dict[str, Project], plans: dict[str, Plan], *, through_router: bool
 ) -> None:
-    for way in ("shared", "packed"):
+    for way in ("shared", "packed", "table"):
         state = SharedState(1)
         state.become(0)
         functions = make_functions(projects[way], plans[way])

@@ -26,9 +26,11 @@ from turnout.manifest.parser import (
 from turnout.manifest.settings import Settings
 from turnout.plan.as_json import plan_to_json
 from turnout.plan.planner import make_plan
+from turnout.plan.stages import find_packed, plan_stage
 from turnout.plan.values import Api, Plan, RuntimeSizes, StagePlan
 from turnout.problems import Problem, ProblemsError
-from turnout.protocol.routing.packed_choices import unpack_choices
+from turnout.protocol.routing.choice_tables import TABLE_VARIABLE, find_known
+from turnout.protocol.routing.packed_choices import expand_choices, unpack_choices
 
 
 def plan_of(of: Manifest, artifacts: Artifacts | None = None, **options: object) -> Plan:
@@ -374,6 +376,38 @@ def test_canary_of_packed_choices_overrides_the_variable_of_its_model() -> None:
     seen = unpack_choices({**planned.variables, **planned.canary.overrides})
     assert {name for name, version in seen.items() if version != "v2"} == {"m199"}
     assert name in planned.variables
+
+
+def test_ten_thousand_models_are_in_a_table_and_a_canary_moves_one() -> None:
+    of = replace(large_manifest(10_000, 1, stages=1), routes="shared")
+    first = of.models[0]
+    of = replace(of, models=(replace(first, versions=(*first.versions, Version("m0", "v2", "m.onnx"))), *of.models[1:]))
+    (only,) = of.stages
+    before, after = (
+        plan_stage(replace(only, canary=canary), of.models, packed=find_packed(of))
+        for canary in (None, Canary(10, {"m0": "v2"}))
+    )
+    assert before.variables.keys() == {TABLE_VARIABLE, "alias", "canary"}
+    assert after.variables == before.variables
+    assert after.canary is not None
+    assert after.canary.overrides.keys() == {TABLE_VARIABLE, "canary"}
+    assert {*before.tables} == {before.variables[TABLE_VARIABLE]}
+    assert {*after.tables} == {before.variables[TABLE_VARIABLE], after.canary.overrides[TABLE_VARIABLE]}
+    tables = find_known(after.tables)
+    baseline = expand_choices(after.variables, tables)
+    seen = expand_choices({**after.variables, **after.canary.overrides}, tables)
+    assert {name for name in seen if seen[name] != baseline[name]} == {"m0", "canary"}
+    assert len(baseline) == 10_002
+
+
+@pytest.mark.parametrize(("models", "form"), [(96, "own"), (97, "packed"), (3000, "packed"), (8000, "table")], ids=str)
+def test_form_of_the_choices_depends_on_the_number_of_models(models: int, form: str) -> None:
+    of = replace(large_manifest(models, 1, stages=1), routes="auto")
+    planned = plan_stage(of.stages[0], of.models, packed=find_packed(of))
+    form_of = "table" if TABLE_VARIABLE in planned.variables else "own" if "m0" in planned.variables else "packed"
+    assert form_of == form
+    assert len(planned.variables) <= 100
+    assert bool(planned.tables) == (form == "table")
 
 
 def test_model_with_the_name_of_packed_choices_is_rejected() -> None:

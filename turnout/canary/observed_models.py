@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from turnout.canary.judging.checks import Check
 from turnout.canary.rollout.action import WATCHING
@@ -14,7 +15,11 @@ from turnout.plan.values import Plan
 
 
 def watch_models(
-    plan: Plan, stage: Stage, variables: Mapping[str, str], overrides: Mapping[str, str] | None
+    plan: Plan,
+    stage: Stage,
+    variables: Mapping[str, str],
+    overrides: Mapping[str, str] | None,
+    tables: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, tuple[Watched, ...]]:
     """Return what to observe for each canary, by model; a release is observed as a whole, under an empty name.
 
@@ -23,11 +28,12 @@ def watch_models(
         stage: as the manifest has it.
         variables: the stage's own.
         overrides: overrides of its canary; None if it has none.
+        tables: the tables that they name.
     """
     routed: dict[str, tuple[Watched, ...]] = {model: (watched_routed(plan, stage, model),) for model in stage.routed}
     if stage.canary is None or overrides is None:
         return routed
-    split = watched_of(plan, variables, overrides)
+    split = watched_of(plan, variables, overrides, tables)
     if stage.canary.release:
         return {"": split, **routed}
     return {**{pair.model: (pair,) for pair in split if pair.model not in routed}, **routed}

@@ -131,7 +131,7 @@ def make_report(
             warnings += [difference.sentence for difference in find_differences(live, planned, "the live stage")]
             overrides = live.canary.overrides if live.canary else None
             known = plan or plan_for(project, target)
-            watched = watch_models(known, stage, live.variables, overrides) if models else {}
+            watched = watch_models(known, stage, live.variables, overrides, live.tables) if models else {}
             compared = compare(min(start_of(entry.since).time_s for entry in models)) if compare and watched else {}
             for index, entry in enumerate(models):
                 if entry.model in watched:

@@ -129,7 +129,9 @@ class Assembly:
             port=self.port,
             observers=make_observers(outlets, edition.project, edition.plan),
             bucket_of=parts.state.buckets.bucket_of,
-            services=make_services(parts, edition.apis, names, called, docs) if has_services else {},
+            services=make_services(parts, edition.apis, names, called, docs, edition.plan.tables)
+            if has_services
+            else {},
             replay_token=parts.state.replay_token,
             front=make_front(parts.console, docs) if has_services else None,
             shortens_shared_routes=self.isolation is None,

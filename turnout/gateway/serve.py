@@ -30,6 +30,7 @@ from turnout.gateway.observers.registry import Outlets
 from turnout.gateway.output.process import Output
 from turnout.gateway.requests.queue import FOLDER as QUEUE_FOLDER
 from turnout.gateway.requests.queue import Queue
+from turnout.gateway.rules.stored_tables import find_tables_folder
 from turnout.gateway.rules.tokens import is_installed
 from turnout.gateway.services.access import Guard, make_guard, make_token
 from turnout.gateway.services.console import Console
@@ -47,7 +48,7 @@ from turnout.http_server.wire import make_refusal
 from turnout.loopback import is_loopback
 from turnout.packaging.build_progress import ignore_progress
 from turnout.plan.values import Plan
-from turnout.project.project import Project
+from turnout.project.project import CACHE_DIR, Project
 from turnout.system.service_tokens import ServicesMode, announced_services
 from turnout.wording import printable_lines
 
@@ -152,7 +153,15 @@ def serve(
             mode=services,
             isolation=isolation,
             preparing=preparing,
-            parts=ServiceParts(state, samples, guard, secrets.token_hex(8), output.dropped, console),
+            parts=ServiceParts(
+                state,
+                samples,
+                guard,
+                secrets.token_hex(8),
+                output.dropped,
+                console,
+                find_tables_folder(folder / CACHE_DIR),
+            ),
             outlets=Outlets(
                 state.counters,
                 samples,

@@ -126,7 +126,9 @@ OWN_ERRORS = {
     "404": describe_error(f"Not found: {describe_codes(404)}.", ERROR),
     "405": describe_error(f"Method not allowed; `Allow` names the allowed ones: {describe_codes(405)}.", ERROR),
     "503": describe_error(
-        f"Some versions do not answer; `details.not_ready` lists them: {describe_codes(503)}.", ERROR
+        "Some versions do not answer, and `details.not_ready` lists them, or the table with the served versions cannot "
+        f"be read: {describe_codes(503)}.",
+        ERROR,
     ),
 }
 """Errors of the general router besides those of an inference."""

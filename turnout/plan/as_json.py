@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -78,6 +79,7 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         "cors": stage.cors and asdict(stage.cors),
         "consumers": [asdict(consumer) for consumer in stage.consumers],
         "async": stage.asynchronous and asdict(stage.asynchronous),
+        **({"tables": {name: json.loads(text) for name, text in stage.tables.items()}} if stage.tables else {}),
     }
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from turnout.plan.served_by import watched_of
+from turnout.plan.served_by import combined_choices, watched_of
 from turnout.plan.values import Api, Note, Plan, Route, StagePlan
 from turnout.protocol.naming import is_pool, split_function_name, variable_name
-from turnout.protocol.routing.packed_choices import unpack_choices
+from turnout.protocol.routing.choice_tables import TABLE_VARIABLE
 from turnout.wording import listed
 
 Outputs = Mapping[str, Any]
@@ -104,7 +104,7 @@ def find_stranded(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
     for stage in (stage for api in plan.apis for stage in api.stages):
         if stage.canary is None or stage.name not in deployed:
             continue
-        before, packed = deployed[stage.name].get("variables") or {}, unpack_choices(stage.variables)
+        before, packed = deployed[stage.name].get("variables") or {}, combined_choices(stage)
         models = [
             model
             for model in sorted(plan.shared)
@@ -113,6 +113,24 @@ def find_stranded(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:
         if models:
             stranded[stage.name] = models
     return stranded
+
+
+def find_unread(plan: Plan, outputs: Outputs) -> list[str]:
+    """Return the stages with a release canary whose baseline's router would not read the table that replaces variables.
+
+    The baseline keeps the code that it has, and that router has no access to tables.
+    """
+    deployed = outputs.get("stages") or {}
+    return [
+        stage.name
+        for api in plan.apis
+        for stage in api.stages
+        if stage.canary is not None
+        and stage.canary.release
+        and TABLE_VARIABLE in stage.variables
+        and stage.name in deployed
+        and TABLE_VARIABLE not in (deployed[stage.name].get("variables") or {})
+    ]
 
 
 def find_orphaned(plan: Plan, outputs: Outputs) -> dict[str, list[str]]:

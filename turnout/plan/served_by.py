@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from turnout.manifest.values import Stage
 from turnout.plan.values import Plan, StagePlan
@@ -17,7 +18,8 @@ from turnout.protocol.naming import (
     variable_name,
 )
 from turnout.protocol.routing.choice import RouteError, parse_route
-from turnout.protocol.routing.packed_choices import expand_choices
+from turnout.protocol.routing.choice_tables import TABLE_VARIABLE, find_known
+from turnout.protocol.routing.packed_choices import expand_choices, unpack_choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +53,36 @@ class Watched:
     is_routed: bool = False
 
 
-def watched_of(plan: Plan, variables: Mapping[str, str], overrides: Mapping[str, str]) -> tuple[Watched, ...]:
+def watched_of(
+    plan: Plan,
+    variables: Mapping[str, str],
+    overrides: Mapping[str, str],
+    tables: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Watched, ...]:
     """Return the models that a canary moves.
 
     Args:
         plan: plan with the models and their functions.
         variables: variables of the stage.
         overrides: overrides of its canary.
+        tables: the tables that they name, in addition to the plan's.
+
+    Raises:
+        TableError: they name another table.
     """
     prefix = function_prefix(plan.platform, plan.stack)
-    seen = expand_choices({**variables, **overrides})
-    variables = expand_choices(variables)
+    find_table = find_known({**plan.tables, **tables})
+    seen = expand_choices({**variables, **overrides}, find_table)
+    variables = expand_choices(variables, find_table)
     models = dict.fromkeys(served.version.model for served in plan.versions)
     servings = ((model, _serving(prefix, model, variables), _serving(prefix, model, seen)) for model in models)
     return tuple(Watched(model, baseline, canary) for model, baseline, canary in servings if baseline != canary)
+
+
+def combined_choices(stage: StagePlan) -> Mapping[str, str]:
+    """Return stage variable of a model -> its version, for the models without a stage variable of their own."""
+    table = stage.variables.get(TABLE_VARIABLE)
+    return find_known(stage.tables)(table) if table else unpack_choices(stage.variables)
 
 
 def watched_routed(plan: Plan, stage: Stage | StagePlan, model: str) -> Watched:

@@ -6,9 +6,9 @@ A model that needs its router has `iris=router` and the choice in a second varia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from turnout.manifest.parser import Manifest, Model, Stage
+from turnout.manifest.parser import Canary, Manifest, Model, Stage
 from turnout.plan.checks.quotas import VARIABLES_PER_STAGE
 from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.aws.cors import CREDENTIALS_VARIABLE, ORIGINS_VARIABLE, spell_origins
@@ -23,11 +23,15 @@ from turnout.protocol.naming import (
     variable_name,
 )
 from turnout.protocol.routing.choice import spell_route
+from turnout.protocol.routing.choice_tables import TABLE_VARIABLE, make_table
 from turnout.protocol.routing.packed_choices import arrange_models, pack_choices
 from turnout.protocol.routing.pooled import WATCH_ALL, WATCHED_VARIABLE, spell_watched
 
 OWN_VARIABLES = 4
 """Stage variables other than the models': the alias, the canary's flag, and two for CORS."""
+
+RESERVED_VARIABLES = OWN_VARIABLES + 1
+"""The same with the one that names watched models: starting a canary must not change the form of the choices."""
 
 
 def find_routed(manifest: Manifest) -> frozenset[str]:
@@ -37,7 +41,7 @@ def find_routed(manifest: Manifest) -> frozenset[str]:
 
 
 def find_packed(manifest: Manifest) -> frozenset[str]:
-    """Return the models whose choices share stage variables, if there are too many models for one variable each.
+    """Return the models whose choices share stage variables or a table, if there are too many for one variable each.
 
     Models with a router or with their own routes have their own variables.
     """
@@ -50,7 +54,7 @@ def find_packed(manifest: Manifest) -> frozenset[str]:
 
 
 def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] = frozenset()) -> StagePlan:
-    """Return the stage for API Gateway; its variables contain every model.
+    """Return the stage for API Gateway; its variables contain every model, or the name of a table that does.
 
     Args:
         stage: stage of models.yaml.
@@ -62,7 +66,7 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         model.name: max(len(version.name) for version in model.versions) for model in models if model.name in packed
     }
     groups = tuple(arrange_models(longest))
-    variables = pack_choices(stage.serve, groups)
+    variables: dict[str, str] = {}
     for model in named:
         if model.graph is not None:
             variables |= {variable_name(model.name): ROUTER, route_variable_name(model.name): GRAPH}
@@ -73,6 +77,11 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
             continue
         variables[variable_name(model.name)] = ROUTER
         variables[route_variable_name(model.name)] = spell_route(weights or {stage.serve[model.name]: 100})
+    combine = _combine_packed(groups)
+    if groups and len(groups) + len(variables) + RESERVED_VARIABLES > VARIABLES_PER_STAGE:
+        combine = _combine_in_table(stage.name, tuple(longest))
+    combined, tables = combine(stage.serve)
+    variables = {**combined, **variables}
     variables |= {ALIAS_VARIABLE: LIVE, CANARY_VARIABLE: "false"}
     if stage.cors is not None:
         variables[ORIGINS_VARIABLE] = spell_origins(stage.cors.origins)
@@ -80,10 +89,16 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
             variables[CREDENTIALS_VARIABLE] = "true"
     if watched := _watched(stage, models):
         variables[WATCHED_VARIABLE] = watched
+    canary = None
+    if stage.canary is not None:
+        moved, moved_tables = combine({**stage.serve, **stage.canary.serve})
+        tables = {**tables, **moved_tables}
+        changed = {name: value for name, value in moved.items() if combined[name] != value}
+        canary = _plan_canary(stage.canary, named, changed)
     return StagePlan(
         stage.name,
         variables,
-        _plan_canary(stage, named, groups),
+        canary,
         stage.auth,
         stage.throttle,
         stage.version_override,
@@ -93,7 +108,24 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
         stage.consumers,
         stage.asynchronous,
         stage.routed,
+        tables,
     )
+
+
+Combine = Callable[[Mapping[str, str]], tuple[dict[str, str], dict[str, str]]]
+"""Takes model -> version, and returns the stage variables with these choices, and the tables that they name."""
+
+
+def _combine_packed(groups: Sequence[tuple[str, ...]]) -> Combine:
+    return lambda serve: (pack_choices(serve, groups), {})
+
+
+def _combine_in_table(stage: str, models: Sequence[str]) -> Combine:
+    def combine(serve: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        name, text = make_table(stage, {model: serve[model] for model in models})
+        return {TABLE_VARIABLE: name}, {name: text}
+
+    return combine
 
 
 def _watched(stage: Stage, models: Sequence[Model]) -> str:
@@ -105,17 +137,19 @@ def _watched(stage: Stage, models: Sequence[Model]) -> str:
     return spell_watched(name for name in pooled if name in moved)
 
 
-def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[str, ...]]) -> CanaryPlan | None:
+def _plan_canary(canary: Canary, models: Sequence[Model], changed: Mapping[str, str]) -> CanaryPlan:
     """Return the canary's overrides of the variables.
 
     They choose its version, or are the router's choice if the model keeps a router.
+
+    Args:
+        canary: canary of the stage.
+        models: models with variables of their own.
+        changed: variables with the choices of several models that the canary changes.
     """
-    if stage.canary is None:
-        return None
-    baseline, moved = (pack_choices(served, groups) for served in (stage.serve, {**stage.serve, **stage.canary.serve}))
-    overrides = {name: value for name, value in moved.items() if baseline[name] != value}
+    overrides = dict(changed)
     for model in models:
-        version = stage.canary.serve.get(model.name)
+        version = canary.serve.get(model.name)
         if version is None:
             continue
         if model.routing:
@@ -123,6 +157,6 @@ def _plan_canary(stage: Stage, models: Sequence[Model], groups: Sequence[tuple[s
         else:
             overrides[variable_name(model.name)] = version
     overrides[CANARY_VARIABLE] = "true"
-    if stage.canary.release:
+    if canary.release:
         overrides[ALIAS_VARIABLE] = NEXT
-    return CanaryPlan(stage.canary.percent, overrides, stage.canary.release)
+    return CanaryPlan(canary.percent, overrides, canary.release)

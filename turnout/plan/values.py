@@ -116,7 +116,10 @@ class CanaryPlan:
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One stage; its variables are the routing table."""
+    """One stage; its variables are the routing table.
+
+    `tables` are the tables that they name, by name, if the choices of its models do not fit into the variables.
+    """
 
     name: str
     variables: Mapping[str, str]
@@ -130,6 +133,7 @@ class StagePlan:
     consumers: tuple[Consumer, ...] = ()
     asynchronous: Asynchronous | None = None
     routed: Mapping[str, RoutedCanary] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +289,11 @@ class Plan:
         """Return name that a pooled version's own function would have -> the pool's function."""
         pools = {key: pool.function for pool in self.pools for key in pool.versions}
         return {function.name: pools[function.model, function.version] for function in self.pooled}
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Return the tables of all stages by name; none if the choices fit into stage variables."""
+        return {name: text for api in self.apis for stage in api.stages for name, text in stage.tables.items()}
 
     @property
     def is_asynchronous(self) -> bool:

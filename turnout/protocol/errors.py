@@ -34,6 +34,7 @@ STATUS_OF: Mapping[str, int] = {
     "TRANSFORM_FAILED": 500,
     "MODEL_FAILED": 500,
     "NOT_READY": 503,
+    "CHOICES_UNREADABLE": 503,  # the table with the versions that the stage serves cannot be read
     "STEP_FAILED": 502,  # a graph's step returned no answer, or one that the next step cannot use
     "STEP_THROTTLED": 429,
     "STEP_TIMED_OUT": 504,

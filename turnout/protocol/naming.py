@@ -177,3 +177,8 @@ def schema_name(model: str, version: str, kind: str) -> str:
     """
     words = "".join(word.capitalize() for word in model.split("-"))
     return f"{words}V{version.replace('-', 'X')}{kind}"
+
+
+def stack_bucket_name(prefix: str, account: str, region: str) -> str:
+    """Return the name of a stack's bucket. Bucket names are unique across all of AWS."""
+    return f"{prefix}-{account}-{region}".lower()

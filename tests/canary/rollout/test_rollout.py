@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.builders.counted_calls import counted_calls
 from tests.builders.graphs import write_identity
 from tests.builders.stage import FakeFunctions, FakeStage, FakeTraffic
+from tests.builders.table_project import LONG, OLD, table_manifest
 from tests.builders.waiting import PATIENCE_S
 from turnout.canary.observation.source import ObservationError, ObservationStart
 from turnout.canary.rollout.action import Action, prepare
@@ -36,7 +37,7 @@ from turnout.canary.rollout.stage_control import StageControlError, StageOperati
 from turnout.manifest.parser import check_manifest
 from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.planner import make_plan
-from turnout.plan.stages import plan_stage
+from turnout.plan.stages import find_packed, plan_stage
 from turnout.plan.values import StagePlan
 from turnout.problems import ProblemsError
 from turnout.project.manifest_file import ManifestChangedError, replace_text
@@ -85,7 +86,7 @@ class World:
 
     def planned(self) -> StagePlan:
         manifest = self.project().manifest
-        return plan_stage(manifest.stages[0], manifest.models)
+        return plan_stage(manifest.stages[0], manifest.models, packed=find_packed(manifest))
 
     def text(self) -> str:
         return (self.folder / "models.yaml").read_text()
@@ -109,7 +110,8 @@ def make_world(folder: Path, text: str = MANIFEST) -> World:
     (folder / "models.yaml").write_text(text)
     (folder / "rollouts.jsonl").unlink(missing_ok=True)
     manifest = load_project(folder).manifest
-    return World(folder, FakeStage(plan_stage(manifest.stages[0], manifest.models)), RolloutLog(folder), FakeTraffic())
+    planned = plan_stage(manifest.stages[0], manifest.models, packed=find_packed(manifest))
+    return World(folder, FakeStage(planned), RolloutLog(folder), FakeTraffic())
 
 
 START = Action("start", "prod", {"echo": "v2", "mute": "v2"}, 10)
@@ -569,3 +571,33 @@ def test_a_manifest_saved_while_a_command_prepares_is_not_overwritten(world: Wor
         carry_out(prepared, world.log, StageConnection(world.stage, FakeFunctions(), world.traffic))
     assert world.text() == MANIFEST + "# saved\n"
     assert world.log.unfinished() is None
+
+
+def test_table_of_a_canary_is_written_before_the_stage_names_it(folder: Path) -> None:
+    world = make_world(folder, table_manifest("same.onnx"))
+    first = world.stage.read()
+    assert "ChoiceTable" in first.variables
+    start = Action("start", "prod", {LONG[7]: "v2"}, 10)
+    prepared = prepare(world.project(), start, HERE, now_s=0.0)
+    assert len(json.dumps(prepared.rollout.change)) < 1000  # the record names the table and does not contain it
+
+    def kill(_operations: Sequence[StageOperation]) -> None:
+        raise KeyboardInterrupt
+
+    stage = world.stage
+    stage.update = kill  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(prepared, world.log, StageConnection(stage, FakeFunctions(), world.traffic))
+    assert (len(stage.states), len(stage.tables)) == (1, 2)
+    del stage.update
+    stage.tables = dict(first.tables)  # mend writes the table even if it was deleted meanwhile
+    mended = mend(world.project().manifest, world.log, lambda _: stage)
+    assert mended is not None
+    world.assert_in_step()
+    assert stage.read().canary is not None
+    world.do(Action("promote", "prod"))
+    world.assert_in_step()
+    assert stage.read().variables["ChoiceTable"] != first.variables["ChoiceTable"]
+    world.do(Action("return", "prod", {LONG[7]: OLD}))
+    world.assert_in_step()
+    assert stage.read().variables == first.variables

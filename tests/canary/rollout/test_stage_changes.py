@@ -22,6 +22,7 @@ from turnout.canary.rollout.stage_control import LiveCanary, StageState
 from turnout.manifest.parser import Canary, Model, Stage, Version
 from turnout.plan.stages import plan_stage
 from turnout.plan.values import CanaryPlan, StagePlan
+from turnout.protocol.routing.choice_tables import find_known
 from turnout.protocol.routing.packed_choices import expand_choices, unpack_choices
 
 BASE = {"iris": "v1", "digits": "v1", "alias": "live", "canary": "false"}
@@ -259,3 +260,50 @@ def test_packed_choices_of_a_stage_with_a_variable_for_each_model_are_found() ->
     assert find_unpacked(own, change) == ["choice1"]
     assert find_unpacked(FakeStage(before).read(), change) == []
     assert find_unpacked(own, change_between(plan(), plan(canary(iris="v2")), promotes=False)) == []
+
+
+TABLE_MODELS = tuple(
+    Model(name, (Version(name, "v1", "m.onnx"), Version(name, "v2", "m.onnx")))
+    for name in (f"model-m{number}" for number in range(10_000))
+)
+
+
+def stage_with_table(canary: Canary | None = None, **served: str) -> StagePlan:
+    serve = {model.name: "v1" for model in TABLE_MODELS}
+    serve |= {name.replace("_", "-"): value for name, value in served.items()}
+    stage = Stage(name="prod", serve=serve, weights={}, canary=canary, auth="none", throttle=None)
+    return plan_stage(stage, TABLE_MODELS, packed=frozenset(serve))
+
+
+def test_canary_of_one_model_of_ten_thousand_overrides_the_name_of_the_table() -> None:
+    before, after = stage_with_table(), stage_with_table(Canary(10.0, {"model-m7": "v2"}))
+    ((percent, cache, moved, marker),) = calls(before, after)
+    name = moved["value"]
+    assert (percent, cache) == (replace(PERCENT, "10.0"), replace("/canarySettings/useStageCache", "false"))
+    assert (moved, marker) == (replace(f"{OVERRIDES}/ChoiceTable", name), replace(f"{OVERRIDES}/canary", "true"))
+    assert change_between(before, after, promotes=False).named_tables() == (name,)
+    tables = find_known(after.tables)
+    baseline = tables(before.variables["ChoiceTable"])
+    assert {model: version for model, version in tables(name).items() if baseline[model] != version} == {
+        "modelM7": "v2"
+    }
+    # The promoted stage has the canary's table.
+    (promoting, removing) = calls(after, stage_with_table(model_m7="v2"), promotes=True)
+    assert promoting == [replace(PERCENT, "0.0"), replace("/variables/ChoiceTable", name)]
+    assert removing == [{"op": "remove", "path": "/canarySettings"}]
+
+    live = FakeStage(stage_with_table(Canary(10.0, {"model-m8": "v2"}), model_m5="v2")).read()
+    assert {difference.subject: difference.sentence for difference in find_differences(live, after, "it")} == {
+        "modelM5": "modelM5 is v1 in the manifest, v2 in it",
+        "modelM7": "the canary's modelM7 is v2 in the manifest, not set in it",
+        "modelM8": "the canary's modelM8 is not set in the manifest, v2 in it",
+    }
+    assert list(find_differences(FakeStage(after).read(), after, "it")) == []
+    # Pulumi's outputs contain only the names of tables.
+    unknown = StageState(live.deployment_id, live.variables, live.canary)
+    assert [difference.subject for difference in find_differences(unknown, after, "it")] == [
+        "ChoiceTable",
+        "ChoiceTable",
+    ]
+    # A stage that still has variables of the former form does not read a table.
+    assert find_unpacked(StageState("base", {"choice1": "model-m0.v1"}), change_between(before, after, promotes=False))

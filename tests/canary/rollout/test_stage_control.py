@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from turnout.canary.rollout.stage_control import (
     ApiGatewayStage,
+    BucketTables,
     LambdaFunctions,
     LiveCanary,
     StageControlError,
@@ -22,6 +23,7 @@ from turnout.canary.rollout.stage_control import (
     make_client,
     stage_state,
 )
+from turnout.protocol.routing.choice_tables import make_table
 
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
 
@@ -156,3 +158,32 @@ def test_pool_is_pinged_for_the_version() -> None:
             False,
             True,
         ]
+
+
+def test_tables_are_in_the_bucket_of_the_stack(client: Any) -> None:
+    bucket = "shop-prod-123456789012-eu-west-1"
+    s3 = boto3.client("s3", **KEYS)
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    tables = BucketTables(lambda service: boto3.client(service, **KEYS), "shop-prod", "stack prod")
+    stage = ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod", tables)
+    name, text = make_table("prod", {"iris": "v2"})
+    stage.store({name: text})
+    stage.update([{"op": "replace", "path": "/variables/ChoiceTable", "value": name}])
+    (kept,) = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert kept["Key"] == f"choices/{name}.json"
+    # Another process reads what the stage names.
+    again = BucketTables(lambda service: boto3.client(service, **KEYS), "shop-prod", "stack prod")
+    assert ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod", again).read().tables == {name: text}
+    s3.put_object(Bucket=bucket, Key=kept["Key"], Body=b"{}")
+    assert stage.read().tables == {name: text}
+    strict = BucketTables(lambda service: boto3.client(service, **KEYS), "shop-prod", "stack prod")
+    with pytest.raises(StageControlError, match="another content than its name promises"):
+        strict.read(name)
+    s3.delete_object(Bucket=bucket, Key=kept["Key"])
+    with pytest.raises(
+        StageControlError, match=f"stack prod: the table choices/{name}.json of bucket {bucket}: "
+    ) as caught:
+        strict.read(name)
+    assert "s3:PutObject" in caught.value.hint
+    with pytest.raises(StageControlError, match="from a table"):
+        ApiGatewayStage(client, "shop-prod_none", "prod", "stack prod").read()

@@ -82,6 +82,7 @@ class Prepared:
         rollout: the future record.
         change: the change of the stage.
         before: the stage in the current manifest.
+        after: the stage in the new manifest.
         watched: what to observe of the canary afterwards; empty if it ends.
         opened: likewise; for a `return` what it moves. The functions of their `canary` must exist.
         alarms: the alarms that would end the canaries immediately; None if they end or get fewer requests than before.
@@ -93,6 +94,7 @@ class Prepared:
     rollout: Rollout
     change: StageChange
     before: StagePlan
+    after: StagePlan
     watched: tuple[Watched, ...]
     opened: tuple[Watched, ...]
     alarms: GuardAlarms | None = None
@@ -156,7 +158,9 @@ def prepare(
         run=run or {},
     )
     watched = _watched_then(plan, new_stage, after, served, release=is_release) if action.kind in WATCHING else ()
-    opened = watched_of(plan, before.variables, after.variables) if action.kind == RETURN else watched
+    opened = watched
+    if action.kind == RETURN:
+        opened = watched_of(plan, before.variables, after.variables, before.tables)
     alarms = None
     is_own = action.kind in WATCHING and not is_elsewhere
     if is_own and action.percent >= (before.canary.percent if before.canary else 0.0) and new_stage.canary is not None:
@@ -165,7 +169,7 @@ def prepare(
         former = old_stage.routed.get(guard.model)
         if guard.model in routed and action.percent >= (former.percent if former else 0.0):
             alarms = GuardAlarms((*(alarms.names if alarms else ()), *guard.alarms), alarms.prefix if alarms else "")
-    return Prepared(old.path.resolve(), data, text, rollout, change, before, watched, opened, alarms)
+    return Prepared(old.path.resolve(), data, text, rollout, change, before, after, watched, opened, alarms)
 
 
 def _watched_then(

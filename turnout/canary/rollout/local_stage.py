@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,6 +22,8 @@ from turnout.canary.rollout.stage_control import (
     stage_state,
 )
 from turnout.client.connection import ApiAnswer, ApiConnection, UnreachableError
+from turnout.protocol.naming import OWN_SEGMENT
+from turnout.protocol.routing.choice_tables import TABLES_FOLDER, TableError, parse_table, table_path
 from turnout.system.service_tokens import service_headers
 
 NOT_TURNOUT = "Check that it is the address of `turnout serve`."
@@ -42,15 +45,33 @@ class LocalStage:
         self._api = api
         self._stage = stage
         self._id = ""
+        self._tables: dict[str, str] = {}
 
     def read(self) -> StageState:
         """Return the stage as it is served now."""
-        return self._state(self._send("GET", self._path()))
+        state = self._state(self._send("GET", self._path()))
+        return replace(state, tables={name: self._read_table(name) for name in state.named_tables()})
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         """Apply all operations in one call, or none of them."""
         body = json.dumps({"patchOperations": [dict(operation) for operation in operations]}).encode()
         self._state(self._send("PATCH", self._path(), body))
+
+    def store(self, tables: Mapping[str, str]) -> None:
+        """Write tables of choices into the gateway's project."""
+        for name, text in tables.items():
+            self._send("PUT", table_address(name), text.encode())
+            self._tables[name] = text
+
+    def _read_table(self, name: str) -> str:
+        """Return the text of a table; it is read once, because it never changes."""
+        if name not in self._tables:
+            self._tables[name] = json.dumps(self._send("GET", table_address(name)), separators=(",", ":"))
+            try:
+                parse_table(name, self._tables[name].encode())
+            except TableError as error:
+                raise StageControlError(f"{self._url}: {error}", NOT_TURNOUT) from error
+        return self._tables[name]
 
     def url(self) -> str:
         """Return the gateway's own address."""
@@ -88,6 +109,11 @@ class LocalStage:
 
     def _not_turnout(self) -> StageControlError:
         return StageControlError(f"{self._url} is not an API Gateway control plane", NOT_TURNOUT)
+
+
+def table_address(name: str) -> str:
+    """Return the path of a table at the gateway."""
+    return f"/{OWN_SEGMENT}/{TABLES_FOLDER}/{quote(table_path(name))}"
 
 
 class LocalFunctions:

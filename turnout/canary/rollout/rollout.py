@@ -6,7 +6,7 @@ repeated. Nothing is started that is known not to work: first the edited manifes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from turnout.canary.rollout.stage_control import ReachableFunctions, StageContro
 from turnout.manifest.parser import Manifest, parse_manifest
 from turnout.plan.guard_alarms import GuardAlarms
 from turnout.plan.stages import find_packed, plan_stage
+from turnout.plan.values import StagePlan
 from turnout.problems import TurnoutError
 from turnout.project.manifest_file import ManifestChangedError, check_unchanged, replace_text
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, LIVE
+from turnout.protocol.routing.choice_tables import find_known
 from turnout.protocol.routing.packed_choices import expand_choices
 
 WriteText = Callable[[Path, str, bytes], None]
@@ -98,7 +100,7 @@ def carry_out(
         log.forget()
         raise
     if connection is not None:
-        apply_change(connection.control, prepared.change)
+        apply_change(connection.control, prepared.change, prepared.after.tables)
     log.finish(rollout)
 
 
@@ -112,18 +114,27 @@ def _begin_observation(source: Source, prepared: Prepared) -> dict[str, Any]:
         return {}
 
 
-def apply_change(control: StageControl, change: StageChange) -> None:
+def apply_change(control: StageControl, change: StageChange, tables: Mapping[str, str]) -> None:
     """Change the stage unless it is changed already; retry once if it was changed between reading and changing.
 
     A gateway that watches the manifest does that: it reads the edit that was just made.
+
+    Args:
+        control: reads and changes the stage.
+        change: the change.
+        tables: tables of the changed stage, which are written first: a request must find the table that its variables
+            name.
     """
     try:
-        _update(control, change)
+        _update(control, change, tables)
     except StageControlError:
-        _update(control, change)
+        _update(control, change, tables)
 
 
-def _update(control: StageControl, change: StageChange) -> None:
+def _update(control: StageControl, change: StageChange, tables: Mapping[str, str]) -> None:
+    named = {name: tables[name] for name in change.named_tables() if name in tables}
+    if named:
+        control.store(named)
     for operations in patch_calls(control.read(), change):
         control.update(operations)
 
@@ -151,7 +162,7 @@ def check_in_step(live: StageState, prepared: Prepared) -> None:
         return
     canary = prepared.change.canary
     changed = {**prepared.change.variables, **(canary.overrides if canary else {})}
-    subjects = {*expand_choices(changed)} - {CANARY_VARIABLE}
+    subjects = {*expand_choices(changed, find_known(prepared.after.tables))} - {CANARY_VARIABLE}
     if not prepared.change.keeps_canary:
         subjects.add(CANARY)
     differences = find_differences(live, prepared.before, "the live stage")
@@ -221,18 +232,21 @@ def mend(
         raise RolloutError(message, CLOSE_RECORD) from None
     data = manifest.path.read_bytes()
     text = data.decode()
+    final = manifest
     if manifest_digest(data) == rollout.manifest[0]:
         same = (
             manifest if bytes_of(manifest) == data else parse_manifest(data, path=manifest.path, source=manifest.source)
         )
-        text = bytes_of(edit(same, action_of(rollout))).decode()
+        final = edit(same, action_of(rollout))
+        text = bytes_of(final).decode()
     elif manifest_digest(data) != rollout.manifest[1] and not says(manifest, rollout.stage, change):
         message = f"{manifest.source} was changed since and no longer matches the interrupted command"
         raise RolloutError(message, CLOSE_RECORD)
     if text.encode() != data:
         write(manifest.path.resolve(), text, data)
     if rollout.stack:
-        apply_change(connect(rollout), change)
+        planned = _plan_stages(final, rollout.stage)
+        apply_change(connect(rollout), change, planned[0].tables if planned else {})
     log.finish(rollout)
     return rollout
 
@@ -272,10 +286,14 @@ def progress_of(manifest: Manifest, rollout: Rollout) -> str:
 
 def says(manifest: Manifest, stage: str, change: StageChange) -> bool:
     """Whether the manifest has the stage as it is after a change."""
-    for candidate in manifest.stages:
-        if candidate.name == stage:
-            planned = plan_stage(candidate, manifest.models, packed=find_packed(manifest))
-            variables = {name: value for name, value in change.variables.items() if name != ALIAS_VARIABLE}
-            are_so = all(planned.variables.get(name, "") == value for name, value in variables.items())
-            return planned.canary == change.canary and are_so
+    for planned in _plan_stages(manifest, stage):
+        variables = {name: value for name, value in change.variables.items() if name != ALIAS_VARIABLE}
+        are_so = all(planned.variables.get(name, "") == value for name, value in variables.items())
+        return planned.canary == change.canary and are_so
     return False
+
+
+def _plan_stages(manifest: Manifest, name: str) -> list[StagePlan]:
+    """Return the plan of the stage with this name; none if the manifest has no such stage."""
+    packed = find_packed(manifest)
+    return [plan_stage(stage, manifest.models, packed=packed) for stage in manifest.stages if stage.name == name]

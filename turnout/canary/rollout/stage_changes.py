@@ -9,7 +9,8 @@ from typing import Any
 from turnout.canary.rollout.stage_control import LiveCanary, StageOperation, StageState
 from turnout.plan.values import CanaryPlan, StagePlan
 from turnout.protocol.naming import ALIAS_VARIABLE, CANARY_VARIABLE, LIVE
-from turnout.protocol.routing.packed_choices import expand_choices, is_packed, unpack_choices
+from turnout.protocol.routing.choice_tables import FindTable, find_known, names_of
+from turnout.protocol.routing.packed_choices import expand_choices, is_combined
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class StageChange:
         canary = fields["canary"]
         plan = CanaryPlan(**canary) if canary else None
         return StageChange(fields["variables"], plan, fields["promotes"], fields.get("keeps_canary", False))
+
+    def named_tables(self) -> tuple[str, ...]:
+        """Return the names of the tables of choices that must exist before the stage is changed."""
+        return tuple(names_of(self.variables, self.canary.overrides if self.canary else {}))
 
 
 def change_between(before: StagePlan, after: StagePlan, *, promotes: bool, is_elsewhere: bool = False) -> StageChange:
@@ -135,10 +140,13 @@ def _replace(path: str, value: str) -> StageOperation:
 
 
 def find_unpacked(live: StageState, change: StageChange) -> list[str]:
-    """Return the variables that a change sets with packed choices but that the live stage does not read yet."""
+    """Return the variables that a change sets with the choices of several models but that the live stage lacks.
+
+    Its routes and its router may not read them yet.
+    """
     canary = change.canary
     names = (*change.variables, *(canary.overrides if canary else ()))
-    missing = (name for name in dict.fromkeys(names) if is_packed(name) and name not in live.variables)
+    missing = (name for name in dict.fromkeys(names) if is_combined(name) and name not in live.variables)
     return [name for name in missing if change.variables.get(name) != ""]
 
 
@@ -163,7 +171,14 @@ class Difference:
 
 def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterator[Difference]:
     """Return each difference between a stage and its plan; `whose` is its name in messages: `the live stage`."""
-    planned_choices, actual_choices = expand_choices(plan.variables), expand_choices(actual.variables)
+    tables = {**plan.tables, **actual.tables}
+    overrides = (of.canary.overrides if of.canary else {} for of in (plan, actual))
+    # An unknown table, as in Pulumi's outputs, is compared by its name.
+    expands = all(name in tables for name in names_of(plan.variables, actual.variables, *overrides))
+    find_table = find_known(tables)
+    planned_choices, actual_choices = plan.variables, actual.variables
+    if expands:
+        planned_choices, actual_choices = (expand_choices(of, find_table) for of in (planned_choices, actual_choices))
     for name, planned, value in _unequal(planned_choices, actual_choices):
         if name == CANARY_VARIABLE and value == CANARY_VALUES[True]:
             yield Difference(name, f"{whose} marks every answer as the canary's (`x-turnout-canary: true`): {RESET}")
@@ -180,8 +195,11 @@ def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterato
     if planned_percent != percent:
         sentence = f"the canary's share is {planned_percent:g}% in the manifest, {percent:g}% in {whose}"
         yield Difference(SHARE, sentence)
-    wanted = _list_moved(plan.variables, plan.canary.overrides)
-    for name, planned, value in _unequal(wanted, _list_moved(actual.variables, actual.canary.overrides)):
+    wanted, moved = plan.canary.overrides, actual.canary.overrides
+    if expands:
+        wanted = _list_moved(plan.variables, wanted, find_table)
+        moved = _list_moved(actual.variables, moved, find_table)
+    for name, planned, value in _unequal(wanted, moved):
         if name == CANARY_VARIABLE:
             yield Difference(name, f"{whose} does not mark the answers of the canary (`x-turnout-canary`): {RESET}")
             continue
@@ -189,13 +207,13 @@ def find_differences(actual: StageState, plan: StagePlan, whose: str) -> Iterato
         yield Difference(name, f"the canary's {name} is {where}")
 
 
-def _list_moved(variables: Mapping[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    """Yield the overrides of each model; for packed choices those that differ from the baseline's."""
-    if not any(map(is_packed, overrides)):
+def _list_moved(variables: Mapping[str, str], overrides: Mapping[str, str], find_table: FindTable) -> dict[str, str]:
+    """Yield the overrides of each model; for combined choices those that differ from the baseline's."""
+    if not any(map(is_combined, overrides)):
         return dict(overrides)
-    baseline = unpack_choices(variables)
-    moved = unpack_choices({**variables, **overrides})
-    others = {name: value for name, value in overrides.items() if not is_packed(name)}
+    baseline = expand_choices(variables, find_table)
+    moved = expand_choices({**variables, **overrides}, find_table)
+    others = {name: value for name, value in overrides.items() if not is_combined(name)}
     return {**{name: value for name, value in moved.items() if baseline.get(name) != value}, **others}
 
 

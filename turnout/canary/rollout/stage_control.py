@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from turnout.aws_client import check_boto3, make_aws_client
@@ -19,11 +20,17 @@ from turnout.loopback import is_loopback_url
 from turnout.problems import TurnoutError
 from turnout.protocol.aws.events import PING
 from turnout.protocol.aws.regions import dns_suffix
-from turnout.protocol.naming import split_function_name
+from turnout.protocol.naming import split_function_name, stack_bucket_name
+from turnout.protocol.routing.choice_tables import TABLES_FOLDER, TableError, names_of, parse_table, table_path
 from turnout.protocol.routing.pooled import UNKNOWN_VERSION, aim_at
 
 NO_SERVER = "Check that `turnout serve` runs there."
 REGION = "Set the region with AWS_REGION or a profile, and credentials as boto3 expects them."
+
+TABLES_HINT = (
+    "The credentials need s3:GetObject and s3:PutObject on `choices/*` of the stack's bucket. `pulumi up` makes the "
+    "bucket and writes the tables of models.yaml."
+)
 
 StageOperation = Mapping[str, str]
 """One patch operation as boto3 takes it: `{"op": "replace", "path": "/variables/iris", "value": "v2"}`."""
@@ -44,11 +51,19 @@ class LiveCanary:
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """A stage as it is served: what its traffic sees now."""
+    """A stage as it is served: what its traffic sees now.
+
+    `tables` are the texts of the tables that its variables and the canary's overrides name.
+    """
 
     deployment_id: str
     variables: Mapping[str, str]
     canary: LiveCanary | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    def named_tables(self) -> tuple[str, ...]:
+        """Return the names of the tables."""
+        return tuple(names_of(self.variables, self.canary.overrides if self.canary else {}))
 
 
 class StageControl(Protocol):
@@ -59,6 +74,9 @@ class StageControl(Protocol):
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         """Apply all of the operations or none."""
+
+    def store(self, tables: Mapping[str, str]) -> None:
+        """Write tables with choices, by name, which an update will name; they may exist already."""
 
     def url(self) -> str:
         """Return the address of the API on AWS; the stage's name is the first segment of its paths."""
@@ -101,10 +119,12 @@ class ApiGatewayStage:
         api: the REST API's name in the plan.
         stage: the stage's name.
         where: the name of the place in messages.
+        tables: the place with the tables of choices; None if the stage has none.
     """
 
-    def __init__(self, client: Any, api: str, stage: str, where: str) -> None:
+    def __init__(self, client: Any, api: str, stage: str, where: str, tables: StoredTables | None = None) -> None:
         self._client = client
+        self._tables = tables
         self._api = api
         self._stage = stage
         self._where = where
@@ -114,7 +134,13 @@ class ApiGatewayStage:
         """Return the stage's current state."""
         with self._translated_errors():
             answer = self._client.get_stage(restApiId=self._api_id(), stageName=self._stage)
-        return stage_state(answer)
+        state = stage_state(answer)
+        names = state.named_tables()
+        if not names:
+            return state
+        if self._tables is None:
+            raise StageControlError(f"{self._where} serves stage {self._stage} from a table, not {self._api}")
+        return replace(state, tables={name: self._tables.read(name) for name in names})
 
     def update(self, operations: Sequence[StageOperation]) -> None:
         """Apply all operations in one call, which API Gateway executes completely or not at all."""
@@ -124,6 +150,11 @@ class ApiGatewayStage:
                 stageName=self._stage,
                 patchOperations=[dict(operation) for operation in operations],
             )
+
+    def store(self, tables: Mapping[str, str]) -> None:
+        """Write tables into the stack's bucket."""
+        if tables and self._tables is not None:
+            self._tables.write(tables)
 
     def url(self) -> str:
         """Return the API's own endpoint on AWS."""
@@ -154,6 +185,75 @@ class ApiGatewayStage:
         except BotoCoreError as error:
             hint = NO_SERVER if isinstance(error, EndpointConnectionError) else REGION
             raise StageControlError(f"{self._where} cannot be reached: {error}".rstrip("."), hint) from error
+
+
+class StoredTables(Protocol):
+    """The place of the tables of choices."""
+
+    def read(self, name: str) -> str:
+        """Return the text of a table."""
+
+    def write(self, tables: Mapping[str, str]) -> None:
+        """Write tables, by name."""
+
+
+class BucketTables:
+    """The tables in the bucket of a stack, whose name contains the account; nothing is asked before it is needed.
+
+    Args:
+        client_of: makes a boto3 client of a service.
+        prefix: `shop-prod`, the start of the stack's names.
+        where: the name of the place in messages.
+    """
+
+    def __init__(self, client_of: Callable[[str], Any], prefix: str, where: str) -> None:
+        self._client_of = client_of
+        self._prefix = prefix
+        self._where = where
+        self._bucket = ""
+        self._known: dict[str, str] = {}
+
+    @cached_property
+    def _s3(self) -> Any:
+        return self._client_of("s3")
+
+    def read(self, name: str) -> str:
+        """Return the text of a table; it is read once, because it never changes."""
+        if name not in self._known:
+            with self._translated_errors(name):
+                answer = self._s3.get_object(Bucket=self._find_bucket(), Key=self._key(name))
+                data = answer["Body"].read()
+                parse_table(name, data)
+            self._known[name] = data.decode()
+        return self._known[name]
+
+    def write(self, tables: Mapping[str, str]) -> None:
+        """Write tables, again if they exist: the last one written is the last one to be deleted."""
+        for name, text in tables.items():
+            with self._translated_errors(name):
+                self._s3.put_object(
+                    Bucket=self._find_bucket(), Key=self._key(name), Body=text.encode(), ContentType="application/json"
+                )
+            self._known[name] = text
+
+    def _key(self, name: str) -> str:
+        return f"{TABLES_FOLDER}/{table_path(name)}"
+
+    def _find_bucket(self) -> str:
+        if not self._bucket:
+            account = self._client_of("sts").get_caller_identity()["Account"]
+            self._bucket = stack_bucket_name(self._prefix, account, self._s3.meta.region_name)
+        return self._bucket
+
+    @contextmanager
+    def _translated_errors(self, name: str) -> Iterator[None]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError, TableError) as error:
+            message = f"{self._where}: the table {self._key(name)} of bucket {self._bucket or '(unknown)'}: {error}"
+            raise StageControlError(message.rstrip("."), TABLES_HINT) from error
 
 
 class LambdaFunctions:

@@ -201,6 +201,8 @@ def say_cold_starts(starts: Sequence[ColdStart]) -> None:
 
 def say_plan(made: Plan, costs: Costs | None = None) -> None:
     """Print the whole plan, the most important parts first."""
+    from turnout.plan.choice_forms import describe_choices
+
     say(summary_of(made))
     for api in made.apis:
         for stage in api.stages:
@@ -213,6 +215,7 @@ def say_plan(made: Plan, costs: Costs | None = None) -> None:
     if made.resources:
         say(f"\n{open_inference_text(made)}")
         say(shared_text(made))
+        say(describe_choices(made))
     say_packages(made)
     say_quotas(made)
     if costs is not None:

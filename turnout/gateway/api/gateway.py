@@ -62,6 +62,7 @@ from turnout.protocol.aws.cors import ORIGINS_VARIABLE, cors_headers
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 from turnout.protocol.naming import TRANSFER_SEGMENT
 from turnout.protocol.requests.preferences import asks_for_async
+from turnout.protocol.routing.choice_tables import FindTable, no_tables
 
 _LOG = logging.getLogger("turnout.gateway")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -109,6 +110,7 @@ class Gateway:
         requests: accepts asynchronous requests; None accepts none.
         shared_routes: finds the functions behind routes that models share; None passes all such calls to the general
             router.
+        tables: finds the tables of choices that stages name.
 
     Raises:
         DocumentError: a document uses an unsupported feature.
@@ -136,6 +138,7 @@ class Gateway:
         domain: Domain | None = None,
         requests: AsyncRequests | None = None,
         shared_routes: SharedRoutes | None = None,
+        tables: FindTable = no_tables,
     ) -> None:
         apis = tuple(apis)
         endpoint = endpoint or Endpoint()
@@ -147,6 +150,7 @@ class Gateway:
             keys=keys,
             default=default_stage,
             bucket_of=bucket_of,
+            tables=tables,
         )
         self.notes = tuple(note for document in documents.values() for note in document.notes) + tuple(
             f"stage {name!r} requires an API key and has none: every request is rejected"

@@ -8,13 +8,15 @@ from functools import cached_property, partial
 from typing import Any
 
 from turnout.gateway.rules.stages import StageSettings
+from turnout.gateway.rules.stored_tables import find_tables_folder
 from turnout.openapi.document import build_document
 from turnout.openapi.inference_operations import VERBS, operation_id
 from turnout.openapi.public_document import publish_document
 from turnout.plan.values import Api, Plan, ServedGraph, ServedVersion, StagePlan
-from turnout.project.project import Project
+from turnout.project.project import CACHE_DIR, Project
 from turnout.protocol.naming import GRAPH, ROUTER, route_variable_name, variable_name
 from turnout.protocol.routing.choice import RouteError, parse_route
+from turnout.protocol.routing.choice_tables import FindTable, TableError, no_tables, open_folder
 from turnout.protocol.routing.packed_choices import find_choice
 from turnout.protocol.tensors.datatypes import Signature
 
@@ -37,12 +39,14 @@ class ShownStage:
         api: the API that it belongs to.
         document: the API's document, as API Gateway reads it.
         live: the stage's current settings.
+        tables: finds the tables of choices that its variables name.
     """
 
     plan: StagePlan
     api: Api
     document: Mapping[str, Any]
     live: Callable[[], StageSettings | None]
+    tables: FindTable = no_tables
 
     @cached_property
     def operations(self) -> Mapping[str, ShownOperation]:
@@ -59,9 +63,9 @@ class ShownStage:
         settings = self.live()
         variables = self.plan.variables if settings is None else settings.variables
         canary = self.plan.canary if settings is None else settings.canary
-        shares = _read_shares(variables, model)
+        shares = _read_shares(variables, model, self.tables)
         if canary is not None:
-            changed = _read_shares({**variables, **canary.overrides}, model)
+            changed = _read_shares({**variables, **canary.overrides}, model, self.tables)
             shares |= {version: f"canary {canary.percent:g}%" for version in changed if version not in shares}
         return shares
 
@@ -70,8 +74,11 @@ class ShownStage:
         return self.operations.get(operation_id(model, version, VERBS[kind]))
 
 
-def _read_shares(variables: Mapping[str, str], model: str) -> dict[str, str]:
-    served = find_choice(variables, variable_name(model))
+def _read_shares(variables: Mapping[str, str], model: str, tables: FindTable) -> dict[str, str]:
+    try:
+        served = find_choice(variables, variable_name(model), tables)
+    except TableError:
+        return {}
     if served != ROUTER:
         return {served: "served"} if served else {}
     try:
@@ -134,6 +141,7 @@ def make_shown(
         documents: the name of an API -> its document.
         live: returns a stage's current settings, by its name.
     """
+    tables = open_folder(find_tables_folder(project.manifest.path.parent / CACHE_DIR), plan.tables)
     rows = {stage.name: (stage, api) for api in plan.apis for stage in api.stages}
     if plan.shared:
         examples = project.first_requests
@@ -142,7 +150,9 @@ def make_shown(
         project,
         plan,
         {
-            entry.name: ShownStage(*rows[entry.name], documents[rows[entry.name][1].name], partial(live, entry.name))
+            entry.name: ShownStage(
+                *rows[entry.name], documents[rows[entry.name][1].name], partial(live, entry.name), tables
+            )
             for entry in project.manifest.stages
         },
     )

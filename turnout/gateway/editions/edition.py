@@ -21,6 +21,7 @@ from turnout.gateway.functions.invocation import ACCOUNT_ID, REGION, Invocable
 from turnout.gateway.rules.authorize import ApiKey
 from turnout.gateway.rules.shared_routes import SharedRoutes
 from turnout.gateway.rules.stages import BucketOf, own_bucket, stage_settings
+from turnout.gateway.rules.stored_tables import find_tables_folder, store_tables
 from turnout.gateway.rules.tokens import is_installed, keys_of_file, keys_of_issuer
 from turnout.http_server.messages import Handler
 from turnout.manifest.access import Consumer
@@ -29,6 +30,7 @@ from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Plan
 from turnout.project.project import CACHE_DIR, Project
 from turnout.protocol.aws.callers import OWNER
+from turnout.protocol.routing.choice_tables import FindTable, open_folder
 
 FileStamp = tuple[int, int, int]
 """Size, time of the last change in ns, inode: shows whether a file was replaced or changed."""
@@ -80,7 +82,7 @@ class Edition:
 
 
 def make_edition(project: Project) -> Edition:
-    """Make an edition of the project's files; make API keys for new stages.
+    """Make an edition of the project's files; make API keys for new stages, and store tables of choices.
 
     Raises:
         ProblemsError: the plan or the API keys cannot be used.
@@ -92,6 +94,7 @@ def make_edition(project: Project) -> Edition:
         if (function.model, function.version) in project.artifacts
     }
     keys = load_keys(project, plan)
+    store_tables(find_tables_folder(project.manifest.path.parent / CACHE_DIR), plan.tables)
     return Edition(project, plan, make_apis(project, plan), keys, fingerprints, load_consumer_keys(project))
 
 
@@ -195,7 +198,13 @@ def build_gateway(
         domain=project.manifest.domain,
         requests=requests,
         shared_routes=find_shared_routes(plan) if shortens_shared_routes else None,
+        tables=open_tables(project, plan),
     )
+
+
+def open_tables(project: Project, plan: Plan) -> FindTable:
+    """Return what finds the tables of choices that stages name: the plan's, and those in the project's folder."""
+    return open_folder(find_tables_folder(project.manifest.path.parent / CACHE_DIR), plan.tables)
 
 
 def make_checks(project: Project) -> CallerChecks:

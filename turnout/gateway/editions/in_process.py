@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from turnout.artifacts.session_size import estimate_session_bytes
-from turnout.gateway.editions.edition import Edition, check_files
+from turnout.gateway.editions.edition import Edition, check_files, open_tables
 from turnout.gateway.editions.switch import EditionFunctions
 from turnout.gateway.functions.in_process.functions import InProcessFunctions
 from turnout.gateway.functions.in_process.hosted_function import Runnable
@@ -21,6 +21,7 @@ from turnout.packaging.catalogue import make_catalogue
 from turnout.packaging.route_tables import make_route_table
 from turnout.plan.values import Function, Plan
 from turnout.project.project import CACHE_DIR, Project
+from turnout.protocol.routing.choice_tables import FindTable
 from turnout.protocol.routing.invocation import Invoke
 from turnout.runtimes.registry import RUNTIMES
 from turnout.trials.checks import make_trials, note_of, try_version
@@ -149,13 +150,14 @@ def make_router_codes(
         if function.kind == "router":
             table = make_route_table(project.manifest, plan, function.model, pooled=False)
             is_graph = project.manifest.model(function.model).graph is not None
-            yield RouterCode(function, partial(_make_router, table), computes=is_graph)
+            yield RouterCode(function, partial(_make_router, table, open_tables(project, plan)), computes=is_graph)
         elif function.kind == "general_router":
             yield RouterCode(function, partial(_make_general, project, plan, documents), computes=True)
 
 
-def _make_router(table: Any, invoke: Invoke) -> Answering:
-    made: Answering = importlib.import_module(f"{router_lambda_package()}.router").Router(table, invoke)
+def _make_router(table: Any, tables: FindTable, invoke: Invoke) -> Answering:
+    code = importlib.import_module(f"{router_lambda_package()}.router")
+    made: Answering = code.Router(table, invoke, tables=tables)
     return made
 
 
@@ -163,5 +165,6 @@ def _make_general(
     project: Project, plan: Plan, documents: Mapping[str, Mapping[str, Any]] | None, invoke: Invoke
 ) -> Answering:
     code = importlib.import_module(f"{router_lambda_package()}.general.router")
-    made: Answering = code.GeneralRouter(make_catalogue(project, plan, documents, pooled=False), invoke)
+    catalogue = make_catalogue(project, plan, documents, pooled=False)
+    made: Answering = code.GeneralRouter(catalogue, invoke, tables=open_tables(project, plan))
     return made

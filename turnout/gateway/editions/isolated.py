@@ -14,6 +14,7 @@ from turnout.gateway.functions.invocation import Current, Invocable, Wrap, no_wr
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
 from turnout.gateway.functions.isolated.limits import EnvironmentLimits, LocalSlots, Slots
 from turnout.gateway.functions.isolated.process import OUTGOING_PORTS, FunctionCode
+from turnout.gateway.rules.stored_tables import find_tables_folder
 from turnout.gateway.services.invoke_api import InvokeApi
 from turnout.gateway.services.invoke_server import invoke_server
 from turnout.gateway.shared.session_budget import SessionBudget
@@ -154,6 +155,7 @@ def prepare_codes(
                 runtime=runtime,
                 ports=ports if function.runs_models else (),
                 models=folder / MODELS if function.kind == "pool" else None,
+                choices=None if function.runs_models or not plan.tables else find_tables_folder(folder),
             )
             for function in functions
         ]

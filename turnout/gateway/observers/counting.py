@@ -17,7 +17,6 @@ from turnout.protocol.naming import (
     function_name,
     variable_name,
 )
-from turnout.protocol.routing.packed_choices import find_choice
 
 ROUTER_ENDING = f"_{ROUTER}"
 
@@ -92,9 +91,9 @@ def _function_behind(routed: Routed, general: str) -> str:
 
     Such a call counts for the model, because a canary is judged by it, too. Empty for other requests.
     """
-    match, variables = _INFERENCE.fullmatch(routed.parameters["proxy"]), routed.share.variables
-    if match is None or variables is None:
+    match = _INFERENCE.fullmatch(routed.parameters["proxy"])
+    if match is None:
         return ""
     # Count only names that the stage knows: a caller must not fill the table with others.
-    chosen = find_choice(variables, variable_name(match[1]))
+    chosen = routed.share.choice_of(variable_name(match[1]))
     return function_name(general.removesuffix(f"_{ROUTER}"), match[1], chosen) if chosen else ""

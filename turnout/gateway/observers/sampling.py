@@ -18,7 +18,6 @@ from turnout.plan.routes import SHARED_PATHS
 from turnout.plan.values import Plan
 from turnout.protocol.codecs.samples import write_line
 from turnout.protocol.naming import route_variable_name, variable_name
-from turnout.protocol.routing.packed_choices import find_choice
 
 
 def shares_of(manifest: Manifest) -> dict[str, float]:
@@ -130,5 +129,5 @@ def _is_decided(exchange: Exchange, routes: Mapping[str, str], is_split: IsSplit
 def _moves_model(model: str, baseline: Share, canary: Share) -> bool:
     """The same for a call through a shared route, which uses the general router in both shares."""
     names = variable_name(model), route_variable_name(model)
-    shares = ([find_choice(share.variables or {}, name) for name in names] for share in (baseline, canary))
+    shares = ([share.choice_of(name) for name in names] for share in (baseline, canary))
     return next(shares) != next(shares)

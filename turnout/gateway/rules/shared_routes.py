@@ -13,7 +13,6 @@ from typing import Any
 from turnout.gateway.rules.stages import FunctionTarget, Share
 from turnout.plan.routes import SHARED_PATHS
 from turnout.protocol.naming import ROUTER, function_name, variable_name
-from turnout.protocol.routing.packed_choices import find_choice
 
 
 class SharedRoutes:
@@ -45,7 +44,7 @@ class SharedRoutes:
         behind = share.behind.get((model, version))
         if behind is not None:
             return behind
-        chosen = version or find_choice(share.variables or {}, variable_name(model))
+        chosen = version or share.choice_of(variable_name(model))
         name = function_name(target.function.removesuffix(f"_{ROUTER}"), model, chosen)
         if name not in self._names or version == ROUTER:
             return None

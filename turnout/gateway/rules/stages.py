@@ -17,6 +17,8 @@ from turnout.gateway.rules.document import ApiDocument, Operation
 from turnout.gateway.rules.throttle import Bucket, TokenBucket
 from turnout.manifest.parser import Throttle
 from turnout.plan.values import StagePlan
+from turnout.protocol.routing.choice_tables import FindTable, TableError, no_tables
+from turnout.protocol.routing.packed_choices import find_choice
 
 BucketOf = Callable[[str, Throttle], Bucket]
 """Makes a stage's counter from its name and its throttle."""
@@ -143,6 +145,7 @@ class Share:
         targets: by `Operation.index`.
         contexts: by `Operation.index`, the common parts of a route's events; filled at its first call.
         behind: by model and version, the functions behind routes that models share; filled in the same way.
+        tables: finds the table of choices that the variables name.
     """
 
     is_canary: bool
@@ -151,6 +154,17 @@ class Share:
     targets: tuple[FunctionTarget, ...]
     contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
     behind: dict[tuple[str, str], FunctionTarget] = field(default_factory=dict)
+    tables: FindTable = no_tables
+
+    def choice_of(self, variable: str) -> str:
+        """Return the version that it serves of a model, by the model's stage variable.
+
+        The result is empty if it serves none, or if its table cannot be read, which the general router reports.
+        """
+        try:
+            return find_choice(self.variables or {}, variable, self.tables)
+        except TableError:
+            return ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,9 +233,10 @@ class Stages:
         settings: the stages to start with.
         default: the stage for paths that name none; empty for none.
         bucket_of: makes a throttle's counter, given the stage's name.
+        tables: finds the tables of choices that stages name.
     """
 
-    __slots__ = ("_bucket_of", "_default", "_documents", "_keys", "snapshot")
+    __slots__ = ("_bucket_of", "_default", "_documents", "_keys", "_tables", "snapshot")
 
     def __init__(
         self,
@@ -231,8 +246,10 @@ class Stages:
         keys: Mapping[str, ApiKeys] | None = None,
         default: str = "",
         bucket_of: BucketOf = own_bucket,
+        tables: FindTable = no_tables,
     ) -> None:
         self._documents = documents
+        self._tables = tables
         self._keys = keys or {}
         self._default = default
         self._bucket_of = bucket_of
@@ -286,11 +303,16 @@ class Stages:
             settings,
             document,
             keys,
-            _share(document, known, settings.variables, settings.deployment_id, is_canary=False),
+            _share(document, known, settings.variables, settings.deployment_id, self._tables, is_canary=False),
             None
             if canary is None
             else _share(
-                document, known, {**settings.variables, **canary.overrides}, canary.deployment_id, is_canary=True
+                document,
+                known,
+                {**settings.variables, **canary.overrides},
+                canary.deployment_id,
+                self._tables,
+                is_canary=True,
             ),
             0.0 if canary is None else canary.percent,
             bucket,
@@ -326,15 +348,16 @@ def _share(
     known: list[Share | None],
     variables: Mapping[str, str],
     deployment_id: str,
+    tables: FindTable,
     *,
     is_canary: bool,
 ) -> Share:
     effective = dict(variables) or None
     for share in known:
         if share is not None and share.variables == effective:
-            return Share(is_canary, deployment_id, effective, share.targets)
+            return Share(is_canary, deployment_id, effective, share.targets, tables=tables)
     targets = tuple(target_of(operation, variables) for operation in document.operations)
-    return Share(is_canary, deployment_id, effective, targets)
+    return Share(is_canary, deployment_id, effective, targets, tables=tables)
 
 
 def target_of(operation: Operation, variables: Mapping[str, str]) -> FunctionTarget:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 
 from turnout.gateway.api.gateway import RestApi
 from turnout.gateway.docs.handler import DocsHandler
 from turnout.gateway.functions.invocation import Invocable
-from turnout.gateway.services import metrics, replays, samples
+from turnout.gateway.services import choice_tables, metrics, samples
 from turnout.gateway.services.access import Guard
 from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.services.console import Console
@@ -37,6 +39,7 @@ class ServiceParts:
         run: identifies this run of the server.
         dropped: number of dropped lines of output and of the capture since the start, by stream.
         console: the page for browsers, or None.
+        choices: the folder with tables of choices; None for none.
     """
 
     state: SharedState
@@ -45,6 +48,7 @@ class ServiceParts:
     run: str = ""
     dropped: Callable[[], Mapping[str, int]] = dict
     console: Console | None = None
+    choices: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class ServedEdition:
     names: Collection[str]
     functions: Invocable
     docs: DocsHandler | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +75,21 @@ class RegisteredService:
     has_own_check: bool = False
 
 
-def _own_services(parts: ServiceParts, _: ServedEdition) -> Handler:
-    return answer_paths(
+def _own_services(parts: ServiceParts, served: ServedEdition) -> Handler:
+    answer_others = answer_paths(
         {
             metrics.PATH: metrics.make_metrics(parts.state.counters, parts.run, time.time, parts.dropped),
             samples.PATH: samples.make_samples(parts.samples),
-            replays.PATH: replays.make_replays(parts.state.replay_token),
+            samples.REPLAY_PATH: samples.make_replays(parts.state.replay_token),
         }
     )
+    answer_table = choice_tables.make_choice_tables(parts.choices, served.tables)
+
+    def answer_own(request: Request) -> Response | Awaitable[Response]:
+        is_table = request.path.startswith(f"{choice_tables.PATH}/")
+        return answer_table(request) if is_table else answer_others(request)
+
+    return answer_own
 
 
 SERVICES: Mapping[str, RegisteredService] = {
@@ -105,6 +117,7 @@ def make_services(
     names: Collection[str],
     functions: Invocable,
     docs: DocsHandler | None = None,
+    tables: Mapping[str, str] = MappingProxyType({}),
 ) -> Mapping[str, Handler]:
     """Return first segment -> handler of every service, behind the guard or its own check.
 
@@ -114,8 +127,9 @@ def make_services(
         names: its functions' names.
         functions: runs the functions.
         docs: the edition's pages, or None.
+        tables: the edition's tables of choices, by name.
     """
-    served = ServedEdition(apis, names, functions, docs)
+    served = ServedEdition(apis, names, functions, docs, tables)
     made = {segment: (service, service.make(parts, served)) for segment, service in SERVICES.items()}
     return {
         segment: handle if service.has_own_check else parts.guard(handle)

@@ -1,14 +1,23 @@
-"""`GET /turnout/samples`: sampled requests of a stage's canary, each once, or the latest ones again."""
+"""`GET /turnout/samples`: sampled requests of a stage's canary, each once, or the latest ones again.
+
+`GET /turnout/replay` returns the token by which this server recognizes requests that `turnout replay` and other
+commands send again. A replayed request is not a caller's: it is not captured, sampled, counted for a canary's judgement
+or copied to a shadow. The token is a secret of this run, given only to programs on this machine. With a constant, any
+caller could hide failing requests from a canary's judgement.
+"""
 
 from __future__ import annotations
 
 from urllib.parse import parse_qs
+
+import orjson
 
 from turnout.gateway.services.aws_wire import AwsError
 from turnout.gateway.shared.samples import SharedSamples
 from turnout.http_server.messages import Handler, Request, Response
 
 PATH = "/turnout/samples"
+REPLAY_PATH = "/turnout/replay"
 
 
 MOST = 1000
@@ -39,3 +48,14 @@ def make_samples(samples: SharedSamples) -> Handler:
         return Response(200, (("Content-Type", "application/json"),), body)
 
     return answer_samples
+
+
+def make_replays(token: str) -> Handler:
+    """Make the handler that returns the token."""
+
+    def answer_token(request: Request) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            return AwsError(400, "BadRequestException", f"Ask with GET {REPLAY_PATH}").response()
+        return Response(200, (("Content-Type", "application/json"),), orjson.dumps({"mark": token}))
+
+    return answer_token

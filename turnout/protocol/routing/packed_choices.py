@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from turnout.protocol.naming import variable_name
+from turnout.protocol.routing.choice_tables import TABLE_VARIABLE, FindTable, no_tables
 
 VARIABLE_CHARACTERS = 512
 """Most characters of a stage variable's value. Source: API Gateway Developer Guide, "Quotas"."""
@@ -61,15 +62,39 @@ def unpack_choices(variables: Mapping[str, str]) -> Mapping[str, str]:
     return _read(_texts(variables))
 
 
-def find_choice(variables: Mapping[str, str], variable: str) -> str:
-    """Return the version that a stage serves of a model, found by the model's own stage variable; empty if none."""
-    return variables.get(variable) or unpack_choices(variables).get(variable, "")
+def find_choice(variables: Mapping[str, str], variable: str, tables: FindTable = no_tables) -> str:
+    """Return the version that a stage serves of a model, found by the model's own stage variable; empty if none.
+
+    Args:
+        variables: the stage's variables.
+        variable: the model's own stage variable, which exists only if the choices are neither packed nor in a table.
+        tables: finds the stage's table, if it has one.
+
+    Raises:
+        TableError: the stage's table cannot be read.
+    """
+    own = variables.get(variable)
+    if own:
+        return own
+    table = variables.get(TABLE_VARIABLE)
+    return (tables(table) if table else unpack_choices(variables)).get(variable, "")
 
 
-def expand_choices(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the same variables with one for each model instead of the packed ones."""
-    others = {name: value for name, value in variables.items() if not is_packed(name)}
-    return {**unpack_choices(variables), **others}
+def expand_choices(variables: Mapping[str, str], tables: FindTable = no_tables) -> dict[str, str]:
+    """Return the same variables with one for each model instead of the packed ones or the table.
+
+    Raises:
+        TableError: the stage's table cannot be read.
+    """
+    table = variables.get(TABLE_VARIABLE)
+    choices = tables(table) if table else unpack_choices(variables)
+    others = {name: value for name, value in variables.items() if name != TABLE_VARIABLE and not is_packed(name)}
+    return {**choices, **others}
+
+
+def is_combined(name: str) -> bool:
+    """Whether a stage variable contains the choices of several models: packed, or as the name of a table."""
+    return name == TABLE_VARIABLE or is_packed(name)
 
 
 def _texts(variables: Mapping[str, str]) -> tuple[str, ...]:

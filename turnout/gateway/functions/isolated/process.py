@@ -57,6 +57,7 @@ class FunctionCode:
         runtime: awslambdaric, Lambda's `/var/runtime`.
         ports: TCP ports to which it may connect.
         models: folder with the models of a pool's versions, one folder for each digest; None for other functions.
+        choices: folder with tables of choices, which routers read; None for none.
     """
 
     function: Function
@@ -66,6 +67,7 @@ class FunctionCode:
     runtime: Path
     ports: tuple[int, ...] = OUTGOING_PORTS
     models: Path | None = None
+    choices: Path | None = None
 
 
 def make_variables(
@@ -106,6 +108,7 @@ def make_variables(
         "TZ": ":UTC",
         "_HANDLER": code.handler,
         **({} if code.models is None else {"TURNOUT_MODELS": str(code.models)}),
+        **({} if code.choices is None else {"TURNOUT_CHOICES": str(code.choices)}),
         **more,
     }
 
@@ -119,13 +122,13 @@ def make_settings(code: FunctionCode, variables: Mapping[str, str], scratch: str
         scratch: the only folder that it may write to; it is deleted with the process.
     """
     layers = () if code.layer is None else (code.layer,)
-    models = () if code.models is None else (code.models,)
+    data = [folder for folder in (code.models, code.choices) if folder is not None]
     own = (variables["AWS_LAMBDA_RUNTIME_API"], variables.get("AWS_ENDPOINT_URL_LAMBDA", ""))
     ports = [int(address.rpartition(":")[2]) for address in own if address]
     return json.dumps(
         {
             "data_bytes": (code.function.settings.memory_mb + HEADROOM_MB) * 1024 * 1024,
-            "code": [str(folder) for folder in (code.task, *layers, code.runtime, *models)],
+            "code": [str(folder) for folder in (code.task, *layers, code.runtime, *data)],
             "layers": [str(layer / "python") for layer in layers],
             "scratch": scratch,
             "ports": sorted({*ports, *code.ports}),
