@@ -22,6 +22,7 @@ from turnout.protocol.aws_requests.stored_requests import StoredRequests
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.protocol.tensors.fatal_requests import FatalRequest
+from turnout.protocol.tensors.image_input import ImageInput
 
 from .captured_requests import CaptureRule, capturing_requests
 from .failed_answers import counting_failures
@@ -73,6 +74,7 @@ def make_function(fields: Mapping[str, Any], model: Path, folder: Path) -> Model
         transform=folder / fields["transform"] if fields["transform"] else None,
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
         fatal=tuple(FatalRequest.from_json(kind) for kind in fields["fatal"]),
+        image=ImageInput.from_json(fields["image"]) if fields.get("image") else None,
     )
     return ModelFunction(spec, find_opener(fields["opener"]))
 

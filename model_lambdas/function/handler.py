@@ -23,6 +23,7 @@ from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
 from turnout.protocol.tensors.output_sizes import OutputSizes
 
+from .images.image_transform import ImageTransform
 from .runtime import Cancellation, FunctionSpec, Model, OpenModel, RunCancelled
 from .timed_model import TimedModel
 from .transform import Transform
@@ -37,7 +38,7 @@ class _Loaded:
     model: Model
     interface: Interface
     graph: Interface
-    transform: Transform | None
+    transform: Transform | ImageTransform | None
     sizes: OutputSizes
 
 
@@ -75,9 +76,7 @@ class ModelFunction:
         with self._lock:
             if self._loaded is None:
                 spec = self.spec
-                transform = None
-                if spec.transform is not None:
-                    transform = Transform(spec.transform, f"{spec.model} {spec.version}", spec.transform_files)
+                transform = _open_transform(spec)
                 own = spec.signature
                 public = spec.public or own
                 interface = build_interface(
@@ -149,7 +148,7 @@ class ModelFunction:
     def _run_transformed(
         self,
         loaded: _Loaded,
-        transform: Transform,
+        transform: Transform | ImageTransform,
         request: InferenceRequest,
         cancellation: Cancellation | None,
     ) -> dict[str, Array]:
@@ -214,6 +213,12 @@ class ModelFunction:
             log.exception("%s %s: %s of the transform failed", self.spec.model, self.spec.version, step.__name__)
             raise self._transform_failed(step.__name__) from error
         return result
+
+
+def _open_transform(spec: FunctionSpec) -> Transform | ImageTransform | None:
+    owner = f"{spec.model} {spec.version}"
+    transform = None if spec.transform is None else Transform(spec.transform, owner, spec.transform_files)
+    return transform if spec.image is None else ImageTransform(spec.image, spec.signature, owner, transform)
 
 
 def _failure(error: RequestError, headers: dict[str, str]) -> dict[str, Any]:

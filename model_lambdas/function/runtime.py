@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from turnout.protocol.tensors.datatypes import Array, Signature
 from turnout.protocol.tensors.fatal_requests import FatalRequest
+from turnout.protocol.tensors.image_input import ImageInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class FunctionSpec:
         transform_files: the files that the transform may import, relative to its folder; None for all files there.
         fatal: requests that would end the process; they are rejected.
         public: the inputs and outputs that clients see, if they are declared for the transform.
+        image: how images become the model's input, or None.
     """
 
     model: str
@@ -49,6 +51,7 @@ class FunctionSpec:
     transform_files: tuple[str, ...] | None = None
     fatal: tuple[FatalRequest, ...] = ()
     public: Signature | None = None
+    image: ImageInput | None = None
 
 
 class ModelError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import zlib
@@ -33,7 +34,7 @@ models:
       v2: {artifact: models/scaled.onnx}
   same:
     versions: {v1: {artifact: models/echo.onnx}, v2: {artifact: models/echo.onnx}}
-  picture: {versions: {v1: {artifact: models/picture.onnx}}}
+  picture: {versions: {v1: {artifact: models/picture.onnx}, v2: {artifact: models/picture.onnx, input: {kind: image}}}}
 stages:
   dev:
     serve: {echo: v1, same: v1, picture: v1}
@@ -208,6 +209,21 @@ def test_an_image_is_sent_as_python_sends_it_and_the_answer_is_shown(visit: Visi
     check_accessible(visit)
     for view in ("Table", "Raw", "Picture"):
         page.get_by_role("tab", name=view).click()
+    visit.check_silence()
+
+
+def test_a_picture_is_sent_as_a_file_to_a_version_that_reads_images(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    pixels = np.random.default_rng(8).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    write_png(tmp_path / "picture.png", pixels)
+    visit.open("try/picture/v2")
+    page.get_by_text("image, BYTES").wait_for()
+    page.get_by_label("Picture", exact=True).set_input_files(tmp_path / "picture.png")
+    page.get_by_text("From picture.png").wait_for()
+    (sent,) = send_and_read(visit)["inputs"]
+    assert [sent["name"], sent["datatype"], sent["shape"]] == ["image", "BYTES", [1]]
+    assert sent["data"] == [base64.b64encode((tmp_path / "picture.png").read_bytes()).decode()]
+    page.get_by_role("img", name=f"y as a picture, {WIDTH} by {HEIGHT}").wait_for()
     visit.check_silence()
 
 

@@ -23,7 +23,8 @@ PROTOCOL_NEEDS = {"numpy", "orjson", "pybase64", "simdjson"}
 RUNTIME_HAS = {"boto3", "botocore"}
 """The packages in Lambda's runtime for Python."""
 
-LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime"}
+LAMBDA_NEEDS = PROTOCOL_NEEDS | {"onnxruntime", "PIL"}
+"""Pillow is only in the layers of versions that read images, whose functions import it when they are loaded."""
 
 BASE = ("turnout", "turnout.protocol", "turnout.system", "turnout.http_server")
 """The ground floor, which every room may use: the modules in `turnout` itself, the protocol, the system, HTTP."""
@@ -133,6 +134,7 @@ INSIDE = {
     "router_lambda.graphs": "router_lambda",
     "router_lambda.requests": "router_lambda",
     "model_lambdas.function": "model_lambdas",
+    "model_lambdas.function.images": "model_lambdas",
     "model_lambdas.onnx_model": "model_lambdas",
     "model_lambdas.python_model": "model_lambdas",
     "soak.runs": "soak",

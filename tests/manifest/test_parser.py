@@ -335,6 +335,16 @@ OTHER: Mapping[str, Any] = {
     **dict.fromkeys((field.name for field in fields(Prices)), 7.5),
     "budget": 50,
     "pool": "small",
+    "kind": "image",
+    "height": 7,
+    "width": 7,
+    "scale": 7,
+    "mean": [7],
+    "std": [7],
+    "layout": "NHWC",
+    "color": "gray",
+    "fit": "crop",
+    "resample": "nearest",
 }
 """Another value for every key that is a value and not a mapping."""
 
@@ -347,6 +357,9 @@ BESIDE: Mapping[str, Mapping[str, Any]] = {
     "floor": {"percent": 5},
 }
 """Keys that some keys require next to them."""
+
+REQUIRED: Mapping[str, Mapping[str, Any]] = {"source": {"address": "model.skops"}, "input": {"kind": "image"}}
+"""The required keys of a mapping."""
 
 BASE: Mapping[str, Any] = {
     "models": {
@@ -414,8 +427,8 @@ def test_every_key_of_the_schema_changes_the_manifest(path: tuple[str, ...]) -> 
     for key in path[:-1]:
         holder = holder.setdefault(key, {})
     holder.pop(INSTEAD.get(path[-1], ""), None)
-    if "source" in path:
-        holder |= {"address": "model.skops"}
+    if path[-2:-1] and path[-2] in REQUIRED and path[-1] not in REQUIRED[path[-2]]:
+        holder |= REQUIRED[path[-2]]
         before = parse(flow(tree))
     if "agreement" in path or "step_percent" in path:
         holder |= BESIDE.get(path[-1], {})

@@ -75,7 +75,7 @@ CASES = [
     (V1, "      v1: {artifact: a.onnx, timeout_s: 901}", "timeout_s: must be 1-900, got 901"),
     (V1, "      v1: {artifact: a.onnx, memroy_mb: 64}",
      "models.yaml:5:30: models.iris.versions.v1.memroy_mb: unknown key `memroy_mb`: did you mean `memory_mb`?"),
-    (V1, "      v1: {artifact: a.onnx, gpu: 1}", "unknown key `gpu`\n    Known keys: runtime, artifact, sha256, kms"),
+    (V1, "      v1: {artifact: a.onnx, zone: 1}", "unknown key `zone`\n    Known keys: runtime, artifact, sha256, kms"),
     (V1, "      v1: {memory_mb: 512}",
      "models.yaml:5:7: models.iris.versions.v1: `artifact` is missing\n    The model file"),
     (V1, "      v1: a.onnx",

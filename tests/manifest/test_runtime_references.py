@@ -104,6 +104,18 @@ def test_without_a_runtime_a_version_is_onnx() -> None:
             "Move it to `signature.inputs`.",
         ),
         (
+            "artifact: a.onnx, input: {kind: image}, inputs: {x: {datatype: BYTES, shape: [-1]}}",
+            "versions.v1.inputs",
+            "cannot be used with `input`, which declares what clients send",
+            "Delete one.",
+        ),
+        (
+            f"runtime: python, artifact: a.py, {SIGNATURE}, input: {{kind: image}}",
+            "versions.v1.input",
+            "is for models in ONNX: `runtime: python` gets what clients send",
+            "Decode the images in `predict`, and delete `input`.",
+        ),
+        (
             "artifact: a.onnx, requirements: [pillow]",
             "versions.v1.requirements",
             "needs a `transform` that imports it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -95,3 +96,60 @@ def test_examples_are_checked_against_declared_tensors(tmp_path: Path) -> None:
     example["request"] = {"inputs": {"text": ["hello"]}}
     (tmp_path / "e.json").write_text(json.dumps([example]))
     load(tmp_path, f"transform: t.py, examples: e.json, {TEXT}")
+
+
+IMAGE = "input: {kind: image, name: photo, height: 8, width: 6}"
+
+
+def load_image_version(folder: Path, fields: str, shape: tuple[str | int, ...] = ("batch", 3, 8, 6)) -> Project:
+    path = write(folder, fields, source="def postprocess(outputs):\n    return outputs\n")
+    write_identity(folder / "m.onnx", shape=shape)
+    return load_project(path)
+
+
+def test_a_version_that_reads_images_takes_files_everywhere(tmp_path: Path) -> None:
+    project = load_image_version(tmp_path, f"transform: t.py, {IMAGE}, requirements: [regex]")
+    artifact, version = project.artifacts["m", "v1"], project.manifest.model("m").version("v1")
+    assert artifact.signature.inputs == (TensorSpec("photo", "BYTES", (-1,), content="image"),)
+    assert version.requirements == ("regex", "pillow")
+    plan = make_plan(project.manifest, project.artifacts)
+    catalogue = make_catalogue(project, plan).models["m"].versions["v1"].signature
+    assert catalogue["inputs"] == [{"name": "photo", "datatype": "BYTES", "shape": [-1], "content": "image"}]
+    document = json.dumps(build_document(plan, plan.apis[0])["components"])
+    assert "`photo` BYTES [-1], each value an image: a PNG, JPEG, WebP, GIF, BMP or TIFF file in base64" in document
+    (tensor,) = make_sample_request(project, "m", "v1", "dev").request["inputs"]
+    assert base64.b64decode(tensor["data"][0]).startswith(b"\x89PNG")
+
+
+def test_pillow_is_added_once_and_a_fixed_batch_stays_fixed(tmp_path: Path) -> None:
+    project = load_image_version(tmp_path, f"{IMAGE}, requirements: [Pillow==12.0.0]", (2, 3, 8, 6))
+    assert project.manifest.model("m").version("v1").requirements == ("Pillow==12.0.0",)
+    assert project.artifacts["m", "v1"].signature.inputs[0].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "place", "says"),
+    [
+        (IMAGE, ("batch", 3, 9, 6), "input", "`height` is 8, and the model reads `x` FP32 [-1, 3, 9, 6]"),
+        (IMAGE, ("batch", 4), "input", "not four dimensions"),
+        ("input: {kind: image}", ("batch", 3, "h", "w"), "input", "`height` is missing"),
+        ("input: {kind: video}", ("batch", 3, 8, 6), "input.kind", "must be image"),
+        ("input: {kind: image, mean: 0.5}", ("batch", 3, 8, 6), "input.mean", "must be a list"),
+        ("input: {kind: image, std: [0]}", ("batch", 3, 8, 6), "input.std.0", "must be above 0"),
+        ("input: {kind: image, hight: 8}", ("batch", 3, 8, 6), "input", "unknown key `hight`"),
+    ],
+)
+def test_settings_of_images_that_do_not_fit_are_problems_at_their_place(
+    fields: str, shape: tuple[str | int, ...], place: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        load_image_version(tmp_path, fields, shape)
+    assert f"versions.v1.{place}" in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_preprocess_next_to_input_is_a_problem(tmp_path: Path) -> None:
+    path = write(tmp_path, f"transform: t.py, {IMAGE}")
+    write_identity(tmp_path / "m.onnx", shape=("batch", 3, 8, 6))
+    with pytest.raises(ProblemsError, match=r"t\.py has `preprocess`, and `input` makes the model's input, too"):
+        load_project(path)

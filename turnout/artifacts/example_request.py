@@ -10,10 +10,14 @@ from math import prod
 from typing import Any
 
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
+from turnout.protocol.tensors.image_input import IMAGE
 
 VALUES: dict[str, Any] = {"float": 0.5, "int": 1, "bool": True, "bytes": "text"}
 """Values that most graphs accept, per kind of datatype: 0.5 is exact in every float, 1 is an id, a length and a
 mask."""
+
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+"""A PNG file of one red pixel, in base64."""
 
 EXAMPLE_BYTES = 8 * 1024
 """The largest example that a document shows: larger ones would soon fill its limit of 6 MB."""
@@ -47,9 +51,13 @@ def make_request(signature: Signature) -> dict[str, Any]:
                 "name": tensor.name,
                 "shape": list(make_shape(tensor)),
                 "datatype": tensor.datatype,
-                "data": [VALUES[DATATYPES[tensor.datatype].kind]] * count_elements(tensor),
+                "data": [_value_of(tensor)] * count_elements(tensor),
             }
             for tensor in signature.inputs
             if tensor.required
         ]
     }
+
+
+def _value_of(tensor: TensorSpec) -> Any:
+    return PICTURE if tensor.content == IMAGE else VALUES[DATATYPES[tensor.datatype].kind]

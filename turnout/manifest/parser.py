@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from turnout.protocol.routing.graph_nodes import (
     build_node,
 )
 from turnout.protocol.routing.sticky import Sticky
+from turnout.protocol.tensors.image_input import IMAGE, ImageInput
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 from turnout.yaml_text.reader import KeyPath, Position, YamlSource, read_yaml
 
@@ -80,6 +82,10 @@ __all__ = [
     "Warm",
     "parse_manifest",
 ]
+
+
+PILLOW = "pillow"
+"""The package that decodes images."""
 
 
 def parse_manifest(data: bytes, *, path: Path, source: str) -> Manifest:
@@ -129,6 +135,10 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
                 () if _is_broken(broken, (*path, key)) else _tensors(known.get(key, {}))
                 for key in ("inputs", "outputs")
             )
+            image = None
+            if "input" in known and not _is_broken(broken, (*path, "input")):
+                image = ImageInput.from_json(known["input"])
+                inputs = _image_tensors(image)
             runtime = sound.get("runtime", DEFAULT_RUNTIME)
             if (*path, "runtime") in broken:
                 files["artifact"] = ""  # without a runtime the artifact cannot be read
@@ -142,6 +152,7 @@ def named_files(read: YamlSource, problems: Iterable[Problem]) -> tuple[Version,
                 model,
                 name,
                 **files,
+                image=image,
                 inputs=inputs,
                 outputs=outputs,
                 runtime=runtime,
@@ -211,6 +222,7 @@ def _model(
 
 
 def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
+    image = ImageInput.from_json(fields["input"]) if "input" in fields else None
     return Version(
         model=model,
         name=name,
@@ -219,9 +231,10 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         kms_key_arn=fields.get("kms_key_arn", ""),
         pool=fields.get("pool", ""),
         transform=fields.get("transform", ""),
-        inputs=_tensors(fields.get("inputs", {})),
+        image=image,
+        inputs=_image_tensors(image) if image else _tensors(fields.get("inputs", {})),
         outputs=_tensors(fields.get("outputs", {})),
-        requirements=tuple(fields.get("requirements", ())),
+        requirements=_requirements(fields.get("requirements", ()), image),
         examples=fields.get("examples", ""),
         breaking=fields.get("breaking", False),
         description=fields.get("description", ""),
@@ -230,6 +243,17 @@ def _version(model: str, name: str, fields: Mapping[str, Any]) -> Version:
         source=VersionSource(**fields["source"]) if "source" in fields else None,
         **read_settings(fields),
     )
+
+
+def _requirements(given: Iterable[str], image: ImageInput | None) -> tuple[str, ...]:
+    """Return a version's packages; one that reads images needs Pillow, in the release that it names or the newest."""
+    names = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower() for line in given}
+    return (*given, *((PILLOW,) if image and PILLOW not in names else ()))
+
+
+def _image_tensors(image: ImageInput) -> tuple[DeclaredTensor, ...]:
+    """Return what clients of a version that reads images send."""
+    return (DeclaredTensor(image.name, "BYTES", (-1,), IMAGE),)
 
 
 def _tensors(fields: Mapping[str, Any]) -> tuple[DeclaredTensor, ...]:

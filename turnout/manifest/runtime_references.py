@@ -32,14 +32,27 @@ def check_runtime(path: KeyPath, fields: Tree) -> Iterator[Finding]:
     if runtime.runs_own_code and "transform" in fields:
         message = f"`runtime: {runtime.name}` takes no transform: it runs your own code anyway"
         yield Finding((*path, "transform"), message, "Do it in `predict`, and delete `transform`.")
+    if "input" in fields:
+        yield from _image(path, fields, runtime)
     for key, message in NEED_TRANSFORM.items():
         if key not in fields or "transform" in fields or (key == "requirements" and runtime.runs_own_code):
             continue
+        if "input" in fields and key in {"inputs", "requirements"}:
+            continue  # `_image` reports the first; the second may pin Pillow
         if runtime.declares_signature:
             misplaced = f"is for the transform of other runtimes: `runtime: {runtime.name}` has a signature"
             yield Finding((*path, key), misplaced, f"Move it to `signature.{key}`.")
         else:
             yield Finding((*path, key), message, "Add `transform`, or delete it.")
+
+
+def _image(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:
+    """`input` makes the only input of a model that has a graph."""
+    if runtime.runs_own_code:
+        message = f"is for models in ONNX: `runtime: {runtime.name}` gets what clients send"
+        yield Finding((*path, "input"), message, "Decode the images in `predict`, and delete `input`.")
+    elif "inputs" in fields:
+        yield Finding((*path, "inputs"), "cannot be used with `input`, which declares what clients send", "Delete one.")
 
 
 def _artifact(path: KeyPath, fields: Tree, runtime: Runtime) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from turnout.manifest.version_source import VersionSource
 from turnout.problems import Problem
 from turnout.protocol.routing.graph_nodes import Node
 from turnout.protocol.routing.sticky import Sticky
+from turnout.protocol.tensors.image_input import ImageInput
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 from turnout.yaml_text.reader import KeyPath, Position, YamlSource, nearest_position, problem_at
 
@@ -25,11 +26,19 @@ NEWEST = "newest"
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTensor:
-    """A tensor declared in models.yaml: its name, its datatype, and its dimensions, -1 for free ones."""
+    """A tensor declared in models.yaml.
+
+    Args:
+        name: its name.
+        datatype: its datatype.
+        shape: its dimensions, -1 for free ones.
+        content: `image` for files of images, or empty.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,8 @@ class Version(Settings):
         pool: the pool whose function it shares, or empty if it has its own function.
         transform: path of the Python file with `preprocess` / `postprocess`, or empty.
         requirements: the packages that its own Python imports, PEP 508; they are part of the layer.
-        inputs: what clients send, if the transform changes it; empty for the graph's inputs.
+        image: how images become the graph's input, or None.
+        inputs: what clients send, if the transform or `image` changes it; empty for the graph's inputs.
         outputs: what clients get, if the transform changes it; empty for the graph's outputs.
         examples: path of the JSON file with requests and expected outputs, or empty.
         breaking: whether the version may replace one with an incompatible signature.
@@ -70,6 +80,7 @@ class Version(Settings):
     kms_key_arn: str = ""
     pool: str = ""
     transform: str = ""
+    image: ImageInput | None = None
     inputs: tuple[DeclaredTensor, ...] = ()
     outputs: tuple[DeclaredTensor, ...] = ()
     requirements: tuple[str, ...] = ()

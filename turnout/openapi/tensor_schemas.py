@@ -20,6 +20,9 @@ JSON_TYPES = {"float": "number", "int": "integer", "bool": "boolean", "bytes": "
 """JSON types of elements per kind of datatype; NaN and infinities are strings, which draft 4 cannot express."""
 
 
+IMAGE_TEXT = "an image: a PNG, JPEG, WebP, GIF, BMP or TIFF file in base64"
+"""Values of a tensor whose content is `image`."""
+
 DESCRIBED_CHARACTERS = 40
 """Longest dimension name in a description. Names can be formulas: longer ones are shown as -1."""
 
@@ -105,6 +108,8 @@ def describe_tensor(tensor: TensorSpec) -> str:
     text = f"`{tensor.name}` {tensor.datatype} {_shape_text(tensor)}"
     if not tensor.required:
         text += ", optional"
+    if tensor.content:
+        text += f", each value {IMAGE_TEXT}"
     if tensor.labels:
         labels = ", ".join(map(str, tensor.labels[:DESCRIBED_TENSORS]))
         text += f", a column per label: {labels}" + (", ..." if len(tensor.labels) > DESCRIBED_TENSORS else "")

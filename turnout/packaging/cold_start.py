@@ -37,11 +37,13 @@ handler = importlib.import_module(row["package"] + ".function.handler")
 runtime = importlib.import_module(row["package"] + ".function.runtime")
 open_model = runtime.find_opener(row["opener"])
 from turnout.protocol.tensors.datatypes import Signature
+from turnout.protocol.tensors.image_input import ImageInput
 imported = time.perf_counter()
 spec = runtime.FunctionSpec(
     row["model"], row["version"], row["sha256"], Signature.from_json(row["signature"]), pathlib.Path(row["artifact"]),
     row["transform"] and pathlib.Path(row["transform"]), row["memory_mb"],
     transform_files=row["transform_files"], public=row["public"] and Signature.from_json(row["public"]),
+    image=row["image"] and ImageInput.from_json(row["image"]),
 )
 function = handler.ModelFunction(spec, open_model)
 function.load()
@@ -126,6 +128,7 @@ def _measure(project: Project, version: Version, request: Any) -> ColdStart:
         "artifact": str(artifact.path),
         "transform": str(project.manifest.path.parent / version.transform) if version.transform else None,
         "transform_files": list(project.transforms.get((version.model, version.name), ())),
+        "image": version.image.to_json() if version.image else None,
         "memory_mb": version.memory_mb,
         "threads": max(1, round(version.memory_mb / 1769)),
         "event": {"headers": {"Content-Type": "application/json"}, "body": body, "isBase64Encoded": True},

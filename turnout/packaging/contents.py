@@ -55,7 +55,7 @@ class FunctionInputs:
 
         Return none if the version has a transform or an example is not a request.
         """
-        if self.version.transform:
+        if self.version.transform or self.version.image:
             return []
         interface = build_interface(self.artifact.signature)
         try:
@@ -71,6 +71,7 @@ class FunctionInputs:
         """
         artifact_name = self.artifact.path.name
         capture = self.version.capture
+        image = self.version.image
         return {
             "model": self.version.model,
             "version": self.version.name,
@@ -84,6 +85,7 @@ class FunctionInputs:
             "warm_up": next(iter(self.requests), None),
             "fatal": [kind.to_json() for kind in self.fatal],
             "capture": None if capture is None else {"percent": capture.percent, "redact": list(capture.redact)},
+            **({} if image is None else {"image": image.to_json()}),
         }
 
     def transform_files(self) -> dict[str, Path]:

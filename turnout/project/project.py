@@ -22,6 +22,7 @@ from turnout.project.manifest_file import manifest_path
 from turnout.project.transform_checks import check_transform, hooks_of
 from turnout.project.transform_files import TransformFilesError, find_named_files, find_transform_files
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
+from turnout.protocol.tensors.image_input import ImageInputError, fit_image
 from turnout.runtimes.registry import RUNTIMES
 from turnout.runtimes.runtime import Runtime, VersionFiles
 from turnout.wording import shorten
@@ -215,6 +216,11 @@ class _Files:
             return
         self.artifacts[version.model, version.name] = declare_tensors(artifact, version)
         yield from self._declared(version)
+        if version.image:
+            try:
+                fit_image(version.image, artifact.signature)
+            except ImageInputError as error:
+                yield "input", str(error), error.hint
         if version.sha256 and version.sha256 != artifact.sha256:
             message = f"{version.artifact} has changed: its sha256 is {artifact.sha256}"
             yield (
@@ -231,7 +237,11 @@ class _Files:
             ("inputs", "preprocess", version.inputs),
             ("outputs", "postprocess", version.outputs),
         ):
-            if declared and version.transform and hook not in hooks:
+            if key == "inputs" and version.image:
+                if hook in hooks:
+                    message = f"{transform.name} has `{hook}`, and `input` makes the model's input, too"
+                    yield "transform", message, f"Delete `{hook}`, or `input`."
+            elif declared and version.transform and hook not in hooks:
                 message = f"{transform.name} has no `{hook}`, so the {key} are those of the ONNX file"
                 yield key, message, f"Delete `{key}`, or define `{hook}`."
 
@@ -294,7 +304,7 @@ def make_signature(declared: DeclaredSignature) -> Signature:
 
 
 def _specs(tensors: Iterable[DeclaredTensor]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors)
+    return tuple(TensorSpec(entry.name, entry.datatype, entry.shape, content=entry.content) for entry in tensors)
 
 
 def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
@@ -303,6 +313,8 @@ def declare_tensors(artifact: Artifact, version: Version) -> Artifact:
         return artifact
     graph = artifact.graph_signature
     inputs, outputs = _specs(version.inputs), _specs(version.outputs)
+    if version.image and len(graph.inputs) == 1 and graph.inputs[0].shape:
+        inputs = tuple(replace(tensor, shape=graph.inputs[0].shape[:1]) for tensor in inputs)  # the batch may be fixed
     return replace(artifact, signature=Signature(inputs or graph.inputs, outputs or graph.outputs), graph=graph)
 
 

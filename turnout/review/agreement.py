@@ -14,6 +14,7 @@ from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outp
 from turnout.manifest.judgement import OutputRule
 from turnout.manifest.parser import Manifest, Stage, Version
 from turnout.project.project import Project
+from turnout.protocol.tensors.image_input import ImageInput
 from turnout.replay.comparison import compare_outputs
 from turnout.replay.example_runs import ExampleReply
 from turnout.replay.replay import Pair, SampleReply, without_version
@@ -146,11 +147,17 @@ def versions_of(stage: Stage, model: str) -> Mapping[str, float]:
 
 
 def files_differ(before: Project, after: Project, model: str, version: str) -> bool:
-    """Whether a version's model file or transform differs between the two trees."""
+    """Whether a version's model file, transform or reading of images differs between the two trees."""
     old, new = (project.artifacts.get((model, version)) for project in (before, after))
     if old is not None and new is not None and old.sha256 != new.sha256:
         return True
+    if _image_of(before, model, version) != _image_of(after, model, version):
+        return True
     return _transform_of(before, model, version) != _transform_of(after, model, version)
+
+
+def _image_of(project: Project, model: str, version: str) -> ImageInput | None:
+    return next((entry.image for entry in project.manifest.model(model).versions if entry.name == version), None)
 
 
 def _transform_of(project: Project, model: str, version: str) -> bytes | None:

@@ -11,6 +11,7 @@ export function Field({ tensor, text, shape, file, onText, onShape, onFile, onPr
   const [view, setView] = useState('cells');
   const [isOver, setOver] = useState(false);
   const isBytes = tensor.datatype === 'BYTES';
+  const isImage = tensor.content === 'image';
   const declared = tensor.shape === null ? '...' : tensor.shape.join(', ');
   const show = (/** @type {string} */ name, /** @type {ImageBitmap} */ bitmap, /** @type {any} */ settings) => {
     try {
@@ -42,8 +43,8 @@ export function Field({ tensor, text, shape, file, onText, onShape, onFile, onPr
   };
   const fits = cellsOf(text, tensor) !== null;
   const shown = fits ? view : 'text';
-  const label = layout ? 'Picture, CSV or .npy' : isBytes ? 'Picture or CSV' : 'CSV or .npy';
-  return html`<fieldset class=${`tensor ${isOver ? 'over' : ''}`} onDragOver=${(/** @type {any} */ event) => { event.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)} onDrop=${drop}><legend><code>${tensor.name}</code> <span class="muted">${tensor.datatype} [${declared}]${tensor.optional ? ', optional' : ''}</span></legend>
+  const label = isImage ? 'Picture' : layout ? 'Picture, CSV or .npy' : isBytes ? 'Picture or CSV' : 'CSV or .npy';
+  return html`<fieldset class=${`tensor ${isOver ? 'over' : ''}`} onDragOver=${(/** @type {any} */ event) => { event.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)} onDrop=${drop}><legend><code>${tensor.name}</code> <span class="muted">${isImage ? 'image, ' : ''}${tensor.datatype} [${declared}]${tensor.optional ? ', optional' : ''}</span></legend>
     ${file ? html`<div>
       <p>From <strong>${file.name}</strong>${file.value && `: shape [${file.value.shape.join(', ')}]`} <button type="button" onClick=${() => onFile(undefined)}>Remove</button></p>
       ${file.bitmap && html`<${PictureSettings} bitmap=${file.bitmap} layout=${layout} settings=${file.settings} onSettings=${(/** @type {any} */ settings) => show(file.name, file.bitmap, settings)} />`}
@@ -52,7 +53,7 @@ export function Field({ tensor, text, shape, file, onText, onShape, onFile, onPr
       ${fits && html`<div class="tabs small" role="tablist" aria-label=${`${tensor.name} as`}>${[['cells', 'Cells'], ['text', 'Text']].map(([name, title]) => html`<button type="button" role="tab" aria-selected=${shown === name ? 'true' : 'false'} onClick=${() => setView(name)}>${title}</button>`)}</div>`}
       ${shown === 'cells' ? html`<${Cells} tensor=${tensor} text=${text} onText=${onText} onProblem=${onProblem} />` : html`<textarea rows=${Math.min(10, Math.max(2, text.split('\n').length))} spellcheck="false" aria-label=${`${tensor.name}: a row a line${isBytes && tensor.shape?.length === 1 ? '' : ', values separated by commas'}`} value=${text} onInput=${(/** @type {any} */ event) => onText(event.target.value)}></textarea>`}
       ${(tensor.shape === null || tensor.shape.length > 2) && html`<label>Shape <input value=${shape} placeholder=${declared} onInput=${(/** @type {any} */ event) => onShape(event.target.value)} /></label>`}`}
-    <div class="buttons left"><label class="file">${label} <input type="file" accept=${`.csv,.tsv,.txt,${isBytes ? '' : '.npy'}${layout || isBytes ? ',image/*' : ''}`} onChange=${(/** @type {any} */ event) => { read(event.target.files[0]); event.target.value = ''; }} /></label>
+    <div class="buttons left"><label class="file">${label} <input type="file" accept=${isImage ? 'image/*' : `.csv,.tsv,.txt,${isBytes ? '' : '.npy'}${layout || isBytes ? ',image/*' : ''}`} onChange=${(/** @type {any} */ event) => { read(event.target.files[0]); event.target.value = ''; }} /></label>
       ${layout && !file && html`<${Camera} onPicture=${(/** @type {ImageBitmap} */ bitmap) => show('the camera', bitmap, settingsOf(tensor, layout))} onProblem=${onProblem} />`}<span class="muted small">or drop a file here</span></div>
   </fieldset>`;
 }

@@ -16,6 +16,7 @@ from turnout.gateway.docs.html import Child, Html, facts, join, prose, rich, tab
 from turnout.gateway.docs.index_page import AUTH_SENTENCES
 from turnout.gateway.docs.layout import PageFrame, address_of, make_page, try_address
 from turnout.gateway.docs.shown import Shown, ShownOperation, ShownStage
+from turnout.openapi.tensor_schemas import IMAGE_TEXT
 from turnout.plan.values import ServedVersion
 from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, LARGEST_EVENT_BYTES, LARGEST_REQUEST_BYTES
 from turnout.protocol.naming import GRAPH
@@ -177,6 +178,8 @@ def _spell_shape(tensor: TensorSpec) -> str:
 
 
 def _describe_values(tensor: TensorSpec) -> Child:
+    if tensor.content:
+        return IMAGE_TEXT
     if tensor.labels:
         labels = ", ".join(map(str, tensor.labels[:MOST_LABELS])) + (
             ", ..." if len(tensor.labels) > MOST_LABELS else ""

@@ -270,7 +270,7 @@ def fingerprint_of(project: Project, function: Function) -> FunctionFingerprint:
     files += beside.values()
     contents = tuple((path, _digest(_content(path), 64)) for path in beside.values())
     lines = [f"{name} {digest}" for name, (_, digest) in zip(beside, contents, strict=True)]
-    declared = repr((version.inputs, version.outputs, version.runtime, version.signature))
+    declared = repr((version.inputs, version.outputs, version.runtime, version.signature, version.image))
     text = "\n".join((repr(function), artifact.sha256, str(artifact.path), version.transform, declared, *lines))
     return FunctionFingerprint(_digest(text.encode(), 32), stamps_of(files), contents)
 

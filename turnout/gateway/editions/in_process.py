@@ -93,7 +93,7 @@ def choose_functions(project: Project, plan: Plan) -> tuple[list[Function], dict
 def _runs_own_code(manifest: Manifest, function: Function) -> bool:
     """Whether the version runs its owner's Python, which may take any time."""
     version = manifest.model(function.model).version(function.version)
-    return bool(version.transform) or RUNTIMES[version.runtime].runs_own_code
+    return bool(version.transform or version.image) or RUNTIMES[version.runtime].runs_own_code
 
 
 def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
@@ -124,6 +124,7 @@ def make_model_functions(project: Project) -> Callable[[Function], Runnable]:
             copies=folder / CACHE_DIR / "opening",
             fatal=trial.fatal,
             transform_files=tuple(project.transforms.get((function.model, function.version), ())),
+            image=version.image,
         )
         made: Runnable = code.ModelFunction(spec, runtime.find_opener(RUNTIMES[version.runtime].opener))
         return made

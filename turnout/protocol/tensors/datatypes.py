@@ -69,6 +69,7 @@ class TensorSpec:
         required: false for an input with an initializer, which is optional.
         labels: the columns of an output that the graph declares as a sequence of maps (scikit-learn's ZipMap): it is
             served as a tensor `[-1, len(labels)]`, a column per label in this order. Empty for a plain tensor.
+        content: `image` if the values are files of images, or empty.
     """
 
     name: str
@@ -77,6 +78,7 @@ class TensorSpec:
     dimension_names: tuple[str | None, ...] = ()
     required: bool = True
     labels: tuple[str | int, ...] = ()
+    content: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object for `from_json`, without fields that have their default."""
@@ -88,6 +90,8 @@ class TensorSpec:
             fields["required"] = False
         if self.labels:
             fields["labels"] = list(self.labels)
+        if self.content:
+            fields["content"] = self.content
         return fields
 
     @classmethod
@@ -100,6 +104,7 @@ class TensorSpec:
             dimension_names=tuple(fields.get("dimension_names", ())),
             required=fields.get("required", True),
             labels=tuple(fields.get("labels", ())),
+            content=fields.get("content", ""),
         )
 
 

@@ -1,0 +1,1 @@
+"""Versions that read images: `input: {kind: image}`."""
