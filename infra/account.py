@@ -119,7 +119,7 @@ class BotoAccount:
             client = self._client(place)
             return {} if client is None else dict(_list_layers(client, place.name("layer")))
         except (BotoCoreError, ClientError) as error:
-            pulumi.warn(f"layers of earlier deployments cannot be listed, and only the newest ones stay: {error}")
+            pulumi.warn(f"cannot list the layers of earlier deployments, so only the newest are kept: {error}")
             return {}
 
     def next_stages(self, place: Place, rest_apis: Mapping[str, str]) -> Collection[str] | None:
@@ -182,7 +182,7 @@ class BotoAccount:
         session = boto3.Session(profile_name=pulumi.Config("aws").get("profile"), region_name=place.region)
         quick = Config(connect_timeout=5, retries={"max_attempts": 2})
         if make_aws_client("sts", session=session, config=quick).get_caller_identity()["Account"] != place.account:
-            pulumi.log.debug("boto3 finds credentials of another account than the provider")
+            pulumi.log.debug("boto3 and Pulumi's provider use credentials of different accounts")
             return None
         # Lambda's control plane allows 15 calls a second for the whole account.
         return make_aws_client(

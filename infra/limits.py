@@ -52,8 +52,8 @@ def check_names(plan: Plan, place: Place, outputs: Outputs | None) -> None:
         else ""
     )
     raise pulumi.RunError(
-        f"the names of this stack start with `{old}`. They would start with `{place.prefix}`, which no other platform "
-        f"and stack share, and everything would be made anew, at other addresses. {keep}To move, run "
+        f"the names of this stack start with `{old}`. This release starts them with `{place.prefix}`, which no other "
+        f"platform and stack share, and so creates everything again, at other addresses. {keep}To accept that, run "
         "`pulumi config set turnout:new_names true`."
     )
 

@@ -201,7 +201,7 @@ def render_documents(project: Project, plan: Plan, place: Place, settings: Stack
 
 
 KEPT_NEXT = (
-    "the alias `next` stays until the next `pulumi up`, because a stage calls functions by it until this one is done"
+    "the alias `next` stays until the next `pulumi up`, because a stage calls functions by it until this update ends"
 )
 
 

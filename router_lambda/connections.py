@@ -48,7 +48,7 @@ class Connections:
     def __init__(self, endpoint: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         parts = urlsplit(endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{endpoint!r} is no endpoint such as https://lambda.eu-west-1.amazonaws.com")
+            raise ValueError(f"{endpoint!r} is not an endpoint such as https://lambda.eu-west-1.amazonaws.com")
         self.host = parts.netloc
         self._is_tls = parts.scheme == "https"
         self._clock = clock

@@ -51,7 +51,7 @@ class AsyncioTasks:
         import asyncio
 
         if len(self._beside) >= MOST_BESIDE:
-            _LOG.warning("%d calls run beside the requests: one more is left out", MOST_BESIDE)
+            _LOG.warning("%d background calls are running: another one was dropped", MOST_BESIDE)
             work.close()
             return
         task = asyncio.get_running_loop().create_task(work)

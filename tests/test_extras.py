@@ -15,7 +15,7 @@ from turnout.extras import EXTRAS, MissingPackageError, install_hint
 from turnout.packaging.layer import LayerError, find_uv
 from turnout.project.remote_artifacts import download_object
 
-HINT = "The extra turnout[aws] brings it; so does: pip install 'boto3>=1.35'"
+HINT = "Install the extra turnout[aws], or run: pip install 'boto3>=1.35'"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_client_without_boto3_names_the_extra() -> None:
 def test_packages_without_uv_name_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LayerError, match=r"needs uv, which is not installed\. The extra turnout\[build\] brings it"):
+    with pytest.raises(LayerError, match=r"needs uv, which is not installed\. Install the extra turnout\[build\]"):
         find_uv()
 
 

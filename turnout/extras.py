@@ -43,4 +43,4 @@ class MissingPackageError(TurnoutError):
 def install_hint(package: str) -> str:
     """Return the remedy, which does not depend on how Turnout was installed."""
     extra = EXTRAS[package]
-    return f"The extra turnout[{extra.name}] brings it; so does: pip install '{extra.requirement}'"
+    return f"Install the extra turnout[{extra.name}], or run: pip install '{extra.requirement}'"

@@ -40,8 +40,8 @@ def read_domain_settings(named: Domain | None, *, is_private: bool = False) -> D
         domain = Domain(**{key: value for key, value in (base | configured).items() if key in known})
     if domain is not None and is_private:
         raise pulumi.RunError(
-            f"domain: {domain.name} cannot lead to private APIs (turnout:vpc_endpoint_ids): AWS maps them to private "
-            "custom domain names alone. Delete `domain` from models.yaml, and set `turnout:domain` in the other stacks"
+            f"domain: {domain.name} cannot lead to private APIs (turnout:vpc_endpoint_ids): AWS accepts only private "
+            "domain names for them. Delete `domain` from models.yaml, and set `turnout:domain` in the other stacks"
         )
     if domain is not None and domain.create and not domain.certificate_arn:
         raise pulumi.RunError(

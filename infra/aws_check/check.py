@@ -235,7 +235,7 @@ class AwsCheck:
 
         try:
             self.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="aws-check")
-            self._until(ended, "the canary is still on after its alarm went off")
+            self._until(ended, "the canary is still running after its alarm went off")
         finally:
             del self.project.prod["canary"]
             self.client("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="aws-check")
@@ -267,7 +267,7 @@ class AwsCheck:
         ringing = sorted(name for name, state in states.items() if state == "ALARM")
         if ringing:
             raise CheckFailedError(f"{ringing[0]} rings")
-        return f"{len(states)} alarms, none rings"
+        return f"{len(states)} alarms, none in ALARM"
 
     def deploy_again(self) -> str:
         """A second `pulumi up --refresh` of the same project changes nothing visible in the stages."""

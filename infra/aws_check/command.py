@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         "aws-check", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--region", default=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
-    parser.add_argument("--clean", action="store_true", help="destroy what checks that were killed have left, and stop")
+    parser.add_argument("--clean", action="store_true", help="destroy what killed checks left behind, and exit")
     options = parser.parse_args(arguments)
     if not options.region:
         parser.error("no region: give --region, or set AWS_REGION")

@@ -292,15 +292,15 @@ def _warn_of_end(stage: str) -> Any:
         done = json.loads(result or "{}")
         for model in done.get("models", ()):
             pulumi.warn(
-                f"stages.{stage}.routed_canaries.{model}: the guard rail ended it when it started, because an alarm of "
-                f"it was in ALARM. {model} has its baseline again since; `turnout canary rollback {stage} --model "
-                f"{model}` takes it out of models.yaml."
+                f"stages.{stage}.routed_canaries.{model}: the guard rail ended it when it started, because one of its "
+                f"alarms was in ALARM. All requests get the baseline again. Remove the canary from models.yaml: "
+                f"`turnout canary rollback {stage} --model {model}`."
             )
         if done.get("ended") and "models" not in done:
             pulumi.warn(
                 f"stages.{stage}.canary: the guard rail ended it when it started, because the alarm "
-                f"{done['alarm']} was in ALARM. Its share is 0% since; `turnout canary rollback {stage}` takes it out "
-                "of models.yaml."
+                f"{done['alarm']} was in ALARM. Its share is now 0%. Remove it from models.yaml: "
+                f"`turnout canary rollback {stage}`."
             )
 
     return warn

@@ -104,7 +104,7 @@ class SettingValues:
         except ValueError:
             parts = [None]
         if not all(isinstance(part, str) and part for part in parts):
-            self.refuse(key, f"must be a list of texts, got {value}")
+            self.refuse(key, f"must be a list of strings, got {value}")
             return ()
         return tuple(parts)
 

@@ -134,7 +134,7 @@ def _served(step: str, name: str, values: Any) -> Array:
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not datatype_of(array, None):
-        raise ReturnError(f"{step} returned `{name}` with dtype {array.dtype}, which is no datatype of the protocol")
+        raise ReturnError(f"{step} returned `{name}` with dtype {array.dtype}, which is not a datatype of the protocol")
     return array
 
 

@@ -95,7 +95,7 @@ class OpenInference:
         proxy = f"health/{parameters['check']}" if "check" in parameters else parameters.get("proxy", "")
         asked = parse_path(proxy)
         if asked is None:
-            message = f"unknown path /v2/{proxy[:80]}: served are health, models and their versions"
+            message = f"unknown path /v2/{proxy[:80]}: known are health, models and their versions"
             raise RequestError("UNKNOWN_PATH", message, got=proxy[:80])
         check_method(event, METHOD_OF[asked.what])
         if asked.what == "live":

@@ -86,7 +86,7 @@ class RequestPaths:
         """Return the request if it is the caller's; for other callers it does not exist."""
         record = self._store.find(stage.name, identifier)
         if record is None or record.caller != find_caller(event):
-            message = f"there is no request {identifier}: it is unknown, or too old"
+            message = f"there is no request {identifier}: it does not exist or has expired"
             raise Refusal("UNKNOWN_REQUEST", message, id=identifier)
         return record
 

@@ -249,15 +249,15 @@ def test_form_and_json_stay_in_sync(chromium: Browser, canary_server: RunningSer
         visit.open("try/echo/v1")
         page = visit.page
         page.get_by_role("tab", name="Text").click()
-        page.get_by_label(re.compile("^x: a row a line")).fill("1, 2, 3, 4\n5\t6\t7\t8".replace(", ", "\t"))
+        page.get_by_label(re.compile("^x: one row per line")).fill("1, 2, 3, 4\n5\t6\t7\t8".replace(", ", "\t"))
         page.get_by_role("tab", name="JSON").click()
         body = page.get_by_label("Request body")
         assert json.loads(body.input_value())["inputs"][0]["shape"] == [2, 4]
         body.fill(body.input_value().replace("8", "9"))
         page.get_by_role("tab", name="Form").click()
         page.get_by_role("tab", name="Text").click()
-        assert page.get_by_label(re.compile("^x: a row a line")).input_value() == "1, 2, 3, 4\n5, 6, 7, 9"
-        page.get_by_label(re.compile("^x: a row a line")).fill("1, 2, 3\n4, 5, 6, 7")
+        assert page.get_by_label(re.compile("^x: one row per line")).input_value() == "1, 2, 3, 4\n5, 6, 7, 9"
+        page.get_by_label(re.compile("^x: one row per line")).fill("1, 2, 3\n4, 5, 6, 7")
         page.get_by_role("button", name="Send", exact=True).click()
         page.get_by_text("x: row 2 has 4 values, the first has 3").wait_for()
         visit.check_silence()
@@ -395,7 +395,9 @@ def test_a_promotion_interrupted_by_a_killed_server_is_mended(chromium: Browser,
         with visiting(chromium, server) as visit:
             page = visit.page
             page.get_by_role("button", name="dev", exact=True).click()
-            page.get_by_text("`turnout canary promote dev` was cut off: `turnout canary mend` finishes it.").wait_for()
+            page.get_by_text(
+                "`turnout canary promote dev` was interrupted. Finish it with `turnout canary mend`."
+            ).wait_for()
             assert page.get_by_role("button", name="Start a canary").is_disabled()
             url = f"http://127.0.0.1:{server.port}"
             command = (*TURNOUT, "canary", "mend", "--url", url, "--manifest", str(project))
@@ -403,7 +405,7 @@ def test_a_promotion_interrupted_by_a_killed_server_is_mended(chromium: Browser,
             assert mended.returncode == 0, mended.stderr
             page.reload()
             page.wait_for_selector("table.history tbody tr")
-            assert page.locator("table.history").get_by_text("half-done").count() == 0
+            assert page.locator("table.history").get_by_text("interrupted").count() == 0
             page.get_by_role("button", name=re.compile("dev: v2$")).wait_for()
             page.get_by_text("dev has no canary. Every request sees what the stage serves.").wait_for()
             assert page.get_by_role("button", name="Start a canary").is_enabled()

@@ -142,7 +142,7 @@ def begin_run(visit: Visit, bake: str) -> None:
     page.get_by_role("button", name="Run", exact=True).click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Steps in percent").fill("30, 60")
-    dialog.get_by_label("At least per step").fill(bake)
+    dialog.get_by_label("Minimum time per step").fill(bake)
     dialog.get_by_text(f"turnout canary run steady --steps 30,60 --bake {bake}").wait_for()
     dialog.get_by_role("button", name="Start the run").click()
     page.get_by_text("Run: step 1 of 2, 30%.").wait_for()

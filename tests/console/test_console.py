@@ -151,7 +151,7 @@ def test_a_concurrent_change_is_reported_as_a_conflict(browser: Browser) -> None
     assert browser.request("POST", "/act", first).status == 200
     for path in ("/act", "/preview"):
         stale = browser.request("POST", path, second)
-        assert (stale.status, stale.json()["hint"]) == (409, "Look again.")
+        assert (stale.status, stale.json()["hint"]) == (409, "Refresh the page.")
     assert "prod: {serve: {echo: v1}}" in (browser.server.project / "models.yaml").read_text()
 
 

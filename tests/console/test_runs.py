@@ -83,7 +83,7 @@ def test_a_run_is_stopped_resumed_and_promoted(browser: Browser) -> None:
     assert (run["is_driven"], run["step"], run["steps"], run["percent"]) == (True, 0, [30, 60], 30)
     assert allowed(browser, "dev") == {"start", "set", "promote", "rollback"}
     again = browser.request("POST", "/act", wish(browser, "run"))
-    assert (again.status, again.json()["error"]) == (422, "a run of dev is on")
+    assert (again.status, again.json()["error"]) == (422, "a run of dev is in progress")
 
     stopped = browser.request("POST", "/stop-run", {"stage": "dev"})
     assert (stopped.status, stopped.json()["sentence"]) == (200, "Stopped the run. The canary stays at 30%.")
@@ -93,7 +93,7 @@ def test_a_run_is_stopped_resumed_and_promoted(browser: Browser) -> None:
 
     resume = wish(browser, "run", steps="30, 60", bake="600s")
     shown = browser.request("POST", "/preview", resume).json()
-    assert shown["sentence"].startswith("the run goes on at 30%:")
+    assert shown["sentence"].startswith("the run continues at 30%:")
     assert (shown["diff"], shown["operations"]) == ("", [])
     sentence = browser.request("POST", "/act", resume).json()["sentence"]
     assert sentence.startswith("Resumed canary run on dev")

@@ -18,7 +18,7 @@ from turnout.runtimes.runtime import Runtime
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 OWN = {
-    "turnout.runtimes": "the rows, and what they read and optimise",
+    "turnout.runtimes": "the rows, and what they read and optimize",
     "turnout.artifacts": "reads ONNX files",
     "turnout.conversion": "makes ONNX models of others",
     "turnout.trials": "sends requests that are known to end onnxruntime's process",

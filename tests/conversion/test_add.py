@@ -105,7 +105,7 @@ def test_a_model_is_converted_verified_and_added(
         ("model.skops", ["--converter", "spark"], "unknown converter 'spark'"),
         ("model.skops", ["--sha256", "0" * 64], "has sha256"),
         ("model.skops", ["--sha256", "12"], "--sha256 must be 64 hexadecimal digits"),
-        ("model.skops", ["--samples", "rows.txt"], "rows.txt is no file of samples"),
+        ("model.skops", ["--samples", "rows.txt"], "rows.txt is not a file of samples"),
         ("model.skops", ["--samples", "missing.csv"], "missing.csv cannot be read"),
         ("missing.skops", [], "missing.skops: no such file or folder"),
         ("rows.csv", [], "Known kinds:"),

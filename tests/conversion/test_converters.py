@@ -39,7 +39,7 @@ MODELS = {
 REFUSED = {
     ("sklearn", "no-converter"): "cannot be converted",
     ("sklearn", "histogram-of-categories"): "compares their codes as if they were numbers",
-    ("xgboost", "cut-categories"): "XGBoost cuts names beyond ASCII",
+    ("xgboost", "cut-categories"): "XGBoost truncates names beyond ASCII",
     ("lightgbm", "linear-leaves"): "linear leaves",
     ("catboost", "categories"): "CatBoost's ONNX export leaves out",
     ("keras", "text"): "has the type string",

@@ -65,7 +65,7 @@ def test_pooling_is_read_from_sentence_transformers_files(tmp_path: Path) -> Non
         assert encoder is not None
         assert (encoder.pooling, encoder.is_normalized, encoder.notes) == (name, True, ())
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    with pytest.raises(ConversionError, match="a pooling that Turnout does not write: pooling_mode_max_tokens"):
+    with pytest.raises(ConversionError, match="a pooling that Turnout does not support: pooling_mode_max_tokens"):
         describe_encoder(model)
 
 

@@ -99,11 +99,11 @@ def test_invalid_image_is_rejected(content: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"size": {"longest_edge": 9, "shortest_edge": 3}}, "has a `size` that Turnout does not write"),
+        ({"size": {"longest_edge": 9, "shortest_edge": 3}}, "has a `size` that Turnout does not support"),
         ({"resample": 9}, "unknown `resample`"),
         ({"crop_pct": 0.9}, "asks for `crop_pct`"),
         ({"image_mean": [0.5]}, "must have three values"),
-        ({"do_center_crop": True}, "has a `crop_size` that Turnout does not write"),
+        ({"do_center_crop": True}, "has a `crop_size` that Turnout does not support"),
     ],
 )
 def test_unsupported_settings_are_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:

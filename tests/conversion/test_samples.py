@@ -82,7 +82,7 @@ def test_values_of_one_column_and_arrays_are_read(tmp_path: Path) -> None:
         ("a.csv", "age,rooms,new,city\n", "a.csv has no rows"),
         ("a.npy", np.eye(3), r"its shape must be \[rows, 4\], got \[3, 3\]"),
         ("a.npy", b"", "a.npy cannot be read"),
-        ("a.xlsx", b"", "is no file of samples"),
+        ("a.xlsx", b"", "is not a file of samples"),
         ("missing.json", None, "missing.json cannot be read"),
     ],
 )

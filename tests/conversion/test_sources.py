@@ -199,7 +199,7 @@ def test_converters_know_their_files(tmp_path: Path) -> None:
         assert result.name == converter
     assert find_converter(tmp_path / "m.onnx") is None
     for name in ("other.json", "notes.txt", "m.bin"):
-        with pytest.raises(ConversionError, match="no kind of model") as caught:
+        with pytest.raises(ConversionError, match="not a kind of model") as caught:
             find_converter(tmp_path / name)
         assert caught.value.hint == known_kinds()
     with pytest.raises(ConversionError, match="unknown converter 'spark'") as caught:

@@ -71,7 +71,7 @@ def test_samples_are_read_from_each_kind_of_file(suffix: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "content", "inputs", "says"),
     [
-        ("rows.txt", "1", [MATRIX], "is no file of samples"),
+        ("rows.txt", "1", [MATRIX], "is not a file of samples"),
         ("rows.json", "{", [MATRIX], "cannot be read"),
         ("rows.json", {"Y": [1]}, [MATRIX], "has no values for 'X'"),
         ("rows.json", {"X": [[1, 2]]}, [MATRIX], r"must be \[rows, 3\], got \[1, 2\]"),

@@ -135,7 +135,7 @@ def test_disagreeing_versions_are_rolled_back_by_their_logged_requests(server: R
     assert tick.observation
     assert tick.observation.agreement == {"step": AgreementCounts(50, 40)}
     assert tick.state.phase is Phase.ROLLED_BACK
-    assert tick.state.reason == "agreement of step: 80% of 50 answers agreed; 98% must"
+    assert tick.state.reason == "agreement of step: 80% of 50 answers agreed; at least 98% must"
     assert control.read().canary is None
 
 

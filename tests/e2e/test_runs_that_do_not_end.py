@@ -109,7 +109,7 @@ def test_a_blocked_worker_is_replaced(project: Path) -> None:
         os.kill(before, signal.SIGSTOP)
         wait_until(lambda: children(server.process.pid) not in ([before], []), "another worker", 120)
         wait_until(lambda: answers(server), "an answer")
-    assert re.search(r"worker 0 has not turned its event loop for 20 s: killed", server.stderr.read_text())
+    assert re.search(r"the event loop of worker 0 has been blocked for 20 s: killed", server.stderr.read_text())
 
 
 def answers(server: RunningServer) -> bool:

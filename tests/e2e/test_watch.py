@@ -177,7 +177,7 @@ def test_an_invalid_edit_keeps_the_last_valid_edition_and_is_reported_once(
     good = (project / "models.yaml").read_text()
     with load(server, "/models/iris/inference", IRIS) as answers:
         edit(project, "{iris: v1", "{iris: v9")
-        text = await_message(server, "not reloaded: what was served before still is.")
+        text = await_message(server, "Not reloaded: the server still serves the previous files.")
         assert f"{project}/models.yaml:12:" in text
         assert "v9" in text
         os.utime(project / "models.yaml")  # no other edit

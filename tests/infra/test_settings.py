@@ -176,7 +176,7 @@ def test_existing_roles_are_used_and_none_are_made() -> None:
         ({"subnet_ids": SUBNETS[0]}, "turnout:security_group_ids: is missing"),
         ({"security_group_ids": GROUPS[0]}, "turnout:subnet_ids: is missing"),
         ({"subnet_ids": "vpc-0123456789abcdef0"}, "turnout:subnet_ids: expected identifiers such as subnet-"),
-        ({"subnet_ids": "[1]"}, "turnout:subnet_ids: must be a list of texts"),
+        ({"subnet_ids": "[1]"}, "turnout:subnet_ids: must be a list of strings"),
         ({"subnet_ids": ",".join(2 * SUBNETS), "security_group_ids": GROUPS[0]}, "turnout:subnet_ids: names .* twice"),
         ({"vpc_endpoint_ids": "vpce-1"}, "turnout:vpc_endpoint_ids: expected"),
         ({"allowed_ips": "10.0.0.1/8"}, "turnout:allowed_ips: .*has host bits set"),

@@ -81,7 +81,7 @@ def test_consumers_are_read_with_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("consumers: {a: {}}", "stages.prod.consumers: are for `auth: api_key`"),
+        ("consumers: {a: {}}", "stages.prod.consumers: require `auth: api_key`"),
         (f"{KEYED}{{owner: {{}}}}", "stages.prod.consumers.owner: `owner` is a reserved word"),
         (f"{KEYED}{{Web: {{}}}}", "a consumer's name must be lower-case words"),
         (f"{KEYED}{{a: {{models: [irsi]}}}}", "consumers.a.models.0: unknown model `irsi`: did you mean `iris`"),

@@ -240,7 +240,7 @@ CASES = [
     ("acme\n", "acme\nopen_inference: off\n", 'parse differently\n    Write it in quotes: "off".'),
     # tokens
     (PROD, f"{PROD[:-1]}, auth: jwt}}", "stages.prod.auth: needs `jwt`"),
-    (PROD, f"{PROD[:-1]}, jwt: {{issuer: https://x, audience: [me]}}}}", "stages.prod.jwt: is for `auth: jwt`"),
+    (PROD, f"{PROD[:-1]}, jwt: {{issuer: https://x, audience: [me]}}}}", "stages.prod.jwt: requires `auth: jwt`"),
     (PROD, f"{PROD[:-1]}, auth: jwt, jwt: {{issuer: http://x, audience: [me]}}}}",
      "jwt.issuer: must be an address that begins with https://"),
     (PROD, f"{PROD[:-1]}, auth: jwt, jwt: {{issuer: https://x, audience: []}}}}", "jwt.audience: must not be empty"),
@@ -267,7 +267,7 @@ CASES = [
     (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: -1, v2: 101}}}", "must be 0-100, got -1"),
     (PROD, "  prod: {serve: {'*': newest}, weights: {iris: {v1: .nan}}}", "must be a number, 0-100, got .nan"),
     (PROD, "  prod: {serve: {iris: v1, spam: v1}, weights: {iris: {v1: 100}}}",
-     "models.yaml:12:18: stages.prod.serve.iris: `iris` is under `weights` too\n    Delete one of the two."),
+     "models.yaml:12:18: stages.prod.serve.iris: `iris` is also under `weights`\n    Delete one of the two."),
     (PROD, f"{PROD[:-1]}, auth: apikey}}",
      'stages.prod.auth: must be one of none, api_key, iam, jwt, got "apikey": did you mean `api_key`?'),
     (PROD, f"{PROD[:-1]}, throttle: {{rate: 0, burst: 1}}}}", "throttle.rate: must be above 0, got 0"),

@@ -50,7 +50,7 @@ def test_version_with_other_tensors_breaks_callers_with_the_reason() -> None:
     after = reviewed(manifest(models, (stage(serve={"iris": "v2"}),)), tensors)
     (breaking,) = [change for change in find_changes(before, after) if change.kind == BREAKING]
     assert breaking.subject == "prod: iris"
-    assert breaking.text.startswith("v2 cannot stand in for v1: ")
+    assert breaking.text.startswith("v2 cannot replace v1: ")
     assert "output `y` is missing" in breaking.text
 
 
@@ -110,7 +110,7 @@ def test_another_api_means_another_address_unless_there_is_a_domain() -> None:
     here, there = (replace(manifest(), domain=Domain(name)) for name in ("a.example.com", "b.example.com"))
     assert (BREAKING, "domain", "every address changes") in changes_of(here, there)
     assert (BREAKING, "domain", "is removed") in changes_of(here, manifest())
-    assert (CONTRACT, "domain", "every stage is also at a.example.com") in changes_of(manifest(), here)
+    assert (CONTRACT, "domain", "every stage is also available at a.example.com") in changes_of(manifest(), here)
 
 
 def test_memory_and_warmth_change_cold_starts_and_cost() -> None:

@@ -258,7 +258,7 @@ def test_a_server_that_is_not_lambda_gets_nothing(certificate: Path) -> None:
 
 @pytest.mark.parametrize("endpoint", ["lambda.eu-west-1.amazonaws.com", "ftp://host", "https://"])
 def test_an_invalid_endpoint_is_rejected(endpoint: str) -> None:
-    with pytest.raises(ValueError, match="is no endpoint"):
+    with pytest.raises(ValueError, match="is not an endpoint"):
         Connections(endpoint)
 
 

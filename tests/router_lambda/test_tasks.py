@@ -84,7 +84,7 @@ def test_background_tasks_beyond_the_limit_are_dropped(caplog: pytest.LogCapture
         return first, len(done)
 
     assert asyncio.run(work()) == (MOST_BESIDE, MOST_BESIDE + 1)
-    assert "one more is left out" in caplog.text
+    assert "another one was dropped" in caplog.text
 
 
 def test_a_coroutine_that_suspends_is_an_error() -> None:

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from tests.builders.graphs import read_signature, value, write_graph
 from turnout.protocol.tensors.datatypes import DATATYPES, Signature, TensorSpec
-from turnout.runtimes.onnx_graphs import draw_requests, optimise_graph
+from turnout.runtimes.onnx_graphs import draw_requests, optimize_graph
 
 
 def write_foldable(path: Path, last: onnx.NodeProto | None = None) -> Path:
@@ -26,15 +26,15 @@ def write_foldable(path: Path, last: onnx.NodeProto | None = None) -> Path:
 
 def test_a_foldable_graph_is_optimized(tmp_path: Path) -> None:
     source = write_foldable(tmp_path / "model.onnx")
-    target = tmp_path / "optimised.onnx"
-    assert optimise_graph(source, target, read_signature(source), []).kept == ""
+    target = tmp_path / "optimized.onnx"
+    assert optimize_graph(source, target, read_signature(source), []).kept == ""
     assert [node.op_type for node in onnx.load(str(target)).graph.node] == ["Add"]
 
 
 def test_the_optimized_graph_has_the_same_bytes_each_time(tmp_path: Path) -> None:
     source = write_foldable(tmp_path / "model.onnx")
     for name in ("1", "2"):
-        optimise_graph(source, tmp_path / name, read_signature(source), [])
+        optimize_graph(source, tmp_path / name, read_signature(source), [])
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
@@ -42,9 +42,9 @@ def test_a_graph_with_other_result_bits_is_kept_unchanged(tmp_path: Path) -> Non
     # onnxruntime seeds a random node by its index, which folding changes
     noise = helper.make_node("RandomNormalLike", ["z"], ["y"])
     source = write_foldable(tmp_path / "model.onnx", noise)
-    target = tmp_path / "optimised.onnx"
+    target = tmp_path / "optimized.onnx"
     assert (
-        optimise_graph(source, target, read_signature(source), []).kept == "the optimized graph returns different bits"
+        optimize_graph(source, target, read_signature(source), []).kept == "the optimized graph returns different bits"
     )
     assert not target.exists()
 
@@ -54,14 +54,14 @@ def test_a_graph_without_comparable_results_is_kept_unchanged(tmp_path: Path) ->
     nodes = [helper.make_node("Gather", ["table", "ids"], ["y"])]
     inputs, outputs = [value("ids", "INT64", ["n"])], [value("y", "FP32", ["n", 2])]
     source = write_graph(tmp_path / "model.onnx", nodes, inputs, outputs, [table])  # one row: random ids miss it
-    kept = optimise_graph(source, tmp_path / "optimised.onnx", read_signature(source), []).kept
+    kept = optimize_graph(source, tmp_path / "optimized.onnx", read_signature(source), []).kept
     assert kept.startswith("no request to compare it with: ")
 
 
 def test_a_graph_that_onnxruntime_rejects_is_kept_unchanged(tmp_path: Path) -> None:
     nodes = [helper.make_node("Nonsense", ["x"], ["y"], domain="nobody.knows")]
     source = write_graph(tmp_path / "model.onnx", nodes, [value("x", "FP32", [1])], [value("y", "FP32", [1])])
-    kept = optimise_graph(source, tmp_path / "optimised.onnx", read_signature(source), []).kept
+    kept = optimize_graph(source, tmp_path / "optimized.onnx", read_signature(source), []).kept
     assert kept.startswith("onnxruntime could not optimize it: ")
 
 

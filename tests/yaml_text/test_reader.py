@@ -112,7 +112,7 @@ def test_numbers_that_are_not_our_own_keep_their_spelling() -> None:
         ("a: 'it's'\n", "m.yaml:1:8: this does not fit the text before it on this line\n    Check for a missing"),
         ("a: {b: 1}}\n", "m.yaml:1:10: this does not fit the text before it on this line"),
         ("a:b # x\nc: 1\n", "m.yaml:2:1: this does not follow from the lines above it\n    A key ends in `: `"),
-        ("a: | text\n", "m.yaml:1:4: `|` and `>` begin a text of several lines, the first of them below"),
+        ("a: | text\n", "m.yaml:1:4: `|` and `>` begin a text of several lines, which starts on the next line"),
         ("a: ? b\n", "m.yaml:1:4: a text cannot begin with `? `"),
         ('a: "\\x"\n', "m.yaml:1:7: incomplete escape: a backslash inside double quotes begins an escape"),
         ("%YAML 9.9\n---\na: 1\n", "m.yaml:1:1: is not YAML"),

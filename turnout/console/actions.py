@@ -134,7 +134,7 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
     """
     blocked = "This console is read-only." if not may_write else ""
     if not blocked and rollouts and not rollouts[-1].done:
-        blocked = f"`{rollouts[-1].command}` was cut off: `turnout canary mend` finishes it."
+        blocked = f"`{rollouts[-1].command}` was interrupted. Finish it with `turnout canary mend`."
     has_canary = stage.canary is not None or len(stage.routed) == 1
     none = "Choose one of the routed canaries." if stage.routed else f"{stage.name} has no canary."
     promotion = find_promotion(rollouts)
@@ -143,10 +143,10 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
     reasons = {
         "start": "",
         "set": "" if has_canary else none,
-        RUN: none if not has_canary else f"A run of {stage.name} is on." if is_running else "",
+        RUN: none if not has_canary else f"A canary run of {stage.name} is in progress." if is_running else "",
         "promote": "" if has_canary else none,
         "rollback": "" if has_canary else none,
-        RETURN: "" if back else "There is no promotion to return from.",
+        RETURN: "" if back else "There is no promotion to undo.",
     }
     return [
         Allowed(action, not (blocked or reason), blocked or reason, back if action == RETURN else "")
@@ -203,7 +203,7 @@ def take(subject: Subject, wish: Wish) -> str:
 def check_generation(subject: Subject, wish: Wish) -> None:
     """Raise a WishError if the page showed another state than the current one."""
     if wish.generation != subject.generation():
-        raise WishError(409, "models.yaml or the record has changed since this page was loaded.", "Look again.")
+        raise WishError(409, "models.yaml or the record has changed since this page was loaded.", "Refresh the page.")
 
 
 def prepare_wish(subject: Subject, wish: Wish) -> Prepared:

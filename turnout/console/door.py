@@ -65,7 +65,9 @@ class Door:
         if request.method != "GET" or not offered:
             return None
         if not compare_digest(offered.encode(), self.token.encode()):
-            return refuse("This address is of another run. `turnout serve` prints the one of this run.")
+            return refuse(
+                "This address belongs to an earlier start of the server. Use the one that it printed at its last start."
+            )
         cookie = f"{self.cookie}={self.session}; Path=/{CONSOLE_SEGMENT}; HttpOnly; SameSite=Strict"
         return Response(303, (("Location", f"/{CONSOLE_SEGMENT}/"), ("Set-Cookie", cookie), *HEADERS))
 
@@ -118,7 +120,7 @@ class Door:
         if not self.may_write:
             return "This console is read-only. `--console-write` allows changes from other machines."
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return "Changes are sent as application/json."
+            return "Send changes as application/json."
         origin = headers.get("origin", "")
         if origin.partition("://")[2] != headers.get("host", ""):
             return f"The request's Origin is {origin!r}, not the console's own."

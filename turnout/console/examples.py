@@ -73,7 +73,7 @@ def save_example(subject: Subject, wish: ExampleWish) -> str:
     """
     kept = find_kept(subject, wish.key)
     if kept is None:
-        raise WishError(404, "This request is gone: newer ones have taken its place.", "Look again.")
+        raise WishError(404, "This request is no longer kept: newer ones replaced it.", "Refresh the page.")
     if kept.sample.model != wish.model:
         raise WishError(422, f"The request is one of {kept.sample.model}, not of {wish.model}.")
     if kept.sample.header_length is not None:

@@ -87,12 +87,12 @@ class ConsoleHandler:
         if (request.method, path) == ("GET", "/compare"):
             answer = lambda asked: self._answer_rows(self._kept.compare(_query_of(asked)))  # noqa: E731
         if answer is None:
-            return answer_json(404, {"error": f"There is nothing at {request.method} /{CONSOLE_SEGMENT}{path}."})
+            return answer_json(404, {"error": f"Unknown path: {request.method} /{CONSOLE_SEGMENT}{path}."})
         try:
             return await asyncio.to_thread(answer, request)
         except ProblemsError as error:
             problems = [f"{problem.path}: {problem.message}" for problem in error.problems]
-            return answer_json(422, {"error": "models.yaml would not be right with this.", "problems": problems})
+            return answer_json(422, {"error": "models.yaml would be invalid with this change.", "problems": problems})
         except WishError as error:
             return answer_json(error.status, {"error": error.message, "hint": error.hint})
         except UnknownNameError as error:

@@ -102,7 +102,7 @@ class KeptAnswers:
         self._check_place()
         kept = find_kept(self._subject, query.get("key", ""))
         if kept is None:
-            raise WishError(404, "This request is gone: newer ones have taken its place.", "Look again.")
+            raise WishError(404, "This request is no longer kept: newer ones replaced it.", "Refresh the page.")
         return kept
 
     def _check_place(self) -> None:

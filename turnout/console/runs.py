@@ -128,7 +128,7 @@ def start_run(subject: Subject, stage: str, settings: RunSettings) -> str:
     files = files_of(subject, stage)
     descriptor = _lock_soon(files)
     if descriptor is None:
-        raise TurnoutError(f"a run of {stage} is on", "Stop it first.")
+        raise TurnoutError(f"a run of {stage} is in progress", "Stop it first.")
     try:
         files.begin()
         run = _make_run(subject, stage, settings, _waiting(files))
@@ -150,12 +150,12 @@ def stop_run(subject: Subject, stage: str) -> str:
     find_stage(subject.project().manifest, stage)
     files = files_of(subject, stage)
     if not files.is_driven():
-        raise TurnoutError(f"no run of {stage} is driven by a console", "One in a terminal ends with Ctrl-C.")
+        raise TurnoutError(f"no run of {stage} is driven by a console", "A run in a terminal ends with Ctrl-C.")
     files.ask_to_stop()
     until = time.monotonic() + STOPPING_S
     while files.is_driven():
         if time.monotonic() > until:
-            raise TurnoutError(f"the run of {stage} stops once its present look is over", "Look again.")
+            raise TurnoutError(f"the run of {stage} stops after its current check", "Refresh the page.")
         time.sleep(LOOK_FOR_STOP_S)
     return f"Stopped the run. {files.noted().get('ending', '')}".strip()
 
@@ -175,7 +175,7 @@ def prepare_run(subject: Subject, stage: str, settings: RunSettings) -> tuple[st
     percent = (shares_of(own) or (canary.percent,))[0]
     check_share(stage, own, percent)
     if earlier:
-        return f"the run goes on at {canary.percent:g}%: {words}", None
+        return f"the run continues at {canary.percent:g}%: {words}", None
     named = {model: ""} if model else {}
     prepared = prepare(project, Action("set", stage, named, percent), subject.target, now_s=time.time())
     ending = "It is promoted after the last step and rolled back if a check fails."

@@ -75,7 +75,7 @@ def fetch_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
         try:
             return json.loads(response.read())
         except ValueError as error:
-            raise ConversionError(f"{without_secrets(url)} answered with something that is no JSON", code=1) from error
+            raise ConversionError(f"{without_secrets(url)} did not return JSON", code=1) from error
 
 
 def open_url(url: str, headers: Mapping[str, str] | None = None) -> Any:

@@ -81,7 +81,7 @@ def find_environment(name: str, remark: Callable[[str], None]) -> Path:
     except LayerError as error:
         raise ConversionError(
             "converting a model needs uv, which is not installed",
-            "The extra turnout[build] brings it; so does: pip install 'uv>=0.5'",
+            "Install the extra turnout[build], or run: pip install 'uv>=0.5'",
         ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent / f".{folder.name}.lock"):

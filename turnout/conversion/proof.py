@@ -38,9 +38,9 @@ CAUSES = (
 
 NETWORK_CAUSES = (
     "float32: a deep network adds in another order, and large values differ in their last digits (--rtol, --atol)",
-    "missing or infinite values, which operators such as LSTM and Relu treat in another way",
-    "layers that behave otherwise in training: dropout, batch normalization, augmentation",
-    "images that are resized or padded inside of the model, where borders are computed in another way",
+    "missing or infinite values, which operators such as LSTM and Relu treat differently",
+    "layers that behave differently in training: dropout, batch normalization, augmentation",
+    "images that are resized or padded inside of the model, where borders are computed differently",
 )
 """Causes of differences for models whose inputs are whole tensors."""
 

@@ -133,7 +133,7 @@ def find_converter(path: Path, name: str = "") -> Converter | None:
     for converter in CONVERTERS.values():
         if converter.reads(path):
             return converter
-    raise ConversionError(f"{path.name} is no kind of model that Turnout knows", known_kinds())
+    raise ConversionError(f"{path.name} is not a kind of model that Turnout knows", known_kinds())
 
 
 def known_kinds() -> str:

@@ -44,7 +44,7 @@ def _check_keys(tree: Tree, path: KeyPath, jwt: Tree) -> Iterator[Finding]:
 
 def _check_consumers(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]:
     if "consumers" in body and body.get("auth", "none") != "api_key":
-        yield Finding(path, "are for `auth: api_key`", "Set `auth: api_key`, or delete them.")
+        yield Finding(path, "require `auth: api_key`", "Set `auth: api_key`, or delete them.")
     for name, value in mapping(body.get("consumers")).items():
         fields = mapping(value)
         if name == OWNER:
@@ -54,7 +54,7 @@ def _check_consumers(tree: Tree, path: KeyPath, body: Tree) -> Iterator[Finding]
                 yield from check_model(tree, (*path, name, "models", index), model)
         expires = fields.get("expires")
         if isinstance(expires, str) and DAY.fullmatch(expires) and not _is_day(expires):
-            yield Finding((*path, name, "expires"), f"there is no day {expires}", "Name the month's last day.")
+            yield Finding((*path, name, "expires"), f"there is no day {expires}", "Use the last day of the month.")
 
 
 def _is_day(text: str) -> bool:
@@ -68,7 +68,9 @@ def _is_day(text: str) -> bool:
 def _check_cors(path: KeyPath, cors: Tree) -> Iterator[Finding]:
     origins = [origin for origin in sequence(cors.get("origins")) if isinstance(origin, str)]
     if ANY_ORIGIN in origins and len(origins) > 1:
-        yield Finding((*path, "origins"), "`*` allows every origin, so it must be alone", "Delete the others, or it.")
+        yield Finding(
+            (*path, "origins"), "`*` allows every origin, so it must be alone", "Delete `*`, or all other origins."
+        )
     if ANY_ORIGIN in origins and cors.get("credentials") is True:
         yield Finding(
             (*path, "credentials"),

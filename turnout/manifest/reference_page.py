@@ -15,23 +15,23 @@ _INTRODUCTION = f"""\
 
 # models.yaml
 
-The one file that you edit. `turnout validate` checks it and reports all problems at once, each with its
-                line; an editor with a YAML language server checks it as you type when the file begins with `#
-                yaml-language-server: $schema=schemas/models.schema.json`.
+The one file that you edit. `turnout validate` checks it and reports all problems at once, each with its line. An editor
+with a YAML language server checks it as you type if the file begins with
+`# yaml-language-server: $schema=schemas/models.schema.json`.
 
 Rules that hold everywhere:
 
-- Every key is one of those below; anything else is refused.
-- Files are named relative to the folder of models.yaml, with `/`, and lie below it: no absolute paths, no `..`. A link
-  may lead elsewhere.
-- A value that YAML readers take for different things (`on`, `010`, `1e3`, `2024-01-01`) must be in quotes where text is
-  meant. A version may be called `010`: it is a string as a key, and `"010"` where it is served.
-- Anchors, aliases, merge keys, tags, several documents and byte order marks are refused, and files above
+- Only the keys below are allowed.
+- Paths of files are relative to the folder of models.yaml, use `/`, and must be below it: no absolute paths, no `..`. A
+  link may lead elsewhere.
+- A value that YAML 1.1 and 1.2 parse differently (`on`, `010`, `1e3`, `2024-01-01`) must be in quotes if it is a text.
+  A version may be called `010`: write `010` as a key, and `"010"` where a stage serves it.
+- Anchors, aliases, merge keys, tags, several documents and byte order marks are rejected, and so are files above
   {MAX_BYTES // 1_000_000} MB.
 - A stage names every model that has versions under `serve` or `weights`, or has `"*": newest` under `serve`. A graph
   has no versions: every stage serves it, and none names it.
-- `weights` add up to 100. A canary serves something else than its stage does, or has `release: true`. A shadow is not
-  what every stage serves anyway.
+- `weights` add up to 100. A canary serves other versions than its stage, or has `release: true`. A shadow is a version
+  that not every stage serves.
 - A model called `<name>-route` is not allowed next to one called `<name>`: both would need the same stage variable,
   `<name>Route`.
 """

@@ -141,7 +141,7 @@ def _stage(tree: Tree, stage: str) -> Iterator[Finding]:
     for model, shares in weights.items():
         yield from _weights(tree, (*path, "weights", model), model, shares)
         if model in serve:
-            yield Finding((*path, "serve", model), f"`{model}` is under `weights` too", "Delete one of the two.")
+            yield Finding((*path, "serve", model), f"`{model}` is also under `weights`", "Delete one of the two.")
     yield from _left_out(tree, path, body)
     yield from _jwt(path, body)
     yield from check_access(tree, path, body)
@@ -194,7 +194,7 @@ def _jwt(path: KeyPath, body: Tree) -> Iterator[Finding]:
         hint = "For example: jwt: {issuer: https://login.example.com, audience: [my-client]}"
         yield Finding((*path, "auth"), "needs `jwt`, which says whose tokens are accepted", hint)
     if body.get("auth", "none") != "jwt" and "jwt" in body:
-        yield Finding((*path, "jwt"), "is for `auth: jwt`", "Set `auth: jwt`, or delete it.")
+        yield Finding((*path, "jwt"), "requires `auth: jwt`", "Set `auth: jwt`, or delete it.")
 
 
 def _canary(tree: Tree, path: KeyPath, stage: str, body: Tree) -> Iterator[Finding]:

@@ -49,7 +49,7 @@ serves; `GET /models` lists models and versions. Paths start with the stage's na
 
 A request is the Open Inference Protocol's JSON, `{"inputs": [{"name", "shape", "datatype", "data"}]}`, `data` flat or \
 nested; or its binary tensor extension, `application/octet-stream` with `Inference-Header-Content-Length`; or a short \
-form, `{"inputs": {"x": [[1.0]]}}` or `{"instances": [[1.0]]}`. The response has the form of the request. NaN \
+form, `{"inputs": {"x": [[1.0]]}}` or `{"instances": [[1.0]]}`. The response has the request's format. NaN \
 and the infinities are the strings "NaN", "Infinity" and "-Infinity"."""
 
 

@@ -209,15 +209,15 @@ _SOURCE = _object(
     "address",
     {
         "address": {"type": "string", "description": "A file or an address, without secrets."},
-        "revision": {"type": "string", "description": "What the address stood for: a version, a commit."},
+        "revision": {"type": "string", "description": "What the address referred to: a version or a commit."},
         "sha256": {"type": "string", "description": "Of the original."},
-        "converter": {"type": "string", "description": "What made the ONNX file."},
+        "converter": {"type": "string", "description": "The converter that made the ONNX file."},
         "packages": {
             "type": "object",
-            "description": "The packages that converted it: name to version, a text each.",
+            "description": "The packages that converted it: name to version.",
         },
         "date": {"type": "string", "description": "In UTC."},
-        "report": {"type": "string", "description": "Path of the proof in the project."},
+        "report": {"type": "string", "description": "Path of the conversion report in the project."},
     },
 )
 _VERSION: Mapping[str, Schema] = {

@@ -47,9 +47,7 @@ then the tensors' bytes, little-endian."""
 VERBS = {"inference": "infer", "open_inference": "openInfer"}
 """Start of an operation's id, by the kind of its route. A version's two routes give the same answers."""
 
-FORMS = (
-    "The response has the form of the request; with `parameters.binary_data_output`, it is application/octet-stream."
-)
+FORMS = "The response has the request's format; with `parameters.binary_data_output`, it is application/octet-stream."
 
 
 def describe_codes(status: int) -> str:

@@ -98,10 +98,10 @@ _ANY = {"application/json": {"schema": {"type": "object"}}, "application/octet-s
 _STATE = _described("The request.", REQUEST)
 
 PURPOSES: Mapping[tuple[str, str], RequestPurpose] = {
-    ("GET", "/requests/{id}"): RequestPurpose("getRequest", "RequestState of an asynchronous request", {"200": _STATE}),
+    ("GET", "/requests/{id}"): RequestPurpose("getRequest", "State of an asynchronous request", {"200": _STATE}),
     ("PUT", "/requests/{id}"): RequestPurpose(
         "putRequest",
-        "Asynchronous inference under an identifier of the caller's own: sent twice, it runs once",
+        "Asynchronous inference under an identifier that the caller chooses: sent twice, it runs once",
         {
             "200": _described("The same request was sent before.", REQUEST),
             "202": ACCEPTED,
@@ -122,7 +122,7 @@ PURPOSES: Mapping[tuple[str, str], RequestPurpose] = {
     ),
     ("GET", "/requests/{id}/answer"): RequestPurpose(
         "getRequestAnswer",
-        "The answer of a request that is done, in the form of the request",
+        "The answer of a request that is done, in the request's format",
         {
             "200": {"description": "The answer.", "content": _ANY},
             "303": {"description": "A large answer: `Location` is a signed address of it."},
@@ -180,23 +180,23 @@ REQUEST_SCHEMAS: Mapping[str, Schema] = {
             "stage": _TEXT,
             "share": {"type": "string", "enum": ["baseline", "canary"]},
             "model": _TEXT,
-            "version": _text("Empty while a router has not chosen."),
+            "version": _text("Empty until a router has chosen."),
             "path": _TEXT,
             "attempts": {"type": "integer", "description": "Runs so far."},
-            **{name: _text("ISO 8601, UTC; null before.") for name in ("accepted", "begun", "ended", "expires")},
+            **{name: _text("ISO 8601, UTC; null until then.") for name in ("accepted", "begun", "ended", "expires")},
             "answer": _object(
-                "Where the answer is, of a request that is done.",
+                "The answer's address, once the request is done.",
                 "address",
                 {"address": _TEXT, "status": _WHOLE, "content_type": _TEXT, "bytes": _WHOLE, "sha256": _TEXT},
             ),
             "error": {"type": "object", "description": "Why the request or its last run failed."},
-            "callback": _text("RequestState of the webhook: `waiting`, `delivered` or `failed`."),
+            "callback": _text("State of the webhook: `waiting`, `delivered` or `failed`."),
         },
     ),
     "UploadWish": _object(
-        "A body to come.",
+        "An announced body.",
         "bytes",
-        {"bytes": _WHOLE, "sha256": _text("The body's digest in hexadecimal; checked where it is given.")},
+        {"bytes": _WHOLE, "sha256": _text("The body's digest in hexadecimal; checked if it is given.")},
     ),
     UPLOAD: _object(
         "An announced body.",

@@ -65,7 +65,7 @@ class BuiltPackage:
         zip_bytes: size that counts against 50 MB for direct upload.
         unzipped_bytes: size that counts, with the layer's, against 250 MB.
         cached: whether it existed already.
-        notes: notes for the user: a graph that was not optimised, no bytecode.
+        notes: notes for the user: a graph that was not optimized, no bytecode.
         layer: name of a function's layer; empty for a router that needs none.
         stored: the files of a model that is too large for the zip or is in S3 already.
         pooled: for a pool: model and version -> the files of its model.
@@ -102,7 +102,7 @@ def build_packages(
     out: Path,
     target: BuildTarget = BuildTarget(),
     routers: Iterable[RouterInputs] = (),
-    optimise: bool = True,
+    optimize: bool = True,
     only: Sequence[tuple[str, str]] | None = None,
     jobs: int = 0,
     progress: BuildProgress = ignore_progress,
@@ -114,7 +114,7 @@ def build_packages(
         out: the folder of the zips, `.turnout/packages`.
         target: Lambda, or this machine.
         routers: the result of `find_routers`.
-        optimise: whether to optimise graphs if that does not change their results.
+        optimize: whether to optimize graphs if that does not change their results.
         only: `(model, version)` pairs; None for all versions. A pool is built for those of its versions.
         jobs: number of parallel builds; 0 for one per core.
         progress: called from other threads when a package starts and ends.
@@ -158,7 +158,7 @@ def build_packages(
                 _layer_name(spec),
                 out,
                 python,
-                processes if optimise else None,
+                processes if optimize else None,
                 progress,
             )
             for inputs, spec in zip(function_inputs, specs, strict=True)
@@ -215,14 +215,14 @@ def _build_function(
     metadata = to_json(inputs.metadata())
     runtime = RUNTIMES[inputs.version.runtime]
     sources: dict[str, Content] = {**code_files(runtime), **inputs.transform_files(), "function.json": metadata}
-    optimisable = runtime.optimise and processes and not inputs.artifact.external_files and not inputs.is_stored
-    optimiser = installed_version(runtime.engine) if optimisable else ""
-    compared = content_digest(to_json(inputs.requests if optimiser else []))
-    digest = _digest({**_digests(sources), "model": inputs.artifact.sha256, "compared": compared}, python, optimiser)
+    optimizable = runtime.optimize and processes and not inputs.artifact.external_files and not inputs.is_stored
+    optimizer = installed_version(runtime.engine) if optimizable else ""
+    compared = content_digest(to_json(inputs.requests if optimizer else []))
+    digest = _digest({**_digests(sources), "model": inputs.artifact.sha256, "compared": compared}, python, optimizer)
 
     def write(path: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as scratch:
-            graph, note = _optimised(inputs, Path(scratch) / "optimised", processes if optimiser else None)
+            graph, note = _optimized(inputs, Path(scratch) / "optimized", processes if optimizer else None)
             model_files: dict[str, Content] = {**inputs.model_files(graph)}
             own_code = {name: file for name, file in model_files.items() if runtime.runs_own_code and _is_python(name)}
             files = {**sources, **model_files}
@@ -331,19 +331,19 @@ def _read_package(path: Path) -> tuple[tuple[str, ...], int] | None:
     return tuple(notes), size_bytes
 
 
-def _optimised(
+def _optimized(
     inputs: FunctionInputs, target: Path, processes: ProcessPoolExecutor | None
 ) -> tuple[Path, tuple[str, ...]]:
-    """Return the graph to package, and a note if it was not optimised."""
+    """Return the graph to package, and a note if it was not optimized."""
     given = inputs.artifact.path
-    optimise = RUNTIMES[inputs.version.runtime].optimise
-    if optimise is None:
+    optimize = RUNTIMES[inputs.version.runtime].optimize
+    if optimize is None:
         return given, ()
     if processes is None:
         external = bool(inputs.artifact.external_files)
         return given, ("graph not optimized: the optimized graph would not find its external data",) if external else ()
     signature = inputs.artifact.graph_signature
-    kept = processes.submit(optimise, given, target, signature, inputs.examples()).result()
+    kept = processes.submit(optimize, given, target, signature, inputs.examples()).result()
     return (given, (f"graph not optimized: {kept}",)) if kept else (target, ())
 
 
@@ -382,7 +382,7 @@ def _digests(files: Mapping[str, Content]) -> dict[str, str]:
     return {name: content_digest(content) for name, content in files.items()}
 
 
-def _digest(inputs: Mapping[str, str], python: Path | None, optimiser: str) -> str:
+def _digest(inputs: Mapping[str, str], python: Path | None, optimizer: str) -> str:
     bytecode = python_version(python) if python else ""
-    facts = [["format", FORMAT], ["bytecode", bytecode], ["optimiser", optimiser], *sorted(map(list, inputs.items()))]
+    facts = [["format", FORMAT], ["bytecode", bytecode], ["optimizer", optimizer], *sorted(map(list, inputs.items()))]
     return hashlib.sha256(to_json(facts)).hexdigest()

@@ -213,7 +213,7 @@ def _check_names(manifest: Manifest, stack: str) -> Iterator[Problem]:
     """Check names that depend on the stack, and traffic that would silently reach another model."""
     if not re.fullmatch(r"[A-Za-z0-9-]+", stack):
         yield manifest.problem(
-            (), f"the stack's name `{stack}` is part of every function's name: letters, digits, hyphens"
+            (), f"the stack's name `{stack}` is part of every function's name: use letters, digits and hyphens"
         )
     variables = {variable_name(model.name): model.name for model in manifest.models}
     for name in sorted(find_routed(manifest)):
@@ -223,7 +223,7 @@ def _check_names(manifest: Manifest, stack: str) -> Iterator[Problem]:
             yield manifest.problem(("models", other), message, "Rename one of the two models.")
     for model in manifest.models:
         if is_packed(model.name):
-            message = f"`{model.name}` is what a stage variable with the choices of many models is called"
+            message = f"`{model.name}` is a reserved name: it is a stage variable with the choices of many models"
             yield manifest.problem(("models", model.name), message, "Rename the model.")
 
 

@@ -107,7 +107,7 @@ def _of_consumers(old: StagePlan, new: StagePlan) -> Iterator[Change]:
         if consumer.name not in callers:
             yield Change(BREAKING, old.name, f"the consumer {consumer.name} is removed")
         elif callers[consumer.name] != consumer:
-            yield Change(TRAFFIC, old.name, f"the consumer {consumer.name} has other rules")
+            yield Change(TRAFFIC, old.name, f"the consumer {consumer.name} has changed rules")
 
 
 def _routes(api: Api) -> Iterator[tuple[str, str]]:
@@ -162,7 +162,7 @@ def _of_contract(
                 continue
             reasons = check_drop_in(old.signature, new.signature)
             if reasons:
-                yield Change(BREAKING, subject, f"{version} cannot stand in for {former}: {'; '.join(reasons)}")
+                yield Change(BREAKING, subject, f"{version} cannot replace {former}: {'; '.join(reasons)}")
             else:
                 yield Change(CONTRACT, subject, f"{version} takes and returns what {former} does")
 
@@ -204,12 +204,12 @@ def _of_domain(before: Manifest, after: Manifest) -> Iterator[Change]:
         return
     if old is None or new is None:
         kind = BREAKING if new is None else CONTRACT
-        yield Change(kind, "domain", "is removed" if new is None else f"every stage is also at {new.name}")
+        yield Change(kind, "domain", "is removed" if new is None else f"every stage is also available at {new.name}")
         return
     if (old.name, old.base_path) != (new.name, new.base_path):
         yield Change(BREAKING, "domain", "every address changes")
     if new.disable_execute_api and not old.disable_execute_api:
-        yield Change(BREAKING, "domain", "the addresses at execute-api end")
+        yield Change(BREAKING, "domain", "the addresses at execute-api stop working")
 
 
 def _of_quotas(before: Plan, after: Plan) -> Iterator[Change]:

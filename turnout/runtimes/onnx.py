@@ -27,11 +27,11 @@ def inspect(source: VersionFiles, cache_dir: Path | None, *, reading: Reading) -
     return load_artifact(source.path, cache_dir, reading=reading)
 
 
-def optimise(given: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> str:
-    """Write the optimised graph; return empty text, or why the given one is kept."""
-    from turnout.runtimes.onnx_graphs import optimise_graph
+def optimize(given: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> str:
+    """Write the optimized graph; return empty text, or why the given one is kept."""
+    from turnout.runtimes.onnx_graphs import optimize_graph
 
-    return optimise_graph(given, target, signature, requests).kept
+    return optimize_graph(given, target, signature, requests).kept
 
 
 ONNX = Runtime(
@@ -63,5 +63,5 @@ ONNX = Runtime(
     is_tried=True,
     in_s3=True,
     engine="onnxruntime",
-    optimise=optimise,
+    optimize=optimize,
 )

@@ -1,4 +1,4 @@
-"""Optimises graphs before they are packaged, if that does not change their results.
+"""Optimizes graphs before they are packaged, if that does not change their results.
 
 onnxruntime's portable level (`basic`: constant folding, no machine-specific kernels in the file) may still remove an
 initializer that then becomes a required input, or give different bits. So both graphs are opened as in the function,
@@ -21,31 +21,31 @@ from turnout.runtimes.runtime import Arrays
 from turnout.system.files import check_room
 
 SLACK_BYTES = 65_536
-"""Bytes that the optimised file may grow beyond a tenth: small files grow by a header."""
+"""Bytes that the optimized file may grow beyond a tenth: small files grow by a header."""
 
 DRAWS = 3
 """Number of random requests if there is no example."""
 
 
 @dataclass(frozen=True, slots=True)
-class Optimisation:
-    """The result: `kept` is empty if the optimised file is used, else the reason against it."""
+class Optimization:
+    """The result: `kept` is empty if the optimized file is used, else the reason against it."""
 
     kept: str
 
 
-def optimise_graph(source: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> Optimisation:
-    """Write the optimised graph to `target` if it gives the same answers as `source`; else only return the reason."""
+def optimize_graph(source: Path, target: Path, signature: Signature, requests: Sequence[Arrays]) -> Optimization:
+    """Write the optimized graph to `target` if it gives the same answers as `source`; else only return the reason."""
     try:
         given = _open(source)
         _open(source, save_to=target)
-        optimised = _open(target)
+        optimized = _open(target)
     except Exception as error:
         # A full disk is not a property of the graph: the package must not be built, and kept, without optimization.
         target.unlink(missing_ok=True)
         check_room(target.parent, source.stat().st_size)
         return _keep(target, f"onnxruntime could not optimize it: {_first_line(error)}")
-    if _inputs(given) != _inputs(optimised):
+    if _inputs(given) != _inputs(optimized):
         return _keep(target, "the optimized graph would require other inputs")
     if target.stat().st_size > source.stat().st_size * 1.1 + SLACK_BYTES:
         return _keep(target, "the optimized graph would be larger")
@@ -55,9 +55,9 @@ def optimise_graph(source: Path, target: Path, signature: Signature, requests: S
             expected = given.run(names, dict(arrays))
         except Exception as error:
             return _keep(target, f"no request to compare it with: {_first_line(error)}")
-        if not all(map(_equal_bits, expected, optimised.run(names, dict(arrays)))):
+        if not all(map(_equal_bits, expected, optimized.run(names, dict(arrays)))):
             return _keep(target, "the optimized graph returns different bits")
-    return Optimisation("")
+    return Optimization("")
 
 
 def draw_requests(signature: Signature) -> list[dict[str, np.ndarray[Any, Any]]]:
@@ -103,9 +103,9 @@ def _equal_bits(expected: Any, got: Any) -> bool:
     return bool(expected == got)  # the list of dicts of a ZipMap
 
 
-def _keep(target: Path, reason: str) -> Optimisation:
+def _keep(target: Path, reason: str) -> Optimization:
     target.unlink(missing_ok=True)
-    return Optimisation(reason)
+    return Optimization(reason)
 
 
 def _first_line(error: Exception) -> str:

@@ -37,8 +37,8 @@ class Inspect(Protocol):
 Arrays = Mapping[str, Array]
 """Input name -> its array."""
 
-Optimise = Callable[[Path, Path, Signature, Sequence[Arrays]], str]
-"""Writes an optimised file from the first path to the second; returns empty text, or why the given file is kept. It is
+Optimize = Callable[[Path, Path, Signature, Sequence[Arrays]], str]
+"""Writes an optimized file from the first path to the second; returns empty text, or why the given file is kept. It is
 a module's function, since it runs in its own process.
 """
 
@@ -80,8 +80,8 @@ class Runtime:
         runs_own_code: whether a version runs user code in Python: it may have `requirements` and needs no transform.
         is_tried: whether some requests may crash the process, so each version is tried (`turnout.trials`).
         in_s3: whether the artifact may be `s3://bucket/key`.
-        engine: the package that optimises and runs models; its release affects their results. Empty for none.
-        optimise: makes the file to package, or None.
+        engine: the package that optimizes and runs models; its release affects their results. Empty for none.
+        optimize: makes the file to package, or None.
     """
 
     name: str
@@ -102,4 +102,4 @@ class Runtime:
     is_tried: bool = False
     in_s3: bool = False
     engine: str = ""
-    optimise: Optimise | None = None
+    optimize: Optimize | None = None

@@ -145,7 +145,7 @@ def _locate(job: Mapping[str, Any], report: Report) -> None:
 
 
 def _run_whole(model: bytes, inputs: Mapping[str, Any]) -> None:
-    """Run a model without optimisation: an optimizer might merge the tested operator with another one."""
+    """Run a model without optimization: an optimizer might merge the tested operator with another one."""
     disable_telemetry()
     import onnxruntime
 

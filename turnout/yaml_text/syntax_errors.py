@@ -36,7 +36,7 @@ _SENTENCES: Mapping[str, tuple[bool, str, str]] = {
     ),
     "did not find expected comment or line break": (
         True,
-        "`|` and `>` begin a text of several lines, the first of them below",
+        "`|` and `>` begin a text of several lines, which starts on the next line",
         _QUOTES,
     ),
     "did not find expected key": (False, "this does not fit the lines above it", _INDENTATION),

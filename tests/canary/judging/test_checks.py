@@ -117,15 +117,20 @@ def test_configured_alarms_are_judged(states: dict[str, str], verdict: str, sent
 @pytest.mark.parametrize(
     ("floor", "counts", "verdict", "sentence"),
     [
-        (0.98, (1000, 1000), "successful", "100% of 1,000 answers agreed; 98% must"),
-        (0.98, (1000, 900), "failed", "90% of 1,000 answers agreed; 98% must"),
-        (0.98, (50, 49), "inconclusive", "98% of 50 answers agreed; 98% must; about 3,500 more are needed to decide"),
+        (0.98, (1000, 1000), "successful", "100% of 1,000 answers agreed; at least 98% must"),
+        (0.98, (1000, 900), "failed", "90% of 1,000 answers agreed; at least 98% must"),
+        (
+            0.98,
+            (50, 49),
+            "inconclusive",
+            "98% of 50 answers agreed; at least 98% must; about 3,500 more are needed to decide",
+        ),
         (0.98, (0, 0), "inconclusive", "no answers compared yet; about 190 are needed to decide"),
         # Between the floor and the margin below it, the configured value counts.
-        (0.98, (100_000, 97_500), "failed", "97.5% of 100,000 answers agreed; 98% must"),
-        (0.99, (10_000, 9_997), "successful", "99.97% of 10,000 answers agreed; 99% must"),
-        (1.0, (5, 4), "failed", "80% of 5 answers agreed; 100% must"),
-        (1.0, (1000, 1000), "successful", "100% of 1,000 answers agreed; 100% must"),
+        (0.98, (100_000, 97_500), "failed", "97.5% of 100,000 answers agreed; at least 98% must"),
+        (0.99, (10_000, 9_997), "successful", "99.97% of 10,000 answers agreed; at least 99% must"),
+        (1.0, (5, 4), "failed", "80% of 5 answers agreed; at least 100% must"),
+        (1.0, (1000, 1000), "successful", "100% of 1,000 answers agreed; at least 100% must"),
     ],
 )
 def test_agreement_is_compared_with_the_floor(
@@ -268,7 +273,7 @@ def test_the_reason_why_answers_are_not_compared_is_reported() -> None:
     result = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(0, 0, "none came")}))
     assert result == Check("agreement of iris", Verdict.INCONCLUSIVE, "none came")
     some = check("agreement of iris", AGREEING, replace(GOOD, agreement={"iris": AgreementCounts(9, 9, "few came")}))
-    assert some.sentence.startswith("100% of 9 answers agreed; 98% must (few came); about ")
+    assert some.sentence.startswith("100% of 9 answers agreed; at least 98% must (few came); about ")
 
 
 def test_counts_are_added_and_the_latest_note_is_kept() -> None:

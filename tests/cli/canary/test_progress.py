@@ -38,7 +38,7 @@ def test_a_pipe_gets_a_line_for_each_change_and_one_a_minute(capsys: pytest.Capt
     looks = [line for line in lines if " of 600 s" in line]
     assert [line.split("%, ")[1].split()[0] for line in looks] == ["0", "60", "120", "130", "140"]
     assert looks[0].endswith(" 5%, 0 of 600 s: baseline 1,000 (0.1% errors), canary 100 (0% errors)")
-    assert looks[3].endswith(" 5%, 130 of 600 s: nobody listens; asked again")
+    assert looks[3].endswith(" 5%, 130 of 600 s: nobody listens; trying again")
     assert max(map(len, lines)) <= 80
     assert "  - errors: inconclusive. about 900 more are needed to decide." in lines
     assert "  Set canary to 25%." in lines

@@ -504,9 +504,9 @@ def test_an_onnx_file_has_its_own_signature(
     ("options", "message", "hint"),
     [
         (["--runtime", "tensorrt"], "unknown runtime 'tensorrt'", "Known runtimes: onnx, python"),
-        (["--runtime", "onnx"], "is a Python file, which is no onnx model", "Leave --runtime out"),
-        (["--module", "own.py"], "--module is for models that Python serves", "Add --runtime python"),
-        (["--runtime", "python", "--module", "nowhere.py"], "nowhere.py is no Python file", "such as features.py"),
+        (["--runtime", "onnx"], "is a Python file, not a model for `runtime: onnx`", "Leave --runtime out"),
+        (["--module", "own.py"], "--module needs --runtime python", "Add --runtime python"),
+        (["--runtime", "python", "--module", "nowhere.py"], "nowhere.py is not a Python file", "such as features.py"),
     ],
 )
 def test_unsuitable_runtime_is_rejected(

@@ -208,7 +208,7 @@ def test_command_prints_the_policy_for_the_settings_of_the_stack_file(
     rows = {entry["Sid"]: entry for policy in policies for entry in policy["Statement"]}
     assert "Networks" in rows
     assert rows["Roles"]["Resource"][0] == "arn:aws:iam::123456789012:role/ml/shop-prod_*"
-    assert ("policies: one has no room" in err) == (len(policies) > 1)
+    assert ("policies, because one is too small" in err) == (len(policies) > 1)
 
 
 def test_plan_prices_asynchronous_requests(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +216,7 @@ def test_plan_prices_asynchronous_requests(project: Path, capsys: pytest.Capture
     manifest.write_text(manifest.read_text().replace("  prod:\n", "    async: {}\n  prod:\n"))
     assert main(["plan", "-m", str(project)]) == 0
     printed = capsys.readouterr().out
-    assert "a million asynchronous requests beside their calls: $" in printed
+    assert "a million asynchronous requests besides their calls: $" in printed
     assert "queue's polls" in printed
     assert main(["plan", "-m", str(project), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

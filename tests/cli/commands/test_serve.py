@@ -34,7 +34,7 @@ def test_a_port_in_use_exits_with_1_and_the_remedy(project: Path) -> None:
 
 def test_an_unknown_stage_exits_with_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "-m", str(project), "--stage", "beta"]) == 2
-    assert capsys.readouterr().err == "turnout: unknown stage 'beta'.\n    The stages are: dev, prod.\n"
+    assert capsys.readouterr().err == "turnout: unknown stage 'beta'.\n    Known stages: dev, prod.\n"
 
 
 @pytest.mark.parametrize(

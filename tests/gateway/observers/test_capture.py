@@ -136,7 +136,7 @@ def test_a_file_that_has_reached_its_limit_gets_no_more_lines(tmp_path: Path) ->
     path = tmp_path / "capture.jsonl"
     stream = CaptureFile(path, most_bytes=10)
     stream.write("12345678\n")
-    with pytest.raises(OSError, match="no more"):
+    with pytest.raises(OSError, match="it has reached its limit"):
         stream.write("12\n")
     assert path.read_text() == "12345678\n"
 

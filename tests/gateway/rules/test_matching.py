@@ -100,7 +100,7 @@ def test_invalid_template_is_rejected(path: str, says: str) -> None:
 
 
 def test_duplicate_route_is_rejected() -> None:
-    with pytest.raises(PathError, match="GET is there twice"):
+    with pytest.raises(PathError, match="GET is defined twice"):
         routes([("GET", "/{a}"), ("GET", "/{b}")])
 
 

@@ -42,8 +42,8 @@ def stages(*settings: StageSettings, default: str = "") -> Stages:
             {"alias": "live"},
             ("", "", "stage variable 'iris' is not defined, so the function would be 'local_iris_:live'"),
         ),
-        (IRIS, {"iris": "v.1", "alias": "live"}, ("", "", "'local_iris_v.1:live' is no function name")),
-        (IRIS, {"iris": "x" * 60, "alias": "a"}, ("", "", f"'local_iris_{'x' * 60}:a' is no function name")),
+        (IRIS, {"iris": "v.1", "alias": "live"}, ("", "", "'local_iris_v.1:live' is not a function name")),
+        (IRIS, {"iris": "x" * 60, "alias": "a"}, ("", "", f"'local_iris_{'x' * 60}:a' is not a function name")),
     ],
 )
 def test_target_follows_the_variables(function: str, variables: dict[str, str], target: tuple[str, str, str]) -> None:
@@ -172,7 +172,7 @@ def test_throttle_keeps_its_count_when_other_settings_change() -> None:
 @pytest.mark.parametrize(
     ("settings", "default", "says"),
     [
-        ((stage(), stage()), "", "'dev' is there twice"),
+        ((stage(), stage()), "", "'dev' is defined twice"),
         ((stage(api="other"),), "", "no API 'other'"),
         ((stage(),), "prod", "no stage 'prod'; the stages are dev"),
     ],

@@ -11,7 +11,7 @@ from turnout.manifest.parser import Canary, Capture, Manifest, Model, Version
 from turnout.plan.checks.agreement_gaps import find_gap, find_logging
 
 SOME, HIDDEN = Capture(5), Capture(5, ("x",))
-NOTHING_LOGGED = "no request is logged: `capture: {percent: 5}` of models.iris.versions.v1 logs some"
+NOTHING_LOGGED = "no request is logged: set `capture: {percent: 5}` at models.iris.versions.v1"
 
 
 def capturing(**captures: Capture | None) -> Manifest:

@@ -67,4 +67,4 @@ def test_agreement_that_cannot_be_measured_on_aws_is_noted(capture: Capture | No
     of = manifest((Model("iris", versions),), (stage(canary=canary),))
     results = [note for note in make_plan(of, artifacts_of(of)).notes if note.path.startswith("stages.")]
     assert [note.path for note in results] == notes
-    assert all("`capture: {percent: 5}` of models.iris.versions.v1" in note.message for note in results)
+    assert all("set `capture: {percent: 5}` at models.iris.versions.v1" in note.message for note in results)

@@ -137,7 +137,7 @@ def ask_errors(judgement: Judgement, observation: Observation) -> Iterator[Quest
     baseline = ArmTrials(observation.baseline.requests, observation.baseline.errors)
     canary = ArmTrials(observation.canary.requests, observation.canary.errors)
     if judgement.strategy == ALL_AT_ONCE:
-        measured = f"{_rate_text(canary, 'failed')}; {_percent(ERROR_MARGIN)} may"
+        measured = f"{_rate_text(canary, 'failed')}; at most {_percent(ERROR_MARGIN)} may"
         yield partial(_hold, "errors", canary, ERROR_MARGIN, 0.0, measured=measured)
     else:
         yield partial(_compare, "errors", baseline, canary, ERROR_MARGIN, fault="failed")
@@ -179,7 +179,7 @@ def ask_agreement(judgement: Judgement, observation: Observation) -> Iterator[Qu
             yield partial(_wait, name, counts.note)
             continue
         trials = ArmTrials(counts.compared, counts.compared - counts.agreed)
-        measured = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; {_percent(floor)} must"
+        measured = f"{_percent(1 - trials.rate)} of {counts.compared:,} answers agreed; at least {_percent(floor)} must"
         measured += f" ({counts.note})" if counts.note else ""
         yield partial(_hold, name, trials, 1 - floor, AGREEMENT_MARGIN, measured=measured, counted="answers compared")
 

@@ -59,7 +59,7 @@ StartPercentOption = Annotated[
         "--percent",
         metavar="0-100",
         parser=parse_percent,
-        help="The canary's share of the stage's traffic. Default: 10, or the share of the canary that is on.",
+        help="The canary's share of the stage's traffic. Default: 10, or the share of the running canary.",
         show_default=False,
     ),
 ]
@@ -97,9 +97,9 @@ def start(
     turnout canary start prod --model iris --to v2 --percent 10
 
     If the stage has a canary of other models, these join it: API Gateway has one canary for a stage, with one share.
-    With another --percent, and beside a release canary, they get routed canaries instead: their routers split their
-    requests. Each model is promoted and rolled back by itself (`--model`). Rejected if a version is incompatible with
-    what the stage serves.
+    With another --percent, or if the stage has a release canary, they get routed canaries instead: their routers split
+    their requests. Each model can be promoted and rolled back alone (`--model`). Versions that are incompatible with
+    what the stage serves are rejected.
     """
     from turnout.canary.rollout.action import Action
     from turnout.canary.rollout.stage_canaries import place_canary
@@ -149,8 +149,8 @@ def set_share(
 ) -> None:
     """Change the share of a running canary.
 
-    With --model, change the share of that model alone. If it shares the stage's canary with other models, it leaves it
-    and gets a routed canary. With --now, the live stage's canary is overwritten with what models.yaml says.
+    With --model, change the share of that model alone. A model that shares the stage's canary with others leaves that
+    canary and gets a routed one. With --now, models.yaml overwrites the live stage's canary.
     """
     from turnout.canary.rollout.action import Action
 
@@ -184,7 +184,7 @@ def rollback(
     stage: StageArgument,
     *,
     model: Annotated[
-        list[str], typer.Option("--model", metavar="MODEL", help="Take back only this model. Repeatable.")
+        list[str], typer.Option("--model", metavar="MODEL", help="Roll back only this model. Repeatable.")
     ] = [],  # noqa: B006
     to_previous: Annotated[
         bool, typer.Option("--to-previous", help="Return to what the stage served before its last promotion.")
@@ -196,7 +196,7 @@ def rollback(
 ) -> None:
     """End a canary: send all traffic to what the stage served before.
 
-    With --model, take back only that model. The canary continues with the others and ends with the last one. A routed
+    With --model, roll back only that model. The canary continues with the others and ends with the last one. A routed
     canary is rolled back by its --model, which can be omitted if the stage has no other canary.
 
     After a promotion, --to-previous returns to what the stage served before it, as recorded in rollouts.jsonl. Each

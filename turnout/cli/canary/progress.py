@@ -60,7 +60,7 @@ class RunProgress:
             baseline, canary = tick.observation.baseline, tick.observation.canary
             text += f": baseline {arm_text(baseline)}, canary {arm_text(canary)}"
         if tick.problem:
-            text += f": {printable(tick.problem)}; asked again"
+            text += f": {printable(tick.problem)}; trying again"
         return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
     def chart(self) -> list[str]:

@@ -58,7 +58,7 @@ BakeOption = Annotated[
 
 OnceOption = Annotated[
     bool,
-    typer.Option("--once", help="Look once, move the canary if it is time, and exit: for a schedule."),
+    typer.Option("--once", help="Judge once, move the canary if it is time, and exit. For use in a schedule."),
 ]
 
 
@@ -89,8 +89,8 @@ def run(
 
     The run ends if another command changes the canary's share or ends it.
 
-    With --once, each call is one look of the run, whose state is in rollouts.jsonl. Without --model, it looks at each
-    canary of the stage. It exits with 0 while the runs go on and if there is no canary.
+    With --once, judges once and exits; rollouts.jsonl keeps the state of the run. Without --model, judges each canary
+    of the stage. Exits with 0 while the runs continue, or if there is no canary.
 
     Exit codes: 0 promoted; 1 rolled back, failed, inconclusive, or ended by another command; 130 Ctrl-C.
     """
@@ -196,7 +196,7 @@ def look(going: CanaryRun, stage: str) -> State:
     if going.state.phase in TERMINAL:
         say(ending_of(going.state, stage))
     else:
-        say(f"The run of {stage} goes on at {going.state.percent:g}%.")
+        say(f"The run of {stage} continues at {going.state.percent:g}%.")
     return going.state
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from turnout.project.project import Project
     from turnout.scaffold.new_version import PreparedVersion
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name. A new model is added.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model's name. An unknown name adds a new model.")
+]
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="The new version's name.")]
 SourceArgument = Annotated[
     str,
@@ -194,17 +196,17 @@ def checked_runtime(runtime: str, source: str) -> str:
         raise CommandError(f"unknown runtime {runtime!r}.", f"Known runtimes: {', '.join(RUNTIMES)}.")
     by_suffix = find_runtime(Path(source)).name
     if runtime and by_suffix == "python" != runtime:
-        raise CommandError(f"{source} is a Python file, which is no {runtime} model.", "Leave --runtime out.")
+        raise CommandError(f"{source} is a Python file, not a model for `runtime: {runtime}`.", "Leave --runtime out.")
     return runtime
 
 
 def checked_modules(modules: Sequence[Path], runtime: str) -> tuple[Path, ...]:
     """Return the files of --module; raise a CommandError if one is not a Python file, or nothing would use them."""
     if modules and runtime != "python":
-        raise CommandError("--module is for models that Python serves.", "Add --runtime python.")
+        raise CommandError("--module needs --runtime python.", "Add --runtime python.")
     for module in modules:
         if not module.is_file() or not module.stem.isidentifier() or module.suffix != ".py":
-            raise CommandError(f"--module {module} is no Python file.", "Name a file such as features.py.")
+            raise CommandError(f"--module {module} is not a Python file.", "Name a file such as features.py.")
         if module.name == "predict.py":
             raise CommandError("--module cannot be predict.py, a name that is reserved.", "Rename that file.")
     return tuple(modules)

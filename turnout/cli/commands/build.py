@@ -27,8 +27,8 @@ OutOption = Annotated[
         "--out", metavar="DIR", help="Output folder of the zips. Default: .turnout/packages next to the manifest."
     ),
 ]
-OptimiseOption = Annotated[
-    bool, typer.Option("--optimise/--as-given", help="Optimize graphs where the outputs stay bit-identical.")
+OptimizeOption = Annotated[
+    bool, typer.Option("--optimize/--as-given", help="Optimize graphs where the outputs stay bit-identical.")
 ]
 HereOption = Annotated[
     bool, typer.Option("--here", help="Build for this machine's Python and platform instead of Lambda's.")
@@ -42,7 +42,7 @@ def build(
     *,
     manifest: ManifestOption = DEFAULT_MANIFEST,
     out: OutOption = None,
-    optimise: OptimiseOption = True,
+    optimize: OptimizeOption = True,
     here: HereOption = False,
     jobs: JobsOption = 0,
     as_json: JsonOption = False,
@@ -58,7 +58,7 @@ def build(
     with remembered_interrupt():
         project = load(manifest)
         tried = try_all(project)
-        built, folder = build_all(project, out, optimise=optimise, here=here, jobs=jobs)
+        built, folder = build_all(project, out, optimize=optimize, here=here, jobs=jobs)
     if as_json:
         say_json([package_to_json(package) for package in built])
     else:
@@ -68,7 +68,7 @@ def build(
 
 
 def build_all(
-    project: Project, out: Path | None, *, optimise: bool, here: bool, jobs: int
+    project: Project, out: Path | None, *, optimize: bool, here: bool, jobs: int
 ) -> tuple[tuple[BuiltPackage, ...], Path]:
     """Build every package of a project; return them and the folder of the zips."""
     import sys
@@ -87,7 +87,7 @@ def build_all(
     try:
         with building(len(project.artifacts) + len(routers), sys.stderr.isatty()) as progress:
             built = build_packages(
-                project, out=folder, target=target, routers=routers, optimise=optimise, jobs=jobs, progress=progress
+                project, out=folder, target=target, routers=routers, optimize=optimize, jobs=jobs, progress=progress
             )
     except LayerError as error:
         raise CommandError(f"cannot build the layer: {error}", code=1) from None

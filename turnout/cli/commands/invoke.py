@@ -61,7 +61,7 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="With --async, write the response to FILE. A download that broke off goes on.",
+        help="With --async, write the response to FILE. An interrupted download is resumed.",
         show_default=False,
     ),
 ]
@@ -89,7 +89,7 @@ def invoke(
     if data and example:
         raise CommandError("--data and --example cannot be combined: both define the request.")
     if output and not is_async:
-        raise CommandError("--output is for --async.", "Redirect standard output: turnout invoke ... --json > FILE.")
+        raise CommandError("--output needs --async.", "Redirect standard output: turnout invoke ... --json > FILE.")
     sample = None if data else sample_request(manifest, model, version, stage, example)
     body = read_data(data) if sample is None else json.dumps(sample.request).encode()
     key = api_key or local_key(manifest, url, stage or (sample.stage if sample else ""))

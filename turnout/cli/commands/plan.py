@@ -54,8 +54,8 @@ RequestsOption = Annotated[
     typer.Option(
         "--requests",
         metavar="FILE",
-        help="With --against, let replaced and replacing versions answer these captured requests and compare the "
-        "answers. A file of `turnout serve --capture`, or an export of CloudWatch Logs.",
+        help="With --against, send these captured requests to each replaced version and its replacement, and compare "
+        "the answers. A file of `turnout serve --capture`, or an export of CloudWatch Logs.",
         show_default=False,
     ),
 ]
@@ -159,7 +159,7 @@ def say_deployer_policy(made: Plan, project: Project, account: str, region: str)
         made, DeployerScope(partition, region, account, settings, project.manifest.domain)
     )
     if len(policies) > 1:
-        notify(f"{len(policies)} policies: one has no room for all statements. Attach all of them.")
+        notify(f"{len(policies)} policies, because one is too small for all statements. Attach all of them.")
     say_json(policies[0] if len(policies) == 1 else policies)
 
 
@@ -399,7 +399,7 @@ def say_costs(costs: Costs) -> None:
     say_table(headers, calls, right=headers[2:])
     if costs.asynchronous:
         total = sum(cost.dollars for cost in costs.asynchronous)
-        say_section(f"Cost on AWS, a million asynchronous requests beside their calls: ${total:,.2f}")
+        say_section(f"Cost on AWS, a million asynchronous requests besides their calls: ${total:,.2f}")
         say_rest(costs.asynchronous)
     say()
     for sentence in costs.assumptions:

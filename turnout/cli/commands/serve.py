@@ -102,7 +102,7 @@ ConsoleOption = Annotated[
 ]
 ConsoleWriteOption = Annotated[
     bool,
-    typer.Option("--console-write", help="Let the console change stages also where other machines can reach it."),
+    typer.Option("--console-write", help="Allow changes in the console even if other machines can reach it."),
 ]
 OtlpOption = Annotated[
     str,
@@ -179,7 +179,7 @@ def serve(
         project = load(manifest)
         stages = [entry.name for entry in project.manifest.stages]
         if stage and stage not in stages:
-            raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
+            raise CommandError(f"unknown stage {stage!r}.", f"Known stages: {', '.join(stages)}.")
         if port in (allow_port or ()):
             raise CommandError(f"--allow-port {port} is the server's own port.", "Versions can never connect to it.")
         from turnout.console.mounted import make_console

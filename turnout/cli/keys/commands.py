@@ -102,7 +102,7 @@ def say_signing_key(folder: Path, *, as_json: bool) -> None:
 def check_stage(stage: str, stages: Iterable[str], asking: Iterable[str]) -> None:
     """Reject a stage that does not exist or requires no key."""
     if stage not in stages:
-        raise CommandError(f"unknown stage {stage!r}.", f"The stages are: {', '.join(stages)}.")
+        raise CommandError(f"unknown stage {stage!r}.", f"Known stages: {', '.join(stages)}.")
     if stage not in asking:
         raise CommandError(
             f"stage {stage} does not require an API key.", "Set `auth: api_key` on the stage to require one."

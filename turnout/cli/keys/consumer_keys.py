@@ -98,7 +98,7 @@ def issue(
             f"Make another with `turnout keys rotate {stage} {consumer}`.",
         )
     say(value)
-    notify(f"Made key {chosen} of {consumer}. It is not shown again. Reload the server to accept it.")
+    notify(f"Created key {chosen} of {consumer}. It is not shown again. Reload the server to accept it.")
 
 
 def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: ManifestOption = DEFAULT_MANIFEST) -> None:

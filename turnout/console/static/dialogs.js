@@ -52,12 +52,12 @@ export function ActionDialog({ action, model, stage, state, onClose, onDone }) {
       ${action === 'start' && html`<${Choices} stage=${stage} state=${state} serve=${serve} onChange=${setServe} />`}
       ${(action === 'start' || action === 'set') && html`<label>Share of the ${model ? `requests to ${model}` : "stage's requests"} <input type="number" min="0" max="100" step="any" value=${share} onInput=${(/** @type {any} */ event) => setShare(event.target.value)} /> %</label>`}
       ${action === 'run' && html`<div class="choose"><label>Steps in percent <input value=${steps} placeholder="5, 25, 50" onInput=${(/** @type {any} */ event) => setSteps(event.target.value)} /></label>
-        <label>At least per step <input value=${bake} placeholder="90s, 10m or 1h" onInput=${(/** @type {any} */ event) => setBake(event.target.value)} /></label></div>`}
+        <label>Minimum time per step <input value=${bake} placeholder="90s, 10m or 1h" onInput=${(/** @type {any} */ event) => setBake(event.target.value)} /></label></div>`}
       ${shown && html`<p class="says">Then ${shown.sentence}</p>
-        <h3>models.yaml</h3>${shown.diff ? html`<pre class="diff" tabindex="0">${diffLines(shown.diff)}</pre>` : html`<p class="muted">Stays as it is.</p>`}
-        <h3>UpdateStage</h3>${shown.operations.length ? html`<pre tabindex="0">${shown.operations.map((/** @type {any[]} */ call) => call.map((row) => JSON.stringify(row)).join('\n')).join('\n\nthen\n\n')}</pre>` : html`<p class="muted">The stage stays as it is.</p>`}
+        <h3>models.yaml</h3>${shown.diff ? html`<pre class="diff" tabindex="0">${diffLines(shown.diff)}</pre>` : html`<p class="muted">Not changed.</p>`}
+        <h3>UpdateStage</h3>${shown.operations.length ? html`<pre tabindex="0">${shown.operations.map((/** @type {any[]} */ call) => call.map((row) => JSON.stringify(row)).join('\n')).join('\n\nthen\n\n')}</pre>` : html`<p class="muted">The stage is not changed.</p>`}
         <h3>The same as a command</h3><${Copied} text=${shown.command} />`}
-      ${!shown && !problem && html`<p class="muted">${incomplete ? 'Choose a version and a share.' : 'Working it out...'}</p>`}
+      ${!shown && !problem && html`<p class="muted">${incomplete ? 'Choose a version and a share.' : 'Preparing the preview...'}</p>`}
       ${mustType && html`<label>Type <strong>${stage.name}</strong> to confirm <input name="typed" autocomplete="off" value=${typed} onInput=${(/** @type {any} */ event) => setTyped(event.target.value)} /></label>`}
       <div role="alert">${problem && html`<p class="problem">${problem}</p>`}</div>
       <div class="buttons">

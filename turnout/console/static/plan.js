@@ -34,7 +34,7 @@ export function Plan({ generation }) {
       <thead><tr><th>Model</th><th>Version</th><th>Via</th><th class="number">Dollars</th></tr></thead>
       <tbody>${plan.costs.million_calls.map((/** @type {any} */ row) => html`<tr><td>${row.model}</td><td>${row.version}</td><td>${row.via}</td><td class="number">${dollars(row.dollars)}</td></tr>`)}</tbody>
     </table></div>
-    <details><summary>What was assumed</summary><ul>${plan.costs.assumptions.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></details>
+    <details><summary>Assumptions</summary><ul>${plan.costs.assumptions.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></details>
     <h3>Functions</h3>
     <div class="wide" tabindex="0"><table>
       <thead><tr><th>Function</th><th>Architecture</th><th class="number">Memory</th><th class="number">Timeout</th><th>Warm</th></tr></thead>

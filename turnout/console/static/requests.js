@@ -40,7 +40,7 @@ export function Requests({ state, onDone }) {
   const agreement = new Map((report?.requests || []).map((/** @type {any} */ row) => [row.key, row.agrees]));
   const rows = (found?.rows || []).filter((/** @type {any} */ row) => !onlyDisagreeing || agreement.get(row.key) === false);
   return html`<section aria-labelledby="requests-title">
-    <div class="bar"><h2 id="requests-title">Requests</h2><span class="muted" role="status">${!found ? !problem && 'Reading...' : `${count(rows.length)} shown of ${count(found.kept)} kept`}</span><button onClick=${() => setLooks(looks + 1)}>Look again</button></div>
+    <div class="bar"><h2 id="requests-title">Requests</h2><span class="muted" role="status">${!found ? !problem && 'Reading...' : `${count(rows.length)} shown of ${count(found.kept)} kept`}</span><button onClick=${() => setLooks(looks + 1)}>Refresh</button></div>
     <div role="alert">${problem && html`<p class="problem">${problem}</p>`}</div>
     ${found && html`<${Sources} sources=${found.sources} />`}
     <div class="choose">
@@ -63,7 +63,7 @@ export function Requests({ state, onDone }) {
         ${opened === row.key && html`<tr class="opened"><td colspan="10"><${Kept} row=${row} state=${state} shown=${report?.shown.find((/** @type {any} */ pair) => pair.key === row.key)} onDone=${onDone} /></td></tr>`}
       <//>`)}</tbody>
     </table></div>`}
-    ${found && !rows.length && found.kept > 0 && html`<p class="muted">No request is like this.</p>`}
+    ${found && !rows.length && found.kept > 0 && html`<p class="muted">No request matches.</p>`}
   </section>`;
 }
 
@@ -73,10 +73,10 @@ const Choice = ({ label, value, options, onChange }) => html`<label>${label} <se
 /** @param {{sources: any}} props */
 function Sources({ sources }) {
   if (sources.logs && !sources.capture) return html`<p class="muted small">${sources.logs}</p>`;
-  if (sources.capture && !sources.is_readable) return html`<p>${sources.capture} is no file that can be read twice: its reader has the requests.</p>`;
+  if (sources.capture && !sources.is_readable) return html`<p>${sources.capture} is not a regular file: only the program that reads it has the requests.</p>`;
   if (sources.capture) return html`<p class="muted small">The latest of ${sources.capture}${sources.sampled.length > 0 && `, and what was sampled for the canary of ${sources.sampled.join(', ')}`}. ${sources.logs}</p>`;
   if (sources.sampled.length) return html`<p class="muted small">Sampled for the canary of ${sources.sampled.join(', ')} in the last ten minutes. <code>turnout serve --capture FILE</code> keeps every request.</p>`;
-  return html`<p>The server keeps no requests. <code>turnout serve --capture FILE</code> keeps them all; a canary with <code>agreement</code> in its judgement has some of them sampled.</p>`;
+  return html`<p>The server keeps no requests. <code>turnout serve --capture FILE</code> keeps them all; for a canary with <code>agreement</code> in its judgement, the server samples some of them.</p>`;
 }
 
 /** One request: its body, its answer from any version, and its way into the examples. @param {any} props */

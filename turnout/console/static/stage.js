@@ -44,7 +44,7 @@ export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
   </section>`;
 }
 
-const PHASES = { baking: 'The canary has its share and is watched', waiting: 'Nothing can be decided yet' };
+const PHASES = { baking: 'The canary is being observed', waiting: 'Not enough evidence yet' };
 
 /** Where a run is, or how it ended. @param {any} props */
 function Run({ stage, run, now, mayWrite, onDone }) {
@@ -63,7 +63,7 @@ function Run({ stage, run, now, mayWrite, onDone }) {
   const left = Math.max(0, run.step_started_s + run.bake_s - now);
   return html`<div class=${`run ${run.is_driven ? 'on' : ''}`} role="group" aria-label="Run">
     ${run.is_over ? html`<p class="says">${run.ending}</p>` : run.is_driven ? html`<p class="says">Run: step ${run.step + 1} of ${run.steps.length}, ${percent(run.percent)}. ${PHASES[/** @type {keyof typeof PHASES} */ (run.phase)] || run.phase}${left > 0 ? `, for at least ${span(left)} more` : ''}.</p>
-      <progress max=${run.bake_s || 1} value=${run.bake_s - left} aria-label="Of the least time at this step"></progress>` : html`<p class="says">A run is at step ${run.step + 1} of ${run.steps.length}, ${percent(run.percent)}, and no console drives it. ${run.ending}</p><p class="muted small">It was stopped, or a terminal drives it. <em>Run</em> goes on where it is.</p>`}
+      <progress max=${run.bake_s || 1} value=${run.bake_s - left} aria-label="Minimum time at this step"></progress>` : html`<p class="says">A run is at step ${run.step + 1} of ${run.steps.length}, ${percent(run.percent)}, and no console drives it. ${run.ending}</p><p class="muted small">It was stopped, or it runs in a terminal. <em>Run</em> continues it from this step.</p>`}
     ${!run.is_over && run.reason && html`<p>${run.reason}.</p>`}
     ${run.problem && html`<p class="problem">${run.problem}</p>`}
     ${problem && html`<p class="problem" role="alert">${problem}</p>`}
@@ -98,8 +98,8 @@ function Canary({ stage, run, report, evidence, isLocal }) {
     <ol class="track">${[...(run?.steps || (canary.steps.length ? canary.steps : [canary.percent])), 100].map((/** @type {number} */ step) => html`<li class=${step < canary.percent ? 'done' : step === canary.percent ? 'current' : ''} aria-current=${step === canary.percent ? 'step' : null}>${percent(step)}</li>`)}</ol>
     <dl class="facts">
       <div><dt>Canary</dt><dd>${Object.entries(canary.serve).map(([model, version]) => html`<div>${model} <strong>${/** @type {any} */ (version)}</strong> instead of ${report?.canary?.models?.[model]?.baseline || '-'}</div>`)}${canary.release && html`<div>the new release</div>`}</dd></div>
-      <div><dt>Share wanted</dt><dd>${percent(canary.percent)}</dd></div>
-      <div><dt>Share seen</dt><dd>${seen === null ? '-' : html`${percent(seen)} <span class="muted small">expected ${percent(Math.max(0, canary.percent - band))} to ${percent(Math.min(100, canary.percent + band))}</span>`}</dd></div>
+      <div><dt>Configured share</dt><dd>${percent(canary.percent)}</dd></div>
+      <div><dt>Measured share</dt><dd>${seen === null ? '-' : html`${percent(seen)} <span class="muted small">expected ${percent(Math.max(0, canary.percent - band))} to ${percent(Math.min(100, canary.percent + band))}</span>`}</dd></div>
       <div><dt>Bake</dt><dd>${canary.bake_minutes} min a step</dd></div>
     </dl>
     ${total > 0 && html`<div class="wide"><table class="shares">
@@ -116,7 +116,7 @@ function Canary({ stage, run, report, evidence, isLocal }) {
       </article>`)}
     </div>
     ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} isLocal=${isLocal} />`)}
-    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Out of step</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
+    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Differences from models.yaml</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
   </div>`;
 }
 
@@ -146,8 +146,8 @@ function Disagreements({ stage, model, version, baseline, isLocal }) {
   }, []);
   const sent = report?.requests.length || 0;
   return html`<div class="disagreements">
-    <h3>${model}: requests about which ${baseline} and ${version} disagree</h3>
-    <div role="status">${problem ? html`<p class="muted">${problem}</p>` : !report ? html`<p class="muted">${busy ? 'Comparing...' : 'Not compared yet.'}</p>` : sent === 0 && report.notes ? html`<p class="muted">No requests of ${stage} can be compared. ${report.notes}</p>` : sent === 0 ? html`<p class="muted">No requests of ${stage} are kept. <code>turnout serve --capture FILE</code> keeps them; <code>agreement</code> in the canary's judgement has some of them sampled.</p>` : html`<p>${report.compared - report.agreed} of the latest ${count(report.compared)} disagree.${report.undecided > 0 && ` ${count(report.undecided)} could not be compared.`} ${report.problem} <span class="muted small">${report.notes}</span></p>`}</div>
+    <h3>${model}: requests on which ${baseline} and ${version} disagree</h3>
+    <div role="status">${problem ? html`<p class="muted">${problem}</p>` : !report ? html`<p class="muted">${busy ? 'Comparing...' : 'Not compared yet.'}</p>` : sent === 0 && report.notes ? html`<p class="muted">No requests of ${stage} can be compared. ${report.notes}</p>` : sent === 0 ? html`<p class="muted">No requests of ${stage} are kept. <code>turnout serve --capture FILE</code> keeps them; with <code>agreement</code> in the canary's judgement, the server samples some of them.</p>` : html`<p>${report.compared - report.agreed} of the latest ${count(report.compared)} disagree.${report.undecided > 0 && ` ${count(report.undecided)} could not be compared.`} ${report.problem} <span class="muted small">${report.notes}</span></p>`}</div>
     ${(report?.shown || []).map((/** @type {any} */ pair, /** @type {number} */ index) => html`<details key=${pair.key} open=${index === 0}><summary>${clock(pair.time)} UTC: ${pair.outputs.filter((/** @type {any} */ row) => !row.agrees).map((/** @type {any} */ row) => row.name).join(', ') || 'only one version answers'}</summary>${pair.body && html`<pre tabindex="0">${pair.body}</pre>`}<${Differences} pair=${pair} /></details>`)}
     ${(report ? !problem && (sent > 0 || busy) : !isLocal) && html`<div class="buttons left"><button disabled=${busy} onClick=${() => compare(report ? MANY : FEW)}>${busy ? 'Comparing...' : `Compare the latest ${report ? MANY : FEW}`}</button></div>`}
   </div>`;
@@ -156,10 +156,10 @@ function Disagreements({ stage, model, version, baseline, isLocal }) {
 /** @param {{rows: any[]}} props */
 function History({ rows }) {
   return html`<h3>History</h3>
-    ${rows.length === 0 ? html`<p class="muted">Nothing was done to a canary of this stage yet.</p>` : html`<div class="wide"><table class="history">
+    ${rows.length === 0 ? html`<p class="muted">No canary commands are recorded for this stage.</p>` : html`<div class="wide"><table class="history">
       <thead><tr><th>Time</th><th>Who</th><th>Action</th><th>Versions</th><th class="number">Share</th><th>Verdict</th><th>models.yaml</th></tr></thead>
       <tbody>${[...rows].reverse().map((row) => html`<tr key=${row.time + row.action}>
-        <td class="nowrap">${moment(row.time)}</td><td>${row.who}</td><td>${row.action}${row.run && html` <span class="badge">run</span>`}${!row.done && html` <span class="badge failed">half-done</span>`}${row.note && html`<div class="muted small">${row.note}</div>`}</td>
+        <td class="nowrap">${moment(row.time)}</td><td>${row.who}</td><td>${row.action}${row.run && html` <span class="badge">run</span>`}${!row.done && html` <span class="badge failed">interrupted</span>`}${row.note && html`<div class="muted small">${row.note}</div>`}</td>
         <td>${Object.entries(row.to).map(([model, version]) => html`<div>${model} ${row.from[model]} → ${/** @type {any} */ (version)}</div>${Object.entries(row.digests?.[model] || {}).map(([name, digest]) => html`<div class="muted small">${name} <code>${/** @type {any} */ (digest)}</code></div>`)}`)}</td>
         <td class="number">${percent(row.percent)}</td><td>${row.verdict || '-'}</td>
         <td>${row.diff ? html`<details><summary>Diff</summary><pre class="diff" tabindex="0">${diffLines(row.diff)}</pre></details>` : html`<span class="muted small">${row.manifest[0] === row.manifest[1] ? 'unchanged' : 'diff not recorded'}</span>`}</td></tr>`)}</tbody>

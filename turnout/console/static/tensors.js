@@ -118,7 +118,7 @@ const FORMATS = new Map([
 /** The array in a .npy file. Source: NumPy, "NEP 1, A simple file format". @param {ArrayBuffer} buffer @returns {Value & {datatype: string}} */
 export function fromNpy(buffer) {
   const bytes = new Uint8Array(buffer);
-  if (bytes[0] !== 0x93 || new TextDecoder().decode(bytes.slice(1, 6)) !== 'NUMPY') throw new Error('This is no .npy file.');
+  if (bytes[0] !== 0x93 || new TextDecoder().decode(bytes.slice(1, 6)) !== 'NUMPY') throw new Error('This is not an .npy file.');
   const view = new DataView(buffer);
   const wide = bytes[6] >= 2;
   const length = wide ? view.getUint32(8, true) : view.getUint16(8, true);

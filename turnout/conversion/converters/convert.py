@@ -181,9 +181,7 @@ def answer_groups(original: Original, groups: Sequence[RowGroup], floats: str) -
             outputs = original.predict(rounded(group.rows, floats))
         except Exception as error:
             if group is groups[0]:
-                raise RefusedJob(
-                    f"the original fails for the rows that are {group.name}: {_first_line(error)}"
-                ) from error
+                raise RefusedJob(f"the original fails for some rows ({group.name}): {_first_line(error)}") from error
             refused[group.name] = _first_line(error)
             continue
         kept.append(group)

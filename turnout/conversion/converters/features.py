@@ -257,7 +257,7 @@ def _read_frame(path: Path, features: Sequence[Feature]) -> dict[str, Sequence[A
     reader = readers.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(readers)
-        raise RefusedJob(f"{path.name} is no file of samples", f"Name a file that ends with one of {known}.")
+        raise RefusedJob(f"{path.name} is not a file of samples", f"Name a file that ends with one of {known}.")
     try:
         return reader(path, features, names)
     except (OSError, EOFError, ValueError, TypeError) as error:

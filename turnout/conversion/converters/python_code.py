@@ -62,7 +62,7 @@ def import_modules(files: Sequence[str]) -> None:
         sys.path.insert(0, str(file.parent))
         spec = importlib.util.spec_from_file_location(file.stem, file)
         if spec is None or spec.loader is None:
-            raise RefusedJob(f"{file.name} is no Python file", "Name a file that ends with .py.")
+            raise RefusedJob(f"{file.name} is not a Python file", "Name a file that ends with .py.")
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module
         try:

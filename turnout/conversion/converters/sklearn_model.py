@@ -74,7 +74,7 @@ def _load_skops(path: Path, job: Mapping[str, Any]) -> Any:
     try:
         unknown = skops.io.get_untrusted_types(file=path)
     except Exception as error:
-        raise RefusedJob(f"{path.name} is no .skops file: {error}") from error
+        raise RefusedJob(f"{path.name} is not a .skops file: {error}") from error
     if left := [name for name in unknown if name not in job["trusted_types"]]:
         shown = "\n    ".join(f"--trust {name}" for name in left)
         raise RefusedJob(

@@ -53,7 +53,7 @@ def make_text_transform(vectorizers: Sequence[tuple[str, Any]]) -> str:
     if not vectorizers or (lower == {False} and accents == {None} and stopped == {()}):
         return ""
     if max(map(len, (lower, accents, stopped))) > 1 or any(callable(value) for value in accents):
-        raise RefusedJob("its vectorizers prepare their texts in different ways, which no transform does yet")
+        raise RefusedJob("its vectorizers prepare their texts in different ways, which Turnout does not support")
     words = next(iter(stopped))
     pattern = vectorizers[0][1].token_pattern
     return CODE.format(

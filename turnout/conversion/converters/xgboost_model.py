@@ -86,7 +86,10 @@ class XgboostOriginal:
         if "scikit_learn" in attributes and "best_iteration" in attributes and self.booster_kind != "gblinear":
             best = int(attributes["best_iteration"]) + 1
             if best < rounds:
-                self.notes.append(f"rounds up to the best iteration: {best} of {rounds}, as XGBModel.predict does")
+                self.notes.append(
+                    f"only the first {best} of {rounds} boosting rounds are converted: XGBModel.predict stops at the "
+                    "best iteration, too"
+                )
             return best
         return rounds
 
@@ -104,7 +107,7 @@ class XgboostOriginal:
                 feature.kind, feature.categories = _categories(known, feature.name)
         if any(feature.kind != "float" and not feature.categories for feature in features):
             raise RefusedJob(
-                "the model has categories, and the file does not say which",
+                "the model has categories, but the file does not list them",
                 "Train it with a DataFrame and XGBoost 3.1 or newer, which stores them, and save it as .ubj.",
             )
         for tree in self._tree_model().get("trees", ()):
@@ -224,7 +227,7 @@ def _categories(known: Mapping[str, Any], name: str) -> tuple[str, list[Any]]:
         data = bytes(value % 256 for value in values)
         if len(data) != offsets[-1] or not data.isascii():
             raise RefusedJob(
-                f"the categories of column {name!r} are not whole in the file: XGBoost cuts names beyond ASCII",
+                f"the categories of column {name!r} are incomplete in the file: XGBoost truncates names beyond ASCII",
                 "Train with category names in ASCII.",
             )
         texts = [data[start:end].decode() for start, end in itertools.pairwise(offsets)]

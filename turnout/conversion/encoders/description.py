@@ -198,6 +198,6 @@ def _pooling(folder: Path) -> tuple[str, bool, tuple[str, ...]]:
     if chosen == ["pooling_mode_cls_token"]:
         return "cls", is_normalized, ()
     raise ConversionError(
-        f"{OTHERS[2]} asks for a pooling that Turnout does not write: {', '.join(chosen) or 'none'}",
+        f"{OTHERS[2]} asks for a pooling that Turnout does not support: {', '.join(chosen) or 'none'}",
         "Pass --runtime onnx, and write the transform yourself: see docs/transforms.md.",
     )

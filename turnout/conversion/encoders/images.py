@@ -158,7 +158,7 @@ def _resize(given: Mapping[str, Any]) -> str:
     if number not in FILTERS:
         raise ConversionError(f"{PREPROCESSOR} has an unknown `resample`: {number!r}", HINT)
     if given.get("crop_pct") is not None:
-        raise ConversionError(f"{PREPROCESSOR} asks for `crop_pct`, which Turnout does not write", HINT)
+        raise ConversionError(f"{PREPROCESSOR} asks for `crop_pct`, which Turnout does not support", HINT)
     size = _size(given, "size")
     if "shortest_edge" in size:
         return SHORTEST.format(edge=int(size["shortest_edge"]), filter=FILTERS[number])
@@ -175,7 +175,7 @@ def _size(given: Mapping[str, Any], key: str) -> dict[str, int]:
             return {"width": int(size["width"]), "height": int(size["height"])}
         if "shortest_edge" in size and "longest_edge" not in size and key == "size":
             return {"shortest_edge": int(size["shortest_edge"])}
-    raise ConversionError(f"{PREPROCESSOR} has a `{key}` that Turnout does not write: {size!r}", HINT)
+    raise ConversionError(f"{PREPROCESSOR} has a `{key}` that Turnout does not support: {size!r}", HINT)
 
 
 def make_image_version(

@@ -78,7 +78,7 @@ def _layers(content: bytes, address: str) -> dict[str, str]:
         manifest: Any = json.loads(content)
         rows = [(row.get("annotations") or {}, str(row["digest"])) for row in manifest["layers"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{address} is no artifact with files: its manifest has no layers"
+        message = f"{address} is not an artifact with files: its manifest has no layers"
         raise ConversionError(message, "An index or an image is not supported. Push the file: oras push ...") from error
     named = {str(annotations[TITLE]): digest for annotations, digest in rows if TITLE in annotations}
     if not named or any(not re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in named.values()):

@@ -154,7 +154,7 @@ def _sent_as(name: str) -> tuple[str, str]:
         MalformedAnswerError: it is not a valid name of a field.
     """
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise MalformedAnswerError(f"{name!r} is no header name")
+        raise MalformedAnswerError(f"{name!r} is not a header name")
     lowered = name.lower()
     if lowered in _DROPPED:
         return "", lowered
@@ -168,5 +168,5 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise MalformedAnswerError(f"header {name!r} must be text, got {type(value).__name__}")
     if not (value.isascii() and value.isprintable()) and _VALUE.fullmatch(value) is None:
-        raise MalformedAnswerError(f"header {name!r} holds a character that no header may hold")
+        raise MalformedAnswerError(f"header {name!r} contains a character that headers must not contain")
     return value

@@ -12,10 +12,10 @@ from turnout.plan.auth import AUTH_TYPES
 
 AUTH_SENTENCES = {
     "none": "No authentication.",
-    "api_key": "Every request but health needs the header `x-api-key`. `turnout keys` prints this server's keys.",
-    "iam": "Every request but health is signed with AWS Signature Version 4. `turnout keys STAGE` prints this server's "
+    "api_key": "Every request except health checks needs the header `x-api-key`. `turnout keys` prints the keys.",
+    "iam": "Every request except health checks is signed with AWS Signature Version 4. `turnout keys STAGE` prints the "
     "access key.",
-    "jwt": "Every request but health needs the header `authorization: Bearer TOKEN`.",
+    "jwt": "Every request except health checks needs the header `authorization: Bearer TOKEN`.",
 }
 assert AUTH_SENTENCES.keys() == AUTH_TYPES.keys()
 
@@ -56,7 +56,7 @@ def make_index(shown: Shown, stage: ShownStage, frame: PageFrame, words: str) ->
         tag("p", sentence, role="status"),
         pages,
         tag("h2", "Other operations", id="operations"),
-        table(("Operation", "What it does"), _other_rows(shown, stage), f"Operations of {name} beside inference"),
+        table(("Operation", "What it does"), _other_rows(shown, stage), f"Other operations of {name}"),
         tag("h2", "Requests and responses", id="requests"),
         prose(INFO),
     )

@@ -329,7 +329,7 @@ def _describe_operation(stage: ShownStage, operation: ShownOperation) -> Iterato
 def _limits_of(stage: ShownStage) -> dict[str, Child]:
     settings = stage.live()
     throttle = stage.plan.throttle if settings is None else settings.throttle
-    event = f"{LARGEST_EVENT_BYTES:,} with the event around it, as Lambda gets it"
+    event = f"{LARGEST_EVENT_BYTES:,} with the event around it, which is what Lambda receives"
     return {
         "Request body": f"{LARGEST_REQUEST_BYTES:,} bytes; {event}",
         "Response body": f"{LARGEST_BODY_BYTES:,} bytes",

@@ -39,7 +39,7 @@ def load_api_keys(path: Path, stages: Iterable[str]) -> dict[str, str]:
             if missing:
                 _write_keys(path, {**known, **missing})
     except OSError as error:
-        log.warning("%s cannot be written (%s): new API keys hold for this run only", path, error.strerror)
+        log.warning("%s cannot be written (%s): new API keys are valid for this run only", path, error.strerror)
         known = _read_keys(path)
         missing = {stage: make_key() for stage in wanted if stage not in known}
     keys = {**known, **missing}

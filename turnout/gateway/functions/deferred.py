@@ -50,7 +50,7 @@ class Deferred:
         """
         if self._held_bytes + size_bytes > self._most_bytes:
             if not self.dropped:
-                log.warning("%s: too many large requests at once, some are left out", self._name)
+                log.warning("%s: too many large requests at once, some are dropped", self._name)
             self.dropped += 1
             return False
         if self._thread is None:

@@ -61,7 +61,7 @@ class CaptureFile:
         data = memoryview(lines)
         before = os.fstat(self.file).st_size
         if before + len(data) > self._most_bytes:
-            raise OSError(errno.EFBIG, f"it may take {size_text(self._most_bytes)} and no more")
+            raise OSError(errno.EFBIG, f"it has reached its limit of {size_text(self._most_bytes)}")
         try:
             while data:
                 data = data[os.write(self.file, data) :]

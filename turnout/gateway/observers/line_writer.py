@@ -69,5 +69,5 @@ class LineWriter:
             self._is_failing = True
         else:
             if self._is_failing:
-                log.warning("%s is written again", self._name)
+                log.warning("%s can be written again", self._name)
             self._is_failing = False

@@ -145,7 +145,7 @@ class Outlet:
                     self._dropped_now = 0
             if resumed and not self._failure:
                 name = self.stream.name
-                self._report(f"{name}: {_lines(resumed)} dropped while nothing read it; it is written again")
+                self._report(f"{name}: {_lines(resumed)} dropped while nothing read it; it can be written again")
 
     def _write(self, lines: bytes) -> None:
         try:
@@ -158,7 +158,7 @@ class Outlet:
                 self._report(f"{self.stream.name} cannot be written, its lines are lost: {self._failure}")
         else:
             if self._failure:
-                self._report(f"{self.stream.name} is written again")
+                self._report(f"{self.stream.name} can be written again")
             self._failure = ""
         self.written += 1
 

@@ -315,7 +315,9 @@ def _own(exchange: Exchange, stored: Stored) -> Stored:
 
 
 def _unknown(identifier: str) -> Refusal:
-    return Refusal("UNKNOWN_REQUEST", f"there is no request {identifier}: it is unknown, or too old", id=identifier)
+    return Refusal(
+        "UNKNOWN_REQUEST", f"there is no request {identifier}: it does not exist or has expired", id=identifier
+    )
 
 
 def _prefix(exchange: Exchange) -> str:

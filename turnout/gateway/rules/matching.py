@@ -123,7 +123,7 @@ class Routes(Generic[T]):
                 node = node.static.setdefault(segment, _Node())
             leaves = node.leaves
         if method in leaves:
-            raise PathError(f"path {template!r}: {method} is there twice")
+            raise PathError(f"path {template!r}: {method} is defined twice")
         leaves[method] = _Leaf(target, tuple(names))
         if not names:
             self._static.setdefault("/" + "/".join(segments), {})[method] = target

@@ -277,7 +277,7 @@ class Stages:
         stages: dict[str, CompiledStage] = {}
         for stage in settings:
             if stage.name in stages:
-                raise ValueError(f"stage {stage.name!r} is there twice")
+                raise ValueError(f"stage {stage.name!r} is defined twice")
             stages[stage.name] = self._compile(stage, old.get(stage.name))
         if self._default and self._default not in stages:
             raise ValueError(f"no stage {self._default!r}; the stages are {', '.join(stages)}")
@@ -374,7 +374,7 @@ def target_of(operation: Operation, variables: Mapping[str, str]) -> FunctionTar
     elif undefined:
         problem = f"stage variable {undefined[0]!r} is not defined, so the function would be {rendered!r}"
     elif match is None:
-        problem = f"{rendered!r} is no function name"
+        problem = f"{rendered!r} is not a function name"
     if match is None or problem:
         return FunctionTarget("", "", timeout_s, problem)
     return FunctionTarget(match["name"], match["alias"] or "", timeout_s)

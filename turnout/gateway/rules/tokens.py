@@ -156,7 +156,7 @@ def keys_of_issuer(issuer: str, clock: Callable[[], float] = time.monotonic) -> 
     def load() -> Mapping[str, Any]:
         described = fetch_json(f"{issuer.rstrip('/')}{DISCOVERY}")
         if described.get("issuer") != issuer:
-            raise ValueError(f"it says that it is {described.get('issuer')!r}")
+            raise ValueError(f"its document names the issuer {described.get('issuer')!r}")
         return fetch_json(str(described["jwks_uri"]))
 
     return TokenKeys(issuer, load, clock)

@@ -29,8 +29,8 @@ log = logging.getLogger("turnout.control")
 """Logs changes at level INFO."""
 
 UNKNOWN_OPERATION = (
-    "Answered here: reading APIs, stages and deployments, UpdateStage and CreateDeployment; "
-    "the rest is made from models.yaml"
+    "This server supports reading APIs, stages and deployments, UpdateStage and CreateDeployment; "
+    "models.yaml defines the rest"
 )
 
 

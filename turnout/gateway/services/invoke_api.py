@@ -80,7 +80,7 @@ class InvokeApi:
     def _invoke(self, request: Request) -> Response | Awaitable[Response]:
         match = _PATH.fullmatch(request.path)
         if match is None or request.method != "POST":
-            raise AwsError(404, "UnknownOperationException", "Of Lambda's APIs only Invoke is answered here")
+            raise AwsError(404, "UnknownOperationException", "This server supports only Invoke of Lambda's API")
         wanted = parse_wanted(unquote(match[1]), parse_qs(request.query).get("Qualifier", [""])[0])
         if wanted.name not in self._names or wanted.alias not in ALIASES:
             raise _unknown(wanted)

@@ -139,7 +139,7 @@ def _make_call_metrics(counted: Mapping[CounterKey, Counts]) -> Iterator[Metric]
     )
     failures = CounterMetricFamily(
         "turnout_function_failures",
-        "Calls that a function failed, also where a fallback answered.",
+        "Calls that failed in the function, even if a fallback answered.",
         labels=CALL_LABELS,
     )
     durations = HistogramMetricFamily(
@@ -239,7 +239,7 @@ def _make_worker_metrics(state: SharedState) -> Iterator[Metric]:
     yield from (used, loads, evictions)
     yield GaugeMetricFamily(
         "turnout_memory_limit_bytes",
-        "What --max-memory allows the server to take; 0 is no limit.",
+        "The server's memory limit, set by --max-memory; 0 means no limit.",
         value=state.max_memory_bytes,
         unit="bytes",
     )
@@ -252,7 +252,7 @@ def _make_server_metrics(state: SharedState, dropped: Mapping[str, int]) -> Iter
     yield CounterMetricFamily(
         "turnout_worker_restarts", "Workers that ended and were started again.", value=gauges.counted(Event.RESTART)
     )
-    reloads = CounterMetricFamily("turnout_reloads", "Readings of the project's files that ended.", labels=["result"])
+    reloads = CounterMetricFamily("turnout_reloads", "Reloads of the project's files.", labels=["result"])
     reloads.add_metric(["success"], gauges.counted(Event.RELOAD))
     reloads.add_metric(["failure"], gauges.counted(Event.FAILED_RELOAD))
     yield reloads
@@ -262,10 +262,12 @@ def _make_server_metrics(state: SharedState, dropped: Mapping[str, int]) -> Iter
     for stream, number in dropped.items():
         lines.add_metric([stream], number)
     yield lines
-    yield CounterMetricFamily("turnout_exported_spans", "Spans that the collector took.", value=state.spans.exported())
+    yield CounterMetricFamily(
+        "turnout_exported_spans", "Spans that the collector accepted.", value=state.spans.exported()
+    )
     yield CounterMetricFamily(
         "turnout_dropped_spans",
-        "Spans that were dropped: the queue was full, or the collector did not take them.",
+        "Spans that were dropped: the queue was full, or the collector did not accept them.",
         value=state.spans.dropped(),
     )
     percent = GaugeMetricFamily("turnout_canary_percent", "The canary's share of a stage's requests.", labels=["stage"])

@@ -144,7 +144,7 @@ def answer_paths(handlers: Mapping[str, Handler]) -> Handler:
     def answer_own(request: Request) -> Response | Awaitable[Response]:
         handler = handlers.get(request.path)
         if handler is None:
-            message = f"There is nothing at this path; there are {' and '.join(handlers)}"
+            message = f"Unknown path. Known paths: {', '.join(handlers)}"
             return AwsError(404, "NotFoundException", message).response()
         return handler(request)
 

@@ -216,7 +216,7 @@ def bad_request(message: str) -> AwsError:
 
 def _invalid_path(path: str) -> AwsError:
     if _NOT_HERE.fullmatch(path) is not None:
-        return bad_request(f"{path} has no meaning on this machine: only AWS keeps it")
+        return bad_request(f"{path} has no effect on this machine: only AWS supports it")
     return bad_request(f"Invalid method setting path: {path}. Must be one of: {VALID_PATHS}")
 
 

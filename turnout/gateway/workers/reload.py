@@ -298,7 +298,7 @@ class Reload:
         self._state.gauges.count(Event.FAILED_RELOAD)
         if problems != self._reported:
             again = " Turnout tries again." if is_temporary else ""
-            self._notify(f"{problems}\nnot reloaded: what was served before still is.{again}")
+            self._notify(f"{problems}\nNot reloaded: the server still serves the previous files.{again}")
         self._reported = problems
         self._end()
 

@@ -309,7 +309,9 @@ class Supervisor:
             return
         ready = [worker.number for worker in self._workers.alive() if worker.is_ready]
         for number in self._heartbeats.find_stalled(ready, self._clock()):
-            log.warning("worker %d has not turned its event loop for %g s: killed", number, self._heartbeats.patience_s)
+            log.warning(
+                "the event loop of worker %d has been blocked for %g s: killed", number, self._heartbeats.patience_s
+            )
             self._stood_still.add(number)
             os.kill(self._workers.rows[number].pid, signal.SIGKILL)
 

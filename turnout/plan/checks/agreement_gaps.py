@@ -28,7 +28,7 @@ def find_gap(manifest: Manifest, stage: Stage, model: str) -> str:
     logging = _logging(manifest, stage, model)
     if not logging:
         first = _versions(stage, model)[0]
-        return f"no request is logged: `capture: {{percent: 5}}` of models.{model}.versions.{first} logs some"
+        return f"no request is logged: set `capture: {{percent: 5}}` at models.{model}.versions.{first}"
     redacting = [version.name for version in logging if version.capture and version.capture.redact]
     if redacting:
         return f"requests to {' and '.join(redacting)} are logged redacted (`capture.redact`) and are not sent again"

@@ -150,9 +150,9 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
     yield Count(
         Quota("code storage, estimated", plan.platform, size, account.code_storage_gb * GB, "bytes", raisable=True),
         ("models",),
-        "Each function's zip counts once for every version that is kept. Keep large models in S3, which count nowhere, "
+        "Each kept version of a function counts with its zip. Keep large models in S3, where they do not count, "
         "or ask AWS to raise `Function and layer storage`: `quotas: {code_storage_gb: "
-        f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` records that it did.",
+        f"{max(account.code_storage_gb + 1, math.ceil(size / GB))}}}` records the new limit.",
     )
     yield from _of_usage_plans(plan)
     reserving = [function for function in plan.functions if reserved_calls(function)]
@@ -167,7 +167,7 @@ def _of_account(plan: Plan, account: AccountQuotas) -> Iterator[Count]:
             (*_path_of(first), *key),
             f"AWS keeps {UNRESERVED_CONCURRENCY} of an account's concurrency for functions that reserve none; "
             "`provisioned` without `reserved_concurrency` counts, too. Reserve less, or ask AWS to raise `Concurrent "
-            f"executions`: `quotas: {{concurrency: {reserved + UNRESERVED_CONCURRENCY}}}` records that it did.",
+            f"executions`: `quotas: {{concurrency: {reserved + UNRESERVED_CONCURRENCY}}}` records the new limit.",
             hard=known is not None,
         )
     yield from _of_memory(plan, account)
@@ -244,14 +244,14 @@ def _of_api(plan: Plan, api: Api, account: AccountQuotas) -> Iterator[Count]:
         f"Shard: split the models over {max(2, math.ceil(resources / account.resources))} models.yaml, each with a "
         "`platform` of its own, under one domain. "
         f"Or ask AWS to raise `Resources per API`: `quotas: {{resources: "
-        f"{max(resources, account.resources)}}}` records that it did.",
+        f"{max(resources, account.resources)}}}` records the new limit.",
     )
     stages = len(api.stages)
     yield Count(
         Quota("stages", api.name, stages, account.stages, raisable=True),
         ("stages",),
         "Give some stages another `auth`, for which they get an API of their own. Or ask AWS to raise "
-        f"`Stages per API`: `quotas: {{stages: {max(stages, account.stages)}}}` records that it did.",
+        f"`Stages per API`: `quotas: {{stages: {max(stages, account.stages)}}}` records the new limit.",
     )
 
 
@@ -336,7 +336,7 @@ def _of_package(function: Function, package: Package) -> Iterator[Count]:
     yield Count(
         Quota("unzipped package and layer", package.name, unzipped + package.layer_bytes, UNZIPPED_BYTES, "bytes"),
         path,
-        "Take packages out of the transform's `requirements`: the model itself goes to S3 where it is too large.",
+        "Take packages out of the transform's `requirements`: the model itself goes to S3 if it is too large.",
     )
     yield Count(
         Quota("package sent directly", package.name, unzipped, DIRECT_ZIP_BYTES, "bytes"),

@@ -158,7 +158,7 @@ def _authorization(environ: Mapping[str, str]) -> dict[str, str]:
     if not token:
         return {}
     if not (token.isascii() and token.isprintable()):
-        raise CredentialsError(f"{name}: the token is no legal header value")
+        raise CredentialsError(f"{name}: the token is not a valid header value")
     return {"Authorization": token}
 
 
@@ -190,7 +190,7 @@ def _read(body: bytes, now_s: float) -> tuple[Credentials, float]:
         served = None
     values = () if served is None else (served.access_key, served.secret_key, served.session_token)
     if served is None or not all(isinstance(value, str) for value in values) or not all(values[:2]):
-        raise CredentialsError(f"{URI}: the server's answer holds no credentials")
+        raise CredentialsError(f"{URI}: the server's answer contains no credentials")
     if expires_s <= now_s:
         raise CredentialsError(f"{URI}: the credentials that the server returned have expired")
     return served, expires_s

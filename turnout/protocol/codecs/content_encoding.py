@@ -66,7 +66,7 @@ def inflate(encoding: str, body: bytes, limit: int = LARGEST_REQUEST_BYTES) -> b
     else:
         if is_gzip:
             raise _too_large("the gzip body", MOST_MEMBERS, "members")
-    message = f"the body: expected {names[0]} as its content encoding says, got bytes that are not, or not all of it"
+    message = f"the body: expected {names[0]} as its content encoding says, got other or incomplete data"
     raise RequestError("INVALID_REQUEST", message, expected=names[0], got="other bytes")
 
 

@@ -35,12 +35,12 @@ def check_callback(address: str, policy: CallbackRules) -> None:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise Refusal("INVALID_CALLBACK", "the callback is no address") from None
+        raise Refusal("INVALID_CALLBACK", "the callback is not an address") from None
     schemes = {"https", "http"} if policy.allow_private_callbacks else {"https"}
     if parts.scheme not in schemes or not host or parts.username is not None or not address.isascii():
         raise Refusal("INVALID_CALLBACK", f"the callback: expected an address that begins with {min(schemes)}://")
     if not address.isprintable() or " " in address or len(address) > 2000:
-        raise Refusal("INVALID_CALLBACK", "the callback is no address")
+        raise Refusal("INVALID_CALLBACK", "the callback is not an address")
     default = 443 if parts.scheme == "https" else 80
     names = {f"{host}:{port or default}"} | ({host} if port in {None, default} else set())
     if not names & set(policy.callback_hosts):

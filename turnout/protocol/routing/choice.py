@@ -55,7 +55,7 @@ def parse_route(text: str) -> dict[str, float]:
             raise RouteError(f"expected versions with their weights, v1.90,v2.10, got {text[:200]!r}")
         weights[version] = weight
     if not 0 < sum(weights.values()) < math.inf:
-        raise RouteError(f"expected weights that come to more than 0 and to a number, got {text[:200]!r}")
+        raise RouteError(f"expected weights whose sum is a finite number above 0, got {text[:200]!r}")
     return {version: weight for version, weight in weights.items() if weight}
 
 

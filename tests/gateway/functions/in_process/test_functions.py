@@ -364,7 +364,7 @@ def test_preload_ends_when_memory_is_full(caplog: pytest.LogCaptureFixture) -> N
     run(functions, functions.preload(seen.append, at_once=1))
     assert fakes.loads == ["a", "b", "c"]
     assert len(seen) == 3
-    assert "Preloaded 3 of 5 versions: --max-memory is full" in caplog.text
+    assert "Preloaded 3 of 5 versions: the memory limit is reached" in caplog.text
 
 
 # --- on the loop or in a thread

@@ -146,12 +146,12 @@ def _answer(
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             if not kept:
-                raise RefusedJob(f"the original fails for the rows that are {name}: {reason}") from error
+                raise RefusedJob(f"the original fails for some rows ({name}): {reason}") from error
             refused[name] = reason
             continue
         count = len(next(iter(rows.values())))
         if any(len(np.atleast_1d(value)) != count for value in outputs.values()):
-            raise RefusedJob("an output has not one value for each row of a request", HINT)
+            raise RefusedJob("an output does not have one value for each row of a request", HINT)
         kept.append((name, rows))
         parts.append(outputs)
     return kept, refused, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -241,7 +241,9 @@ def read_tensors(path: Path, inputs: Sequence[TensorInput]) -> dict[str, np.ndar
     """
     suffix = path.suffix.lower()
     if suffix not in {".npy", ".npz", ".json", ".csv"}:
-        raise RefusedJob(f"{path.name} is no file of samples", "Name a file that ends with .npy, .npz, .json or .csv.")
+        raise RefusedJob(
+            f"{path.name} is not a file of samples", "Name a file that ends with .npy, .npz, .json or .csv."
+        )
     names = [row.name for row in inputs]
     try:
         given = _read(path, suffix, names)

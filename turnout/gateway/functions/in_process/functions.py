@@ -227,7 +227,7 @@ class InProcessFunctions:
         await asyncio.gather(*map(load, self._hosted.values()))
         if left and progress is not None:
             log.warning(
-                "Preloaded %d of %d versions: --max-memory is full, the others are loaded when they are called",
+                "Preloaded %d of %d versions: the memory limit is reached, the others are loaded when they are called",
                 done,
                 len(self._hosted),
             )

@@ -197,7 +197,7 @@ class HostedFunction:
                     self.runs_on_loop += 1
                     return invocation
         if len(self._waiting) >= self._waiting_limit:
-            message = f"{self.function.name}: {len(self._waiting)} calls wait already"
+            message = f"{self.function.name}: {len(self._waiting)} calls are already waiting"
             return Invocation(None, "throttled", message)
         is_hopeless = code is not None and self._is_hopeless(deadline)
         if is_hopeless and self._graced >= MOST_GRACED:
@@ -388,7 +388,9 @@ class HostedFunction:
         self._refuse_hopeless()
 
     def _refuse_for_waiting(self) -> Invocation:
-        message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+        message = (
+            f"{self.function.name}: {len(self._waiting)} calls are already waiting, too many to be answered in time"
+        )
         return Invocation(None, "throttled", message)
 
     def _start_waiting(self) -> None:
@@ -524,7 +526,7 @@ class HostedFunction:
             return
         call.given_up = True
         self._free_place(call)
-        log.warning("%s: a run does not end; its place is given to another one", self.function.name)
+        log.warning("%s: a run does not end; its slot is free for other calls", self.function.name)
         self._threads.give_up()
         self._start_waiting()
         self._let_go_of_code()

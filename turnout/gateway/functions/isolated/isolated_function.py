@@ -158,7 +158,9 @@ class IsolatedFunction:
             return Invocation(None, "throttled", message)
         if len(self._waiting) >= self._limits.waiting:
             self._give_slot()
-            return Invocation(None, "throttled", f"{self.function.name}: {len(self._waiting)} calls wait already")
+            return Invocation(
+                None, "throttled", f"{self.function.name}: {len(self._waiting)} calls are already waiting"
+            )
         loop = asyncio.get_running_loop()
         # As on Lambda, the time that an init takes does not count against the function's timeout.
         own_s = self.function.settings.timeout_s + (0 if self._is_ready() else INIT_S)
@@ -308,7 +310,9 @@ class IsolatedFunction:
         self._refuse_hopeless(asyncio.get_running_loop().time())
 
     def _refuse_for_waiting(self) -> Invocation:
-        message = f"{self.function.name}: {len(self._waiting)} calls wait already, too many to be answered in time"
+        message = (
+            f"{self.function.name}: {len(self._waiting)} calls are already waiting, too many to be answered in time"
+        )
         return Invocation(None, "throttled", message)
 
     def _assign(self, environment: Environment, call: RuntimeCall) -> None:
@@ -329,7 +333,7 @@ class IsolatedFunction:
     def _caller_left(self, call: RuntimeCall) -> None:
         """A caller disconnected: its call leaves the queue. A running call continues, as on Lambda."""
         if self._waiting.pop(call, call) is None:
-            self._settle(call, Invocation(None, "timed_out", "its caller has gone"))
+            self._settle(call, Invocation(None, "timed_out", "its caller disconnected"))
 
     def _give_slot(self) -> None:
         if self._slots is not None:
