@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from turnout.conversion.downloads import check_digest, fetch_file, fetch_json, safe_path
 from turnout.conversion.errors import ConversionError
+from turnout.conversion.registries.registry_login import PASSWORD, USERNAME, Login, find_login
 from turnout.conversion.sources import Fetched, Order
 from turnout.loopback import is_loopback_url
 from turnout.system.files import file_digest
@@ -27,7 +27,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 TITLE = "org.opencontainers.image.title"
 """The annotation with a file's name. Source: OCI image specification, "Annotations"."""
 
-CREDENTIALS = ("OCI_USERNAME", "OCI_PASSWORD")
 PATIENCE_S = 60.0
 
 
@@ -54,9 +53,12 @@ def download_model(order: Order) -> Fetched:
     scheme = "http" if is_loopback_url(f"http://{match['host']}") else "https"
     base = f"{scheme}://{match['host']}/v2/{match['name']}"
     order.remark(f"downloading {order.address}")
-    registry = Registry(base, _authorization(f"{base}/manifests/{match['digest'] or match['tag']}", match["name"]))
+    first = f"{base}/manifests/{match['digest'] or match['tag']}"
+    access = _find_access(first, match["host"], match["name"])
+    registry = Registry(base, access.headers)
     target = order.target / "manifest.json"
-    fetch_file(f"{base}/manifests/{match['digest'] or match['tag']}", target, {**registry.headers, "accept": MANIFEST})
+    with _explained(access):
+        fetch_file(first, target, {**registry.headers, "accept": MANIFEST})
     if match["digest"]:
         check_digest(target, match["digest"].removeprefix("sha256:"), order.address)
     revision = f"sha256:{file_digest(target)}"
@@ -88,32 +90,63 @@ def _layers(content: bytes, address: str) -> dict[str, str]:
     return named
 
 
-def _authorization(url: str, name: str) -> dict[str, str]:
-    """Return the header that a registry asks for: a token of the service that it names, or none."""
-    username, password = (os.environ.get(variable, "") for variable in CREDENTIALS)
-    basic = {}
-    if username:
-        basic["authorization"] = "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the files are read.
+
+    Args:
+        host: the registry.
+        headers: with the authorization, if there is one.
+        asked: whether the registry asked for one.
+        login: the login that was used, or None.
+    """
+
+    host: str
+    headers: Mapping[str, str]
+    asked: bool = False
+    login: Login | None = None
+
+
+@contextmanager
+def _explained(access: Access) -> Iterator[None]:
+    """Say in an error of access which login was used; never the password."""
+    try:
+        yield
+    except ConversionError as error:
+        if not (access.asked and re.search(r" answered 40[13] ", error.message)):
+            raise
+        if access.login is None:
+            hint = f"Set {USERNAME} and {PASSWORD}, or: docker login {access.host}"
+            raise ConversionError(f"{access.host} needs a user name and a password", hint) from error
+        message = f"{access.host} rejects the user name and password of {access.login.origin}"
+        raise ConversionError(message, f"Check them: {error.message}") from error
+
+
+def _find_access(url: str, host: str, name: str) -> Access:
+    """Return the header that a registry asks for: name and password, or a token of the service that it names."""
     challenge = _challenge(url)
+    if not challenge:
+        return Access(host, {})
+    login = find_login(host)
+    basic = {"authorization": login.header} if login else {}
     kind, _, rest = challenge.partition(" ")
-    if kind.lower() == "basic":
-        return basic
     fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
     realm = fields.get("realm", "")
     if kind.lower() != "bearer" or not realm:
-        return {}
+        return Access(host, basic, asked=True, login=login)
     if not realm.startswith("https://") and not is_loopback_url(realm):
         raise ConversionError(f"the registry sends tokens over an insecure address: {realm}", code=1)
     query = urllib.parse.urlencode({"service": fields.get("service", ""), "scope": f"repository:{name}:pull"})
-    answer = fetch_json(f"{realm}?{query}", basic)
+    with _explained(Access(host, {}, asked=True, login=login)):
+        answer = fetch_json(f"{realm}?{query}", basic)
     token = answer.get("token") or answer.get("access_token") if isinstance(answer, dict) else None
     if not token:
         raise ConversionError(f"{realm} answered without a token", code=1)
-    return {"authorization": f"Bearer {token}"}
+    return Access(host, {"authorization": f"Bearer {token}"}, asked=True, login=login)
 
 
 def _challenge(url: str) -> str:
-    """Return what a registry asks of an anonymous request; empty if it answers."""
+    """Return what a registry asks of an anonymous request, a token before a password; empty if it answers."""
     request = urllib.request.Request(url, headers={"user-agent": "turnout", "accept": MANIFEST})  # noqa: S310
     handlers = [urllib.request.ProxyHandler({})] if is_loopback_url(url) else []
     try:
@@ -121,6 +154,7 @@ def _challenge(url: str) -> str:
             return ""
     except urllib.error.HTTPError as error:
         with error:
-            return error.headers.get("www-authenticate", "") if error.code == 401 else ""
+            asked = error.headers.get_all("www-authenticate") or ["Basic"]
+            return min(asked, key=lambda text: not text.lower().startswith("bearer ")) if error.code == 401 else ""
     except (OSError, ValueError):
         return ""  # the request that follows reports it
