@@ -141,7 +141,7 @@ class ModelFunction:
         else:
             outputs = self._run_transformed(loaded, loaded.transform, request, cancellation)
         answer = encode_answer(outputs, request, loaded.interface)
-        if run is not None and run.answer_file and len(answer.body) > LARGE_BYTES:
+        if run is not None and run.answer_file and answer.size > LARGE_BYTES:
             return write_answer_file(headers, answer, run.answer_file)
         return make_tensor_answer(headers, answer)
 

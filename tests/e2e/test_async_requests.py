@@ -426,7 +426,7 @@ def test_transfers_use_little_memory(server: RunningServer) -> None:
     assert hashlib.sha256(answer.body).hexdigest() == described["answer"]["sha256"]
     *others, largest = sorted(grown_mb(before, peaks_mb(server)))
     assert max(others) < 24, "the other worker"
-    assert largest < 6 * 80, "the one that ran it"
+    assert largest < 80 + 80 + 40, "the one that ran it: the body, the answer, and little more"
 
 
 def peaks_mb(server: RunningServer) -> dict[int, int]:

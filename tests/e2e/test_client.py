@@ -73,6 +73,10 @@ def test_an_interrupted_download_is_resumed(client: Client, tmp_path: Path) -> N
     assert not (tmp_path / "answer.part").exists()
     assert seen[0][0] > 1_000_000
     assert seen[-1] == (len(whole), len(whole))
+    for other in (b"x" * 1_000_000, b"x" * len(whole), b"x" * (len(whole) + 1)):
+        (tmp_path / "answer.part").write_bytes(other)
+        client.download(address, tmp_path / "answer", sha256=pending.answer_sha256)
+        assert (tmp_path / "answer").read_bytes() == whole, "the part of another answer is not used"
 
 
 def test_failures_raise_errors_with_the_messages_of_the_api(client: Client, server: RunningServer) -> None:

@@ -15,6 +15,7 @@ import orjson
 from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path, make_path
 from turnout.protocol.naming import CALLBACK_HEADER, CANARY_HEADER, MODEL_HEADER, UPLOAD_HEADER, VERSION_HEADER
 from turnout.protocol.requests.states import ENDED, RequestState
+from turnout.system.files import file_digest
 
 if TYPE_CHECKING:  # numpy takes most of the import time, and encoded requests do not need it
     from turnout.client.encoding import EncodedRequest
@@ -216,29 +217,71 @@ class Client:
             self._transfer("PUT", part["address"], piece, headers)
         return str(upload["id"])
 
-    def fetch(self, address: str) -> ApiAnswer:
-        """Return an answer, following a redirect to a signed address."""
-        if urlsplit(address).netloc:
-            return self._transfer("GET", address, b"", {})
-        answer = self.call("GET", address)
-        return self._transfer("GET", answer.headers["location"], b"", {}) if answer.status == 303 else answer
+    def fetch(self, address: str, sha256: str = "") -> ApiAnswer:
+        """Return an answer, following a redirect to a signed address.
 
-    def download(self, address: str, path: Path, progress: Callable[[int, int], None] = lambda *_: None) -> None:
+        Args:
+            address: the answer's address.
+            sha256: its digest, as the API describes it; empty to skip the check.
+
+        Raises:
+            ApiError: the API rejected the request, or the answer has another digest.
+            UnreachableError: the server does not respond.
+        """
+        if urlsplit(address).netloc:
+            answer = self._transfer("GET", address, b"", {})
+        else:
+            answer = self.call("GET", address)
+            if answer.status == 303:
+                answer = self._transfer("GET", answer.headers["location"], b"", {})
+        if sha256:
+            check_digest(sha256, hashlib.sha256(answer.body).hexdigest())
+        return answer
+
+    def download(
+        self,
+        address: str,
+        path: Path,
+        progress: Callable[[int, int], None] = lambda *_: None,
+        *,
+        sha256: str = "",
+    ) -> None:
         """Write an answer to a file, and resume an earlier download of it.
 
         Args:
             address: the answer's address.
             path: the file. Incomplete data is in a file next to it, whose name ends with `.part`.
             progress: called with the number of received bytes and of all bytes.
+            sha256: see `fetch`. If the incomplete data is of another answer, everything is downloaded again.
+
+        Raises:
+            ApiError: the API rejected the request, or the answer has another digest.
+            UnreachableError: the server does not respond.
         """
         if not urlsplit(address).netloc:
             answer = self.call("GET", address)
             if answer.status != 303:
+                if sha256:
+                    check_digest(sha256, hashlib.sha256(answer.body).hexdigest())
                 path.write_bytes(answer.body)
                 progress(len(answer.body), len(answer.body))
                 return
             address = answer.headers["location"]
         part = path.with_name(f"{path.name}.part")
+        is_resumed = part.exists()
+        self._download_pieces(address, part, progress)
+        if sha256 and is_resumed and file_digest(part) != sha256:
+            part.unlink()
+            self._download_pieces(address, part, progress)
+        if sha256:
+            digest = file_digest(part)
+            if digest != sha256:
+                part.unlink()
+            check_digest(sha256, digest)
+        part.replace(path)
+
+    def _download_pieces(self, address: str, part: Path, progress: Callable[[int, int], None]) -> None:
+        """Append what is missing to a file."""
         total = -1
         with part.open("ab") as file:
             while total < 0 or file.tell() < total:
@@ -249,12 +292,13 @@ class Client:
                 if answer.status == 416 and start == total:
                     break
                 if answer.status != 206:
-                    file.truncate(0)  # the content has changed, or the server does not support ranges
+                    # The content has changed, or the server does not support ranges.
+                    file.seek(0)
+                    file.truncate()
                     total = -1 if answer.status == 416 else total
                 if answer.status != 416:
                     file.write(answer.body)
                 progress(file.tell(), total)
-        part.replace(path)
 
     def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> ApiAnswer:
         """Send one request to the API.
@@ -377,7 +421,8 @@ class PendingRequest:
             ApiError: the request failed, expired or was canceled.
             TimeoutError: it has not ended by then. The request continues.
         """
-        return read_result(self._client.fetch(self.answer_address(timeout_s)))
+        address = self.answer_address(timeout_s)
+        return read_result(self._client.fetch(address, self.answer_sha256))
 
     def answer_address(self, timeout_s: float | None = None) -> str:
         """Wait until it is done and return the address of its answer. Raises the same errors as `result`."""
@@ -391,6 +436,11 @@ class PendingRequest:
             error.get("status", 0), error.get("code", str(self.state).upper()), message, error.get("details")
         )
 
+    @property
+    def answer_sha256(self) -> str:
+        """The answer's digest; empty before there is an answer."""
+        return str((self.description.get("answer") or {}).get("sha256", ""))
+
     def close(self) -> None:
         """Close the client's connection; the next call opens another."""
         self._client.close()
@@ -402,6 +452,13 @@ class PendingRequest:
             ApiError: it has started or ended.
         """
         self.description = orjson.loads(self._client.call("DELETE", self.location).body)
+
+
+def check_digest(expected: str, got: str) -> None:
+    """Raise an ApiError if an answer does not have the digest that the API described."""
+    if got != expected:
+        details = {"expected": expected, "got": got}
+        raise ApiError(0, "DIGEST_MISMATCH", f"the answer's SHA-256: expected {expected}, got {got}", details)
 
 
 METADATA = "x-amz-meta-"

@@ -18,6 +18,9 @@ BINARY_BYTES = 16_384
 time.
 """
 
+ALIGNED_BYTES = 8
+"""The binary tensors begin at a multiple of the largest element's size, so that the server need not copy them."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
@@ -60,6 +63,7 @@ def encode_request(
     text = orjson.dumps(document)
     if not parts:
         return EncodedRequest({"content-type": "application/json"}, text)
+    text += b" " * (-len(text) % ALIGNED_BYTES)
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(text))}
     return EncodedRequest(headers, b"".join((text, *parts)))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout.protocol.errors import RequestError
-from turnout.protocol.tensors.binary_tensors import BinaryPart, write_binary
+from turnout.protocol.requests.runs import map_file
+from turnout.protocol.tensors import binary_tensors
+from turnout.protocol.tensors.binary_tensors import BinaryPart, view_binary, write_binary
 from turnout.protocol.tensors.datatypes import DATATYPES
 
 
@@ -21,6 +24,43 @@ def test_every_bit_of_numbers_survives(datatype: str, raw: bytes, front: bytes) 
     assert result.dtype == entry.dtype
     assert result.flags.aligned
     assert write_binary(datatype, result) == raw
+    assert bytes(view_binary(datatype, result)) == raw
+
+
+@pytest.mark.parametrize("start", [0, 1, 4096, 5000, 5003])
+def test_tensors_of_a_mapped_file_are_viewed_or_copied_in_pieces(
+    start: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binary_tensors, "PIECE_BYTES", 8192)
+    sent = np.arange(10_000, dtype=np.float32)
+    path = tmp_path / "body"
+    path.write_bytes(b" " * start + sent.tobytes())
+    body = map_file(str(path))
+    part = BinaryPart(body, start)
+    received = part.take("x", DATATYPES["FP32"], sent.size, sent.nbytes)
+    part.check_finished()
+    assert received.tolist() == sent.tolist()
+    assert received.flags.owndata is (start % 4 != 0)
+    assert bytes(body) == path.read_bytes()
+
+
+def test_arrays_in_the_order_of_the_wire_are_viewed() -> None:
+    values = np.arange(6, dtype="<f4").reshape(2, 3)
+    view = view_binary("FP32", values)
+    assert isinstance(view, memoryview)
+    values[0, 0] = 7
+    assert bytes(view) == values.tobytes()
+    for other in (
+        np.asfortranarray(values),
+        values.astype(">f4"),
+        values[:, :2],
+        np.empty((0, 3), "<f4"),
+        values[0, 0],
+    ):
+        assert bytes(view_binary("FP32", other)) == write_binary("FP32", np.asarray(other))
+    assert bytes(view_binary("BOOL", np.array([True, False]))) == b"\x01\x00"
+    texts = np.array(["a"], object)
+    assert view_binary("BYTES", texts) == write_binary("BYTES", texts)
 
 
 @given(st.lists(st.binary(max_size=20), max_size=8))

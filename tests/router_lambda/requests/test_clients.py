@@ -83,6 +83,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.param(2, id="JSON"),
         pytest.param(5_000, id="binary"),
         pytest.param(1_100_000, id="uploaded, and answered with an address of S3"),
+        pytest.param(17_000_000, id="uploaded in two parts", marks=pytest.mark.slow),
     ],
 )
 def test_client_gets_answers_of_any_size(served: str, rows: int) -> None:

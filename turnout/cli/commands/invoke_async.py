@@ -30,9 +30,9 @@ def send_async(
             await_end(pending)
             address = pending.answer_address()
             if output is None:
-                return client.fetch(address)
+                return client.fetch(address, pending.answer_sha256)
             with progress(f"downloading to {output}", int(pending.description["answer"]["bytes"])) as advance:
-                client.download(address, output, advanced_by(advance))
+                client.download(address, output, advanced_by(advance), sha256=pending.answer_sha256)
             notify(f"Wrote {output}, {size_text(output.stat().st_size)}.")
             return None
     except ApiError as error:

@@ -23,7 +23,7 @@ from turnout.protocol.codecs.requests import (
 )
 from turnout.protocol.codecs.responses import Answer, write_json
 from turnout.protocol.errors import RequestError, shown
-from turnout.protocol.tensors.binary_tensors import BinaryPart, write_binary
+from turnout.protocol.tensors.binary_tensors import BinaryPart, view_binary, write_binary
 from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype
 from turnout.protocol.tensors.interface import Input, Interface, datatype_of
 from turnout.protocol.tensors.json_shapes import flatten_to, read_shape
@@ -172,20 +172,26 @@ def _check_addressee(document: dict[str, Any], interface: Interface) -> None:
 
 def write_open(outputs: Mapping[str, Array], request: InferenceRequest, interface: Interface) -> Answer:
     """Return the protocol's answer: flat data, each tensor in JSON or binary as the request specified."""
-    parts: dict[str, bytes] = {}
+    parts: dict[str, bytes | memoryview] = {}
+    # An answer that may be written to a file is not put together in memory.
+    write = write_binary if request.largest_bytes is None else view_binary
     if request.binary_default or request.binary:
         for name, values in outputs.items():
             if request.wants_binary(name):
-                parts[name] = write_binary(datatype_of(values, interface.outputs.get(name)), values)
+                parts[name] = write(datatype_of(values, interface.outputs.get(name)), values)
     text = write_json(_document, outputs, request, interface, parts)
-    return Answer(b"".join((text, *parts.values())), len(text)) if parts else Answer(text)
+    if not parts:
+        return Answer(text)
+    if request.largest_bytes is not None:
+        return Answer(text, len(text), tuple(parts.values()))
+    return Answer(b"".join((text, *parts.values())), len(text))
 
 
 def _document(
     outputs: Mapping[str, Array],
     request: InferenceRequest,
     interface: Interface,
-    parts: Mapping[str, bytes],
+    parts: Mapping[str, bytes | memoryview],
     *,
     spelled: bool = False,
 ) -> dict[str, Any]:

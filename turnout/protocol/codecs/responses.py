@@ -35,10 +35,22 @@ _LENGTH_BYTES = 4
 
 @dataclass(slots=True, eq=False)
 class Answer:
-    """A body: JSON, or, if `json_length` is not None, JSON of that length followed by binary tensors."""
+    """A body: JSON, or, if `json_length` is not None, JSON of that length followed by binary tensors.
+
+    Args:
+        body: the bytes.
+        json_length: length of the JSON.
+        tensors: binary tensors after `body`, as views of their arrays: a large answer is written without copying them.
+    """
 
     body: bytes
     json_length: int | None = None
+    tensors: tuple[bytes | memoryview, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Size of the whole body in bytes."""
+        return len(self.body) + sum(map(len, self.tensors))
 
 
 def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any]:
@@ -52,7 +64,7 @@ def make_tensor_answer(headers: dict[str, str], answer: Answer) -> dict[str, Any
         return make_answer(200, headers, answer.body)
     headers["Content-Type"] = "application/octet-stream"
     headers["Inference-Header-Content-Length"] = str(answer.json_length)
-    return make_answer(200, headers, answer.body, binary=True)
+    return make_answer(200, headers, b"".join((answer.body, *answer.tensors)), binary=True)
 
 
 def write_answer_file(headers: dict[str, str], answer: Answer, path: str) -> dict[str, Any]:
@@ -65,6 +77,7 @@ def write_answer_file(headers: dict[str, str], answer: Answer, path: str) -> dic
     """
     with open(path, "xb") as file:  # noqa: PTH123 - routers start without importing pathlib
         file.write(answer.body)
+        file.writelines(answer.tensors)
     made = make_tensor_answer(headers, Answer(b"", answer.json_length))
     return {**made, "turnout": {"answer_file": path}}
 
@@ -117,8 +130,8 @@ def check_body(answer: Answer, largest_bytes: int | None = None) -> None:
     """
     body = answer.body
     if largest_bytes is not None:
-        if len(body) > largest_bytes:
-            raise _too_large(str(len(body)), largest_bytes)
+        if answer.size > largest_bytes:
+            raise _too_large(str(answer.size), largest_bytes)
         return
     if len(body) <= _SURELY_SMALL_BYTES:
         return

@@ -5,6 +5,7 @@ Every length is checked before it is used. Source: Triton, "Binary Tensor Data E
 
 from __future__ import annotations
 
+import mmap
 import struct
 from typing import Any
 
@@ -15,6 +16,9 @@ from turnout.protocol.errors import RequestError, shown
 from turnout.protocol.tensors.datatypes import DATATYPES, Array, Datatype
 
 _LENGTH = struct.Struct("<I")
+
+PIECE_BYTES = 4 * 1024 * 1024
+"""Size of the pieces in which an array is copied from a mapped file."""
 
 
 class BinaryPart:
@@ -52,7 +56,7 @@ class BinaryPart:
         if datatype.kind == "bool":
             _check_booleans(name, np.frombuffer(self._body, np.uint8, count, start))
         array: Array = np.frombuffer(self._body, datatype.dtype, count, start)
-        return array if array.flags.aligned else array.copy()
+        return array if array.flags.aligned else _align(array, self._body, start)
 
     def check_finished(self) -> None:
         """Reject bytes that no input uses."""
@@ -64,6 +68,22 @@ class BinaryPart:
                 expected=0,
                 got=left,
             )
+
+
+def _align(array: Array, body: bytes | mmap.mmap, start: int) -> Array:
+    """Return a copy whose elements are aligned in memory.
+
+    A mapped file is copied in pieces, and the pages of each are released, so that memory does not hold it twice.
+    """
+    if not isinstance(body, mmap.mmap):
+        return array.copy()
+    copy, count = np.empty_like(array), PIECE_BYTES // array.itemsize
+    for first in range(0, array.size, count):
+        copy[first : first + count] = array[first : first + count]
+        end = start + min(first + count, array.size) * array.itemsize
+        page = (start + first * array.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
+        body.madvise(mmap.MADV_DONTNEED, page, end - page)
+    return copy
 
 
 def _check_booleans(name: str, raw: npt.NDArray[np.uint8]) -> None:
@@ -97,6 +117,14 @@ def _read_bytes(name: str, body: bytes, start: int, size: int, count: int) -> Ar
     if start != end:
         raise _invalid(name, f"{count} elements", f"{end - start} bytes more")
     return array
+
+
+def view_binary(datatype: str, values: Array) -> bytes | memoryview:
+    """Return an array as the extension's bytes: a view of its memory if that has the same order."""
+    spec = DATATYPES[datatype]
+    if spec.kind == "bytes":
+        return write_binary(datatype, values)
+    return np.ascontiguousarray(values, spec.dtype).reshape(-1).view(np.uint8).data
 
 
 def write_binary(datatype: str, values: Array) -> bytes:
