@@ -107,8 +107,11 @@ class WorkerFunction(pulumi.ComponentResource):
             scaling_config={"maximum_concurrency": MOST_RUNNING},
             opts=pulumi.ResourceOptions(parent=self, depends_on=policies),
         )
-        alarms = tuple(plan_alarms(args.place, args.plan))
-        Alarms(name, alarms, args.settings.alarm_actions, within)
+        # An idle stack with asynchronous requests costs no more than one without: alarms are billed all month, and
+        # without a topic these notify nobody. `turnout requests list --state failed` shows the dead letters.
+        if args.settings.alarm_actions:
+            alarms = tuple(plan_alarms(args.place, args.plan))
+            Alarms(name, alarms, args.settings.alarm_actions, within)
         self.register_outputs({})
 
 

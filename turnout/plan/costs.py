@@ -114,7 +114,6 @@ def _rest(plan: Plan, manifest: Manifest) -> Iterator[Rest]:
     metrics = sum(FUNCTION_METRICS + bool(function.settings.slo.p99_ms) for function in find_alarmed(plan, manifest))
     metrics += POOLED_METRICS * len(find_tested_functions(plan))
     metrics += sum(STAGE_METRICS + bool(stage.slo.p99_ms) for stage in stages)
-    metrics += ALARM_METRICS * plan.is_asynchronous
     yield Rest("alarms", metrics, "metrics", prices.alarm_month)
     yield Rest("dashboard", 1, "", prices.dashboard_month)
     for architecture, price in (
@@ -186,6 +185,9 @@ def _assumptions(plan: Plan, manifest: Manifest, call_ms: float) -> Iterator[str
         yield "One snapshot is kept of each function with snap_start; restoring snapshots is not counted."
     if plan.is_asynchronous:
         yield "An asynchronous request has a small body, runs once and is read once; uploads and retries cost more."
+        yield "The queue's polls are within SQS's free tier: a million calls a month in each account."
+        alarms = ALARM_METRICS * prices.alarm_month
+        yield f"With turnout:alarm_topic_arn, the alarms of asynchronous requests cost {alarms:.2f} a month more."
     if plan.graphs:
         yield "A graph's switch takes the dearest case, and a step without a version the model's dearest version."
     yield (

@@ -217,6 +217,7 @@ def test_plan_prices_asynchronous_requests(project: Path, capsys: pytest.Capture
     assert main(["plan", "-m", str(project)]) == 0
     printed = capsys.readouterr().out
     assert "a million asynchronous requests besides their calls: $" in printed
+    assert "With turnout:alarm_topic_arn, the alarms of asynchronous requests cost 0.20 a month more." in printed
     assert "queue's polls" in printed
     assert main(["plan", "-m", str(project), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

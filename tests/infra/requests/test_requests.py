@@ -25,7 +25,8 @@ QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:turnout-test-requests"
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return deployed(manifest((model(routing=Routing(fallback="v1")),), (ASYNC,)))
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:alerts"
+    return deployed(manifest((model(routing=Routing(fallback="v1")),), (ASYNC,)), alarm_topic_arn=topic)
 
 
 def plan_of(of: Manifest) -> Plan:
@@ -215,6 +216,13 @@ def test_alarms_watch_the_age_and_the_dead_letters(program: Program) -> None:
     assert age["threshold"] == 29 + 600
     assert (dead["metricName"], dead["threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
     assert dead["dimensions"] == {"QueueName": "turnout-test-requests-dead"}
+
+
+def test_alarms_that_notify_nobody_are_not_made() -> None:
+    def alarms(of: Manifest) -> set[str]:
+        return set(deployed(of).of("cloudwatch/metricAlarm:MetricAlarm"))
+
+    assert alarms(manifest(stages=(ASYNC,))) == alarms(manifest()), "at rest, `async` adds none"
 
 
 def test_settings_contain_the_stages_rules_and_the_time_limits(program: Program) -> None:

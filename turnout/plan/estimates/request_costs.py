@@ -9,10 +9,16 @@ from turnout.plan.estimates.rest import Rest
 from turnout.plan.values import Plan
 
 ALARM_METRICS = 2
-"""Metrics of the worker's alarms: the age of the oldest message, and dead letters (infra/requests/worker.py)."""
+"""Metrics of the worker's alarms: the age of the oldest message, and dead letters (infra/requests/worker.py).
+
+Only a stack that notifies someone, with `turnout:alarm_topic_arn`, has them.
+"""
 
 POLLS_MILLION = 0.65
-"""Millions of SQS calls in a month by which Lambda polls an idle queue, estimated: five pollers, 20 s each."""
+"""Millions of SQS calls in a month by which Lambda polls an idle queue, estimated: five pollers, 20 s each.
+
+They are within the million that AWS gives every account each month.
+"""
 
 WORKER_GB = 0.25
 WORKER_MS = 100.0
