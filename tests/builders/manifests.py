@@ -11,11 +11,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from turnout.artifacts.artifact import Artifact
+from turnout.manifest.access import RequestQuota
 from turnout.manifest.parser import (
+    Asynchronous,
     CallNode,
     Canary,
     Case,
+    Consumer,
+    Cors,
     EnsembleNode,
+    Jwt,
     Manifest,
     Model,
     Node,
@@ -225,3 +230,31 @@ def manifests(draw: st.DrawFn) -> Manifest:
         draw(stages_of(name, models)) for name in draw(st.lists(stage_names, min_size=1, max_size=3, unique=True))
     )
     return manifest(models, stages)
+
+
+@st.composite
+def manifests_with_access(draw: st.DrawFn) -> Manifest:
+    """A whole manifest whose stages also have tokens, web pages, consumers and asynchronous requests."""
+    of = draw(manifests())
+    consumers = (
+        Consumer("web", (of.models[0].name,), quota=RequestQuota(10, "day")),
+        Consumer("batch", keys=("k1", "k2")),
+    )
+    jwt = Jwt("https://login.example.com", ("app",))
+    stages = []
+    for planned in of.stages:
+        auth = draw(st.sampled_from([planned.auth, "jwt"]))
+        access = replace(
+            planned,
+            auth=auth,
+            jwt=jwt if auth == "jwt" else None,
+            cors=draw(st.sampled_from([None, Cors(("*",)), Cors(("https://a.example", "https://b.example"))])),
+            consumers=consumers if auth == "api_key" and draw(st.booleans()) else (),
+            asynchronous=draw(st.sampled_from([None, Asynchronous()])),
+        )
+        stages.append(access)
+    routes, open_inference = (
+        draw(st.sampled_from(["auto", "shared"])),
+        draw(st.sampled_from(["proxy", "direct", "off"])),
+    )
+    return replace(of, stages=tuple(stages), routes=routes, open_inference=open_inference)

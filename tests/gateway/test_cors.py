@@ -41,6 +41,7 @@ stages:
     serve: {{echo: v1, routed: v1}}
     canary: {{percent: 100, serve: {{echo: v2}}}}
     auth: api_key
+    async: {{}}
     cors: {{origins: ["{A}", "{B}"], headers: [x-mine], credentials: true}}
   every: {{serve: {{"*": newest}}, auth: api_key, throttle: {{rate: 1000, burst: 1000}}, cors: {{origins: ["*"]}}}}
 """
@@ -88,7 +89,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 PATHS = ("/models/echo/inference", "/models/echo/v2/inference", "/models/routed/inference", "/v2/models/echo/infer")
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/models", "/v2", "/v2/health/live", "/openapi.json", "/models/echo/v1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *PATHS,
+        "/models",
+        "/v2",
+        "/v2/health/live",
+        "/openapi.json",
+        "/models/echo/v1",
+        "/requests/1",
+        "/requests/1/answer",
+    ],
+)
 def test_preflight_returns_what_the_stage_allows(site: Site, path: str) -> None:
     status, headers = site.preflight(f"/two{path}", B)
     assert status == 204

@@ -11,6 +11,7 @@ from turnout.openapi.inference_operations import ERRORS, describe_codes, describ
 from turnout.openapi.schemas import ERROR
 from turnout.openapi.tensor_schemas import Schema
 from turnout.plan.values import Route
+from turnout.protocol.requests.preferences import IDENTIFIER_RULE
 
 ANY_METHOD = "x-amazon-apigateway-any-method"
 """API Gateway's key for a route that accepts every method."""
@@ -118,6 +119,7 @@ PARAMETERS = {
     "version": "One of its versions.",
     "check": "`live` or `ready`.",
     "proxy": "The rest of the path, as the protocol spells it.",
+    "id": f"The request's identifier: {IDENTIFIER_RULE}.",
 }
 
 _PARAMETER = re.compile(r"\{(\w+)\+?\}")

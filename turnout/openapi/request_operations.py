@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from turnout.openapi.general_operations import path_parameters
 from turnout.openapi.inference_operations import BINARY, ERRORS, describe_error, spell_integration
 from turnout.openapi.schemas import ERROR
 from turnout.openapi.tensor_schemas import Schema
 from turnout.plan.values import Route
 from turnout.protocol.naming import CALLBACK_HEADER, UPLOAD_HEADER
-from turnout.protocol.requests.preferences import IDENTIFIER_RULE
 from turnout.protocol.requests.refusals import STATUS_OF
 from turnout.protocol.requests.states import RequestState
 
@@ -47,7 +47,7 @@ def _parameter(name: str, place: str, description: str, *, required: bool = Fals
     }
 
 
-ID = _parameter("id", "path", f"The request's identifier: {IDENTIFIER_RULE}.", required=True)
+(ID,) = path_parameters("/requests/{id}")
 
 HEADERS = (
     _parameter("Prefer", "header", "`respond-async` answers 202 at once; the answer is fetched later."),
