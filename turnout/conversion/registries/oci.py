@@ -14,7 +14,7 @@ from typing import Any
 
 from turnout.conversion.downloads import check_digest, fetch_file, fetch_json, safe_path
 from turnout.conversion.errors import ConversionError
-from turnout.conversion.registries.registry_login import PASSWORD, USERNAME, Login, find_login
+from turnout.conversion.registries.registry_login import PASSWORD, USERNAME, RegistryLogin, find_login
 from turnout.conversion.sources import Fetched, Order
 from turnout.loopback import is_loopback_url
 from turnout.system.files import file_digest
@@ -91,7 +91,7 @@ def _layers(content: bytes, address: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class RegistryAccess:
     """How the files are read.
 
     Args:
@@ -104,11 +104,11 @@ class Access:
     host: str
     headers: Mapping[str, str]
     asked: bool = False
-    login: Login | None = None
+    login: RegistryLogin | None = None
 
 
 @contextmanager
-def _explained(access: Access) -> Iterator[None]:
+def _explained(access: RegistryAccess) -> Iterator[None]:
     """Say in an error of access which login was used; never the password."""
     try:
         yield
@@ -122,27 +122,27 @@ def _explained(access: Access) -> Iterator[None]:
         raise ConversionError(message, f"Check them: {error.message}") from error
 
 
-def _find_access(url: str, host: str, name: str) -> Access:
+def _find_access(url: str, host: str, name: str) -> RegistryAccess:
     """Return the header that a registry asks for: name and password, or a token of the service that it names."""
     challenge = _challenge(url)
     if not challenge:
-        return Access(host, {})
+        return RegistryAccess(host, {})
     login = find_login(host)
     basic = {"authorization": login.header} if login else {}
     kind, _, rest = challenge.partition(" ")
     fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
     realm = fields.get("realm", "")
     if kind.lower() != "bearer" or not realm:
-        return Access(host, basic, asked=True, login=login)
+        return RegistryAccess(host, basic, asked=True, login=login)
     if not realm.startswith("https://") and not is_loopback_url(realm):
         raise ConversionError(f"the registry sends tokens over an insecure address: {realm}", code=1)
     query = urllib.parse.urlencode({"service": fields.get("service", ""), "scope": f"repository:{name}:pull"})
-    with _explained(Access(host, {}, asked=True, login=login)):
+    with _explained(RegistryAccess(host, {}, asked=True, login=login)):
         answer = fetch_json(f"{realm}?{query}", basic)
     token = answer.get("token") or answer.get("access_token") if isinstance(answer, dict) else None
     if not token:
         raise ConversionError(f"{realm} answered without a token", code=1)
-    return Access(host, {"authorization": f"Bearer {token}"}, asked=True, login=login)
+    return RegistryAccess(host, {"authorization": f"Bearer {token}"}, asked=True, login=login)
 
 
 def _challenge(url: str) -> str:

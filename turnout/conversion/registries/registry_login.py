@@ -27,7 +27,7 @@ TOKEN_USER = "<token>"  # noqa: S105 - the name that marks a token
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class RegistryLogin:
     """What a registry accepts.
 
     Args:
@@ -46,14 +46,14 @@ class Login:
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
-def find_login(host: str) -> Login | None:
+def find_login(host: str) -> RegistryLogin | None:
     """Return the login of a registry; None for an anonymous one.
 
     Raises:
         ConversionError: Docker's configuration cannot be read, or its program fails.
     """
     if name := os.environ.get(USERNAME):
-        return Login(name, os.environ.get(PASSWORD, ""), f"{USERNAME} and {PASSWORD}")
+        return RegistryLogin(name, os.environ.get(PASSWORD, ""), f"{USERNAME} and {PASSWORD}")
     path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
     try:
         config: Any = json.loads(path.read_bytes())
@@ -72,22 +72,22 @@ def find_login(host: str) -> Login | None:
     return _read(entries[key], path) if key else None
 
 
-def _read(entry: Any, path: Path) -> Login | None:
+def _read(entry: Any, path: Path) -> RegistryLogin | None:
     """Return the login that config.json holds itself."""
     given: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
     if not given.get("auth"):
         username = str(given.get("username") or "")
-        return Login(username, str(given.get("password", "")), str(path)) if username else None
+        return RegistryLogin(username, str(given.get("password", "")), str(path)) if username else None
     try:
         name, colon, password = base64.b64decode(str(given["auth"])).decode().partition(":")
     except (binascii.Error, ValueError):
         colon = ""
     if not colon:
         raise ConversionError(f"{path} has an `auth` that is no base64 of name and password", "Log in again.")
-    return Login(name, password.rstrip("\0"), str(path))
+    return RegistryLogin(name, password.rstrip("\0"), str(path))
 
 
-def _ask(program: str, key: str, path: Path) -> Login | None:
+def _ask(program: str, key: str, path: Path) -> RegistryLogin | None:
     """Return the login that a program of Docker keeps."""
     command = f"docker-credential-{program}"
     if not re.fullmatch(r"[A-Za-z0-9._-]+", program):
@@ -108,4 +108,4 @@ def _ask(program: str, key: str, path: Path) -> Login | None:
             f"{command} keeps an identity token for {key}, which Turnout cannot use",
             f"Set {USERNAME} and {PASSWORD}.",
         )
-    return Login(str(given["Username"]), str(given.get("Secret", "")), command)
+    return RegistryLogin(str(given["Username"]), str(given.get("Secret", "")), command)
