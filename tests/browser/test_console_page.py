@@ -16,6 +16,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import PATIENCE_S, TURNOUT, RunningServer, running_server
+from tests.builders.waiting import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -151,6 +152,13 @@ def test_a_canary_is_started_watched_and_promoted(chromium: Browser, server: Run
 
         page.wait_for_selector(".verdict.successful, .verdict.inconclusive")
         page.get_by_role("row", name=re.compile("^canary ")).get_by_text(f"{seen.count('v2')}", exact=True).wait_for()
+        page.get_by_text("No request has failed so far.").wait_for()
+        page.locator("dl.facts").get_by_text(re.compile(r"expected 2\d(\.\d)?% to 3\d(\.\d)?% \(99%\)")).wait_for()
+        page.locator(".check canvas").first.wait_for()
+        page.set_viewport_size({"width": 390, "height": 900})
+        fits = "canvas => canvas.getBoundingClientRect().right <= document.documentElement.clientWidth"
+        wait_until(lambda: bool(page.locator(".check canvas").first.evaluate(fits)), "a chart that fits the window")
+        page.set_viewport_size({"width": 1280, "height": 900})
         page.get_by_role("button", name="Promote", exact=True).click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_text("Then dev serves echo v2 to all requests.").wait_for()
@@ -286,6 +294,13 @@ def test_a_list_of_a_thousand_models_draws_only_visible_rows(chromium: Browser, 
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
         page.get_by_role("button", name="▸ echo999", exact=True).wait_for()
         assert rows.count() < 80
+        page.keyboard.press("Control+k")
+        page.keyboard.type("echo500")
+        page.keyboard.press("Enter")
+        opened = page.get_by_role("button", name="▾ echo500", exact=True)
+        opened.wait_for()
+        assert rows.count() < 90
+        opened.click()
         page.get_by_label("Filter").fill("echo77")
         page.get_by_role("button", name="▸ echo770", exact=True).wait_for()
         assert rows.count() == 11
@@ -415,6 +430,59 @@ def test_a_promotion_interrupted_by_a_killed_server_is_mended(chromium: Browser,
     assert versions == {"v2"}
     assert "dev: {serve: {echo: v2}} # the first one" in (project / "models.yaml").read_text()
     assert not list(project.glob(".*.turnout-*"))
+
+
+def test_figures_of_versions_and_stages_are_shown(chromium: Browser, canary_server: RunningServer) -> None:
+    with visiting(chromium, canary_server) as visit:
+        page = visit.page
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        for stage in ("dev", "prod"):
+            canary_server.post(f"/{stage}/models/echo/v1/inference", {"instances": [[1.0, 2.0, 3.0, 4.0]]})
+        page.get_by_role("button", name="▸ echo", exact=True).click()
+        version = page.locator("tr.opened tbody tr").first
+        version.get_by_text("prod").first.wait_for()
+        assert "x86_64" in version.inner_text() or "arm64" in version.inner_text()
+        page.get_by_role("button", name="Copy the digest of echo v1").click()
+        page.get_by_role("button", name="Copy the digest of echo v1").get_by_text("Copied").wait_for()
+        digest = page.evaluate("navigator.clipboard.readText()")
+        assert re.fullmatch("[0-9a-f]{64}", digest)
+        page.locator("summary", has_text="Requests/s of the last 15 minutes").click()
+        page.locator("table.minutes tbody tr").first.wait_for()
+        page.get_by_label("Go to a stage").select_option("prod")
+        page.get_by_role("heading", name="Stage prod").wait_for()
+        visit.check_silence()
+
+
+TRAFFIC = """async ([models, pulses]) => {
+  const { withTraffic, figureOf } = await import('/console/static/figures.js');
+  let moments = [];
+  for (let second = 0; second < pulses; second++) {
+    const rows = Array.from({length: models}, (_, n) => ({
+      model: `m${n}`, version: 'v1', stage: 'dev', requests: second * (n + 1), errors: second,
+      durations: [second * n, second],
+    }));
+    moments = withTraffic(moments, {run: second < 5 ? 'old' : 'new', time: 1e9 + second, bounds_s: [0.1, 1], rows});
+  }
+  const figure = figureOf(moments, 'm9');
+  return {kept: moments.length, first: moments[0].time - 1e9, figure, stage: figureOf(moments, 'm9 v1 dev').perSecond,
+    none: figureOf(moments, 'other')};
+}"""
+
+
+def test_figures_cover_the_last_15_minutes(chromium: Browser, canary_server: RunningServer) -> None:
+    with visiting(chromium, canary_server) as visit:
+        seen = visit.page.evaluate(TRAFFIC, [20, 1200])
+    assert seen["kept"] < 80, "history is thinned out"
+    assert 1199 - 900 - 30 <= seen["first"] <= 1199 - 900
+    figure = seen["figure"]
+    assert figure["perSecond"] == pytest.approx(10)
+    assert seen["stage"] == pytest.approx(10)
+    assert figure["errors"] == pytest.approx(10)
+    assert (figure["p50"], figure["p99"]) == (0.1, 1)
+    assert len(figure["line"]) >= 55
+    assert figure["line"] == pytest.approx([10] * len(figure["line"]))
+    assert 14 <= len(figure["minutes"]) <= 16
+    assert seen["none"] is None
 
 
 SEVERAL = """\

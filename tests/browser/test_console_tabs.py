@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -93,7 +94,11 @@ def test_requests_are_filtered_replayed_sent_again_and_saved(visit: Visit, tmp_p
     page.get_by_label("Status").select_option("refused")
     page.get_by_text("1 shown of 9 kept").wait_for()
     page.get_by_label("Status").select_option("answered")
-    page.get_by_label("Model").select_option("echo")
+    page.get_by_label(re.compile("^Model")).select_option("echo")
+    page.get_by_text("8 shown of 9 kept").wait_for()
+    page.get_by_label("Slower than").fill("60000")
+    page.get_by_text("0 shown of 9 kept").wait_for()
+    page.get_by_label("Slower than").fill("")
     page.get_by_text("8 shown of 9 kept").wait_for()
 
     page.get_by_label("compared with").select_option("v1")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.builders.graphs import write_identity
 from tests.builders.running_server import Answer, RunningServer, running_server
+from turnout.canary.rollout.stage_control import StageTarget, make_client
 
 MANIFEST = """\
 # The platform of this test.
@@ -201,6 +202,15 @@ def test_broken_models_yaml_is_shown(browser: Browser) -> None:
     assert len(state["problems"]) == 1
     assert "v7" in state["problems"][0]
     assert browser.pulse()["traffic"] is not None
+
+
+def test_a_stage_that_differs_from_models_yaml_is_reported(browser: Browser) -> None:
+    target = StageTarget("local", f"http://127.0.0.1:{browser.server.port}")
+    client = make_client("apigateway", target)
+    (api,) = client.get_rest_apis()["items"]
+    operation = {"op": "replace", "path": "/variables/echo", "value": "v2"}
+    client.update_stage(restApiId=api["id"], stageName="dev", patchOperations=[operation])
+    assert browser.pulse()["differences"] == {"dev": ["echo is v1 in the manifest, v2 in the live stage"]}
 
 
 def test_events_arrive_in_one_open_stream_which_does_not_delay_a_stop(browser: Browser) -> None:

@@ -82,6 +82,8 @@ def test_the_latest_requests_come_first_and_sampled_ones_are_not_repeated(browse
         ({"model": "echo", "stage": "dev"}, 27),
         ({"model": "other"}, 0),
         ({"stage": "prod"}, 0),
+        ({"slower_ms": "0.0001"}, 27),
+        ({"slower_ms": "100000"}, 0),
     ],
 )
 def test_filters(browser: Browser, query: dict[str, str], count: int) -> None:

@@ -137,6 +137,9 @@ def test_the_plan_matches_the_command(server: RunningServer) -> None:
         function["name"] for function in printed["functions"]
     ]
     assert shown["costs"] == printed["costs"]
+    routes = [(route["method"], route["path"]) for api in printed["apis"] for route in api["routes"]]
+    assert [(route["method"], route["path"]) for route in shown["operations"]] == routes
+    assert shown["routes"] == len(routes)
     assert len(shown["quotas"]) == len(printed["quotas"])
     assert shown["quotas"][0]["share"] == max(quota["share"] for quota in shown["quotas"])
 

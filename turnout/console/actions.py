@@ -132,9 +132,7 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
         may_write: whether this console may change anything.
         is_running: whether a console drives a run of its canary.
     """
-    blocked = "This console is read-only." if not may_write else ""
-    if not blocked and rollouts and not rollouts[-1].done:
-        blocked = f"`{rollouts[-1].command}` was interrupted. Finish it with `turnout canary mend`."
+    blocked = find_obstacle(rollouts, may_write=may_write)
     has_canary = stage.canary is not None or len(stage.routed) == 1
     none = "Choose one of the routed canaries." if stage.routed else f"{stage.name} has no canary."
     promotion = find_promotion(rollouts)
@@ -152,6 +150,20 @@ def list_actions(stage: Stage, rollouts: Sequence[Rollout], *, may_write: bool, 
         Allowed(action, not (blocked or reason), blocked or reason, back if action == RETURN else "")
         for action, reason in reasons.items()
     ]
+
+
+def find_obstacle(rollouts: Sequence[Rollout], *, may_write: bool) -> str:
+    """Return why no action on a stage is allowed; empty if some may be.
+
+    Args:
+        rollouts: the stage's rollouts, oldest first.
+        may_write: whether this console may change anything.
+    """
+    if not may_write:
+        return "This console is read-only."
+    if rollouts and not rollouts[-1].done:
+        return f"`{rollouts[-1].command}` was interrupted. Finish it with `turnout canary mend`."
+    return ""
 
 
 def preview(subject: Subject, wish: Wish) -> dict[str, Any]:

@@ -121,5 +121,16 @@ class KeptAnswers:
 
 
 def filter_of(query: Query, of: str = "") -> Filter:
-    """The filter in a query; `of` is the prefix of each of its names."""
-    return Filter(*(query.get(f"{of}{name}", "") for name in ("stage", "model", "version", "share", "status")))
+    """The filter in a query; `of` is the prefix of each of its names.
+
+    Raises:
+        WishError: `slower_ms` is not a number.
+    """
+    stage, model, version, share, status = (
+        query.get(f"{of}{name}", "") for name in ("stage", "model", "version", "share", "status")
+    )
+    try:
+        slower_ms = float(query.get(f"{of}slower_ms") or 0.0)
+    except ValueError as error:
+        raise WishError(400, "`slower_ms` must be a number of milliseconds.") from error
+    return Filter(stage, model, version, share, status, slower_ms)

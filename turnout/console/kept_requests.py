@@ -65,6 +65,7 @@ class Filter:
         version: the version that answered.
         share: `canary` or `baseline`.
         status: a key of `STATUSES`, or a number such as `422`.
+        slower_ms: the least duration.
     """
 
     stage: str = ""
@@ -72,6 +73,7 @@ class Filter:
     version: str = ""
     share: str = ""
     status: str = ""
+    slower_ms: float = 0.0
 
     def wants(self, sample: Sample) -> bool:
         """Whether a request matches."""
@@ -81,6 +83,7 @@ class Filter:
             and self.version in ("", sample.version)
             and self.share in ("", "canary" if sample.canary else "baseline")
             and (not self.status or sample.status in STATUSES.get(self.status, ()) or self.status == str(sample.status))
+            and sample.duration_ms >= self.slower_ms
         )
 
 

@@ -10,6 +10,9 @@ from turnout.plan.costs import estimate_costs
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Function, Quota
 
+MOST_ROUTES = 200
+"""Routes of each API that the page shows."""
+
 
 def describe_plan(subject: Subject) -> dict[str, Any]:
     """Return the plan of the project's current files; an exceeded quota is shown, not rejected.
@@ -34,6 +37,17 @@ def describe_plan(subject: Subject) -> dict[str, Any]:
             for function in plan.functions
         ],
         "routes": sum(len(api.routes) for api in plan.apis),
+        "operations": [
+            {
+                "api": api.name,
+                "method": route.method,
+                "path": route.path,
+                "function": route.function,
+                "kind": route.kind,
+            }
+            for api in plan.apis
+            for route in api.routes[:MOST_ROUTES]
+        ],
         "apis": [api.name for api in plan.apis],
         "quotas": [{**describe_quota(quota), "is_fullest": id(quota) in fullest} for quota in quotas],
         "costs": costs,

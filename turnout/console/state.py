@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from turnout import __version__
+from turnout.canary.judging.observed import Observation
 from turnout.canary.observation.local import ReadCounters
 from turnout.canary.observation.source import ObservationError
 from turnout.canary.report import make_report, report_to_json
+from turnout.canary.rollout.action import user_name
 from turnout.canary.rollout.log import RolloutLogError
 from turnout.canary.rollout.stage_control import StageControlError
 from turnout.client.connection import UnreachableError
-from turnout.console.actions import list_actions
+from turnout.console.actions import find_obstacle, list_actions
 from turnout.console.runs import describe_run, files_of
 from turnout.console.subject import Subject
 from turnout.manifest.parser import Model, Stage, Version
+from turnout.manifest.settings import Warm
 from turnout.plan.checks.graphs import graph_signatures
 from turnout.problems import ProblemsError
 from turnout.project.project import Project
@@ -42,6 +46,7 @@ def make_state(subject: Subject, *, may_write: bool) -> dict[str, Any]:
         "is_local": subject.target.is_local,
         "is_served_here": subject.is_mounted,
         "may_write": may_write,
+        "who": user_name(),
     }
     try:
         project = subject.project()
@@ -64,6 +69,7 @@ def empty_pulse(generation: str = "", warning: str = "") -> dict[str, Any]:
         "time": time.time(),
         "traffic": None,
         "canaries": {},
+        "differences": {},
         "runs": {},
         "warning": warning,
     }
@@ -90,6 +96,8 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
             pulse["runs"][stage.name] = run
         if stage.canary is not None or stage.routed:
             pulse["canaries"][stage.name] = describe_canary(subject, project, stage, counters)
+        elif differences := subject.differences(stage):
+            pulse["differences"][stage.name] = differences
     return pulse
 
 
@@ -112,6 +120,7 @@ def describe_version(project: Project, version: Version) -> dict[str, Any]:
     flags = {
         "breaking": version.breaking,
         "capture": version.capture is not None,
+        "warm": version.warm != Warm(),
         "transform": bool(version.transform),
         "on S3": version.artifact.startswith("s3://"),
     }
@@ -153,6 +162,7 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
         "routed": {
             model: {"percent": routed.percent, "version": routed.version} for model, routed in stage.routed.items()
         },
+        "blocked": find_obstacle(rollouts, may_write=may_write),
         "actions": [
             action.to_json() for action in list_actions(stage, rollouts, may_write=may_write, is_running=is_running)
         ],
@@ -202,7 +212,22 @@ def describe_canary(subject: Subject, project: Project, stage: Stage, counters: 
         for name, arm in (("baseline", observation.baseline), ("canary", observation.canary)):
             described["shares"][name]["durations"] = list(arm.durations)
         described["bounds_s"] = list(observation.bounds_s)
+        described["share"] = describe_share(stage.canary.percent, observation) if stage.canary else None
     return described
+
+
+def describe_share(percent: float, observation: Observation) -> dict[str, float] | None:
+    """The canary's observed share in percent, and the range that holds 99% of the draws; None without a request."""
+    requests = observation.baseline.requests + observation.canary.requests
+    if not requests:
+        return None
+    wanted = percent / 100
+    margin = 2.576 * math.sqrt(wanted * (1 - wanted) / requests)
+    return {
+        "observed": 100 * observation.canary.requests / requests,
+        "low": 100 * max(0.0, wanted - margin),
+        "high": 100 * min(1.0, wanted + margin),
+    }
 
 
 def describe_traffic(metrics: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import Any
 from turnout.canary.connection import connect
 from turnout.canary.observation.latest_requests import LatestRequests
 from turnout.canary.observation.samples import fetch_samples
-from turnout.canary.report import judgement_of, plan_for
+from turnout.canary.report import judgement_of, make_report, plan_for
 from turnout.canary.rollout.log import RolloutLog
 from turnout.canary.rollout.rollout import StageConnection
 from turnout.canary.rollout.stage_canaries import find_stage
-from turnout.canary.rollout.stage_control import StageTarget, make_client
+from turnout.canary.rollout.stage_control import StageControlError, StageTarget, make_client
 from turnout.client.captured_lines import Sample
 from turnout.client.connection import ApiConnection, UnreachableError, read_local_key
 from turnout.manifest.parser import Stage
@@ -30,6 +31,9 @@ from turnout.replay.signed_requests import Sign, make_signer
 from turnout.system.service_tokens import find_token, service_headers
 
 TIMEOUT_S = 10.0
+
+DIFFERENCES_S = 15.0
+"""How long the differences of a stage without a canary are kept: they cost a call of its control plane."""
 
 
 class CannotSendError(TurnoutError):
@@ -62,6 +66,7 @@ class _Cached:
     lock: threading.Lock = field(default_factory=threading.Lock)
     counters: ApiConnection | None = None
     counters_lock: threading.Lock = field(default_factory=threading.Lock)
+    differences: dict[str, tuple[float, str, list[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,25 @@ class Subject:
             if self._cached.plan is None:
                 self._cached.plan = plan_for(project, self.target)
             return self._cached.plan
+
+    def differences(self, stage: Stage) -> list[str]:
+        """Where models.yaml and the live stage differ, a sentence each.
+
+        They are read again after `DIFFERENCES_S`, and after a change of models.yaml or the record.
+        """
+        cached, generation = self._cached.differences, self.generation()
+        read_s, known, sentences = cached.get(stage.name, (float("-inf"), "", []))
+        if generation != known or time.monotonic() - read_s >= DIFFERENCES_S:
+            try:
+                connection, plan = self.connection(stage), self.plan()
+                report = make_report(
+                    self.project(), stage.name, self.log, target=self.target, connection=connection, plan=plan
+                )
+                sentences = list(report.warnings)
+            except StageControlError as error:
+                sentences = [error.message]
+            cached[stage.name] = (time.monotonic(), generation, sentences)
+        return sentences
 
     def samples(self, stage: str, limit: int) -> list[Sample]:
         """Return the latest requests that the server sampled for a stage's canary; they are kept for the canary's run.

@@ -140,7 +140,7 @@ def prepare(
     change = change_between(before, after, promotes=action.kind == "promote", is_elsewhere=is_elsewhere)
     rollout = Rollout(
         time=datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        who=_user(),
+        who=user_name(),
         stage=action.stage,
         action=action.kind,
         before={model: served_text(old_stage, model) for model in served},
@@ -215,7 +215,7 @@ def manifest_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _user() -> str:
+def user_name() -> str:
     """Return the user's name, if the system knows it."""
     try:
         return getpass.getuser()

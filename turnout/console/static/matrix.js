@@ -1,19 +1,27 @@
 // @ts-check
 // Models by stages: what each stage serves of each model, and how much of it is asked for.
-import { html, useEffect, useMemo, useRef, useState } from './lib.js';
+import { html, useEffect, useRef, useState } from './lib.js';
 import { Sparkline } from './charts.js';
-import { between, duration, percent, quantile, rate, size, sum } from './format.js';
+import { figureOf } from './figures.js';
+import { clock, duration, percent, rate, size } from './format.js';
 
 const ROW = 57;
 const AROUND = 8;
 
-/** @param {{state: any, history: any[], onStage: (stage: string) => void, onModel: (model: string, version?: string) => void}} props */
-export function Matrix({ state, history, onStage, onModel }) {
+/** @param {{state: any, history: any[], wanted: string, onStage: (stage: string) => void, onModel: (model: string, version?: string) => void}} props */
+export function Matrix({ state, history, wanted: named, onStage, onModel }) {
   const [filter, setFilter] = useState('');
   const [opened, setOpened] = useState('');
   const [top, setTop] = useState(0);
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
-  const figures = useMemo(() => figuresOf(history), [history]);
+  // A model that was jumped to is opened, and brought into sight.
+  useEffect(() => {
+    if (!named) return;
+    setFilter('');
+    setOpened(named);
+    const at = state.models.findIndex((/** @type {any} */ model) => model.name === named);
+    if (at >= 0) requestAnimationFrame(() => window.scrollTo(0, Math.max(0, (scroller.current?.getBoundingClientRect().top || 0) + window.scrollY + at * ROW - 100)));
+  }, [named]);
   const wanted = filter.trim().toLowerCase();
   const models = state.models.filter((/** @type {any} */ model) => !wanted || model.name.includes(wanted) || model.description.toLowerCase().includes(wanted));
   useEffect(() => {
@@ -42,7 +50,7 @@ export function Matrix({ state, history, onStage, onModel }) {
         </thead>
         <tbody>
           ${from > 0 && html`<tr aria-hidden="true"><td class="space" colspan=${state.stages.length + 6}><svg width="1" height=${from * ROW}></svg></td></tr>`}
-          ${models.slice(from, to).map((/** @type {any} */ model) => html`<${ModelRow} key=${model.name} model=${model} state=${state} figures=${figures.get(model.name)} isOpen=${opened === model.name} onOpen=${() => setOpened(opened === model.name ? '' : model.name)} onStage=${onStage} onModel=${onModel} />`)}
+          ${models.slice(from, to).map((/** @type {any} */ model) => html`<${ModelRow} key=${model.name} model=${model} state=${state} history=${history} isOpen=${opened === model.name} onOpen=${() => setOpened(opened === model.name ? '' : model.name)} onStage=${onStage} onModel=${onModel} />`)}
           ${to < models.length && html`<tr aria-hidden="true"><td class="space" colspan=${state.stages.length + 6}><svg width="1" height=${(models.length - to) * ROW}></svg></td></tr>`}
         </tbody>
       </table>
@@ -52,7 +60,8 @@ export function Matrix({ state, history, onStage, onModel }) {
 }
 
 /** @param {any} props */
-function ModelRow({ model, state, figures, isOpen, onOpen, onStage, onModel }) {
+function ModelRow({ model, state, history, isOpen, onOpen, onStage, onModel }) {
+  const figures = figureOf(history, model.name);
   return html`<tr>
       <th scope="row">
         <button class="link" aria-expanded=${isOpen} onClick=${onOpen}>${isOpen ? '▾' : '▸'} ${model.name}</button>
@@ -68,20 +77,39 @@ function ModelRow({ model, state, figures, isOpen, onOpen, onStage, onModel }) {
     ${isOpen &&
     html`<tr class="opened"><td colspan=${state.stages.length + 6}>
       <table>
-        <thead><tr><th>Version</th><th>Digest</th><th class="number">Size</th><th>Inputs</th><th>Outputs</th><th><span class="hidden">Action</span></th></tr></thead>
+        <thead><tr><th>Version</th><th>Digest</th><th class="number">Size</th><th>Runs on</th><th>Inputs</th><th>Outputs</th><th class="number">Requests/s</th><th class="number">p50</th><th class="number">p99</th><th class="number">Errors</th><th><span class="hidden">Action</span></th></tr></thead>
         <tbody>
           ${model.versions.map((/** @type {any} */ version) => html`<tr>
             <td>${version.name} ${version.flags.map((/** @type {string} */ flag) => html`<span class="badge">${flag}</span> `)}<div class="muted small">${version.description}</div>${version.source && html`<${Source} source=${version.source} />`}</td>
-            <td><code title=${version.digest}>${version.digest.slice(0, 12) || '-'}</code></td>
+            <td>${version.digest ? html`<${Digest} of=${`${model.name} ${version.name}`} digest=${version.digest} />` : '-'}</td>
             <td class="number">${size(version.size_bytes)}</td>
+            <td class="small">${version.architecture}<div class="muted">${version.memory_mb} MB, ${version.timeout_s} s</div></td>
             <td class="small">${tensors(version.signature?.inputs)}</td>
             <td class="small">${tensors(version.signature?.outputs)}</td>
+            <${Figures} rows=${[['', `${model.name} ${version.name}`], ...state.stages.map((/** @type {any} */ stage) => [stage.name, `${model.name} ${version.name} ${stage.name}`])]} history=${history} />
             <td><button onClick=${() => onModel(model.name, version.name)}>Try it</button></td>
           </tr>`)}
-          ${model.graph && html`<tr><td>graph</td><td></td><td></td><td class="small">${tensors(model.graph.inputs)}</td><td class="small">${tensors(model.graph.outputs)}</td><td><button onClick=${() => onModel(model.name)}>Try it</button></td></tr>`}
+          ${model.graph && html`<tr><td>graph</td><td></td><td></td><td></td><td class="small">${tensors(model.graph.inputs)}</td><td class="small">${tensors(model.graph.outputs)}</td><td></td><td></td><td></td><td></td><td><button onClick=${() => onModel(model.name)}>Try it</button></td></tr>`}
         </tbody>
       </table>
+      ${figures && figures.minutes.length > 0 && html`<details><summary>Requests/s of the last 15 minutes</summary><table class="minutes"><thead><tr><th>Until (UTC)</th><th class="number">Requests/s</th></tr></thead><tbody>${figures.minutes.map((/** @type {any} */ point) => html`<tr key=${point.time}><td>${clock(point.time).slice(11)}</td><td class="number">${rate(point.perSecond)}</td></tr>`)}</tbody></table></details>`}
     </td></tr>`}`;
+}
+
+/** A version's figures: of all stages, and of each that has requests. @param {{rows: string[][], history: any[]}} props */
+function Figures({ rows, history }) {
+  const found = rows.map(([stage, key]) => ({ stage, figures: figureOf(history, key) })).filter((row) => row.figures);
+  // With one stage, the sum says it all.
+  const shown = found.length > 2 ? found : found.slice(0, 1);
+  const column = (/** @type {(figures: any) => any} */ show) => html`<td class="number">${shown.length ? shown.map((row) => html`<div>${row.stage && html`<span class="muted small">${row.stage} </span>`}${show(row.figures)}</div>`) : '-'}</td>`;
+  return html`${column((figures) => rate(figures.perSecond))}${column((figures) => duration(figures.p50))}${column((figures) => duration(figures.p99))}${column((figures) => html`<span class=${figures.errors ? 'bad-text' : ''}>${percent(figures.errors)}</span>`)}`;
+}
+
+/** A digest, short, with a button that copies all of it. @param {{of: string, digest: string}} props */
+function Digest({ of, digest }) {
+  const [copied, setCopied] = useState(false);
+  const copy = () => navigator.clipboard.writeText(digest).then(() => setCopied(true));
+  return html`<code title=${digest}>${digest.slice(0, 12)}</code> <button class="link small" aria-label=${`Copy the digest of ${of}`} onClick=${copy}>${copied ? 'Copied' : 'Copy'}</button>`;
 }
 
 /** Where a version came from. @param {{source: any}} props */
@@ -109,35 +137,4 @@ export function SplitBar({ cell, label, onClick }) {
     </svg>
     <span>${text}${cell.shadow && html` <span class="muted" title="gets copies of the requests">◯ ${cell.shadow}</span>`}${cell.fallback && html` <span class="muted" title="answers where the version fails">↩ ${cell.fallback}</span>`}</span>
   </button>`;
-}
-
-/** Requests per second, latency and errors of each model over what the page has seen. @param {any[]} history */
-function figuresOf(history) {
-  /** @type {Map<string, any>} */
-  const figures = new Map();
-  const seen = history.filter((pulse) => pulse.traffic);
-  if (!seen.length) return figures;
-  const last = seen[seen.length - 1].traffic;
-  const start = seen.find((pulse) => pulse.traffic.run === last.run && last.time - pulse.traffic.time <= 900).traffic;
-  const before = seen.slice(-11).find((pulse) => pulse.traffic.run === last.run).traffic;
-  for (const model of new Set(last.rows.map((/** @type {any} */ row) => row.model))) {
-    const of = (/** @type {any} */ traffic) => sum(traffic.rows.filter((/** @type {any} */ row) => row.model === model));
-    const total = of(last);
-    const recent = between(total, of(before));
-    const shown = seen.length > 1 ? between(total, of(start)) : total;
-    const known = shown.requests ? shown : total;
-    const line = [];
-    for (let index = Math.max(1, seen.length - 60); index < seen.length; index++) {
-      const [now, then] = [seen[index].traffic, seen[index - 1].traffic];
-      if (now.run === then.run) line.push(between(of(now), of(then)).requests / Math.max(0.1, now.time - then.time));
-    }
-    figures.set(/** @type {string} */ (model), {
-      perSecond: recent.requests / Math.max(1, last.time - before.time),
-      p50: quantile(known.durations, last.bounds_s, 0.5),
-      p99: quantile(known.durations, last.bounds_s, 0.99),
-      errors: known.requests ? (100 * known.errors) / known.requests : 0,
-      line,
-    });
-  }
-  return figures;
 }

@@ -37,8 +37,14 @@ export function Plan({ generation }) {
     <details><summary>Assumptions</summary><ul>${plan.costs.assumptions.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></details>
     <h3>Functions</h3>
     <div class="wide" tabindex="0"><table>
-      <thead><tr><th>Function</th><th>Architecture</th><th class="number">Memory</th><th class="number">Timeout</th><th>Warm</th></tr></thead>
+      <thead><tr><th>Function</th><th>Architecture</th><th class="number">Memory</th><th class="number">Timeout</th><th>Warm-up</th></tr></thead>
       <tbody>${plan.functions.slice(0, 200).map((/** @type {any} */ row) => html`<tr><td><code>${row.name}</code></td><td>${row.architecture}</td><td class="number">${count(row.memory_mb)} MB</td><td class="number">${row.timeout_s} s</td><td>${row.warm || '-'}</td></tr>`)}</tbody>
     </table></div>
+    <h3>Routes</h3>
+    <div class="wide" tabindex="0"><table>
+      <thead><tr><th>API</th><th>Method</th><th>Path</th><th>Function</th><th>Kind</th></tr></thead>
+      <tbody>${plan.operations.map((/** @type {any} */ row) => html`<tr><td>${row.api}</td><td>${row.method}</td><td><code>${row.path}</code></td><td><code>${row.function}</code></td><td>${row.kind.replaceAll('_', ' ')}</td></tr>`)}</tbody>
+    </table></div>
+    ${plan.operations.length < plan.routes && html`<p class="muted small">${count(plan.operations.length)} of ${count(plan.routes)}. <code>turnout plan --json</code> has all.</p>`}
   </section>`;
 }

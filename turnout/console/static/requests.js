@@ -8,7 +8,7 @@ import { clock, count, size } from './format.js';
 
 const STATUSES = [['', 'any'], ['answered', 'answered'], ['refused', 'refused (4xx)'], ['failed', 'failed (5xx)']];
 const SHARES = [['', 'any'], ['baseline', 'baseline'], ['canary', 'canary']];
-const EMPTY = { stage: '', model: '', version: '', share: '', status: '' };
+const EMPTY = { stage: '', model: '', version: '', share: '', status: '', slower_ms: '' };
 
 /** @param {any} filter @param {string} [prefix] */
 const queryOf = (filter, prefix = '') => new URLSearchParams(Object.entries(filter).map(([name, value]) => [prefix + name, String(value)])).toString();
@@ -49,6 +49,7 @@ export function Requests({ state, onDone }) {
       <${Choice} label="Version" value=${filter.version} options=${[['', 'any'], ...(model?.versions || []).map((/** @type {any} */ row) => [row.name, row.name])]} onChange=${(/** @type {string} */ version) => choose({ version })} />
       <${Choice} label="Share" value=${filter.share} options=${SHARES} onChange=${(/** @type {string} */ share) => choose({ share })} />
       <${Choice} label="Status" value=${filter.status} options=${STATUSES} onChange=${(/** @type {string} */ status) => choose({ status })} />
+      <label>Slower than <input type="number" min="0" step="any" value=${filter.slower_ms} onInput=${(/** @type {any} */ event) => choose({ slower_ms: event.target.value })} /> ms</label>
       <label><input type="checkbox" checked=${onlyDisagreeing} disabled=${!report} onChange=${(/** @type {any} */ event) => setOnly(event.target.checked)} /> Disagreeing only</label>
     </div>
     ${model && model.versions.length > 1 && found?.wanted > 0 && html`<${Replay} key=${model.name} filter=${filter} model=${model} stage=${filter.stage || state.stages[0].name} report=${report} onReport=${setReport} />`}

@@ -1,15 +1,15 @@
 // @ts-check
 // One stage: its canary with verdict and evidence, its history, and what may be done with it.
 import { getRows, html, postJson, useEffect, useRef, useState } from './lib.js';
-import { EvidenceChart, LatencyHistogram } from './charts.js';
+import { ErrorHistogram, EvidenceChart, LatencyHistogram } from './charts.js';
 import { Differences } from './differences.js';
 import { ActionDialog, diffLines } from './dialogs.js';
 import { clock, count, duration, moment, percent, span } from './format.js';
 
 const WORDS = { start: 'Start a canary', set: 'Set percent', run: 'Run', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
 
-/** @param {{stage: any, state: any, pulse: any, evidence: any, onClose: () => void, onDone: (sentence: string) => void}} props */
-export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
+/** @param {{stage: any, state: any, pulse: any, evidence: any, seen: any[], onClose: () => void, onDone: (sentence: string) => void}} props */
+export function StagePanel({ stage, state, pulse, evidence, seen, onClose, onDone }) {
   const [action, setAction] = useState('');
   const [model, setModel] = useState('');
   const open = (/** @type {string} */ name, /** @type {string} */ of = '') => {
@@ -37,7 +37,7 @@ export function StagePanel({ stage, state, pulse, evidence, onClose, onDone }) {
     </div>
     <p class="muted small">${[...new Set(stage.actions.filter((/** @type {any} */ row) => !row.allowed && row.action !== 'return').map((/** @type {any} */ row) => row.reason))].join(' ')}</p>
     ${run && html`<${Run} stage=${stage} run=${run} now=${pulse.time} mayWrite=${state.may_write} onDone=${onDone} />`}
-    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} isLocal=${state.is_local} />` : !Object.keys(stage.routed).length && html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
+    ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} seen=${seen} isLocal=${state.is_local} />` : !Object.keys(stage.routed).length && html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
     <${Canaries} stage=${stage} report=${report} mayWrite=${state.may_write} onAct=${open} />
     <${History} rows=${stage.history} />
     ${action && html`<${ActionDialog} action=${action} model=${model} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
@@ -82,31 +82,31 @@ function Canaries({ stage, report, mayWrite, onAct }) {
         <th scope="row">${row.model || 'all'}</th><td><strong>${row.canary}</strong> instead of ${row.baseline}</td><td class="number">${percent(row.percent)}${row.routed && html` <span class="badge">routed</span>`}</td>
         <td class="number">${row.shares.canary ? `${count(row.shares.canary.requests)} of ${count(row.shares.canary.requests + row.shares.baseline.requests)}` : '-'}</td><td class="number">${row.shares.canary?.requests ? percent((100 * row.shares.canary.errors) / row.shares.canary.requests) : '-'}</td>
         <td>${row.verdict ? html`<span class=${`badge ${row.verdict}`}>${row.verdict}</span>` : '-'}<div class="muted small">${row.checks.map((/** @type {any} */ check) => html`<div>${check.name}: ${check.sentence}.</div>`)}</div></td>
-        <td>${mayWrite && row.model && html`<div class="buttons left">${['set', 'promote', 'rollback'].map((name) => html`<button aria-label=${`${WORDS[/** @type {keyof typeof WORDS} */ (name)]}: ${row.model}`} onClick=${() => onAct(name, row.model)}>${WORDS[/** @type {keyof typeof WORDS} */ (name)]}</button>`)}</div>`}</td></tr>`)}</tbody>
+        <td>${mayWrite && row.model && html`<div class="buttons left">${['set', 'promote', 'rollback'].map((name) => html`<button disabled=${!!stage.blocked} title=${stage.blocked} aria-label=${`${WORDS[/** @type {keyof typeof WORDS} */ (name)]}: ${row.model}`} onClick=${() => onAct(name, row.model)}>${WORDS[/** @type {keyof typeof WORDS} */ (name)]}</button>`)}</div>`}</td></tr>`)}</tbody>
     </table></div>`;
 }
 
 /** @param {any} props */
-function Canary({ stage, run, report, evidence, isLocal }) {
+function Canary({ stage, run, report, evidence, seen: points, isLocal }) {
   const canary = stage.canary;
   const shares = report?.shares || {};
+  const { observed, low, high } = report?.share || {};
   const total = (shares.baseline?.requests || 0) + (shares.canary?.requests || 0);
-  const seen = total ? (100 * shares.canary.requests) / total : null;
-  const band = total ? 100 * 2.576 * Math.sqrt(((canary.percent / 100) * (1 - canary.percent / 100)) / total) : 0;
   return html`<div>
     <p class=${`verdict ${report?.verdict || ''}`}>${report?.verdict ? `Verdict: ${report.verdict}` : 'Nothing observed yet.'}</p>
     <ol class="track">${[...(run?.steps || (canary.steps.length ? canary.steps : [canary.percent])), 100].map((/** @type {number} */ step) => html`<li class=${step < canary.percent ? 'done' : step === canary.percent ? 'current' : ''} aria-current=${step === canary.percent ? 'step' : null}>${percent(step)}</li>`)}</ol>
     <dl class="facts">
       <div><dt>Canary</dt><dd>${Object.entries(canary.serve).map(([model, version]) => html`<div>${model} <strong>${/** @type {any} */ (version)}</strong> instead of ${report?.canary?.models?.[model]?.baseline || '-'}</div>`)}${canary.release && html`<div>the new release</div>`}</dd></div>
       <div><dt>Configured share</dt><dd>${percent(canary.percent)}</dd></div>
-      <div><dt>Measured share</dt><dd>${seen === null ? '-' : html`${percent(seen)} <span class="muted small">expected ${percent(Math.max(0, canary.percent - band))} to ${percent(Math.min(100, canary.percent + band))}</span>`}</dd></div>
+      <div><dt>Measured share</dt><dd>${observed == null ? '-' : html`${percent(observed)} <span class="muted small">expected ${percent(low)} to ${percent(high)} (99%)</span>`}</dd></div>
       <div><dt>Bake</dt><dd>${canary.bake_minutes} min a step</dd></div>
     </dl>
     ${total > 0 && html`<div class="wide"><table class="shares">
       <thead><tr><th>Share</th><th class="number">Requests</th><th class="number">Errors</th><th class="number">Error rate</th><th class="number">p50</th><th class="number">p99</th></tr></thead>
       <tbody>${['baseline', 'canary'].map((name) => html`<tr><th scope="row"><span class=${`key ${name}`}></span>${name}</th><td class="number">${count(shares[name].requests)}</td><td class="number">${count(shares[name].errors)}</td><td class="number">${shares[name].requests ? percent((100 * shares[name].errors) / shares[name].requests) : '-'}</td><td class="number">${duration(shares[name].p50_s)}</td><td class="number">${duration(shares[name].p99_s)}</td></tr>`)}</tbody>
     </table></div>
-    <${LatencyHistogram} shares=${shares} bounds=${report.bounds_s || []} />`}
+    <h3>Latency</h3><${LatencyHistogram} shares=${shares} bounds=${report.bounds_s || []} />
+    <h3>Errors</h3><${ErrorHistogram} points=${points} />`}
     <div class="checks">
       ${(report?.checks || []).map((/** @type {any} */ check) => html`<article class="check">
         <h3>${check.name} <span class=${`badge ${check.verdict}`}>${check.verdict}</span></h3>
