@@ -22,7 +22,7 @@ help: ## list the targets
 serve: .venv/.runtime ## install what serving needs and serve the sample models.yaml (PORT=8080)
 	$(BIN)/turnout serve --port $(PORT)
 
-test: lint types ## run everything that CI runs: lint, types, all tests with coverage
+test: lint types ## run what CI runs on each Python: lint, types, all tests with coverage
 	@echo 'Running all tests on three processes (about half an hour on two cores; `make check` runs the fast ones)'
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=25 --cov --cov-report=term:skip-covered
 
@@ -134,7 +134,7 @@ engine: .engine/pulumi ## build Pulumi's engine, which tests/engine needs, with 
 		-ldflags '-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(ENGINE)' \
 		github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
 
-browser: .venv/.dev ## install what tests/browser needs beside chromium (45 MB)
+browser: .venv/.dev ## install what tests/browser needs in addition to chromium (45 MB)
 	@echo 'Installing what drives a browser (45 MB)'
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements-browser.lock
 

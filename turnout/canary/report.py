@@ -61,7 +61,7 @@ class CanaryReport:
         stage: as the manifest has it.
         since: the last rollout of the stage, None where there is none.
         models: report on each model with a canary: those of the stage's canary, then the routed ones.
-        warnings: what is out of step, half-done, or could not be asked, a sentence each.
+        warnings: differences, interrupted commands, and what could not be read, a sentence each.
     """
 
     stage: Stage

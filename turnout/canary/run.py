@@ -134,7 +134,7 @@ class CanaryRun:
         resumed: whether an earlier run is resumed.
 
     Raises:
-        RolloutError: a rollout is half-done, or one of the two shares would get no traffic.
+        RolloutError: a rollout was interrupted, or one of the two shares would get no traffic.
         EditError: the stage has no canary, or its share cannot be set.
         StageControlError: the stage cannot be read or changed.
     """

@@ -426,7 +426,7 @@ def test_a_rollout_interrupted_later_can_be_left_as_it_is(world: World) -> None:
     )
     abandon(world.project().manifest, world.log)
     (rollout,) = world.log.read()
-    assert (rollout.done, rollout.note) == (True, "abandoned half-done")
+    assert (rollout.done, rollout.note) == (True, "abandoned unfinished")
     assert world.stage.read().canary is None
 
 

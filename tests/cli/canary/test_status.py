@@ -72,7 +72,7 @@ def test_everything_is_reported_in_80_columns(report: CanaryReport, capsys: pyte
     assert reported == REPORTED
     assert checks == 4
     assert "\n- agreement of echo: failed. 20% of 100 answers agreed; at least 90% must.\n" in said
-    assert warnings == "Out of step\n- the canary's share is 10% in the manifest, 20% in the live stage\n"
+    assert warnings == "Warnings\n- the canary's share is 10% in the manifest, 20% in the live stage\n"
     assert max(map(len, said.splitlines())) <= 80
 
 

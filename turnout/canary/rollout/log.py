@@ -53,7 +53,7 @@ class Rollout:
         observed_since: the start of observing the canary (`turnout.canary.observation`), or empty.
         run: the state of `turnout canary run` since then, or empty.
         done: whether all of it is done.
-        note: says that it was left half-done; empty otherwise.
+        note: says that it was abandoned; empty otherwise.
     """
 
     time: str

@@ -81,7 +81,7 @@ def carry_out(
         write: replaces the manifest.
 
     Raises:
-        RolloutError: another rollout is half-done, the live stage differs from the manifest, or a function is missing.
+        RolloutError: another rollout was interrupted, the live stage differs from the manifest, or a function is missing.
         ManifestChangedError: the manifest was saved since it was read; nothing was changed.
         StageControlError: the stage cannot be read or changed.
     """
@@ -140,7 +140,7 @@ def _update(control: StageControl, change: StageChange, tables: Mapping[str, str
 
 
 def check_finished(log: RolloutLog) -> None:
-    """Raise a RolloutError if an earlier rollout is half-done."""
+    """Raise a RolloutError if an earlier rollout was interrupted."""
     rollout = log.unfinished()
     if rollout is not None:
         message = f"`{rollout.command}` of {rollout.time} was interrupted"
@@ -271,7 +271,7 @@ def abandon(manifest: Manifest, log: RolloutLog) -> Rollout | None:
     if manifest_digest(manifest.path.read_bytes()) == rollout.manifest[0]:
         log.forget()  # the manifest is edited before the stage is touched, so nothing was changed
     else:
-        log.finish(replace(rollout, note="abandoned half-done"))
+        log.finish(replace(rollout, note="abandoned unfinished"))
     return rollout
 
 

@@ -317,7 +317,7 @@ def do(
     if target is not None and not now:
         raise CommandError("--url and --stack have no effect without --now.", "Add --now.")
     with editing_alone(manifest):
-        check_finished(log_of(manifest))  # otherwise a half-done promotion is reported as `prod has no canary`
+        check_finished(log_of(manifest))  # otherwise an interrupted promotion is reported as `prod has no canary`
         project = load(manifest)
         action = make_action(find_stage(project.manifest, stage))
         try:

@@ -114,7 +114,7 @@ def say_report(report: CanaryReport, *, is_asked: bool) -> None:
             say_observation(entry.observation)
             say_checks(entry.checks, is_titled=False)
     if report.warnings:
-        say_section("Out of step")
+        say_section("Warnings")
         for warning in report.warnings:
             say(textwrap.fill(f"- {warning}", WIDTH, subsequent_indent="  ", break_long_words=False))
     elif not is_asked:

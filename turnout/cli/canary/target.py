@@ -99,7 +99,7 @@ def editing_alone(manifest: Path) -> Iterator[None]:
 
 @contextmanager
 def reported_errors(manifest: Path) -> Iterator[None]:
-    """Turn a canary's errors into command errors, with the remedy if a rollout is half-done."""
+    """Turn a canary's errors into command errors, with the remedy if a rollout was interrupted."""
     from turnout.canary.observation.source import ObservationError
     from turnout.canary.rollout.stage_control import StageControlError
     from turnout.project.manifest_file import ManifestChangedError

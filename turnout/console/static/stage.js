@@ -116,7 +116,7 @@ function Canary({ stage, run, report, evidence, seen: points, isLocal }) {
       </article>`)}
     </div>
     ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} isLocal=${isLocal} />`)}
-    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Differences from models.yaml</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
+    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Warnings</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
   </div>`;
 }
 
