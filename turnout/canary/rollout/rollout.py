@@ -81,7 +81,8 @@ def carry_out(
         write: replaces the manifest.
 
     Raises:
-        RolloutError: another rollout was interrupted, the live stage differs from the manifest, or a function is missing.
+        RolloutError: another rollout was interrupted, the live stage differs from the manifest, or a function is
+            missing.
         ManifestChangedError: the manifest was saved since it was read; nothing was changed.
         StageControlError: the stage cannot be read or changed.
     """

@@ -115,7 +115,7 @@ def run(
         except CommandError as error:
             if not once:
                 raise
-            failure = failure or error  # the other canaries are looked at all the same
+            failure = failure or error  # the other canaries are still judged
     if failure is not None:
         raise failure
     is_well = all(state.phase is Phase.PROMOTED or (once and state.phase not in TERMINAL) for state in states)
@@ -123,7 +123,10 @@ def run(
 
 
 def find_runs(stage: str, model: str, manifest: Path, *, once: bool) -> list[str]:
-    """Return the models whose routed canaries are run, the stage's own as an empty name; says where there is none."""
+    """Return the models whose routed canaries are run; an empty name stands for the stage's own canary.
+
+    With `once`, print a line and return nothing if there is no canary.
+    """
     from turnout.canary.rollout.stage_canaries import find_stage, view_of, views_of
 
     with reported_errors(manifest):
@@ -165,7 +168,7 @@ def make_run(
 
 
 def check_undecided(stage: str, model: str, manifest: Path) -> None:
-    """Raise a CommandError if the canary's run ended without a decision, and the canary is still on."""
+    """Raise a CommandError if the canary's run ended without a decision and the canary still exists."""
     from turnout.canary.judging.states import TERMINAL, State
     from turnout.canary.observed_models import records_of
     from turnout.canary.rollout.stage_canaries import find_canary
@@ -216,7 +219,7 @@ def watch(going: CanaryRun, stage: str, *, is_local: bool) -> State:
 
 @contextmanager
 def ending_with_1() -> Iterator[None]:
-    """Make an error of a started run exit with 1, as its help says: its command line was right."""
+    """Exit with 1 on an error of a started run, as the help says; 2 is for a wrong command line."""
     try:
         yield
     except TurnoutError as error:

@@ -188,7 +188,7 @@ def checked_digest(sha256: str) -> str:
 def checked_runtime(runtime: str, source: str) -> str:
     """Return the runtime that the user names, or nothing.
 
-    Raise a CommandError if another runtime or none reads the file.
+    Raise a CommandError if it is unknown or cannot read the file.
     """
     from turnout.runtimes.registry import RUNTIMES, find_runtime
 
@@ -222,7 +222,9 @@ def add_version(
 
     if not needs_conversion(source, choices.converter, choices.runtime):
         if choices.samples:
-            raise CommandError("--samples is for models that are converted.", "Leave it out, or use --examples.")
+            raise CommandError(
+                "--samples applies only to models that are converted.", "Leave it out, or use --examples."
+            )
         write(model, version, Path(source), given, None, manifest, as_json=as_json)
         return
     project = load(manifest)

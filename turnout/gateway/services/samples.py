@@ -1,4 +1,4 @@
-"""`GET /turnout/samples`: sampled requests of a stage's canary, each once, or the latest ones again.
+"""`GET /turnout/samples`: sampled requests of a stage's canary. Reading removes them, unless `keep=true`.
 
 `GET /turnout/replay` returns the token by which this server recognizes requests that `turnout replay` and other
 commands send again. A replayed request is not a caller's: it is not captured, sampled, counted for a canary's judgement

@@ -13,7 +13,7 @@ CAPACITY = 1024
 
 
 class SharedSlots:
-    """Every such function's counts.
+    """The counts of all functions with a reserved concurrency.
 
     Args:
         memory: `size_of(workers)` bytes, initially zero.
@@ -37,11 +37,11 @@ class SharedSlots:
         return Directory.size_of(CAPACITY) + workers * CAPACITY * 8
 
     def slots_of(self, function: str, count: int) -> FunctionSlots:
-        """Return the slots of one function; raise DirectoryFullError if too many functions have had some."""
+        """Return the slots of one function; raise DirectoryFullError if too many functions have had slots."""
         return FunctionSlots(self, self._directory.number_of(function), count)
 
     def forget(self, worker: int) -> None:
-        """Reset a worker that is being started."""
+        """Reset the counts of a worker that is being started."""
         for row in range(CAPACITY):
             at = worker * CAPACITY + row
             if self._taken[at]:
@@ -56,7 +56,7 @@ class SharedSlots:
             return True
 
     def give(self, row: int) -> None:
-        """Release one that this worker took."""
+        """Release a slot that this worker took."""
         self._taken[self.worker * CAPACITY + row] -= 1
 
 

@@ -13,7 +13,7 @@ class Rest:
         name: the billed item.
         amount: how much of it.
         unit: what `amount` counts, or empty.
-        price: of one.
+        price: the price of one unit.
     """
 
     name: str
@@ -23,5 +23,5 @@ class Rest:
 
     @property
     def dollars(self) -> float:
-        """The line's sum."""
+        """The line's cost."""
         return self.amount * self.price

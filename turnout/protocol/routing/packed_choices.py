@@ -63,7 +63,7 @@ def unpack_choices(variables: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def find_choice(variables: Mapping[str, str], variable: str, tables: FindTable = no_tables) -> str:
-    """Return the version that a stage serves of a model, found by the model's own stage variable; empty if none.
+    """Return the version of a model that a stage serves, by the model's own stage variable; empty if none.
 
     Args:
         variables: the stage's variables.

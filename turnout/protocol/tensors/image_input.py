@@ -38,9 +38,9 @@ class ImageInput:
 
     Args:
         name: the name of the tensor that clients send.
-        height: rows of the model's image; 0 for those that the model declares.
-        width: columns of the model's image; 0 for those that the model declares.
-        scale: factor of the pixels 0-255; None for 1/255, and 1 for a model that reads UINT8.
+        height: rows of the model's image; 0 takes what the model declares.
+        width: columns of the model's image; 0 takes what the model declares.
+        scale: factor for pixels of 0-255; None means 1/255, or 1 for a model that reads UINT8.
         mean: subtracted from scaled pixels: one number, or one for each channel.
         std: the divisor after that.
         layout: `NCHW` or `NHWC`.
@@ -151,6 +151,6 @@ def _check_sizes(settings: ImageInput, shown: str, height: int, width: int) -> t
             raise ImageInputError(message, f"Delete `{key}`, or write {declared}.")
         if not asked and declared < 1:
             message = f"`{key}` is missing: the model reads images of any size"
-            raise ImageInputError(message, f"Write the size of training: `{key}: 224`.")
+            raise ImageInputError(message, f"Write the size that it was trained with: `{key}: 224`.")
         sizes.append(asked or declared)
     return sizes[0], sizes[1]

@@ -150,7 +150,7 @@ def test_printed_text_is_logged_limited_and_escaped(code_of: CodeOf, logged: pyt
     assert sum(map(len, lines)) < 4 * 1024 * 1024
     assert all(line.startswith("wild v1: ") and line.isascii() and line.isprintable() for line in lines)
     assert any(line.endswith("more bytes") for line in lines)
-    assert any("bytes are left out" in line for line in lines)
+    assert any("bytes were dropped" in line for line in lines)
 
 
 def test_concurrent_calls_run_in_their_own_environments_up_to_the_limit(code_of: CodeOf) -> None:

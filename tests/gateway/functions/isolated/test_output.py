@@ -76,7 +76,7 @@ def test_too_many_lines_in_a_second_are_dropped_and_counted() -> None:
         assert not lines.is_flooded
         lines.feed(b"b\n")
 
-    assert lines_of(feed) == ["a"] * LINES_PER_S + ["printed too much: 14 bytes are left out", "b"]
+    assert lines_of(feed) == ["a"] * LINES_PER_S + ["printed too much: 14 bytes were dropped", "b"]
 
 
 def test_too_many_bytes_in_a_second_are_dropped() -> None:
@@ -87,7 +87,7 @@ def test_too_many_bytes_in_a_second_are_dropped() -> None:
 
     reported = lines_of(feed)
     assert len(reported) == BYTES_PER_S // LINE_BYTES + 1
-    assert reported[-1] == f"printed too much: {LINE_BYTES + 1001:,} bytes are left out"
+    assert reported[-1] == f"printed too much: {LINE_BYTES + 1001:,} bytes were dropped"
 
 
 def test_a_flood_is_removed_from_the_pipe_without_reading_it() -> None:
@@ -112,7 +112,7 @@ def test_a_flood_is_removed_from_the_pipe_without_reading_it() -> None:
         sink = -1
         assert not drain.read()
         assert reported[:LINES_PER_S] == ["first"] * LINES_PER_S
-        assert reported[LINES_PER_S:] == [f"printed too much: {3 * READ_BYTES:,} bytes are left out", "last"]
+        assert reported[LINES_PER_S:] == [f"printed too much: {3 * READ_BYTES:,} bytes were dropped", "last"]
     finally:
         for handle in (source, sink, nowhere):
             if handle >= 0:

@@ -108,7 +108,7 @@ class Lines:
         self._second = self._clock()
         self._lines = self._bytes = 0
         if dropped:
-            self._notify(f"printed too much: {dropped:,} bytes are left out")
+            self._notify(f"printed too much: {dropped:,} bytes were dropped")
 
 
 class Drain:
