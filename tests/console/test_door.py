@@ -97,6 +97,15 @@ def test_a_change_from_elsewhere_is_rejected(change: dict[str, str], method: str
     assert DOOR.find_objection(ask({**WRITE, **change}, method=method)) != ""
 
 
+@pytest.mark.parametrize("name", ["sec-fetch-site", "origin", "content-type"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_repeated_headers_must_all_be_allowed(name: str, place: int) -> None:
+    headers = list(WRITE.items())
+    others = {"sec-fetch-site": "cross-site", "origin": "http://evil.example", "content-type": "text/plain"}
+    headers.insert(place if place == 0 else len(headers), (name, others[name]))
+    assert DOOR.find_objection(Request("POST", "/console/act", "", tuple(headers), b"{}", "127.0.0.1")) != ""
+
+
 def test_an_open_console_is_read_only() -> None:
     there = {**WRITE, "host": "models.example:8080", "origin": "http://models.example:8080"}
     assert OPEN.find_objection(ask(there, client="192.0.2.7")) == ""

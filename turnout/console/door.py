@@ -59,6 +59,11 @@ class Door:
         """The cookie's name. Cookies ignore ports, so two servers on one machine need two names."""
         return f"{COOKIE}_{hashlib.sha256(self.session.encode()).hexdigest()[:8]}"
 
+    @property
+    def shows_secrets(self) -> bool:
+        """Whether callers' requests and API keys are shown: not to other machines that may only read."""
+        return self.may_write or not self.is_open
+
     def let_in(self, request: Request) -> Response | None:
         """Return the answer to a client with the printed address: a cookie, and a redirect without the token."""
         offered = parse_qs(request.query).get("token", [""])[-1]
@@ -78,7 +83,7 @@ class Door:
             request: any request to the console.
             is_page: whether it requests the page itself, which a user may open from anywhere except another site.
         """
-        headers = {name.lower(): value for name, value in request.headers}
+        headers = join_headers(request)
         if objection := self.find_objection_to_origin(request):
             return objection
         site = headers.get("sec-fetch-site", "")
@@ -94,7 +99,7 @@ class Door:
         """Return why requests from this client or with this `Host` are rejected; empty if they are not."""
         if self.is_open:
             return ""
-        headers = {name.lower(): value for name, value in request.headers}
+        headers = join_headers(request)
         if not is_loopback_address(request.client):
             return "Only browsers on this machine may use the console."
         if any(PROXIES.fullmatch(name) for name in headers):
@@ -125,6 +130,15 @@ class Door:
         if origin.partition("://")[2] != headers.get("host", ""):
             return f"The request's Origin is {origin!r}, not the console's own."
         return ""
+
+
+def join_headers(request: Request) -> dict[str, str]:
+    """Return the headers by lower-case name. Repeated ones are joined, so that each value must be allowed."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers:
+        known = headers.get(name.lower())
+        headers[name.lower()] = value if known is None else f"{known}, {value}"
+    return headers
 
 
 def refuse(sentence: str) -> Response:

@@ -137,10 +137,10 @@ class ConsoleHandler:
         return answer_json(200, describe_plan(self._subject))
 
     def _answer_key(self, request: Request) -> Response:
-        """Return the local API key of a stage, for requests that the page sends."""
+        """Return the local API key of a stage, for requests that the page sends; none to readers on other machines."""
         stage = _query_of(request).get("stage", "")
         key = ""
-        if self._subject.target.is_local:
+        if self._subject.target.is_local and self._door.shows_secrets:
             key = read_local_key(self._subject.target.endpoint_url, self._subject.folder, stage)
         return answer_json(200, {"key": key})
 

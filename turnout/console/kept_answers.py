@@ -107,7 +107,7 @@ class KeptAnswers:
 
     def _check_place(self) -> None:
         """Reject callers who may not see requests."""
-        if self._door.is_open and not self._door.may_write:
+        if not self._door.shows_secrets:
             raise WishError(403, "Requests contain what callers sent.", "--console-write shows them to other machines.")
 
     def _check_names(self, stage: str, model: str, *versions: str) -> None:

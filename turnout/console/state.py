@@ -96,7 +96,7 @@ def make_pulse(subject: Subject) -> dict[str, Any]:
             pulse["runs"][stage.name] = run
         if stage.canary is not None or stage.routed:
             pulse["canaries"][stage.name] = describe_canary(subject, project, stage, counters)
-        elif differences := subject.differences(stage):
+        elif differences := subject.differences(stage, pulse["generation"]):
             pulse["differences"][stage.name] = differences
     return pulse
 

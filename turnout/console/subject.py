@@ -141,12 +141,12 @@ class Subject:
                 self._cached.plan = plan_for(project, self.target)
             return self._cached.plan
 
-    def differences(self, stage: Stage) -> list[str]:
+    def differences(self, stage: Stage, generation: str) -> list[str]:
         """Where models.yaml and the live stage differ, a sentence each.
 
-        They are read again after `DIFFERENCES_S`, and after a change of models.yaml or the record.
+        They are read again after `DIFFERENCES_S`, and for another generation.
         """
-        cached, generation = self._cached.differences, self.generation()
+        cached = self._cached.differences
         read_s, known, sentences = cached.get(stage.name, (float("-inf"), "", []))
         if generation != known or time.monotonic() - read_s >= DIFFERENCES_S:
             try:

@@ -12,7 +12,9 @@ import pytest
 from tests.builders.running_server import running_server, serve_command
 from tests.builders.waiting import PATIENCE_S
 from turnout.cli.__main__ import main
-from turnout.cli.commands.serve import parse_memory
+from turnout.cli.commands.serve import make_door, parse_memory
+from turnout.cli.output import CommandError
+from turnout.system.service_tokens import ServicesMode
 
 
 def serve(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -90,3 +92,28 @@ def test_no_access_log_leaves_standard_output_empty(project: Path) -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         assert server.stdout.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "is_wanted", "may_write", "access"),
+    [
+        ("127.0.0.1", None, False, "here, writes"),
+        ("127.0.0.1", False, False, "none"),
+        ("0.0.0.0", None, False, "none"),
+        ("0.0.0.0", True, False, "open, reads"),
+        ("0.0.0.0", True, True, "open, writes"),
+        ("0.0.0.0", None, True, "open, writes"),
+    ],
+)
+def test_other_machines_get_the_console_only_on_request(
+    host: str, is_wanted: bool | None, may_write: bool, access: str
+) -> None:
+    door = make_door(host, None, is_wanted=is_wanted, may_write=may_write)
+    described = door and f"{'open' if door.is_open else 'here'}, {'writes' if door.may_write else 'reads'}"
+    assert (described or "none") == access
+
+
+@pytest.mark.parametrize(("services", "is_wanted"), [(ServicesMode.OFF, None), (None, False)])
+def test_console_write_without_a_console_is_an_error(services: ServicesMode | None, is_wanted: bool | None) -> None:
+    with pytest.raises(CommandError, match="--console-write needs"):
+        make_door("0.0.0.0", services, is_wanted=is_wanted, may_write=True)

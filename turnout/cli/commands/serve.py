@@ -268,13 +268,21 @@ def make_door(host: str, services: ServicesMode | None, *, is_wanted: bool | Non
         host: the host that the server listens on.
         services: who may use the services, which the console uses; None for the default.
         is_wanted: whether the console was requested or disabled; None for the default.
-        may_write: whether it may change stages also from other machines.
+        may_write: whether it may change stages also from other machines; requests the console, too.
+
+    Raises:
+        CommandError: the options contradict each other.
     """
     from turnout.console.door import Door
 
     is_here = is_loopback(host)
-    if is_wanted and services is ServicesMode.OFF:
-        raise CommandError("--console needs the services that --services off turns off.", "Leave one of them out.")
+    if may_write and is_wanted is False:
+        raise CommandError("--console-write needs the console that --no-console turns off.", "Leave one of them out.")
+    if (is_wanted or may_write) and services is ServicesMode.OFF:
+        option = "--console" if is_wanted else "--console-write"
+        raise CommandError(f"{option} needs the services that --services off turns off.", "Leave one of them out.")
+    if may_write:
+        is_wanted = True
     if services is ServicesMode.OFF or not (is_here if is_wanted is None else is_wanted):
         return None
     return Door(is_open=not is_here, may_write=is_here or may_write)
