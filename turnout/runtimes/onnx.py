@@ -57,6 +57,7 @@ ONNX = Runtime(
             "onnxruntime/ThirdPartyNotices.txt",
         ),
         unzipped_bytes={"x86_64": 74_000_000, "arm64": 68_000_000},
+        own_bytes=40_000_000,  # tokenizers with huggingface-hub 25 MB, Pillow 19 MB
     ),
     imports=("onnxruntime",),
     bare_script=BARE_SCRIPT,

@@ -70,6 +70,7 @@ PYTHON = Runtime(
         lock=Path(__file__).with_name("python_layer.lock"),
         left_out=(),
         unzipped_bytes={"x86_64": 43_000_000, "arm64": 37_000_000},
+        own_bytes=150_000_000,  # scikit-learn with scipy 140 MB
     ),
     takes_folder=True,
     declares_signature=True,

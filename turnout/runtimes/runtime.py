@@ -51,11 +51,13 @@ class Layer:
         lock: the pinned packages, with hashes.
         left_out: patterns of files that no inference reads, relative to the layer's site-packages.
         unzipped_bytes: architecture -> its size, measured with Python 3.13; an estimate until it is built.
+        own_bytes: room for the packages that a version requires, whose size is unknown until the layer is built.
     """
 
     lock: Path
     left_out: tuple[str, ...]
     unzipped_bytes: Mapping[str, int]
+    own_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from tests.builders.manifests import artifact, artifacts_of, large_manifest, manifest, model, signature, stage
 from turnout.manifest.parser import AccountQuotas, CallNode, Canary, Manifest, Model, Position, SequenceNode, Version
 from turnout.openapi.document import build_document, check_document, render_document
-from turnout.plan.checks.quotas import MB, count_resources, find_tightest, spell_amount
+from turnout.plan.checks.quotas import MB, count_resources, find_tightest, fits_zip, is_stored, spell_amount
 from turnout.plan.checks.size_estimates import JSON_BYTES, estimate_payload
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan, Quota
@@ -146,6 +146,26 @@ def test_model_with_a_package_over_250_mb_is_fetched_from_s3() -> None:
     _, plan = sized(200 * MB)
     assert plan.packages[0].artifact_bytes == 0
     assert quota_of(plan, "model fetched to /tmp").used == 200 * MB
+
+
+@pytest.mark.parametrize(
+    ("runtime", "requirements", "size_mb", "stored"),
+    [
+        ("onnx", (), 150, False),
+        ("onnx", ("pillow",), 120, False),
+        ("onnx", ("pillow",), 150, True),
+        ("python", (), 200, False),
+        ("python", ("scipy",), 60, False),
+        ("python", ("scipy",), 80, True),
+    ],
+)
+def test_a_version_with_packages_of_its_own_leaves_room_for_them(
+    runtime: str, requirements: tuple[str, ...], size_mb: int, stored: bool
+) -> None:
+    version = Version("m", "v1", "m.onnx", runtime=runtime, requirements=requirements)
+    assert is_stored(version, size_mb * MB) is stored
+    has_own = bool(requirements)
+    assert fits_zip(size_mb * MB, runtime, "arm64", has_own_packages=has_own) is not stored
 
 
 def test_model_that_does_not_fit_into_tmp_is_rejected_with_the_setting_to_change() -> None:

@@ -308,6 +308,7 @@ def pinned_layer(project: Project, title: str, path: Path, requirements: tuple[s
     from turnout.packaging.build import LAMBDA_PYTHON
     from turnout.packaging.layer import LayerError, LayerSpec
     from turnout.packaging.layer_size import check_layer
+    from turnout.plan.checks.quotas import fits_zip
     from turnout.project.project import CACHE_DIR
     from turnout.runtimes.registry import find_runtime
 
@@ -319,8 +320,9 @@ def pinned_layer(project: Project, title: str, path: Path, requirements: tuple[s
     )
     files = path.parent.rglob("*") if spec.runtime == "python" else (path,)
     size_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    in_zip = fits_zip(size_bytes, spec.runtime, spec.architecture, has_own_packages=True)
     try:
-        return check_layer(title, spec, size_bytes, project.manifest.path.parent / CACHE_DIR)
+        return check_layer(title, spec, size_bytes if in_zip else 0, project.manifest.path.parent / CACHE_DIR)
     except LayerError as error:
         lines = str(error).strip().splitlines() or ["no output"]
         notify(f"note: the packages were not pinned and not measured, because they cannot be installed: {lines[-1]}")

@@ -15,6 +15,7 @@ from turnout.plan.checks.size_estimates import EMPTY_SCHEMA_BYTES, estimate_docu
 from turnout.plan.values import Api, Function, Package, Plan, Quota, Route, RuntimeSizes, ServedVersion, StagePlan
 from turnout.protocol.aws.limits import LARGEST_EVENT_BYTES
 from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.runtimes.registry import RUNTIMES
 from turnout.wording import size_text
 
 MB = 1024 * 1024
@@ -108,9 +109,21 @@ def is_stored(version: Version, size_bytes: int, runtime: RuntimeSizes | None = 
         size_bytes: size of its artifact.
         runtime: sizes of the other files in its function.
     """
-    runtime = runtime or RuntimeSizes()
-    beside = runtime.code_bytes + runtime.layer_bytes[version.runtime][version.architecture]
-    return version.is_remote or bool(version.pool) or size_bytes + beside > UNZIPPED_BYTES
+    has_own = bool(version.requirements)
+    fits = fits_zip(size_bytes, version.runtime, version.architecture, has_own_packages=has_own, sizes=runtime)
+    return version.is_remote or bool(version.pool) or not fits
+
+
+def fits_zip(
+    size_bytes: int, runtime: str, architecture: str, *, has_own_packages: bool, sizes: RuntimeSizes | None = None
+) -> bool:
+    """Whether a model goes into its function's zip.
+
+    The plan cannot know the size of a version's own packages, so it leaves the room that the runtime names.
+    """
+    sizes = sizes or RuntimeSizes()
+    own = RUNTIMES[runtime].layer.own_bytes if has_own_packages else 0
+    return size_bytes + sizes.code_bytes + sizes.layer_bytes[runtime][architecture] + own <= UNZIPPED_BYTES
 
 
 def count_resources(routes: Iterable[Route]) -> int:
