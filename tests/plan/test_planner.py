@@ -413,7 +413,7 @@ def test_form_of_the_choices_depends_on_the_number_of_models(models: int, form: 
 def test_model_with_the_name_of_packed_choices_is_rejected() -> None:
     of = manifest((model("choice1"), model("choice")), (stage(serve={"choice1": "v1", "choice": "v1"}),))
     with pytest.raises(
-        ProblemsError, match=r"models\.choice1: `choice1` is what a stage variable .* is called"
+        ProblemsError, match=r"models\.choice1: `choice1` is a reserved name: it is a stage variable"
     ) as raised:
         make_plan(of, artifacts_of(of))
     assert [problem.path for problem in raised.value.problems] == [("models", "choice1")]
