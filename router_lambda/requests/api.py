@@ -24,7 +24,7 @@ from turnout.protocol.aws_requests.uploads import announce
 from turnout.protocol.naming import ROUTER
 from turnout.protocol.requests.description import spell_time
 from turnout.protocol.requests.preferences import check_identifier, wants_later
-from turnout.protocol.requests.refusals import Refusal
+from turnout.protocol.requests.refusals import Refusal, describe_unknown_target
 from turnout.protocol.requests.states import RequestState, StepError
 from turnout.protocol.requests.uploads import MB, describe_upload, read_wish
 from turnout.protocol.routing.catalogue import Catalogue, ModelEntry
@@ -132,7 +132,7 @@ class RequestPaths:
             raise Refusal("INVALID_TARGET", message)
         model = self._catalogue.models.get(name)
         if model is None or (version and version not in model.versions):
-            raise Refusal("INVALID_TARGET", f"there is no {f'{name} {version}'.strip()[:100]}")
+            raise Refusal("INVALID_TARGET", describe_unknown_target(name, version))
         return self._accept(event, stage, model, version, identifier)
 
     def _accept(

@@ -286,17 +286,18 @@ def test_put_is_idempotent(made: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "code"),
+    ("path", "code", "message"),
     [
-        ("/requests/order-1", "INVALID_TARGET"),
-        ("/requests/order-1?model=rose", "INVALID_TARGET"),
-        ("/requests/order-1?model=iris&version=v9", "INVALID_TARGET"),
-        ("/requests/-order?model=iris", "INVALID_IDENTIFIER"),
+        ("/requests/order-1", "INVALID_TARGET", "the query has no `model`"),
+        ("/requests/order-1?model=rose", "INVALID_TARGET", "there is no model rose"),
+        ("/requests/order-1?model=iris&version=v9", "INVALID_TARGET", "there is no version v9 of iris"),
+        ("/requests/-order?model=iris", "INVALID_IDENTIFIER", "the identifier: expected"),
     ],
 )
-def test_put_without_a_target_is_rejected(made: Deployment, path: str, code: str) -> None:
+def test_put_without_a_target_is_rejected(made: Deployment, path: str, code: str, message: str) -> None:
     answer = made.call("PUT", path, {"x": 1})
     assert (answer.status, answer.json["code"]) == (400, code)
+    assert answer.json["error"].startswith(message)
     assert made.pump() == 0
 
 

@@ -62,6 +62,7 @@ from turnout.protocol.aws.cors import ORIGINS_VARIABLE, cors_headers
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 from turnout.protocol.naming import TRANSFER_SEGMENT
 from turnout.protocol.requests.preferences import asks_for_async
+from turnout.protocol.requests.refusals import describe_unknown_target
 from turnout.protocol.routing.choice_tables import FindTable, no_tables
 
 _LOG = logging.getLogger("turnout.gateway")
@@ -400,7 +401,7 @@ class Gateway:
         path = f"/models/{model}/{version}/inference" if version else f"/models/{model}/inference"
         match = routed.stage.document.routes.match("POST", path)
         if match is None or "/" in model + version:  # `model=iris/v1` is not a name
-            return requests.refuse(exchange, "INVALID_TARGET", f"there is no {f'{model} {version}'.strip()[:100]}")
+            return requests.refuse(exchange, "INVALID_TARGET", describe_unknown_target(model, version))
         exchange.path = path
         called = Routed(routed.stage, routed.share, match[0], match[1], routed.fields)
         if not may_call_operation(exchange, called):

@@ -28,6 +28,11 @@ STATUS_OF: Mapping[str, int] = {
 """HTTP status of each code."""
 
 
+def describe_unknown_target(model: str, version: str) -> str:
+    """Return the message about an inference that does not exist; `version` is empty if none is named."""
+    return f"there is no version {version[:50]} of {model[:50]}" if version else f"there is no model {model[:50]}"
+
+
 class Refusal(RequestError):  # noqa: N818 - an answer, not a failure of ours
     """A refused asynchronous request; its codes are those of this module."""
 
