@@ -9,7 +9,9 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,26 @@ def test_every_request_is_counted_once_across_all_workers(server: RunningServer)
     errors = [value for (name, _), value in samples.items() if name == "turnout_errors_total"]
     assert sum(errors) == 1
     assert samples["turnout_canary_percent", frozenset({("stage", "dev")})] == 50
+
+
+def test_requests_that_the_http_server_rejects_are_counted(server: RunningServer) -> None:
+    def errors() -> Counter[str]:
+        by_code: Counter[str] = Counter()
+        for (name, labels), value in scrape(server).items():
+            if name == "turnout_errors_total":
+                by_code[dict(labels)["code"]] += int(value)
+        return by_code
+
+    before = errors()
+    for head, status in (
+        (b"POST /dev/models/echo/inference HTTP/1.1\r\nHost: x\r\nContent-Length: 99000000\r\n\r\n", b"413"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nx-long: " + b"a" * 100_000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400"),
+    ):
+        with closing(server.connect()) as connection:
+            connection.sendall(head)
+            assert connection.recv(100).split()[1] == status
+    assert errors() == before + Counter({"413": 1, "431": 1, "400": 1})
 
 
 def test_gauges_of_workers_appear(server: RunningServer) -> None:

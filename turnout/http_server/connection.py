@@ -535,8 +535,10 @@ class Connection(asyncio.Protocol):
             # The client sent `Connection: close` and then further requests.
             return
         if isinstance(error, RefusedRequest):
-            response = error.response or make_refusal(error.status, self._service.refusals)
-            self._refuse_with(self._reader.describe(), response)
+            if error.response is None:
+                self._refuse(error.status)
+            else:
+                self._refuse_with(self._reader.describe(), error.response)
         elif isinstance(error, NotHTTPError):
             self._close()
         else:
@@ -545,6 +547,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, *, patient: bool = True) -> None:
         """Answer with `status` when its turn comes, read nothing more, and end the connection."""
+        if self._service.count_refusal is not None:
+            self._service.count_refusal(status)
         self._refuse_with(self._reader.describe(), make_refusal(status, self._service.refusals), patient=patient)
 
     def _refuse_with(self, request: Request, response: Response, *, patient: bool = True) -> None:

@@ -16,7 +16,7 @@ from turnout.http_server.busy_poll import BusyPoll
 from turnout.http_server.connection import Connection
 from turnout.http_server.messages import Handler, Response
 from turnout.http_server.reader import Limits
-from turnout.http_server.service import SURELY_IDLE_S, Admit, Log, Receive, Service
+from turnout.http_server.service import SURELY_IDLE_S, Admit, CountRefusal, Log, Receive, Service
 from turnout.http_server.wire import REFUSALS
 
 __all__ = ["BACKLOG", "REFUSALS", "Limits", "Log", "new_event_loop", "serve_accepted", "serving"]
@@ -99,6 +99,7 @@ async def serve_accepted(
     log: Log | None = None,
     admit: Admit | None = None,
     receive: Receive | None = None,
+    count_refusal: CountRefusal | None = None,
 ) -> None:
     """Serve connections that another process accepts until `stop` is set; requests in flight are finished.
 
@@ -112,10 +113,12 @@ async def serve_accepted(
         log: called with every answer.
         admit: called before a body is read.
         receive: called to choose the receiver of a body.
+        count_refusal: called with the status of every answer that was given without the handler.
     """
     loop = asyncio.get_running_loop()
     service = Service(handle, limits or Limits(), refusals, log, admit, receive)
     service.on_close = on_close
+    service.count_refusal = count_refusal
     service.busy_poll = BusyPoll(loop)
     beginning: set[asyncio.Task[None]] = set()
 

@@ -15,6 +15,9 @@ from turnout.http_server.reader import Limits
 Log = Callable[[Request, Response, float], None]
 """Called for every answer, with the seconds between the request's last byte and the answer's first."""
 
+CountRefusal = Callable[[int], None]
+"""Called with the status of every answer that the server gave to a client without the handler."""
+
 Admit = Callable[[Request], "Response | None"]
 """Rejects a request after its head and before its body, or returns None."""
 
@@ -85,6 +88,7 @@ class Service:
         streams: number of chunked answers that have not ended.
         body_bytes: bytes of bodies that are being read or whose requests are being answered.
         on_close: called for every closed connection, or None.
+        count_refusal: called for every malformed, too large or late request, and for clients over a limit, or None.
         busy_poll: keeps the loop awake between requests, or None.
     """
 
@@ -112,6 +116,7 @@ class Service:
         self.streams = 0
         self.emptied = asyncio.Event()
         self.on_close: Callable[[], None] | None = None
+        self.count_refusal: CountRefusal | None = None
         self.busy_poll: BusyPoll | None = None
         self._incomplete: dict[ClientAddress, int] = {}
 

@@ -168,6 +168,7 @@ class Worker:
                 log=serving.log,
                 admit=self._switch.admit,
                 receive=self._switch.receive,
+                count_refusal=self._count_refusal,
             )
         finally:
             await self._end(beside)
@@ -178,6 +179,10 @@ class Worker:
             serving.flush()
             self._switch.functions.close()
         return self._code
+
+    def _count_refusal(self, status: int) -> None:
+        """Count an answer to a request that reached no stage. It took no time of the gateway."""
+        self._state.counters.record(("", "", False), status, 0.0)
 
     async def _end(self, beside: asyncio.Task[None] | None) -> None:
         """Let background work end, for which it has had time."""
