@@ -46,7 +46,7 @@ REFUSED = {
     ("keras", "own-code"): "Lambda",
     ("torch", "dropout"): "exported in training mode: aten.dropout trains",
     ("torch", "training"): "exported in training mode: aten.batch_norm trains",
-    ("torch", "random"): "other answers to the same rows",
+    ("torch", "random"): "different answers to the same rows",
     ("torch", "fixed"): "input 'input' has the shape [2, 4], so the batch has a fixed size",
     ("torch", "no-operator"): "ONNX has no form of prims.bessel_j0",
 }

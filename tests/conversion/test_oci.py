@@ -176,9 +176,9 @@ def test_a_private_registry_without_a_login_names_the_remedy(
     host = registry.url.removeprefix("http://")
     cases = {
         "{": "config.json cannot be read",
-        json.dumps({"auths": {host: {"auth": "%%"}}}): "has an `auth` that is no base64",
+        json.dumps({"auths": {host: {"auth": "%%"}}}): "has an `auth` that is not base64",
         json.dumps({"credHelpers": {host: "missing-here"}}): "docker-credential-missing-here, which",
-        json.dumps({"credHelpers": {host: "../x"}}): "names a program that cannot be one",
+        json.dumps({"credHelpers": {host: "../x"}}): "names an invalid program",
         json.dumps({"auths": {host: {}}}): "needs a user name and a password",
         "[]": "needs a user name and a password",
     }

@@ -151,5 +151,5 @@ def test_settings_of_images_that_do_not_fit_are_problems_at_their_place(
 def test_preprocess_next_to_input_is_a_problem(tmp_path: Path) -> None:
     path = write(tmp_path, f"transform: t.py, {IMAGE}")
     write_identity(tmp_path / "m.onnx", shape=("batch", 3, 8, 6))
-    with pytest.raises(ProblemsError, match=r"t\.py has `preprocess`, and `input` makes the model's input, too"):
+    with pytest.raises(ProblemsError, match=r"t\.py has `preprocess`, but `input` already makes the model's input"):
         load_project(path)

@@ -239,7 +239,7 @@ class _Files:
         ):
             if key == "inputs" and version.image:
                 if hook in hooks:
-                    message = f"{transform.name} has `{hook}`, and `input` makes the model's input, too"
+                    message = f"{transform.name} has `{hook}`, but `input` already makes the model's input"
                     yield "transform", message, f"Delete `{hook}`, or `input`."
             elif declared and version.transform and hook not in hooks:
                 message = f"{transform.name} has no `{hook}`, so the {key} are those of the ONNX file"

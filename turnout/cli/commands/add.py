@@ -130,7 +130,7 @@ def add(
     A file that ends with .py is added with `runtime: python`. Its whole folder is copied. --signature declares its
     inputs and outputs.
 
-    A model of scikit-learn, XGBoost, LightGBM, CatBoost, Keras or TensorFlow is converted to ONNX, in its own
+    A model of scikit-learn, XGBoost, LightGBM, CatBoost, Keras, TensorFlow or PyTorch is converted to ONNX, in its own
     environment and without network access. The original and the ONNX model then answer the same rows: those of
     --samples, else random ones that fit the model. If an answer differs by more than --atol + --rtol * |value|, nothing
     is added. The first rows become the version's examples. A report is written next to the model.

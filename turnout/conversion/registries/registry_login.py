@@ -83,7 +83,7 @@ def _read(entry: Any, path: Path) -> RegistryLogin | None:
     except (binascii.Error, ValueError):
         colon = ""
     if not colon:
-        raise ConversionError(f"{path} has an `auth` that is no base64 of name and password", "Log in again.")
+        raise ConversionError(f"{path} has an `auth` that is not base64 of a name and a password", "Log in again.")
     return RegistryLogin(name, password.rstrip("\0"), str(path))
 
 
@@ -91,7 +91,7 @@ def _ask(program: str, key: str, path: Path) -> RegistryLogin | None:
     """Return the login that a program of Docker keeps."""
     command = f"docker-credential-{program}"
     if not re.fullmatch(r"[A-Za-z0-9._-]+", program):
-        raise ConversionError(f"{path} names a program that cannot be one: {program[:40]!r}")
+        raise ConversionError(f"{path} names an invalid program: {program[:40]!r}")
     try:
         done = subprocess.run(
             [command, "get"], input=key, capture_output=True, text=True, timeout=PATIENCE_S, check=False

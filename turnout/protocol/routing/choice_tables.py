@@ -66,7 +66,7 @@ def parse_table(name: str, data: bytes) -> dict[str, str]:
     """
     digest = hashlib.sha256(data).hexdigest()
     if not is_table_name(name) or digest != name.rpartition("/")[2]:
-        raise TableError(f"the table {name} has another content than its name promises: its sha256 is {digest}")
+        raise TableError(f"the table {name} is damaged: its sha256 is {digest}")
     return {variable_name(model): version for model, version in json.loads(data).items()}
 
 
@@ -82,7 +82,7 @@ def names_of(*variables: Mapping[str, str]) -> Iterable[str]:
 
 def no_tables(name: str) -> Choices:
     """Reject every table: there is no place with tables."""
-    raise TableError(f"the table {name} cannot be read: there is no place with tables")
+    raise TableError(f"the table {name} cannot be read: no location of tables is known")
 
 
 class ChoiceTables:
@@ -143,7 +143,7 @@ def open_folder(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -
         if name in known:
             return known[name].encode()
         if not is_table_name(name):
-            raise TableError(f"{name[:80]!r} is no table's name")
+            raise TableError(f"{name[:80]!r} is not the name of a table")
         try:
             return (folder / table_path(name)).read_bytes()
         except OSError as error:

@@ -111,10 +111,13 @@ def fit_image(settings: ImageInput, signature: Signature) -> Pixels:
     (tensor,) = inputs
     shown = f"`{tensor.name}` {tensor.datatype} {'of any shape' if tensor.shape is None else list(tensor.shape)}"
     if tensor.datatype not in NUMBERS:
-        raise ImageInputError(f"the model reads {shown}, not pixels", f"Pixels are {', '.join(sorted(NUMBERS))}.")
+        raise ImageInputError(
+            f"the model reads {shown}, not pixels", f"Pixels must be one of {', '.join(sorted(NUMBERS))}."
+        )
     if tensor.shape is not None and len(tensor.shape) != 4:
         raise ImageInputError(
-            f"the model reads {shown}, not four dimensions", f"Images are a tensor {settings.layout}."
+            f"the model reads {shown}, not four dimensions",
+            f"Images need a tensor of four dimensions, {settings.layout}.",
         )
     _, *places = tensor.shape or (-1, -1, -1, -1)
     channels, height, width = places if settings.layout == "NCHW" else (places[2], places[0], places[1])

@@ -144,7 +144,7 @@ class Program:
             not np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f") for name in first
         ):
             raise RefusedJob(
-                "the program returns other answers to the same rows", "Leave random numbers out of the model."
+                "the program returns different answers to the same rows", "Leave random numbers out of the model."
             )
 
     def predict(self, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
@@ -174,7 +174,7 @@ class Program:
                 continue
             name = _output_name(path, answers)
             if not isinstance(value, torch.Tensor):
-                raise RefusedJob(f"its output {name!r} is a {type(value).__name__} and not a tensor", EXPORT_HINT)
+                raise RefusedJob(f"its output {name!r} is a {type(value).__name__}, not a tensor", EXPORT_HINT)
             if value.dtype == torch.bfloat16 or value.is_complex():
                 kind = str(value.dtype).removeprefix("torch.")
                 raise RefusedJob(f"its output {name!r} has the type {kind}", "Convert it in the model: .float()")
