@@ -59,7 +59,7 @@ def test_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "is a PNG image", ""),
         (pickle.dumps({"a": 1}), "is a Python pickle", "skl2onnx"),
         (pickle.dumps([1], protocol=2), "is a Python pickle", "skl2onnx"),
-        (b"PK\x03\x04\x14\x00", "is a zip archive", "torch.onnx.export"),
+        (b"PK\x03\x04\x14\x00", "is a zip archive", "torch.export.save"),
         (b"\x1f\x8b\x08\x00", "is gzip-compressed", "Unpack"),
         (b"\x1c\x00\x00\x00TFL3\x14", "is a TensorFlow Lite model", "tf2onnx"),
         (b"\x00\x01\x00\x00ORTM", "ORT format", "ONNX file"),

@@ -41,6 +41,7 @@ REFUSED = {
     ("sklearn", "histogram-of-categories"): "compares their codes as if they were numbers",
     ("xgboost", "cut-categories"): "XGBoost truncates names beyond ASCII",
     ("lightgbm", "linear-leaves"): "linear leaves",
+    ("catboost", "two-targets"): "the model has several outputs (MultiRMSE)",
     ("catboost", "categories"): "CatBoost's ONNX export leaves out",
     ("keras", "text"): "has the type string",
     ("keras", "own-code"): "Lambda",

@@ -265,6 +265,7 @@ def catboost_models(folder: Path) -> None:
         "missing-is-max": (classifier(nan_mode="Max", **options), HOLES, CLASSES),
         "regression": (regressor(**options), X, Y),
         "frame": (regressor(**options), named, Y),
+        "two-targets": (regressor(loss_function="MultiRMSE", **options), X, np.column_stack([Y, -Y])),
         "categories": (regressor(cat_features=["city"], **options), frame()[["city", "class"]], Y),
     }
     for name, (model, x, y) in fits.items():

@@ -25,7 +25,12 @@ _NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xff\xd8\xff", "a JPEG image", ""),
     (0, b"%PDF-", "a PDF document", ""),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", "Convert it with tf2onnx."),
-    (0, b"PK\x03\x04", "a zip archive (PyTorch's .pt and .keras files are)", "Export it: torch.onnx.export."),
+    (
+        0,
+        b"PK\x03\x04",
+        "a zip archive (PyTorch's .pt and .keras files are)",
+        "PyTorch: torch.export.save writes a .pt2 file, which `turnout add` converts.",
+    ),
     (0, b"\x1f\x8b", "gzip-compressed", "Unpack it first."),
     (0, b"BZh", "bzip2-compressed", "Unpack it first."),
     (0, b"\xfd7zXZ\x00", "xz-compressed", "Unpack it first."),
@@ -39,7 +44,7 @@ _NOT_ONNX: tuple[tuple[int, bytes, str, str], ...] = (
 )
 """Offset, the bytes at this offset, the kind of file, and the remedy."""
 
-_PICKLE_HINT = "Convert it: skl2onnx for scikit-learn, torch.onnx.export for PyTorch."
+_PICKLE_HINT = "`turnout add` converts .skops and .joblib files of scikit-learn (skl2onnx), and .pt2 files of PyTorch."
 _TENSOR_DATA = frozenset(
     {"float_data", "int32_data", "string_data", "int64_data", "raw_data", "double_data", "uint64_data"}
 )

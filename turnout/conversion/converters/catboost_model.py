@@ -57,6 +57,11 @@ class CatboostOriginal:
             "MultiClass",
             "MultiClassOneVsAll",
         }
+        if not self.is_classifier and np.size(self.model.predict(np.zeros((1, len(names)), np.float32))) > 1:
+            raise RefusedJob(
+                f"the model has several outputs ({self.loss}), which CatBoost's ONNX export writes wrong",
+                "Train a model for each output. Or serve it as Python: see docs/runtimes.md.",
+            )
 
     def predict(self, batch: Batch) -> dict[str, np.ndarray[Any, Any]]:
         """Return label and probabilities, or the prediction."""
