@@ -281,7 +281,10 @@ def test_two_versions_are_shown_side_by_side(chromium: Browser, canary_server: R
 
 
 def test_a_list_of_a_thousand_models_draws_only_visible_rows(chromium: Browser, tmp_path: Path) -> None:
-    models = "".join(f"  echo{n}:\n    versions: {{v1: {{artifact: models/echo.onnx}}}}\n" for n in range(1000))
+    version = "{artifact: models/echo.onnx}"
+    two = f"{{v1: {version}, v2: {version}}}"
+    versions = [two if number < 20 else f"{{v1: {version}}}" for number in range(1000)]
+    models = "".join(f"  echo{number}:\n    versions: {each}\n" for number, each in enumerate(versions))
     manifest = f'platform: turnout\nmodels:\n{models}stages:\n  dev: {{serve: {{"*": newest}}}}\n'
     with (
         running_server(make_project(tmp_path, manifest), "--workers", "1") as server,
@@ -304,6 +307,16 @@ def test_a_list_of_a_thousand_models_draws_only_visible_rows(chromium: Browser, 
         page.get_by_label("Filter").fill("echo77")
         page.get_by_role("button", name="▸ echo770", exact=True).wait_for()
         assert rows.count() == 11
+        page.get_by_role("button", name="dev", exact=True).click()
+        page.get_by_role("button", name="Start a canary").click()
+        choices = page.get_by_role("dialog").locator(".choices select")
+        choices.first.wait_for()
+        assert choices.count() == 10
+        page.get_by_label("Find a model").fill("echo19")
+        page.get_by_label("echo19 now v2").select_option("v1")
+        page.get_by_label("Find a model").fill("")
+        page.locator(".says", has_text="echo19 v1 gets 10% of requests").wait_for()
+        assert choices.count() == 11, "what is chosen stays in sight"
         visit.check_silence()
 
 

@@ -74,6 +74,8 @@ const bakeText = (minutes) => (minutes >= 1 ? `${minutes}m` : `${Number((minutes
 /** @param {string} action @param {string} share */
 const confirmText = (action, share) => ({ start: `Start at ${percent(Number(share))}`, set: `Set to ${percent(Number(share))}`, run: 'Start the run', promote: 'Promote', rollback: 'Roll back', return: 'Return' })[action];
 
+const MOST_CHOICES = 10;
+
 /** @param {any} props */
 function Choices({ stage, state, serve, onChange }) {
   const choose = (/** @type {string} */ model, /** @type {string} */ version) => {
@@ -82,13 +84,19 @@ function Choices({ stage, state, serve, onChange }) {
     else delete next[model];
     onChange(next);
   };
+  const [filter, setFilter] = useState('');
   const hasCanary = (/** @type {string} */ name) => stage.cells[name].parts.some((/** @type {any} */ part) => part.kind === 'canary');
   const models = state.models.filter((/** @type {any} */ model) => model.versions.length > 1 && stage.cells[model.name] && !hasCanary(model.name));
   if (!models.length) return html`<p>No model that ${stage.name} serves has another version. Add one: <code>turnout add MODEL VERSION FILE</code></p>`;
+  // Of many models, those that are chosen, and the first of those that match.
+  const wanted = filter.trim().toLowerCase();
+  const matching = models.filter((/** @type {any} */ model) => !serve[model.name] && model.name.includes(wanted));
+  const shown = models.length > MOST_CHOICES ? [...models.filter((/** @type {any} */ model) => serve[model.name]), ...matching.slice(0, MOST_CHOICES)] : models;
   return html`<fieldset class="choices"><legend>What the canary serves</legend>
-    ${models.map((/** @type {any} */ model) => {
+    ${models.length > MOST_CHOICES && html`<label>Find a model <input type="search" value=${filter} onInput=${(/** @type {any} */ event) => setFilter(event.target.value)} /> <span class="muted">${Math.min(matching.length, MOST_CHOICES)} of ${matching.length}</span></label>`}
+    ${shown.map((/** @type {any} */ model) => {
       const served = stage.cells[model.name].parts.map((/** @type {any} */ part) => part.version);
-      return html`<label>${model.name} <span class="muted">now ${served.join(', ')}</span>
+      return html`<label key=${model.name}>${model.name} <span class="muted">now ${served.join(', ')}</span>
         <select value=${serve[model.name] || ''} onChange=${(/** @type {any} */ event) => choose(model.name, event.target.value)}>
           <option value="">unchanged</option>
           ${model.versions.filter((/** @type {any} */ version) => served.length > 1 || version.name !== served[0]).map((/** @type {any} */ version) => html`<option value=${version.name}>${version.name}</option>`)}
