@@ -123,17 +123,23 @@ class RequestBucket:
         """Start an upload in parts, and return its identifier."""
         return str(self.client.create_multipart_upload(Bucket=self.name, Key=key)["UploadId"])
 
-    def sign_parts(self, key: str, upload: str, count: int, seconds: float) -> list[str]:
-        """Return the addresses for the parts."""
+    def sign_parts(self, key: str, upload: str, sizes: Sequence[int], seconds: float) -> list[str]:
+        """Return the addresses for the parts. The size is signed: S3 rejects a part with another `Content-Length`."""
         return [
             str(
                 self.client.generate_presigned_url(
                     "upload_part",
-                    Params={"Bucket": self.name, "Key": key, "UploadId": upload, "PartNumber": number + 1},
+                    Params={
+                        "Bucket": self.name,
+                        "Key": key,
+                        "UploadId": upload,
+                        "PartNumber": number,
+                        "ContentLength": size,
+                    },
                     ExpiresIn=int(seconds),
                 )
             )
-            for number in range(count)
+            for number, size in enumerate(sizes, 1)
         ]
 
     def list_parts(self, key: str, upload: str) -> dict[int, tuple[int, str]] | None:

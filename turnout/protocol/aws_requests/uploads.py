@@ -71,7 +71,7 @@ def announce(store: RequestStore, stage: str, caller: str, size: int, sha256: st
         id=identifier, stage=stage, caller=caller, size=size, sha256=sha256, parts=parts, expires=expires
     )
     store.bucket.put(upload.key, upload.to_json(), "application/json")
-    return upload, store.bucket.sign_parts(key, parts, len(part_sizes(size)), UPLOAD_S)
+    return upload, store.bucket.sign_parts(key, parts, part_sizes(size), UPLOAD_S)
 
 
 def take(store: RequestStore, stage: str, caller: str, identifier: str, request: str) -> BodyObject:
