@@ -81,6 +81,8 @@ def _named_resource(service: str, root: str, names: Mapping[str, Any]) -> str:
     match service:
         case "lambda" if "FunctionName" in names:
             return f"{root}:function:{names['FunctionName']}"
+        case "wafv2" if "WebACLArn" in names or "ResourceArn" in names:
+            return str(names.get("WebACLArn") or names["ResourceArn"])
         case "sqs" if "QueueName" in names or "QueueUrl" in names:
             return f"{root}:{names.get('QueueName') or names['QueueUrl'].rpartition('/')[2]}"
         case "logs" if "logGroupName" in names:

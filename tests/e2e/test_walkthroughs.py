@@ -41,6 +41,15 @@ MANIFESTS = ("async", "browsers", "callers", "canary", "consumers", "domains", "
 """Pages whose first YAML block has stages, and models unless the project of `turnout init` has them."""
 
 
+RUN_ELSEWHERE = {
+    "async": "below",
+    "installing": "tests/e2e/test_wheel.py",
+    "pools": "tests/e2e/test_pools.py",
+    "runtimes": "tests/e2e/test_wine_example.py",
+}
+"""Pages with commands that other tests run: in an environment of their own, with other models, with another project."""
+
+
 def blocks_of(page: str) -> list[Block]:
     return read_blocks((ROOT / "docs" / f"{page}.md").read_text())
 
@@ -73,6 +82,14 @@ def test_blocks_without_a_server_do_what_the_page_says(page: str, tmp_path: Path
         printed = run_in(block, project, {})
         if block.output is not None:
             assert words_of(printed) == words_of(block.output)
+
+
+def test_no_page_has_commands_that_no_test_runs() -> None:
+    run = {*SERVE_OPTIONS, *WITHOUT_SERVER, *RUN_ELSEWHERE}
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if any(block.language == "sh" for block in blocks_of(page))} == run
+    tests = {place for place in RUN_ELSEWHERE.values() if place != "below"}
+    assert all((ROOT / place).is_file() for place in tests)
 
 
 @pytest.mark.parametrize("page", MANIFESTS)

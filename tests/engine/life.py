@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 import pytest
 
+from tests.builders.iam import ACCOUNT, refused_by
 from tests.engine.project import ChangingProject
+from tests.engine.stand_in.aws import REGION
+from tests.engine.stand_in.clients import RECORDER
 from tests.engine.world import World
 from turnout.gateway.rules.stages import StageSettings
+from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
+from turnout.plan.planner import make_plan
+from turnout.project.project import load_project
 
 Done = list[tuple[str, str, str, tuple[str, ...]]]
 """Verb, type, name and changed inputs of each operation."""
@@ -43,6 +50,20 @@ class Life:
         with pytest.raises(CommandError) as raised:
             self.up()
         return str(raised.value)
+
+    def check_deployer_policy(self) -> None:
+        """Check that the policy of the current project and configuration allows every call of the engine so far.
+
+        The project must still need all that it needed before.
+        """
+        project = load_project(self.project.folder)
+        plan = make_plan(project.manifest, project.artifacts, stack="test")
+        given = {name.removeprefix("turnout:"): value.value for name, value in self.stack.get_all_config().items()}
+        settings = {name: json.loads(text) if text.startswith("[") else text for name, text in given.items()}
+        scope = DeployerScope("aws", REGION, ACCOUNT, settings, project.manifest.domain)
+        assert len(RECORDER.calls) > 50
+        refused = refused_by(build_deployer_policies(plan, scope), RECORDER.calls)
+        assert refused == [], refused
 
     @property
     def stage(self) -> StageSettings:

@@ -302,6 +302,7 @@ def test_one_up_adds_a_version_and_starts_its_canary(life: Life) -> None:
     assert not {kind for _, kind, _ in done} & {"RestApi", "Deployment", "Function"}
     assert canary_of(life.stage) == (10.0, {"digits": "v2", "canary": "true"})
     assert life.stage.variables["PoolMetrics"] == "digits"
+    life.check_deployer_policy()
     prod["serve"]["digits"] = "v2"
     del prod["canary"]
     assert ("delete", "MetricAlarm", "digits_v2_errors") in touched(life.up())

@@ -167,6 +167,8 @@ def check_company(life: Life, company: dict[str, str]) -> None:
         arn = f"arn:aws:apigateway:eu-central-1::/restapis/{life.stage_named(name).api}/stages/{name}"
         assert waf.get_web_acl_for_resource(ResourceArn=arn)["WebACL"]["ARN"] == company["web_acl_arn"]
 
+    life.check_deployer_policy()
+
     # A key that CloudWatch Logs may not use ends the deployment with AWS's message.
     life.stack.set_config("turnout:log_kms_key_arn", ConfigValue(company["environment_kms_key_arn"]))
     assert "is not allowed to be used by logs.eu-central-1.amazonaws.com" in life.fail()
@@ -182,6 +184,7 @@ def test_only_a_stage_with_another_authentication_moves_to_another_api(life: Lif
         }
     }
     life.project.prod["cors"] = {"origins": ["https://app.example.com"]}
+    life.project.prod["async"] = {}
     certificate = "arn:aws:acm:eu-central-1:123456789012:certificate/1"
     life.project.tree["domain"] = {"name": "ml.example.com", "certificate_arn": certificate, "hosted_zone_id": "Z1"}
     life.up()
@@ -228,6 +231,7 @@ def test_only_a_stage_with_another_authentication_moves_to_another_api(life: Lif
     steps = [step for step in moved if step.endswith(("ApiMapping", "Stage"))]
     assert steps == ["create Stage", "delete ApiMapping", "create ApiMapping", "delete Stage"]
     assert domains.paths["ml.example.com", "team/dev"] == (life.stage_named("dev").api, "dev")
+    life.check_deployer_policy()
 
 
 def check_consumers(life: Life) -> None:

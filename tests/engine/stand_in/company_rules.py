@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.clients import checking_client, client_of
 from tests.engine.stand_in.provider import Calls, Inputs
 
 NETWORK_INTERFACE = "ec2:CreateNetworkInterface"
@@ -59,7 +59,7 @@ def check_key(arn: str | None, service: str = "") -> None:
     """Reject a key that does not exist, is disabled, or has a policy that does not let a service use it."""
     if not arn:
         return
-    client = client_of("kms")
+    client = checking_client("kms")
     key = client.describe_key(KeyId=arn)["KeyMetadata"]
     if not key["Enabled"]:
         raise NotAllowedError(f"KMSDisabledException: {arn} is disabled")
@@ -74,7 +74,7 @@ def check_private(inputs: Inputs, document: dict[str, Any]) -> None:
     if endpoint.get("types") != "PRIVATE":
         return
     ids = list(endpoint.get("vpcEndpointIds") or ())
-    known = client_of("ec2").describe_vpc_endpoints(VpcEndpointIds=ids)["VpcEndpoints"] if ids else []
+    known = checking_client("ec2").describe_vpc_endpoints(VpcEndpointIds=ids)["VpcEndpoints"] if ids else []
     services = {entry["ServiceName"].rpartition(".")[2] for entry in known}
     if services - {"execute-api"}:
         raise NotAllowedError(f"The endpoints {ids} are not endpoints of execute-api")
