@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -51,7 +52,40 @@ class ServedFunctionArgs:
     after: Sequence[pulumi.Resource] = ()
 
 
-class ServedFunction(pulumi.ComponentResource):
+class ServedModel(pulumi.ComponentResource):
+    """What one model has on AWS: the functions of its versions, its router, and their alarms; or a pool, or the router.
+
+    A component for each function would be a third of a stack's resources with thousands of versions. Its output
+    `inputs` is a digest of everything that its functions are made of: while it is the same, a deployment changes none
+    of them.
+    """
+
+    def __init__(self, name: str, inputs: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("turnout:infra:ServedModel", name, None, opts)
+        self._inputs = inputs
+
+    def within(self, former: str, kind: str, name: str, **options: Any) -> pulumi.ResourceOptions:
+        """Return the options of one of its resources.
+
+        Args:
+            former: the component that the resource was part of in stacks of earlier releases, which keep it.
+            kind: its type.
+            name: its name.
+            options: further options.
+        """
+        urn = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::turnout:infra:{former}${kind}::{name}"
+        return pulumi.ResourceOptions(parent=self, aliases=[urn], **options)
+
+    def finish(self) -> None:
+        """Register its output, after all of its resources."""
+        self.register_outputs({"inputs": self._inputs})
+
+
+FORMER = "ServedFunction"
+"""The component of a function in stacks of earlier releases."""
+
+
+class ServedFunction:
     """A function that API Gateway and the routers call through its alias `live`, in release canaries through `next`.
 
     Attributes:
@@ -60,14 +94,13 @@ class ServedFunction(pulumi.ComponentResource):
         aliased: the version of each alias, known once the alias is up to date.
     """
 
-    def __init__(self, name: str, args: ServedFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("turnout:infra:ServedFunction", name, None, opts)
-        within = pulumi.ResourceOptions(parent=self)
+    def __init__(self, name: str, args: ServedFunctionArgs, model: ServedModel) -> None:
         planned, settings = args.function, args.function.settings
         own = TELEMETRY_OFF if planned.runs_models else {}
         variables = {**own, **settings.environment, **args.environment}
         log_group = args.log_group
         if log_group is None:
+            within = model.within(FORMER, "aws:cloudwatch/logGroup:LogGroup", name)
             log_group = make_log_group(name, log_group_name(planned.name), args.settings.logs, within).name
         network, key = args.settings.network, args.settings.keys.environment
         made = aws.lambda_.Function(
@@ -96,44 +129,36 @@ class ServedFunction(pulumi.ComponentResource):
             reserved_concurrent_executions=-1
             if settings.reserved_concurrency is None
             else settings.reserved_concurrency,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=args.after),
+            opts=model.within(FORMER, "aws:lambda/function:Function", name, depends_on=args.after),
             **args.code,
         )
-        live = _make_alias(
-            name,
-            LIVE,
-            made,
-            pulumi.ResourceOptions(parent=self, ignore_changes=["functionVersion"] if args.keep_live else None),
-        )
-        aliases = {LIVE: live} | ({NEXT: _make_alias(name, NEXT, made, within)} if args.has_next else {})
+        live = _make_alias(name, LIVE, made, model, ignore_changes=["functionVersion"] if args.keep_live else None)
+        aliases = {LIVE: live} | ({NEXT: _make_alias(name, NEXT, made, model)} if args.has_next else {})
         if args.has_async:
             aliases |= {
-                ASYNC_ALIASES[alias]: _make_alias(name, ASYNC_ALIASES[alias], made, within, of.function_version)
+                ASYNC_ALIASES[alias]: _make_alias(name, ASYNC_ALIASES[alias], made, model, of.function_version)
                 for alias, of in aliases.items()
             }
         self.function, self.live = made, live
         self.aliased = [alias.function_version for alias in aliases.values()]
         if planned.is_shadow:
             for alias, of in aliases.items():
-                _make_event_config(f"{name}_{alias}", made, of, within)
+                _make_event_config(f"{name}_{alias}", made, of, model)
         if settings.warm.provisioned:
             aws.lambda_.ProvisionedConcurrencyConfig(
                 name,
                 function_name=made.name,
                 qualifier=live.name,
                 provisioned_concurrent_executions=settings.warm.provisioned,
-                opts=within,
+                opts=model.within(FORMER, "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig", name),
             )
-        self.register_outputs({})
 
 
 SHADOW_AGE_S = 60
 """Time that a shadow copy may wait in Lambda's queue: the minimum that Lambda allows."""
 
 
-def _make_event_config(
-    name: str, of: aws.lambda_.Function, alias: aws.lambda_.Alias, opts: pulumi.ResourceOptions
-) -> None:
+def _make_event_config(name: str, of: aws.lambda_.Function, alias: aws.lambda_.Alias, model: ServedModel) -> None:
     """Send a shadow's copies only once.
 
     By default, Lambda retries a failing asynchronous call twice, within six hours.
@@ -144,7 +169,7 @@ def _make_event_config(
         qualifier=alias.name,
         maximum_retry_attempts=0,
         maximum_event_age_in_seconds=SHADOW_AGE_S,
-        opts=opts,
+        opts=model.within(FORMER, "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", name),
     )
 
 
@@ -152,10 +177,16 @@ def _make_alias(
     name: str,
     alias: str,
     of: aws.lambda_.Function,
-    opts: pulumi.ResourceOptions,
+    model: ServedModel,
     version: pulumi.Input[str] | None = None,
+    **options: Any,
 ) -> aws.lambda_.Alias:
     """Make an alias of a version of the function, by default of the newest."""
+    resource = f"{name}_{alias}"
     return aws.lambda_.Alias(
-        f"{name}_{alias}", name=alias, function_name=of.name, function_version=version or of.version, opts=opts
+        resource,
+        name=alias,
+        function_name=of.name,
+        function_version=version or of.version,
+        opts=model.within(FORMER, "aws:lambda/alias:Alias", resource, **options),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ from turnout.plan.deployment_notes import (
 )
 from turnout.plan.log_groups import PER_FUNCTION, log_group_name
 from turnout.plan.planner import make_plan
-from turnout.plan.values import Plan, StagePlan
+from turnout.plan.values import Function, Plan, StagePlan
 from turnout.problems import ProblemsError
 from turnout.project.project import CACHE_DIR, Project, load_project
 from turnout.project.remote_artifacts import fetch_remote
@@ -50,11 +51,11 @@ from .access.domain import ProjectDomain, ProjectDomainArgs, read_domain_setting
 from .account import Account, BotoAccount
 from .api import ApiComponent, RestApiArgs
 from .deployed import DeployedProject
-from .functions import ServedFunction, ServedFunctionArgs
+from .functions import ServedFunction, ServedFunctionArgs, ServedModel
 from .limits import check_limits, check_names
 from .naming import Place
 from .observability.access_logs import AccountLogging, LoggingPlan, plan_logging
-from .observability.alarms import Alarms, alarm_of_version, alarms_of_function, alarms_of_stage
+from .observability.alarms import Alarms, alarm_of_version, alarms_of_function, alarms_of_stage, make_alarm
 from .observability.dashboard import render_dashboard
 from .observability.guard_rail import GuardRail, GuardRailArgs, find_guarded
 from .own_outputs import read_own_outputs
@@ -250,10 +251,11 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     roles = Roles("roles", RolesArgs(place, plan, stored, settings), tagged)
     packages = make_packages(stack, built, stored)
     storage = make_request_storage(stack)
-    functions = [*make_functions(stack, packages, stored, roles, storage)]
-    after: list[pulumi.Resource] = [*functions, *([packages] if plan.tables else [])]
+    models = make_models(stack, built)
+    functions = [*make_functions(stack, models, packages, stored, roles, storage)]
+    after: list[pulumi.Resource] = [*models.values(), *([packages] if plan.tables else [])]
     if storage is not None:
-        after.append(make_request_worker(stack, packages, storage, [roles, *functions]))
+        after.append(make_request_worker(stack, packages, storage, [roles, *models.values()]))
     if stack.logging.makes:
         after.append(AccountLogging("api-logs", place, settings.roles.boundary_arn, tagged))
     apis = {
@@ -366,8 +368,34 @@ def make_request_worker(
     return WorkerFunction("requests-worker", args, tagging(stack.settings.tags))
 
 
+def make_models(stack: Stack, built: Sequence[BuiltPackage]) -> dict[str, ServedModel]:
+    """Make the component of each model, pool and of the general router, by the key of its functions."""
+    packages = {package.name: package for package in built}
+    inputs: dict[str, list[str]] = {}
+    for function in stack.plan.functions:
+        package = packages[function.package]
+        layer = packages[package.layer].digest if package.layer else ""
+        parts = (repr(function), package.digest, layer)
+        inputs.setdefault(model_key(function), []).extend(parts)
+    tagged = tagging(stack.settings.tags)
+    return {
+        key: ServedModel(key, hashlib.sha256("\n".join(parts).encode()).hexdigest(), tagged)
+        for key, parts in inputs.items()
+    }
+
+
+def model_key(function: Function) -> str:
+    """Return the name of a function's component: its model, or its package, with an underscore, which no model has."""
+    return function.model if function.kind in {"model", "router"} else f"{function.package}_"
+
+
 def make_functions(
-    stack: Stack, packages: Packages, stored: Sequence[StoredModel], roles: Roles, storage: RequestStorage | None
+    stack: Stack,
+    models: Mapping[str, ServedModel],
+    packages: Packages,
+    stored: Sequence[StoredModel],
+    roles: Roles,
+    storage: RequestStorage | None,
 ) -> Iterator[ServedFunction]:
     """Make every function with its alarms and its package."""
     plan, settings = stack.plan, stack.settings
@@ -397,9 +425,14 @@ def make_functions(
             environment={**locations.get(function.package, {}), **requests, **read},
             after=[packages, roles, *([] if storage is None else [storage])],
         )
-        yield ServedFunction(function.package, args, tagged)
-        if function.name in alarmed:
-            Alarms(function.package, tuple(alarms_of_function(function)), settings.alarm_actions, tagged)
+        model = models[model_key(function)]
+        yield ServedFunction(function.package, args, model)
+        for alarm in alarms_of_function(function) if function.name in alarmed else ():
+            name = f"{function.package}_{alarm.kind}"
+            within = model.within("Alarms", "aws:cloudwatch/metricAlarm:MetricAlarm", name)
+            make_alarm(name, alarm, settings.alarm_actions, within)
+    for model in models.values():
+        model.finish()
     pools = plan.pool_of
     for function in find_tested_functions(plan):
         alarms = (alarm_of_version(function, pools[function.name]),)

@@ -51,27 +51,32 @@ class Alarm:
 
 
 class Alarms(pulumi.ComponentResource):
-    """The alarms of a function or of a stage."""
+    """The alarms of a stage, or of a pooled version."""
 
     def __init__(
         self, name: str, alarms: Sequence[Alarm], actions: Sequence[str], opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("turnout:infra:Alarms", name, None, opts)
         for alarm in alarms:
-            aws.cloudwatch.MetricAlarm(
-                f"{name}_{alarm.kind}",
-                name=alarm.name,
-                alarm_description=alarm.description,
-                comparison_operator="GreaterThanThreshold",
-                threshold=alarm.threshold,
-                evaluation_periods=1,
-                treat_missing_data="notBreaching",  # a function without calls is healthy
-                alarm_actions=actions,
-                ok_actions=actions,
-                opts=pulumi.ResourceOptions(parent=self),
-                **alarm.measured,
-            )
+            make_alarm(f"{name}_{alarm.kind}", alarm, actions, pulumi.ResourceOptions(parent=self))
         self.register_outputs({})
+
+
+def make_alarm(name: str, alarm: Alarm, actions: Sequence[str], opts: pulumi.ResourceOptions) -> None:
+    """Make an alarm."""
+    aws.cloudwatch.MetricAlarm(
+        name,
+        name=alarm.name,
+        alarm_description=alarm.description,
+        comparison_operator="GreaterThanThreshold",
+        threshold=alarm.threshold,
+        evaluation_periods=1,
+        treat_missing_data="notBreaching",  # a function without calls is healthy
+        alarm_actions=actions,
+        ok_actions=actions,
+        opts=opts,
+        **alarm.measured,
+    )
 
 
 def alarms_of_function(function: Function) -> Iterator[Alarm]:

@@ -40,6 +40,7 @@ class Resource:
         ignored: inputs whose changes are ignored.
         retained: whether AWS keeps the resource when it leaves the stack.
         after: URNs of resources that must exist before.
+        aliases: URNs that it may have in the state of an earlier deployment.
     """
 
     type: str
@@ -49,14 +50,16 @@ class Resource:
     ignored: tuple[str, ...] = ()
     retained: bool = False
     after: frozenset[str] = frozenset()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass
 class Program:
-    """What a program requested and exported."""
+    """What a program requested and exported; `registered` has the outputs of components by their URN."""
 
     resources: list[Resource] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    registered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, kind: str) -> dict[str, Resource]:
         """Return AWS's resources of a kind, `lambda/function:Function`, or components, by their logical names."""
@@ -132,13 +135,18 @@ class _Monitor(mocks.MockMonitor):
         if request.type == "pulumi:pulumi:Stack":
             return resource_pb2.RegisterResourceResponse(urn=urn)
         inputs = rpc.deserialize_properties(request.object, keep_unknowns=True)
-        options = tuple(request.ignoreChanges), request.retainOnDelete, frozenset(request.dependencies)
+        aliases = (*request.aliasURNs, *(alias.urn for alias in request.aliases))
+        options = tuple(request.ignoreChanges), request.retainOnDelete, frozenset(request.dependencies), aliases
         self.program.resources.append(Resource(request.type, request.name, urn, inputs, *options))
         if self._preview or not request.custom:
             return resource_pb2.RegisterResourceResponse(urn=urn, object=request.object)
         made = _struct(_make(request.type, request.name, inputs))
         made.MergeFrom(request.object)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=made)
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        self.program.registered[request.urn] = rpc.deserialize_properties(request.outputs)
+        return super().RegisterResourceOutputs(request)
 
 
 def _make(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, str]:

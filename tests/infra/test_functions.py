@@ -139,12 +139,35 @@ def test_next_stays_as_long_as_a_deployed_stage_calls_it(
     assert program.outputs["next_alias"] is has
 
 
-def test_unused_version_has_four_resources() -> None:
+def test_unused_version_has_three_resources() -> None:
     larger = manifest((model(versions=("v1", "v2", "v3", "v4")),))
     before, after = deployed(manifest()), deployed(larger)
     added = [entry for entry in after.resources if entry.urn not in {known.urn for known in before.resources}]
-    kinds = ["ServedFunction", "LogGroup", "Function", "Alias"]
+    kinds = ["LogGroup", "Function", "Alias"]
     assert sorted(entry.type.rpartition(":")[2] for entry in added) == sorted(2 * kinds)
+
+
+def test_resources_of_a_model_are_in_one_component_whose_digest_changes_with_them() -> None:
+    other = model("digits", ("v1",))
+    stages = (stage(serve={"iris": "v1", "digits": "v1"}),)
+    first = deployed(manifest((model(), other), stages))
+    models = first.of("turnout:infra:ServedModel")
+    assert models.keys() == {"iris", "digits", "router_"}
+    for kind in ("lambda/function:Function", "lambda/alias:Alias", "cloudwatch/logGroup:LogGroup"):
+        for name, made in first.of(kind).items():
+            if name.startswith(("iris", "digits")):
+                assert "turnout:infra:ServedModel$" in made.urn
+                # Stacks of earlier releases keep the resource.
+                assert made.aliases == (
+                    f"urn:pulumi:test::turnout::turnout:infra:ServedFunction${made.type}::{made.name}",
+                )
+    slower = tuple(replace(version, timeout_s=9) for version in model().versions)
+    second = deployed(manifest((replace(model(), versions=slower), other), stages))
+    before, after = (
+        {name: of.registered[made.urn]["inputs"] for name, made in of.of("turnout:infra:ServedModel").items()}
+        for of in (first, second)
+    )
+    assert {name for name in before if before[name] != after[name]} == {"iris"}
 
 
 def test_versions_with_traffic_and_routers_have_alarms() -> None:

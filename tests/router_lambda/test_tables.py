@@ -127,3 +127,16 @@ def test_model_router_reads_the_table_as_well(objects: Objects, tmp_path: Path) 
         assert called(api) == ["shop-prod_iris_v2"]
         answer = load_handler(tmp_path, variables)(event(f"prod/{'0' * 64}"), context)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (503, "CHOICES_UNREADABLE")
+
+
+def test_table_is_read_from_a_folder_of_this_machine(objects: Objects, folder: Path) -> None:
+    name, text = make_table("prod", {"iris": "v2"})
+    tables = folder / "choices"
+    (tables / "prod").mkdir(parents=True)
+    (tables / f"{name}.json").write_text(text)
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 20_000)
+    with invoke_api(replying(ANSWER, connection="close")) as api:
+        handle = load_handler(folder, environ(api.url, objects) | {CHOICES: str(tables)})
+        assert handle(event(name), context)["statusCode"] == 200
+        assert called(api) == ["shop-prod_iris_v2"]
+    assert objects.ranges == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 
 from tests.builders.isolated_project import ANSWER, call, play
 from turnout.gateway.functions.isolated.functions import IsolatedFunctions
-from turnout.gateway.functions.isolated.process import FunctionCode, Process, describe_exit, make_variables
+from turnout.gateway.functions.isolated.process import (
+    FunctionCode,
+    Process,
+    describe_exit,
+    make_settings,
+    make_variables,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +36,16 @@ def test_threads_depend_on_memory_as_the_processors_of_lambda_do(
     settings = replace(code.function.settings, memory_mb=memory_mb)
     sized = replace(code, function=replace(code.function, settings=settings))
     assert make_variables(sized, "127.0.0.1:1", "stream")["OMP_NUM_THREADS"] == threads
+
+
+def test_a_router_reads_the_tables_of_its_project_and_nothing_else_there(
+    code_of: Mapping[str, FunctionCode], tmp_path: Path
+) -> None:
+    code = replace(code_of["plain"], choices=tmp_path / "choices")
+    variables = make_variables(code, "127.0.0.1:1", "s")
+    assert variables["TURNOUT_CHOICES"] == str(tmp_path / "choices")
+    assert str(tmp_path / "choices") in json.loads(make_settings(code, variables, "scratch"))["code"]
+    assert "TURNOUT_CHOICES" not in make_variables(code_of["plain"], "127.0.0.1:1", "s")
 
 
 def test_a_process_that_cannot_be_started_fails_its_callers(
