@@ -520,6 +520,7 @@ def test_each_canary_of_a_stage_is_shown_and_promoted_by_itself(chromium: Browse
         table = page.locator("table.canaries")
         table.get_by_role("row", name=re.compile("echo v2 instead of v1 20%")).wait_for()
         table.get_by_role("row", name=re.compile("mute v2 instead of v1 100% routed 3 of 3")).wait_for()
+        page.get_by_role("heading", name="mute: requests on which v1 and v2 disagree").wait_for()
         page.get_by_role("button", name="Promote: mute").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_text("Then dev serves mute v2 to all requests.").wait_for()

@@ -206,7 +206,9 @@ def test_large_requests_are_binary(visit: Visit, tmp_path: Path) -> None:
 
 def test_copied_programs_run_and_print_the_answer(visit: Visit, server: RunningServer) -> None:
     page = visit.page
-    visit.open("try/several/v1")
+    visit.open("try/several")
+    page.evaluate("location.hash = 'try/several/v1'")
+    page.get_by_text("POST /dev/models/several/v1/inference").wait_for()
     page.get_by_label(re.compile("^Stage")).select_option("keyed")
     write_json(visit, REQUESTS["several"])
     page.locator("details", has_text="Headers, one per line").locator("summary").click()

@@ -39,6 +39,8 @@ export function StagePanel({ stage, state, pulse, evidence, seen, onClose, onDon
     ${run && html`<${Run} stage=${stage} run=${run} now=${pulse.time} mayWrite=${state.may_write} onDone=${onDone} />`}
     ${stage.canary ? html`<${Canary} stage=${stage} run=${run} report=${report} evidence=${evidence[stage.name] || {}} seen=${seen} isLocal=${state.is_local} />` : !Object.keys(stage.routed).length && html`<p>${stage.name} has no canary. Every request sees what the stage serves.</p>`}
     <${Canaries} stage=${stage} report=${report} mayWrite=${state.may_write} onAct=${open} />
+    ${!stage.canary && report && Object.keys(stage.routed).length > 0 && html`<${Evidence} report=${report} evidence=${evidence[stage.name] || {}} points=${seen} />`}
+    ${Object.entries(stage.routed).map(([model, routed]) => html`<${Disagreements} key=${`${model} ${/** @type {any} */ (routed).version}`} stage=${stage.name} model=${model} version=${/** @type {any} */ (routed).version} baseline=${baselineOf(stage, model)} isLocal=${state.is_local} />`)}
     <${History} rows=${stage.history} />
     ${action && html`<${ActionDialog} action=${action} model=${model} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
   </section>`;
@@ -89,9 +91,7 @@ function Canaries({ stage, report, mayWrite, onAct }) {
 /** @param {any} props */
 function Canary({ stage, run, report, evidence, seen: points, isLocal }) {
   const canary = stage.canary;
-  const shares = report?.shares || {};
   const { observed, low, high } = report?.share || {};
-  const total = (shares.baseline?.requests || 0) + (shares.canary?.requests || 0);
   return html`<div>
     <p class=${`verdict ${report?.verdict || ''}`}>${report?.verdict ? `Verdict: ${report.verdict}` : 'Nothing observed yet.'}</p>
     <ol class="track">${[...(run?.steps || (canary.steps.length ? canary.steps : [canary.percent])), 100].map((/** @type {number} */ step) => html`<li class=${step < canary.percent ? 'done' : step === canary.percent ? 'current' : ''} aria-current=${step === canary.percent ? 'step' : null}>${percent(step)}</li>`)}</ol>
@@ -101,6 +101,17 @@ function Canary({ stage, run, report, evidence, seen: points, isLocal }) {
       <div><dt>Measured share</dt><dd>${observed == null ? '-' : html`${percent(observed)} <span class="muted small">expected ${percent(low)} to ${percent(high)} (99%)</span>`}</dd></div>
       <div><dt>Bake</dt><dd>${canary.bake_minutes} min a step</dd></div>
     </dl>
+    <${Evidence} report=${report} evidence=${evidence} points=${points} />
+    ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} isLocal=${isLocal} />`)}
+    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Warnings</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
+  </div>`;
+}
+
+/** What was observed of both shares, and the evidence of each check. @param {any} props */
+function Evidence({ report, evidence, points }) {
+  const shares = report?.shares || {};
+  const total = (shares.baseline?.requests || 0) + (shares.canary?.requests || 0);
+  return html`<div>
     ${total > 0 && html`<div class="wide"><table class="shares">
       <thead><tr><th>Share</th><th class="number">Requests</th><th class="number">Errors</th><th class="number">Error rate</th><th class="number">p50</th><th class="number">p99</th></tr></thead>
       <tbody>${['baseline', 'canary'].map((name) => html`<tr><th scope="row"><span class=${`key ${name}`}></span>${name}</th><td class="number">${count(shares[name].requests)}</td><td class="number">${count(shares[name].errors)}</td><td class="number">${shares[name].requests ? percent((100 * shares[name].errors) / shares[name].requests) : '-'}</td><td class="number">${duration(shares[name].p50_s)}</td><td class="number">${duration(shares[name].p99_s)}</td></tr>`)}</tbody>
@@ -115,8 +126,6 @@ function Canary({ stage, run, report, evidence, seen: points, isLocal }) {
         <details><summary>The numbers</summary><table><thead><tr><th class="number">Requests</th><th class="number">For successful</th><th class="number">For failed</th><th class="number">Enough</th></tr></thead><tbody>${(evidence[check.name] || [check.evidence]).slice(-20).map((/** @type {any} */ point) => html`<tr><td class="number">${count(point.count)}</td><td class="number">${point.successful.toFixed(2)}</td><td class="number">${point.failed.toFixed(2)}</td><td class="number">${point.enough.toFixed(2)}</td></tr>`)}</tbody></table></details>`}
       </article>`)}
     </div>
-    ${Object.entries(canary.serve).map(([model, version]) => html`<${Disagreements} key=${`${model} ${version}`} stage=${stage.name} model=${model} version=${version} baseline=${baselineOf(stage, model)} isLocal=${isLocal} />`)}
-    ${(report?.warnings || []).length > 0 && html`<div class="warnings"><h3>Warnings</h3><ul>${report.warnings.map((/** @type {string} */ text) => html`<li>${text}</li>`)}</ul></div>`}
   </div>`;
 }
 

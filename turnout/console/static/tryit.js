@@ -18,7 +18,7 @@ export function TryIt({ state, model, version }) {
   const chosen = state.models.find((/** @type {any} */ row) => row.name === model) || state.models[0];
   if (!chosen) return html`<section><p>There is no model yet.</p></section>`;
   if (!state.is_served_here) return html`<section><p>Requests can be sent from the console of <code>turnout serve</code>. On AWS, use <code>turnout invoke ${chosen.name} --url URL</code>.</p></section>`;
-  return html`<${Form} key=${chosen.name} state=${state} model=${chosen} version=${version} />`;
+  return html`<${Form} key=${`${chosen.name} ${version}`} state=${state} model=${chosen} version=${version} />`;
 }
 
 /** @param {any} props */
