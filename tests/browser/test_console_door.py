@@ -144,6 +144,6 @@ def test_the_page_is_rejected_without_a_token(server: RunningServer, chromium: B
     page.goto(f"http://127.0.0.1:{server.port}/console/")
     assert "Open the console by the address" in page.inner_text("body")
     page.goto(f"http://127.0.0.1:{server.port}/console?token=guess")
-    assert "of another run" in page.inner_text("body")
+    assert "an earlier start of the server" in page.inner_text("body")
     assert context.cookies() == []
     context.close()
