@@ -52,7 +52,7 @@ def noted(of: Manifest, canaried: Stage, logs: Any, url: Callable[[], str] = una
 @pytest.mark.parametrize(
     ("capture", "fields", "note"),
     [
-        (None, {}, "`capture: {percent: 5}` of models.iris.versions.v1"),
+        (None, {}, "`capture: {percent: 5}` at models.iris.versions.v1"),
         (Capture(5, ("x",)), {}, "redacted"),
         (Capture(5), {"auth": "iam"}, "auth: iam"),
         (Capture(5), {"auth": "api_key"}, "prod requires an API key: pass --api-key"),
