@@ -106,7 +106,7 @@ def test_a_transform_that_hangs_during_import_is_an_invalid_edit(project: Path) 
     with running_server(project, "--workers", "1", "--watch") as server:
         assert answered(server) == [[2, 4, 6, 8]]
         replace(project / "change.py", HANGING.replace("PROJECT", repr(str(project))) + TRANSFORM)
-        text = await_message(server, "not reloaded")
+        text = await_message(server, "Not reloaded")
         assert f"{project}/models.yaml:6:" in text
         assert "opening it took longer than 31 s" in text
         assert answered(server) == [[2, 4, 6, 8]]
@@ -133,7 +133,7 @@ def test_a_failed_fork_ends_nothing_and_is_retried(project: Path, root: Path) ->
         os.kill(first, signal.SIGKILL)
         await_message(server, "cannot be started: Resource temporarily unavailable; the next try is in 0.25 s")
         replace(project / "change.py", TRANSFORM.replace("* 2", "* 3"))
-        await_message(server, "the files cannot be read: Resource temporarily unavailable\nnot reloaded")
+        await_message(server, "the files cannot be read: Resource temporarily unavailable\nNot reloaded")
         server.signal(signal.SIGHUP)
         assert answered(server) == [[2, 4, 6, 8]]
         assert children(server.process.pid) == [second]

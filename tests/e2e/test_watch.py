@@ -182,13 +182,13 @@ def test_an_invalid_edit_keeps_the_last_valid_edition_and_is_reported_once(
         assert "v9" in text
         os.utime(project / "models.yaml")  # no other edit
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: [v1"))  # another invalid edit
-        await_message(server, "not reloaded", 2)
+        await_message(server, "Not reloaded", 2)
         replace(project / "models.yaml", good.replace("{iris: v1", "{iris: v2"))
         wait_until(every_client_saw(answers, "x-turnout-version", "v2"), "everybody sees v2")
     assert [switches(mine, "x-turnout-version") for mine in answers] == [["v1", "v2"]] * 4
     assert {answer.status for mine in answers for answer in mine} == {200}
     text = await_message(server, "reloaded " + str(project))
-    assert text.count("not reloaded") == 2
+    assert text.count("Not reloaded") == 2
     assert "Traceback" not in text
 
 
@@ -210,7 +210,7 @@ def test_a_version_that_cannot_be_opened_is_an_invalid_edit(server: RunningServe
     else:
         replace(project / "change.py", "import nowhere_to_be_found\n" + TRANSFORM)
         reason = "nowhere_to_be_found"
-    text = await_message(server, "not reloaded")
+    text = await_message(server, "Not reloaded")
     assert f"{project}/models.yaml:10:" in text
     assert "models.echo.versions.v1: " in text
     assert reason in text
@@ -223,7 +223,7 @@ def test_a_file_that_ends_the_process_reading_it_ends_no_other_process(server: R
     open_echo(server)
     before = children(server.process.pid)
     replace(project / "change.py", "import os\nos.kill(os.getpid(), 9)\n" + TRANSFORM)
-    await_message(server, "reading the files ended with signal SIGKILL\nnot reloaded")
+    await_message(server, "reading the files ended with signal SIGKILL\nNot reloaded")
     assert server.post("/models/echo/inference", ECHO).status == 200
     assert children(server.process.pid) == before
     replace(project / "change.py", TRANSFORM.replace("* 2", "* 4"))
@@ -244,7 +244,7 @@ def test_an_edition_that_one_worker_cannot_serve_is_served_by_none(server: Runni
     open_echo(server)
     edit(project, "serve: {iris: v1", "serve: {iris: v2")
     replace(project / "change.py", ONCE.replace("PROJECT", repr(str(project))) + TRANSFORM.replace("* 2", "* 3"))
-    text = await_message(server, "not reloaded")
+    text = await_message(server, "Not reloaded")
     assert "cannot serve it" in text
     assert "no memory left" in text
     for _ in range(4):
@@ -272,7 +272,7 @@ def test_an_artifact_that_is_still_being_written_is_not_served(server: RunningSe
             file.truncate()
         wait_until(lambda: all(mine[-1].headers["x-turnout-digest"] != before for mine in answers), "everybody sees it")
     assert {answer.status for mine in answers for answer in mine} == {200}
-    assert "not reloaded" not in server.stderr.read_text()
+    assert "Not reloaded" not in server.stderr.read_text()
 
 
 def test_a_version_whose_file_arrives_later_is_served_then(server: RunningServer, project: Path) -> None:
@@ -320,6 +320,6 @@ def test_without_watch_only_sighup_reloads(project: Path) -> None:
         for times in (1, 2):  # a repeated request is reported again
             (project / "models.yaml").write_text("nonsense")
             server.signal(signal.SIGHUP)
-            await_message(server, "not reloaded", times)
+            await_message(server, "Not reloaded", times)
         assert server.post("/models/iris/inference", IRIS).status == 200
         assert server.stop() == 0
