@@ -128,21 +128,21 @@ def test_joined_model_with_another_share_leaves_the_stages_canary(canary: Comman
 def test_run_of_one_model_continues_while_others_change(canary: Commands) -> None:
     canary("start", "runs", "--model", "mute", "--to", "v2", "--percent", "50", "--routed", *canary.now)
     run = ("run", "runs", "--model", "mute", "--steps", "50,75", "--bake", "100s", "--once", *canary.endpoint)
-    assert "goes on at 50%" in canary(*run)
+    assert "continues at 50%" in canary(*run)
     canary("start", "runs", "--model", "echo", "--to", "v2", "--percent", "40", *canary.now)
     canary("set", "runs", "--model", "echo", "--percent", "30", *canary.now)
     answers(canary, "runs", "mute", 100)
     wait_until(lambda: counted(canary, "runs") == {"echo": 0, "mute": 100}, "the run's requests are counted")
-    assert "goes on at 50%" in canary(*run)
+    assert "continues at 50%" in canary(*run)
     # One look of a schedule is at each canary of the stage.
     said = canary("run", "runs", "--bake", "100s", "--once", *canary.endpoint)
-    assert ("goes on at 30%" in said, "goes on at 50%" in said) == (True, True)
+    assert ("continues at 30%" in said, "continues at 50%" in said) == (True, True)
     moves = [(rollout["action"], *rollout["to"]) for rollout in canary.history("runs")]
     assert moves[:4] == [("start", "mute"), ("set", "mute"), ("start", "echo"), ("set", "echo")]
     assert moves[4:] == [("set", "echo"), ("set", "mute")]  # runs with other settings than before begin anew
     assert canary.status("runs")["warnings"] == []
     canary("rollback", "runs", *canary.now)
-    assert "goes on at 50%" in canary("run", "runs", "--model", "mute", "--bake", "100s", "--once", *canary.endpoint)
+    assert "continues at 50%" in canary("run", "runs", "--model", "mute", "--bake", "100s", "--once", *canary.endpoint)
     canary("promote", "runs", "--model", "mute", *canary.now)
     assert "No canary of mute on runs." in canary(*run)
 

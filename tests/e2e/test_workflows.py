@@ -215,7 +215,7 @@ def test_canary_job_checks_once_commits_and_continues_on_another_runner(runner: 
         target = {"STAGE": "prod", "TARGET": f"--url http://127.0.0.1:{server.port}"}
         code, printed = runner.run_job("canary", "look", **target)
         assert code == 0, printed
-        assert "The run of prod goes on at 10%." in printed
+        assert "The run of prod continues at 10%." in printed
         assert runner.git("log", "-1", "--format=%s", "origin/main").startswith("Canary of prod: ")
         assert runner.git("show", "--stat", "--format=", "origin/main").split()[0] in {"models.yaml", "rollouts.jsonl"}
 
@@ -226,7 +226,7 @@ def test_canary_job_checks_once_commits_and_continues_on_another_runner(runner: 
         other = Runner(tmp_path / "other", runner.remote, runner.calls, runner.environment)
         code, printed = other.run_job("canary", "look", **target)
         assert code == 0, printed
-        assert "The run of prod goes on at 10%." in printed
+        assert "The run of prod continues at 10%." in printed
         assert other.git("rev-list", "--count", "origin/main") == commits
 
         # Once the canary has ended, a check does nothing.

@@ -81,7 +81,7 @@ def test_any_change_of_a_canary_is_one_call(two_versions: Life) -> None:
     prod["routed_canaries"]["digits"]["percent"] = 50
     life.up()
     assert life.stage.variables["digitsRoute"] == "v2.100"
-    ended = "stages.prod.routed_canaries.digits: the guard rail ended it when it started, because an alarm of it was in"
+    ended = "stages.prod.routed_canaries.digits: the guard rail ended it when it started, because one of its alarms was"
     assert ended in life.result.stdout
     set_alarm(alarm, "OK")
     prod["routed_canaries"]["digits"]["percent"] = 60

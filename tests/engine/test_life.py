@@ -59,10 +59,10 @@ def test_stack_from_creation_to_destruction(life: Life) -> None:
         ("update", "Stage", "prod"),
     }
     assert functions() == FUNCTIONS | {"turnout-test_iris_v2"}
-    # No stage uses it: in the engine's state it has four resources, its component included.
+    # No stage uses it: in the engine's state it has three resources, within the component of its model.
     state = life.stack.export_stack().deployment["resources"]
     idle = [entry["type"] for entry in state if entry["urn"].rpartition("::")[2].startswith("iris_v2")]
-    assert sorted(kind.rpartition(":")[2] for kind in idle) == ["Alias", "Function", "LogGroup", "ServedFunction"]
+    assert sorted(kind.rpartition(":")[2] for kind in idle) == ["Alias", "Function", "LogGroup"]
     assert "turnout-test_iris_v1" not in life.world.aws.sent
     assert "turnout-test_digits_v1" not in life.world.aws.sent
     second = life.stage.deployment_id

@@ -95,7 +95,7 @@ def test_number_of_kept_versions_is_checked(value: str) -> None:
     ("stack", "remedy"),
     [
         ("eu-prod", "run `pulumi stack rename prod` and set `platform: turnout-eu` in models.yaml"),
-        ("Prod", "To move, run `pulumi config set turnout:new_names true`"),
+        ("Prod", "To accept that, run `pulumi config set turnout:new_names true`"),
     ],
 )
 def test_stack_of_an_older_version_keeps_its_names_unless_the_user_asks_for_new_ones(stack: str, remedy: str) -> None:
