@@ -104,7 +104,7 @@ class Cancellation:
         """
         options = self._options
         if options is not None and not self._cancelled:
-            return options  # a `cancel` from now on sets its `terminate`, so there is nothing to lock
+            return options  # a later `cancel` sets its `terminate`, so no lock is needed
         with self._lock:
             if self._cancelled:
                 raise RunCancelled

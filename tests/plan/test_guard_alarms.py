@@ -6,6 +6,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.builders.alarms import put_alarms
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from turnout.manifest.judgement import Judgement
 from turnout.manifest.parser import Canary
@@ -48,25 +49,9 @@ def test_ringing_alarms_are_those_of_the_canary_that_are_in_alarm(monkeypatch: p
         monkeypatch.setenv(f"AWS_{name}", "test")
     with mock_aws():
         client = boto3.client("cloudwatch", region_name="eu-west-1")
-        for name in (
-            "sales",
-            "other",
-            "turnout-test_iris_v2_errors",
-            "turnout-test_iris_v2_p99",
-            "turnout-test_x_errors",
-        ):
-            client.put_metric_alarm(
-                AlarmName=name,
-                ComparisonOperator="GreaterThanThreshold",
-                EvaluationPeriods=1,
-                Namespace="AWS/Lambda",
-                MetricName="Errors",
-                Period=60,
-                Statistic="Sum",
-                Threshold=1.0,
-            )
-            state = "OK" if name == "turnout-test_x_errors" else "ALARM"
-            client.set_alarm_state(AlarmName=name, StateValue=state, StateReason="test")
+        ringing = ("sales", "other", "turnout-test_iris_v2_errors", "turnout-test_iris_v2_p99")
+        put_alarms(client, (*ringing, "turnout-test_x_errors"), ringing)
+        client.set_alarm_state(AlarmName="turnout-test_x_errors", StateValue="OK", StateReason="test")
         assert find_ringing(client, GuardAlarms(("sales", "turnout-test_x_errors"))) == ("sales",)
         every = GuardAlarms(("sales",), "turnout-test_")
         assert find_ringing(client, every) == ("sales", "turnout-test_iris_v2_errors")

@@ -20,6 +20,7 @@ from infra.observability.guard_rail_function import (
     is_split,
     retry_denied,
 )
+from tests.builders.alarms import put_alarms
 
 EVENT = {"rest_api_id": "abc123", "stage": "prod", "alarm": "turnout-prod_iris_v2_errors"}
 WHERE = {"restApiId": "abc123", "stageName": "prod"}
@@ -100,19 +101,7 @@ def test_alarm_that_is_already_in_alarm_ends_the_canary(
     gateway = FakeGateway(10.0)
     with mock_aws():
         cloudwatch = boto3.client("cloudwatch")
-        for name in ("iris_errors", "sales", *ringing):
-            cloudwatch.put_metric_alarm(
-                AlarmName=name,
-                ComparisonOperator="GreaterThanThreshold",
-                EvaluationPeriods=1,
-                Namespace="AWS/Lambda",
-                MetricName="Errors",
-                Period=60,
-                Statistic="Sum",
-                Threshold=1.0,
-            )
-        for name in ringing:
-            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+        put_alarms(cloudwatch, ("iris_errors", "sales", *ringing), ringing)
         done = check_alarms(gateway, cloudwatch, {**EVENT, "alarms": alarms})
     assert done["ended"] is is_ended
     assert gateway.percent == (0.0 if is_ended else 10.0)
@@ -195,19 +184,8 @@ def test_routed_canary_whose_alarm_is_already_in_alarm_is_ended(monkeypatch: pyt
     variables = {"irisRoute": "v1.75,v2.25", "digitsRoute": "v1.75,v2.25"}
     with mock_aws():
         cloudwatch = boto3.client("cloudwatch")
-        for name in ("iris_v2_errors", "digits_v2_errors", "sales", "another"):
-            cloudwatch.put_metric_alarm(
-                AlarmName=name,
-                ComparisonOperator="GreaterThanThreshold",
-                EvaluationPeriods=1,
-                Namespace="AWS/Lambda",
-                MetricName="Errors",
-                Period=60,
-                Statistic="Sum",
-                Threshold=1.0,
-            )
-        for name in ("digits_v2_errors", "another"):
-            cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+        names = ("iris_v2_errors", "digits_v2_errors", "sales", "another")
+        put_alarms(cloudwatch, names, ("digits_v2_errors", "another"))
         ending = FakeStage(variables)
         assert check_alarms(ending, cloudwatch, ROUTED)["models"] == ["digits"]
         assert ending.variables == {"irisRoute": "v1.75,v2.25", "digitsRoute": "v1.100"}
