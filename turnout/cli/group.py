@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from turnout.cli.output import say
+from turnout.cli.quick_values import read_quickly
 
 COMPLETION = frozenset({"install_completion", "show_completion"})
 
@@ -24,6 +25,16 @@ class Group(TyperGroup):
             if parameter.name in COMPLETION and getattr(parameter, "is_flag", False):
                 parameter.default = False  # None would make typer import pydantic, as for --help below
         return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # typer's own copy
+        """Return the command with this name, prepared to read its options without pydantic."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            read_quickly(command)
+            option = command.get_help_option(ctx)
+            if option is not None:
+                option.default = False  # as below
+        return command
 
     def get_help_option(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # typer's own copy of click's Context
         """Return the group's own --help option.
