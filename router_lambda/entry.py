@@ -64,7 +64,8 @@ def _load_general_router(folder: Path, function: str, invoke: Invoke, stored: St
     from .general.router import GeneralRouter
 
     fields = json.loads((folder / "catalogue.json").read_bytes())
-    catalogue = Catalogue.from_json(fields, prefix=function.removesuffix(general_router_name("")))
+    prefix = function.removesuffix(general_router_name(""))
+    catalogue = Catalogue.from_json(fields, prefix, lambda name: (folder / name).read_text("utf-8"))
 
     def find_requests() -> Any:
         store = stored.find()

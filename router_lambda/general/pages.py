@@ -14,25 +14,49 @@ from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, escaped_bytes
 from turnout.protocol.errors import RequestError
 
 
-def answer_json(value: Any, status: int = 200) -> dict[str, Any]:
+def answer_json(value: Any, status: int = 200, *, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the proxy response with a value as JSON; see `answer_text`."""
-    return answer_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), status)
+    return answer_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")), status, event=event)
 
 
-def answer_text(text: str, status: int = 200) -> dict[str, Any]:
-    """Return the proxy response with a JSON text.
+def answer_text(text: str, status: int = 200, *, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the proxy response with a JSON text, compressed if Lambda would reject it otherwise.
+
+    Args:
+        text: the JSON.
+        status: the response's status.
+        event: the request, for a response that may be large: it says whether the client accepts gzip.
 
     Raises:
         RequestError: ANSWER_TOO_LARGE, if Lambda would reject the response.
     """
     body = text.encode(errors="replace")
+    headers = {"Content-Type": "application/json"}
     size = escaped_bytes(body)
-    if size > LARGEST_BODY_BYTES:
-        message = (
-            f"the response: expected at most {LARGEST_BODY_BYTES} bytes, escaped as Lambda passes it on, got {size}"
-        )
-        raise RequestError("ANSWER_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=size)
-    return make_answer(status, {"Content-Type": "application/json"}, body)
+    if size <= LARGEST_BODY_BYTES:
+        return make_answer(status, headers, body)
+    message = f"the response: expected at most {LARGEST_BODY_BYTES} bytes, escaped as Lambda passes it on, got {size}"
+    if event is not None and not _accepts_gzip(event):
+        message += "; with `Accept-Encoding: gzip` it is compressed"
+    elif event is not None:
+        import gzip  # hardly any response needs it
+
+        compressed = gzip.compress(body, mtime=0)
+        if len(compressed) * 4 // 3 + 4 <= LARGEST_BODY_BYTES:
+            headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+            return make_answer(status, headers, compressed, binary=True)
+    raise RequestError("ANSWER_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=size)
+
+
+def _accepts_gzip(event: Mapping[str, Any]) -> bool:
+    """Whether the request's `Accept-Encoding` names gzip. Source: RFC 9110, section 12.5.3."""
+    for name, value in (event.get("headers") or {}).items():
+        if name.lower() == "accept-encoding":
+            for coding in value.lower().split(","):
+                token, _, weight = coding.replace(" ", "").partition(";q=")
+                if token in {"gzip", "x-gzip", "*"}:
+                    return weight.strip("0.") != "" or not weight
+    return False
 
 
 def check_method(event: Mapping[str, Any], allowed: str) -> None:

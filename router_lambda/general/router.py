@@ -94,11 +94,11 @@ class GeneralRouter:
             case "/health/live":
                 return answer_json({"live": True})
             case "/openapi.json":
-                return self._show_document(stage)
+                return self._show_document(stage, event)
             case "/models/{model}/inference" | "/models/{model}/{version}/inference":
                 return await self._infer(event, stage, deadline_s)
             case "/models" | "/models/{model}" | "/models/{model}/{version}":
-                return self._show_catalogue(stage, **(event.get("pathParameters") or {}))
+                return self._show_catalogue(stage, event, **(event.get("pathParameters") or {}))
             case "/requests/{id}" | "/requests/{id}/answer" | "/uploads":
                 requests = self._requests()
                 if requests is not None:
@@ -131,9 +131,11 @@ class GeneralRouter:
         requests = self._requests()
         return None if requests is None else requests.accept_call(event, stage, model, version)
 
-    def _show_catalogue(self, stage: ServedStage, model: str = "", version: str = "") -> dict[str, Any]:
+    def _show_catalogue(
+        self, stage: ServedStage, event: Mapping[str, Any], model: str = "", version: str = ""
+    ) -> dict[str, Any]:
         if not model:
-            return answer_json(list_models(self._catalogue, stage))
+            return answer_json(list_models(self._catalogue, stage), event=event)
         entry = find_model(self._catalogue, unquote(model))
         if not version:
             return answer_json(show_model(entry, stage))
@@ -142,11 +144,11 @@ class GeneralRouter:
             raise RequestError("METHOD_NOT_ALLOWED", message, expected="POST", got="GET")
         return answer_json(show_version(entry, find_version(entry, unquote(version)), stage))
 
-    def _show_document(self, stage: ServedStage) -> dict[str, Any]:
+    def _show_document(self, stage: ServedStage, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the stage's document with its address, the only part that differs between callers."""
         text = self._catalogue.documents.get(stage.name)
         if text is None:
             message = f"the stage `{stage.name}` is not in models.yaml, so it has no OpenAPI document"
             raise RequestError("UNKNOWN_PATH", message, got=stage.name)
         servers = json.dumps([{"url": f"{stage.origin}{stage.base}"}])
-        return answer_text(f'{{"servers":{servers},{text[1:]}')
+        return answer_text(f'{{"servers":{servers},{text[1:]}', event=event)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
 import time
 from collections.abc import Mapping
@@ -128,5 +130,8 @@ def ask(
     router = router or GeneralRouter(catalogue or small_catalogue(), functions or FakeFunctions())
     answer = asyncio.run(router.answer(event, time.monotonic() + 20))
     assert answer["headers"]["Content-Type"] == "application/json"
-    assert answer["isBase64Encoded"] is False
-    return Reply(answer["statusCode"], answer["headers"], json.loads(answer["body"]))
+    body = answer["body"]
+    if answer["isBase64Encoded"]:
+        assert answer["headers"]["Content-Encoding"] == "gzip"
+        body = gzip.decompress(base64.b64decode(body, validate=True))
+    return Reply(answer["statusCode"], answer["headers"], json.loads(body))

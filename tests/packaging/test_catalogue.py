@@ -29,6 +29,11 @@ def catalogue_of(of: Manifest, stack: str = "local") -> Catalogue:
     return make_catalogue(project, make_plan(of, project.artifacts, stack=stack, enforce=False))
 
 
+def restore(catalogue: Catalogue) -> Catalogue:
+    fields = orjson.loads(orjson.dumps(catalogue.to_json()))
+    return Catalogue.from_json(fields, catalogue.prefix, catalogue.document_files().__getitem__)
+
+
 def test_versions_are_described_from_their_artifacts() -> None:
     described = model(description="Iris species.")
     v1 = replace(described.versions[0], description="Logistic regression.")
@@ -58,7 +63,7 @@ def test_source_of_a_version_is_described_without_secrets() -> None:
     v1 = replace(described.versions[0], source=source)
     catalogue = catalogue_of(manifest((replace(described, versions=(v1, *described.versions[1:])),)))
     shown = {"address": "https://host/a.ubj", "converter": "xgboost", "packages": {"xgboost": "3.1"}}
-    assert Catalogue.from_json(orjson.loads(orjson.dumps(catalogue.to_json())), catalogue.prefix) == catalogue
+    assert restore(catalogue) == catalogue
     for parameters in ({"model": "iris"}, {"model": "iris", "version": "v1"}):
         path = "/models/" + "/".join(f"{{{name}}}" for name in parameters)
         page = ask(route_event(path, **parameters), catalogue=catalogue).json
@@ -126,7 +131,7 @@ def test_every_stage_has_the_document_of_its_api() -> None:
 def test_json_is_the_same_in_every_stack() -> None:
     one, other = catalogue_of(manifest()), catalogue_of(manifest(), stack="other")
     assert one.to_json() == other.to_json()
-    assert Catalogue.from_json(orjson.loads(orjson.dumps(one.to_json())), one.prefix) == one
+    assert restore(one) == one
 
 
 @settings(max_examples=20, deadline=None)
@@ -135,7 +140,7 @@ def test_everything_in_the_catalogue_is_planned(of: Manifest) -> None:
     """Endpoints are routes, and functions checked by `/health/ready` exist, for every stage and its canary."""
     plan = make_plan(of, artifacts_of(of), enforce=False)
     catalogue = make_catalogue(Project(of, artifacts_of(of)), plan)
-    assert Catalogue.from_json(orjson.loads(orjson.dumps(catalogue.to_json())), catalogue.prefix) == catalogue
+    assert restore(catalogue) == catalogue
     functions = {function.name for function in plan.functions if function.kind == "model"}
     routes = {f"/prod{route.path}" for route in plan.apis[0].routes if route.method == "POST"}
     for planned in (each for api in plan.apis for each in api.stages):

@@ -262,7 +262,7 @@ def _build_router(
 ) -> BuiltPackage:
     name = inputs.package
     progress(name, "started")
-    sources: dict[str, Content] = {**router_files(), inputs.file: inputs.content}
+    sources: dict[str, Content] = {**router_files(), **inputs.files}
 
     def write(path: Path) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as scratch:

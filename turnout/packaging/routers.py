@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,13 @@ class RouterInputs:
     Args:
         package: the package's name, `iris_router`.
         architecture: `arm64` or `x86_64`.
-        file: `routes.json`, or `catalogue.json` of the general router.
-        content: content of that file; the same in every stack.
+        files: `routes.json`, or `catalogue.json` and the documents of the general router; the same in every stack.
         with_layer: whether it computes with tensors, and so needs the layer of the models' functions.
     """
 
     package: str
     architecture: str
-    file: str
-    content: bytes
+    files: Mapping[str, bytes]
     with_layer: bool
 
 
@@ -42,15 +40,15 @@ def find_routers(project: Project, plan: Plan) -> Iterator[RouterInputs]:
     graphs = {graph.model for graph in plan.graphs}
     for function in plan.functions:
         if function.kind == "router":
-            file, content = "routes.json", make_route_table(project.manifest, plan, function.model).to_json()
+            files = {"routes.json": to_json(make_route_table(project.manifest, plan, function.model).to_json())}
         elif function.kind == "general_router":
-            file, content = "catalogue.json", make_catalogue(project, plan).to_json()
+            catalogue = make_catalogue(project, plan)
+            documents = {name: text.encode() for name, text in catalogue.document_files().items()}
+            files = {"catalogue.json": to_json(catalogue.to_json()), **documents}
         else:
             continue
         is_graph = function.model in graphs
-        yield RouterInputs(
-            function.package, function.settings.architecture, file, to_json(content), with_layer=is_graph
-        )
+        yield RouterInputs(function.package, function.settings.architecture, files, with_layer=is_graph)
 
 
 def router_files() -> dict[str, Path]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -72,6 +73,28 @@ def test_document_over_the_limit_of_lambda_is_a_clear_error(spare: int, status: 
     assert reply.status == status
     if status == 413:
         assert reply.json["code"] == "ANSWER_TOO_LARGE"
+
+
+HUGE = '{"x":"' + "x" * LARGEST_BODY_BYTES + '"}'
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "br, GZIP ;q=0.5", "*", "deflate,x-gzip"])
+def test_document_over_the_limit_is_compressed_for_clients_that_accept_it(accepted: str) -> None:
+    event = {**route_event("/openapi.json"), "headers": {"Host": "a.example", "Accept-Encoding": accepted}}
+    reply = ask(event, catalogue=Catalogue("turnout-local", "turnout", "1", {}, {"prod": HUGE}))
+    assert reply.status == 200
+    assert reply.headers["Content-Encoding"] == "gzip"
+    assert reply.headers["Vary"] == "Accept-Encoding"
+    assert reply.json.pop("servers")
+    assert reply.json == json.loads(HUGE)
+
+
+@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip; q=0.000", "identity"])
+def test_other_clients_are_told_what_would_help(accepted: str) -> None:
+    event = {**route_event("/openapi.json"), "headers": {"Accept-Encoding": accepted}}
+    reply = ask(event, catalogue=Catalogue("turnout-local", "turnout", "1", {}, {"prod": HUGE}))
+    assert reply.status == 413
+    assert reply.json["error"].endswith("with `Accept-Encoding: gzip` it is compressed")
 
 
 def test_unknown_route_is_404() -> None:

@@ -6,7 +6,7 @@ no tensor and does not import numpy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,20 +143,50 @@ class Catalogue:
         return "" if known is None else known.pool
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object for `from_json`; documents are texts, which are fastest to read, each once."""
-        stages: dict[str, list[str]] = {}
-        for stage, text in self.documents.items():
-            stages.setdefault(text, []).append(stage)
+        """Return a JSON object for `from_json`, with the documents' file names only."""
+        names = self._file_names()
         return {
             "platform": self.platform,
             "release": self.release,
             "models": [model.to_json() for model in self.models.values()],
-            "documents": [{"stages": names, "text": text} for text, names in stages.items()],
+            "documents": {stage: names[text] for stage, text in self.documents.items()},
         }
 
+    def document_files(self) -> dict[str, str]:
+        """Return file name -> document: those of thousands of models are large, and few calls need them."""
+        return {name: text for text, name in self._file_names().items()}
+
+    def _file_names(self) -> dict[str, str]:
+        return {text: f"document{number}.json" for number, text in enumerate(dict.fromkeys(self.documents.values()))}
+
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any], prefix: str) -> Catalogue:
-        """Return the catalogue that `to_json` wrote."""
+    def from_json(cls, fields: Mapping[str, Any], prefix: str, read: Callable[[str], str]) -> Catalogue:
+        """Return the catalogue that `to_json` wrote; `read` returns a document's file when it is needed."""
         models = map(ModelEntry.from_json, fields["models"])
-        documents = {stage: document["text"] for document in fields["documents"] for stage in document["stages"]}
+        documents = Documents(fields["documents"], read)
         return cls(prefix, fields["platform"], fields["release"], {model.name: model for model in models}, documents)
+
+
+class Documents(Mapping[str, str]):
+    """Stage -> its document, read from its file each time.
+
+    Args:
+        files: stage -> file name.
+        read: returns a file's text.
+    """
+
+    def __init__(self, files: Mapping[str, str], read: Callable[[str], str]) -> None:
+        self._files = files
+        self._read = read
+
+    def __getitem__(self, stage: str) -> str:
+        """Return the document of a stage."""
+        return self._read(self._files[stage])
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the stages."""
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        """Return the number of stages."""
+        return len(self._files)
