@@ -10,8 +10,10 @@ PROXIES = re.compile(
         (
             # RFC 7239, RFC 9110, and what nginx, Apache, HAProxy, Caddy, Traefik, Squid and Envoy add
             r"via|max-forwards|proxy-.*|forwarded(-.*)?|x-forwarded(-.*)?|x-forward-for|x-real-.*|x-original-.*",
-            r"x-(client|remote|originating|proxyuser)-?(ip|addr|host|user)|client-ip|(x-)?(true|cluster)-client-ip",
-            r"x-cluster-client-ip|x-proxy-.*|x-url-scheme|x-scheme|front-end-https|x-ssl-.*|ssl-client-.*|x-envoy-.*",
+            r"([a-z0-9]+-)*(client|real|remote|source|src|connecting|originating|origin|proxyuser)-?(ip|addr|host|port)",
+            r"([a-z0-9]+-)+ip(-?addr(ess)?)?|[a-z0-9]+-(forwarded|real)-for|remote[-_](user|groups|email)|x-jupyter.*",
+            r"x-remote-user|x-client-(user|cert|verify|dn|ssl|scheme)|client-cert(-chain)?|x-tls-.*|(x-)?z-forwarded-for",
+            r"x-proxy-?.*|x-url-scheme|x-scheme|front-end-https|x-ssl-.*|ssl-client-.*|x-envoy-.*|x-forwardedhost",
             r"x-haproxy-.*|x-traefik-.*|x-varnish|x-squid-.*|x-bluecoat-.*|surrogate-capability|x-request-start",
             r"x-queue-start|x-cache.*|x-proxied-.*|x-nginx-.*|x-apache-.*|x-rewrite-url|x-host|x-server-.*",
             # CDNs, load balancers of cloud providers, tunnels
@@ -19,6 +21,14 @@ PROXIES = re.compile(
             r"akamai-.*|x-akamai-.*|x-azure-.*|x-arr-.*|x-fd-.*|x-appengine-.*|x-cloud-trace-context|x-gfe-.*",
             r"x-goog-(iap|authenticated).*|fly-.*|x-vercel-.*|x-nf-.*|do-connecting-ip|x-oracle-.*|ali-cdn-.*|x-sucuri-.*",
             r"incap-.*|x-incap-.*|wl-proxy-.*|tailscale-.*|x-tailscale-.*|ngrok-.*|x-ngrok-.*|x-pomerium-.*|x-auth-request-.*",
+            r"x-heroku-.*|connect-time|total-route-time|x-kong-.*|x-consumer-.*|x-authentik-.*|x-authenticated-user(id)?",
+            r"x-webauth-user|x-ms-(proxy|forwarded|client-principal).*|disguised-host|x-waws-.*|l5d-.*|x-linkerd-.*",
+            r"x-istio-.*|x-zscaler-.*|x-render-.*|rndr-id|x-koyeb-.*|x-zeabur-.*|x-replit-user-.*|x-codespaces-.*",
+            r"x-devtunnel.*|x-localtunnel.*|teleport-.*|x-teleport-.*|x-amzn-(waf|apigateway|lattice)-.*|x-apigee.*",
+            r"x-(iplb|sozu|zuul|stgw|qcloud|daa|nws|bunny|keycdn|qrator|gcore|imperva|citrix|fortigate|litespeed)-.*",
+            r"sozu-id|section-io-.*|x-section-io-.*|x-ec-.*|x-via|x-cdn(-.*)?|eagleeye-.*|x-cf-.*|x-vcap-.*|x-script-name",
+            r"x-anonymous-consumer|x-credential-identifier|gateway-(host|interface)|was-default-hostname|x-site-deployment-id",
+            r"x-proxycontextpath|x-backend-server|x-load-balancer|x-upstream|x-served-by|x-rewritten-url|x-route-id",
             r"x-appgw-.*|x-railway-.*|x-github-codespaces|cdn-.*|x-http-via|x-coming-from|x-lb(-.*)?|x-edge-.*|x-sigsci-.*",
         )
     )

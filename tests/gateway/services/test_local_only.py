@@ -14,6 +14,8 @@ SENT = {
     "X_Amz_Content_SHA256": "0",
     "X_Amz_Invocation_Type": "Event",
     "X_Amz_Log_Type": "Tail",
+    "X_Request_Id": "1",
+    "traceparent": "00-1-1-01",
     "amz_sdk_invocation_id": "1",
     "amz_sdk_request": "attempt=1",
     "Accept_Encoding": "identity",
@@ -75,6 +77,16 @@ def test_client_of_another_machine_is_rejected(client: str) -> None:
                 ),
                 *("Tailscale_User_Login", "Front_End_Https", "X_ARR_SSL", "X_Appengine_User_IP", "Client_IP"),
                 *("X_AppGW_Trace_Id", "X_Railway_Request_Id", "X_GitHub_Codespaces", "Cdn_Src_Ip", "X_Http_Via"),
+                # RFC 9440, Heroku's router, Authelia, Kong, Azure App Service, Linkerd, Cloud Foundry, CDNs
+                *("Client_Cert", "X_Heroku_Queue_Wait_Time", "Remote_User", "X_Kong_Request_Id", "X_Consumer_Username"),
+                *(
+                    "X_MS_Client_Principal",
+                    "l5d_client_id",
+                    "X_CF_ApplicationID",
+                    "X_Sl_Ip",
+                    "RemoteIP",
+                    "X_Visitor_IP",
+                ),
             )
         ),
     ],
