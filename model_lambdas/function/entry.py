@@ -1,6 +1,7 @@
 """Lambda's entry point: opens and warms up the session at init, so that a SnapStart snapshot has both.
 
-A pool opens nothing at init: each of its versions is opened when it is called.
+A pool opens nothing at init: each of its versions is opened when it is called. What only some functions need is
+imported by those alone, since each import lengthens the cold start.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -22,14 +23,15 @@ from turnout.protocol.aws_requests.stored_requests import StoredRequests
 from turnout.protocol.telemetry import disable_telemetry
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.protocol.tensors.fatal_requests import FatalRequest
-from turnout.protocol.tensors.image_input import ImageInput
 
-from .captured_requests import CaptureRule, capturing_requests
 from .failed_answers import counting_failures
 from .handler import ModelFunction
-from .pool import PooledVersion, PoolFunction
 from .runtime import FunctionSpec, find_opener
-from .session_cache import Size
+
+if TYPE_CHECKING:
+    from turnout.protocol.tensors.image_input import ImageInput
+
+    from .pool import PoolFunction
 
 log = logging.getLogger("turnout.function")
 
@@ -74,13 +76,24 @@ def make_function(fields: Mapping[str, Any], model: Path, folder: Path) -> Model
         transform=folder / fields["transform"] if fields["transform"] else None,
         memory_mb=int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1024")),
         fatal=tuple(FatalRequest.from_json(kind) for kind in fields["fatal"]),
-        image=ImageInput.from_json(fields["image"]) if fields.get("image") else None,
+        image=_read_image(fields.get("image")),
     )
     return ModelFunction(spec, find_opener(fields["opener"]))
 
 
+def _read_image(fields: Mapping[str, Any] | None) -> ImageInput | None:
+    if not fields:
+        return None
+    from turnout.protocol.tensors.image_input import ImageInput
+
+    return ImageInput.from_json(fields)
+
+
 def load_pool(folder: Path, fields: Mapping[str, Any], environ: Mapping[str, str]) -> PoolFunction:
     """Return the function of the pool packaged in `folder`, whose `pool.json` is `fields`; nothing is loaded yet."""
+    from .pool import PooledVersion, PoolFunction
+    from .session_cache import Size
+
     versions = {
         (version["model"], version["version"]): PooledVersion(
             sha256=version["sha256"],
@@ -113,7 +126,11 @@ def _model_folder(sha256: str, version: str, model: str) -> Path:
 
 
 def _with_capture(handle: LambdaHandler, function: ModelFunction, capture: dict[str, Any] | None) -> LambdaHandler:
-    return capturing_requests(handle, function.spec, CaptureRule(**capture), print) if capture else handle
+    if not capture:
+        return handle
+    from .captured_requests import CaptureRule, capturing_requests
+
+    return capturing_requests(handle, function.spec, CaptureRule(**capture), print)
 
 
 def _warm_up(function: ModelFunction, request: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -23,10 +23,12 @@ from turnout.protocol.tensors.datatypes import Array
 from turnout.protocol.tensors.interface import Interface, build_interface, datatype_of
 from turnout.protocol.tensors.output_sizes import OutputSizes
 
-from .images.image_transform import ImageTransform
 from .runtime import Cancellation, FunctionSpec, Model, OpenModel, RunCancelled
 from .timed_model import TimedModel
 from .transform import Transform
+
+if TYPE_CHECKING:
+    from .images.image_transform import ImageTransform
 
 log = logging.getLogger("turnout.function")
 
@@ -218,7 +220,11 @@ class ModelFunction:
 def _open_transform(spec: FunctionSpec) -> Transform | ImageTransform | None:
     owner = f"{spec.model} {spec.version}"
     transform = None if spec.transform is None else Transform(spec.transform, owner, spec.transform_files)
-    return transform if spec.image is None else ImageTransform(spec.image, spec.signature, owner, transform)
+    if spec.image is None:
+        return transform
+    from .images.image_transform import ImageTransform  # only images need it
+
+    return ImageTransform(spec.image, spec.signature, owner, transform)
 
 
 def _failure(error: RequestError, headers: dict[str, str]) -> dict[str, Any]:

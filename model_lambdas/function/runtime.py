@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from turnout.protocol.tensors.datatypes import Array, Signature
 from turnout.protocol.tensors.fatal_requests import FatalRequest
-from turnout.protocol.tensors.image_input import ImageInput
+
+if TYPE_CHECKING:
+    from turnout.protocol.tensors.image_input import ImageInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 KEY = "asynchronous"
@@ -64,6 +63,8 @@ def read_draw(event: Mapping[str, Any], model: str) -> float | None:
     drawn = ((event.get("turnout") or {}).get(KEY) or {}).get("draw")
     if drawn is None:
         return None
+    from hashlib import blake2b  # takes milliseconds to import, and few calls need it
+
     digest = blake2b(f"{drawn!r}\0{model}".encode(), digest_size=8).digest()
     return float((int.from_bytes(digest) >> 11) / 2**53)
 
