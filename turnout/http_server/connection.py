@@ -330,7 +330,10 @@ class Connection(asyncio.Protocol):
                 logger.exception("%s %s: the answer cannot be written", request.method, request.path)
                 response = make_refusal(500, service.refusals)
                 head, body = render(request, response, service.date, connection)
-            self._write_body(request, response, head, body, connection)
+            if response.file is None and len(body) <= _JOINED_BYTES:
+                transport.write(head + body)
+            else:
+                self._write_body(request, response, head, body, connection)
             self._served = True
             if connection is CLOSE and not self._sending:
                 self._hang_up()
@@ -350,13 +353,11 @@ class Connection(asyncio.Protocol):
                 response.file.file.close()
             else:
                 self._send(response.file, connection)
-        elif len(body) > _JOINED_BYTES:
+        else:
             # Not writelines: asyncio's version never pauses a protocol in Python 3.12.0-3.12.8 and 3.13.0-3.13.1
             # (CVE-2024-12254), so a client that does not read would fill the memory.
             transport.write(head)
             transport.write(body)
-        else:
-            transport.write(head + body)
 
     def _send(self, body: FileBody, connection: str) -> None:
         """Send a file; the next answer waits for its end."""

@@ -317,13 +317,16 @@ class Gateway:
             error = self._checks.authorize(exchange, routed, is_whole=is_whole)
             if error is not None:
                 return error
-        if exchange.request.admitted == stage.settings.name or _asks_for_health(exchange, routed):
+        request, key = exchange.request, exchange.key
+        if request.admitted == stage.settings.name:
+            return None
+        if request.method != "POST" and _asks_for_health(exchange, routed):
             return None
         if stage.bucket is not None and not stage.bucket.take(exchange.started):
             return THROTTLED
-        if exchange.key is None or exchange.key.consumer is None:
+        if key is None or key.consumer is None:
             return None
-        return stage.limits[exchange.key.id].take(exchange.started, exchange.now)
+        return stage.limits[key.id].take(exchange.started, exchange.now)
 
     def _invoke(self, exchange: Exchange, routed: Routed) -> Response | Awaitable[Response]:
         """Validate, make the event and call the function."""

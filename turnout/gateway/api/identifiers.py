@@ -6,6 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable
+from functools import lru_cache
 
 import pybase64
 
@@ -77,7 +78,12 @@ def trace_root(taken: str, now: float) -> str:
 
     It consists of version, seconds since 1970 and 12 random bytes: `Root=1-699e4882-01d7d0c003396d7931cdb212`.
     """
-    return f"Root=1-{int(now):08x}-{taken[32:56]}"
+    return _root_of(int(now)) + taken[32:56]
+
+
+@lru_cache(maxsize=4)
+def _root_of(second: int) -> str:
+    return f"Root=1-{second:08x}-"
 
 
 def trace_of_answer(trace: str, taken: str) -> str:

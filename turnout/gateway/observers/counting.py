@@ -53,21 +53,15 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
             function,
             share is not None and share.is_canary,
         )
-        record(key, response.status, duration_s, failed=_has_failed(key[1], response))
-        if function.endswith(ROUTER_ENDING) and (chosen := _find_chosen(function, response)) in known:
-            failed = response.status >= 500 or response.status == 429 or _fell_back(response)
+        is_router = function.endswith(ROUTER_ENDING)
+        failed = response.status >= 500 or response.status == 429 or (is_router and _fell_back(response))
+        record(key, response.status, duration_s, failed=failed)
+        if is_router and (chosen := _find_chosen(function, response)) in known:
             record((key[0], chosen, key[2], ROUTED), response.status, duration_s, failed=failed)
-        if callers is not None and (caller := exchange.caller):
+        if callers is not None and exchange.key is not None and (caller := exchange.caller):
             callers.record((key[0], caller, False), response.status, duration_s)
 
     return count
-
-
-def _has_failed(function: str, response: Response) -> bool:
-    """Whether a function failed a request: as seen by the caller, by throttling, or hidden by a router's fallback."""
-    if response.status >= 500 or response.status == 429:
-        return True
-    return function.endswith(ROUTER_ENDING) and _fell_back(response)
 
 
 def _fell_back(response: Response) -> bool:

@@ -465,9 +465,9 @@ class HostedFunction:
         self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
     ) -> Invocation | None:
         """Run on the loop, and learn the cost; return None if the inputs' shapes are not known to be short."""
-        pace = self._pace
+        pace, running = self._pace, self._running_now
         self._watchdog.begin(deadline, self._loop_cancellation)
-        place = self._begin()
+        place = -1 if running is None else running.begin(self._key)
         if pace.is_trusted(size):
             started = time.perf_counter()
             invocation = self._run(code, event, context)
@@ -478,7 +478,8 @@ class HostedFunction:
             invocation = self._run(code, event, context)
             if not context.is_postponed:
                 pace.learn(size, time.thread_time() - started, on_loop=True)
-        self._end(place)
+        if running is not None:
+            running.end(place)
         self._watchdog.end()
         if time.monotonic() >= deadline:
             return self._leave_loop(invocation)
