@@ -38,7 +38,7 @@ def test_cost_depends_on_values_for_some_operators(operator: str) -> None:
     assert operators_of(model_of([helper.make_node(operator, ["x"], ["y"])])).follows_values
 
 
-@pytest.mark.parametrize("operator", ["MatMul", "Conv", "Add", "Softmax", "Gemm", "Reshape", "Gather", "LSTM"])
+@pytest.mark.parametrize("operator", ["MatMul", "Add", "Softmax", "Gemm", "Reshape", "Gather", "LSTM"])
 def test_cost_depends_on_sizes_only_for_others(operator: str) -> None:
     result = operators_of(model_of([helper.make_node(operator, ["x", "w"], ["y"])]))
     assert (result.names, result.follows_values) == ((operator,), False)
@@ -79,6 +79,22 @@ def test_a_size_that_is_constant_in_the_graph_does_not_depend_on_values() -> Non
     assert operators_of(pad(before=[helper.make_node("Abs", ["s"], ["pads"])])).follows_values
     sent = helper.make_tensor_value_info("pads", TensorProto.INT64, [2])
     assert operators_of(pad(initializers=[pads], inputs=[sent])).follows_values
+
+
+@pytest.mark.parametrize("operator", ["Conv", "ConvInteger", "ConvTranspose"])
+def test_a_convolution_depends_on_values_unless_its_weights_are_constant(operator: str) -> None:
+    convolution = helper.make_node(operator, ["x", "w"], ["y"])
+    stored = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.uint8), "q")
+    dequantized = [helper.make_node("DequantizeLinear", ["q", "", ""], ["v"]), helper.make_node("Abs", ["v"], ["w"])]
+    sent = helper.make_tensor_value_info("q", TensorProto.UINT8, [1, 1, 1, 1])
+    assert operators_of(model_of([convolution])).follows_values
+    assert not operators_of(model_of([*dequantized, convolution], [stored])).follows_values
+    assert operators_of(model_of([*dequantized, convolution], [stored], [sent])).follows_values
+
+
+def test_a_subgraph_may_compute_a_size_from_a_request() -> None:
+    branch = helper.make_node("Abs", [], ["pads"], body=subgraph(helper.make_node("Identity", ["s"], ["a"])))
+    assert operators_of(pad(before=[branch])).follows_values
 
 
 def test_operators_are_also_read_from_the_cache(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from model_lambdas.onnx_model.session import Model
 from tests.builders.graphs import value, write_graph, write_identity
 from turnout.artifacts.artifact import Artifact, load_artifact
 from turnout.protocol.errors import RequestError
+from turnout.protocol.tensors.datatypes import Signature
 from turnout.protocol.tensors.fatal_requests import FatalRequest
 from turnout.trials.process import TrialEndedError, TrialProcess, TrialTimeoutError
+from turnout.trials.requests import make_steps
 from turnout.trials.trials import Trials
 
 LEAST = -(2**63)
@@ -184,6 +186,32 @@ def test_a_silent_process_is_killed(process: CountingProcess, tmp_path: Path) ->
         list(process.do({"size_bytes": 0, "locate": 1, "never": True}, 0.0, 0.0))
     with pytest.raises(TrialEndedError):
         list(process.do({"no": "job"}, 60.0, 60.0))
+
+
+class StuckProcess(TrialProcess):
+    """A process in which each run with a kernel of size 0 hangs, as in onnxruntime 1.32."""
+
+    def do(self, job: Mapping[str, Any], open_s: float, run_s: float) -> Iterator[dict[str, Any]]:
+        if job["locate"] is not None:
+            yield {"node": "Conv"}
+            raise TrialTimeoutError
+        for number, step in enumerate(make_steps(Signature.from_json(job["signature"]))):
+            if number not in job["skip"]:
+                yield {"step": number}
+                if {("w", 2), ("w", 3)} & set(step.kind.empty):
+                    raise TrialTimeoutError
+        yield {"done": True}
+
+
+def test_a_run_without_data_that_never_ends_is_fatal(tmp_path: Path) -> None:
+    inputs = [value("x", "FP32", ["n", "c", "h", "w"]), value("w", "FP32", ["o", "c", "kh", "kw"])]
+    convolution = helper.make_node("Conv", ["x", "w"], ["y"])
+    path = write_graph(tmp_path / "m.onnx", [convolution], inputs, [value("y", "FP32", None)])
+    trial = Trials(tmp_path / "trials", StuckProcess()).of(load_artifact(path, None), "m v1", whether_it_opens=False)
+    assert [kind.sentence for kind in trial.fatal] == [
+        "Conv never ends when `w` has size 0 in dimension 2",
+        "Conv never ends when `w` has size 0 in dimension 3",
+    ]
 
 
 def test_matching_requests_are_rejected_and_others_are_not(tmp_path: Path, trials: Trials) -> None:

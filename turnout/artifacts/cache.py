@@ -20,7 +20,7 @@ from turnout.artifacts.graph_operators import GraphOperators
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.system.files import write_whole
 
-FORMAT = f"{__version__}/2"
+FORMAT = f"{__version__}/3"
 """Increase this number whenever the same bytes would result in another signature, digest or entry than before."""
 
 SETTLED_AFTER_S = 2.0

@@ -39,6 +39,9 @@ _UNLESS_CONSTANT: Mapping[str, tuple[int, ...]] = {
     "BlackmanWindow": (0,),
     "CenterCropPad": (1,),
     "Col2Im": (1,),
+    "Conv": (1,),  # a kernel of size 0 never ends
+    "ConvInteger": (1,),
+    "ConvTranspose": (1,),
     "DFT": (1,),
     "HammingWindow": (0,),
     "HannWindow": (0,),
@@ -101,14 +104,14 @@ def _nodes_of(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, frozense
     """Yield every node with the names that are constants at its place, including subgraphs and functions."""
     yield from _graph_nodes(model.graph, frozenset())
     for function in model.functions:
-        yield from _with_subgraphs(function.node, _constants(function.node))
+        yield from _with_subgraphs(function.node, _constants(function.node, frozenset()))
 
 
 def _graph_nodes(graph: onnx.GraphProto, outside: frozenset[str]) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
     # an initializer that is also an input can be overridden by a request
     inputs = {value.name for value in graph.input}
     fixed = {tensor.name for tensor in graph.initializer if tensor.name not in inputs}
-    yield from _with_subgraphs(graph.node, (outside - inputs) | fixed | _constants(graph.node))
+    yield from _with_subgraphs(graph.node, _constants(graph.node, (outside - inputs) | fixed))
 
 
 def _with_subgraphs(nodes: object, constants: frozenset[str]) -> Iterator[tuple[onnx.NodeProto, frozenset[str]]]:
@@ -120,10 +123,15 @@ def _with_subgraphs(nodes: object, constants: frozenset[str]) -> Iterator[tuple[
                 yield from _graph_nodes(graph, constants)
 
 
-def _constants(nodes: object) -> frozenset[str]:
-    return frozenset(
-        name
-        for node in nodes  # type: ignore[attr-defined]  # protobuf's container
-        if node.op_type == "Constant" and node.domain in {"", "ai.onnx"}
-        for name in node.output
-    )
+def _constants(nodes: object, known: frozenset[str]) -> frozenset[str]:
+    """Return the known constants and those computed from them, such as dequantized weights."""
+    constants = {*known, ""}
+    for node in nodes:  # type: ignore[attr-defined]  # protobuf's container
+        if constants.issuperset(node.input) and not any(_has_graph(attribute) for attribute in node.attribute):
+            constants.update(node.output)
+    return frozenset(constants)
+
+
+def _has_graph(attribute: onnx.AttributeProto) -> bool:
+    """Whether an attribute is a subgraph, which reads names that are not among its node's inputs."""
+    return attribute.HasField("g") or bool(attribute.graphs)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from turnout.protocol.telemetry import TELEMETRY_OFF
+from turnout.protocol.tensors.fatal_requests import NO_END
 from turnout.system.job_process import LineReader, close_pipes, exit_text
 
 MODULE = "turnout.trials.child"
@@ -27,6 +28,8 @@ class TrialEndedError(Exception):
 
 class TrialTimeoutError(Exception):
     """The process reported nothing for too long, and was killed."""
+
+    ending = NO_END
 
 
 class TrialProcess:

@@ -25,13 +25,14 @@ import orjson
 
 from turnout import __version__
 from turnout.artifacts.artifact import Artifact
+from turnout.artifacts.graph_operators import GraphOperators
 from turnout.layout import model_lambdas_package
-from turnout.protocol.tensors.fatal_requests import FatalRequest
+from turnout.protocol.tensors.fatal_requests import NO_END, FatalRequest
 from turnout.runtimes.registry import RUNTIMES
 from turnout.system.files import write_whole
 from turnout.trials.operators import SOUND_OPERATORS
 from turnout.trials.process import TrialEndedError, TrialProcess, TrialTimeoutError
-from turnout.trials.requests import make_steps
+from turnout.trials.requests import TrialStep, make_steps
 
 OPEN_PATIENCE_S = 300.0
 RUN_PATIENCE_S = 20.0
@@ -46,7 +47,7 @@ MOST_FATAL = 12
 LARGEST_LOCATED_BYTES = 32 * 1024 * 1024
 """The largest model that is run node by node to find the operator."""
 
-FORMAT = f"{__version__}/1"
+FORMAT = f"{__version__}/2"
 
 (TRIED,) = (runtime for runtime in RUNTIMES.values() if runtime.is_tried)
 """The runtime whose versions are tried: the requests that are known to crash a process are for this runtime."""
@@ -89,7 +90,7 @@ class Trials:
             name: `iris v1`, for messages.
             whether_it_opens: whether to open versions whose operators are all sound, too; they need no other trial.
         """
-        if not whether_it_opens and SOUND_OPERATORS.issuperset(artifact.operators.names):
+        if not whether_it_opens and _is_sound(artifact.operators):
             return SOUND
         known = self._read(artifact.sha256)
         if known is not None:
@@ -109,7 +110,7 @@ class Trials:
             self._process.close()
 
     def _try(self, artifact: Artifact, name: str) -> Trial:
-        steps = () if SOUND_OPERATORS.issuperset(artifact.operators.names) else make_steps(artifact.graph_signature)
+        steps = () if _is_sound(artifact.operators) else make_steps(artifact.graph_signature)
         fatal: list[FatalRequest] = []
         skip: set[int] = set() if steps else set(range(len(make_steps(artifact.graph_signature))))
         while True:
@@ -122,18 +123,19 @@ class Trials:
                         now = report["step"]
                         skip.add(now)
                 return Trial(fatal=tuple(fatal))
-            except TrialTimeoutError:
+            except (TrialEndedError, TrialTimeoutError) as error:
                 if now < 0:
-                    return Trial(fatal=tuple(fatal))  # it opens very slowly: no request is known to be fatal
-                continue  # a run that does not end does not crash the process
-            except TrialEndedError as ended:
-                if now < 0:
-                    return Trial(f"onnxruntime crashes the process ({ended.ending}) when it opens {artifact.path.name}")
-                kind = replace(steps[now].kind, ending=ended.ending, operator=self._locate(artifact, name, now))
-                fatal.append(kind)
-                skip |= {number for number, step in enumerate(steps) if kind.covers(step.kind)}
-                if len(fatal) == MOST_FATAL:
-                    return Trial(fatal=(*fatal, replace(kind, empty=(), values=())))
+                    crash = f"onnxruntime crashes the process ({error.ending}) when it opens {artifact.path.name}"
+                    # a file that opens very slowly: no further request is known to be fatal
+                    return Trial("" if error.ending == NO_END else crash, tuple(fatal))
+                if error.ending == NO_END and not steps[now].kind.empty:
+                    continue  # a run with much to do does not crash the process; one without data must end
+                ending = error.ending
+            kind = replace(steps[now].kind, ending=ending, operator=self._locate(artifact, name, now))
+            fatal.append(kind)
+            skip |= _covered(kind, steps)
+            if len(fatal) == MOST_FATAL:
+                return Trial(fatal=(*fatal, replace(kind, empty=(), values=())))
 
     def _locate(self, artifact: Artifact, name: str, step: int) -> str:
         """Return the operator that crashes the process; empty if it cannot be determined."""
@@ -146,10 +148,8 @@ class Trials:
                 if time.monotonic() > deadline:
                     self._process.close()
                     return ""
-        except TrialEndedError:
+        except (TrialEndedError, TrialTimeoutError):
             return node
-        except TrialTimeoutError:
-            pass
         return ""
 
     @contextmanager
@@ -179,6 +179,16 @@ class Trials:
         data = orjson.dumps({"format": _format(), "fatal": [kind.to_json() for kind in trial.fatal]})
         with contextlib.suppress(OSError):
             write_whole(self._entry(sha256), data)
+
+
+def _covered(kind: FatalRequest, steps: tuple[TrialStep, ...]) -> set[int]:
+    """Return the numbers of the steps that need no trial any more."""
+    return {number for number, step in enumerate(steps) if kind.covers(step.kind)}
+
+
+def _is_sound(operators: GraphOperators) -> bool:
+    """Whether no request can crash the process: its operators are all sound, also `Conv` with weights of its own."""
+    return SOUND_OPERATORS.issuperset(operators.names) and not (operators.names and operators.follows_values)
 
 
 def _job(artifact: Artifact, name: str, skip: set[int], locate: int | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Requests that would crash the process of a version, detected before the version is served.
+"""Requests that would crash the process of a version or never end, detected before the version is served.
 
 onnxruntime crashes the process for some inputs: `FeatureVectorizer` without rows, the smallest integer divided by -1. A
 version is tried with such requests in a separate process (turnout/trials); fatal ones are rejected.
@@ -13,6 +13,9 @@ from typing import Any
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.datatypes import Array
 
+NO_END = "no end"
+"""The ending of a process that had to be killed because a run could not be stopped."""
+
 
 @dataclass(frozen=True, slots=True)
 class FatalRequest:
@@ -22,7 +25,7 @@ class FatalRequest:
         empty: inputs with the axes of size 0.
         values: inputs with values that they contain, besides any others.
         operator: the operator that crashes the process, by its name in the graph; empty if it is unknown.
-        ending: how the process ended, `SIGABRT`.
+        ending: how the process ended, `SIGABRT`, or `NO_END`.
     """
 
     empty: tuple[tuple[str, int], ...] = ()
@@ -48,7 +51,8 @@ class FatalRequest:
         parts += [f"`{name}` has size 0 in dimension {axis}" for name, axis in self.empty if axis]
         parts += [f"`{name}` holds {value}" for name, value in self.values]
         when = f"when {' and '.join(parts)}" if parts else "for every request"
-        return f"{self.operator or 'onnxruntime'} ends the process ({self.ending or 'unknown'}) {when}"
+        effect = "never ends" if self.ending == NO_END else f"ends the process ({self.ending or 'unknown'})"
+        return f"{self.operator or 'onnxruntime'} {effect} {when}"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object for `from_json`."""
