@@ -51,12 +51,13 @@ SYSTEM = (
     "/bin",
     "/sbin",
     *PROC,
+    "/sys/bus/pci/devices",  # onnxruntime looks for accelerators there, and warns in each process if it must not
     "/sys/devices/system",
     "/sys/fs/cgroup",
     "/sys/kernel/mm",
     *ETC,
 )
-"""System paths that programs need to read: programs, libraries, certificates, names."""
+"""System paths that programs need to read: programs, libraries, hardware, certificates, names."""
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -149,7 +150,7 @@ def confine(code: Sequence[str], scratch: str, ports: Iterable[int]) -> None:
     Raises:
         OSError: the kernel rejects something that it should support.
     """
-    readable = [*code, *_python(), *SYSTEM]
+    readable = [*code, *_python(), *SYSTEM, *_pci_devices()]
     boundary = find_boundary([*code, *_python()])
     if boundary.own_user:
         _become_own_user(scratch, keep_reading=not are_open_to_all([*code, *_python()]))
@@ -157,6 +158,14 @@ def confine(code: Sequence[str], scratch: str, ports: Iterable[int]) -> None:
     if boundary.landlock:
         limit_access(readable, [scratch, *DEVICES], ports)
     refuse_system_calls()
+
+
+def _pci_devices() -> list[str]:
+    """Return the folders that the links in /sys/bus/pci/devices lead to."""
+    try:
+        return ["/sys/devices/" + name for name in os.listdir("/sys/devices") if name.startswith("pci")]  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def _python() -> list[str]:
