@@ -221,7 +221,7 @@ def test_a_transform_has_what_it_needs(project: Path) -> None:
         "time zones": "import zoneinfo; result = zoneinfo.ZoneInfo('UTC').key",
         "randomness": "import os, random; result = len(os.urandom(4))",
         "its own process": "result = open('/proc/self/status').read(5)",
-        "kinds of hardware": "from pathlib import Path; devices = Path('/sys/bus/pci/devices'); "  # as onnxruntime reads
+        "kinds of hardware": "from pathlib import Path; devices = Path('/sys/bus/pci/devices'); "
         "result = all((one / 'class').read_text() for one in (devices.iterdir() if devices.exists() else ()))",
         "TLS": "import ssl; result = ssl.create_default_context().verify_mode.name",
     }
