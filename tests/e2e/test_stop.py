@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -29,6 +32,14 @@ def refuses(server: RunningServer) -> bool:
     except ConnectionError:
         return True
     return False
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -60,6 +71,33 @@ def test_a_transform_that_never_ends_does_not_block_the_stop(project: Path) -> N
         assert not (project / "ended").exists()
         assert "could not be stopped" in server.stderr.read_text()
         assert " 504 " in server.stdout.read_text()
+
+
+IN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Makes standard input the controlling terminal, as a terminal's window does for its first process."""
+
+
+def test_a_server_in_the_foreground_ends_with_its_terminal(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    window, terminal = pty.openpty()
+    command = (sys.executable, "-c", IN_TERMINAL, *serve_command(project / "models.yaml", "--workers", "1", port=port))
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    try:
+        wait_until(lambda: is_open(port), "the server to listen")
+        process.send_signal(signal.SIGHUP)
+        client = Client(port)
+        assert client.post("/models/echo/inference", ECHO).status == 200
+        client.close()
+        assert process.poll() is None
+        os.close(window)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_an_idle_server_with_open_connections_stops_immediately(project: Path) -> None:

@@ -1,7 +1,8 @@
 """The process that owns the port: starts the workers, gives them connections, keeps them alive, reloads and stops.
 
 It has neither threads nor an event loop nor a session, so that it can fork at any time. SIGTERM and SIGINT stop it once
-the requests in flight are answered; a second signal stops it immediately; SIGHUP reloads.
+the requests in flight are answered; a second signal stops it immediately; SIGHUP reloads, or stops it if its terminal
+was closed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from turnout.gateway.workers.channel import Channel
 from turnout.gateway.workers.deaths import Deaths
 from turnout.gateway.workers.heartbeats import LOOK_S, Heartbeats
 from turnout.gateway.workers.reload import Reload
+from turnout.gateway.workers.terminal import Terminal
 from turnout.gateway.workers.watch import Watch
 from turnout.gateway.workers.workers import WorkerProcess, Workers
 from turnout.http_server.server import BACKLOG
@@ -100,6 +102,7 @@ class Supervisor:
         self._is_stopping = False
         self._stop_signals = 0
         self._reload_wanted = False
+        self._terminal = Terminal()
         self._children_ended = False
         self._kill_at: float | None = None
         self._killed = 0
@@ -160,7 +163,10 @@ class Supervisor:
             os.kill(os.getpid(), number)
 
     def _want_reload(self, _number: int, _frame: FrameType | None) -> None:
-        self._reload_wanted = True
+        if self._terminal.is_closed:
+            self._stop_signals = max(self._stop_signals, 1)  # the kernel and the shell may both send the signal
+        else:
+            self._reload_wanted = True
 
     def _note_end(self, _number: int, _frame: FrameType | None) -> None:
         self._children_ended = True
