@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from socket import inet_aton
 from urllib.parse import urlsplit
 
 
@@ -22,9 +23,23 @@ def is_loopback_address(text: str) -> bool:
 
 
 def is_loopback_url(url: str) -> bool:
-    """Whether a URL's host is this machine; False if it has no host."""
+    """Whether a URL's host leads to this machine; False if it has no host.
+
+    Besides loopback addresses, clients connect to this machine for `0.0.0.0`, `::`, short forms such as `127.1`, and
+    names under `localhost`. A server must not accept them as its own name: a web page of another site may use them.
+    """
     try:
         host = urlsplit(url).hostname
     except ValueError:
         return False
-    return host is not None and is_loopback(host)
+    return host is not None and (is_loopback(host) or _leads_here(host))
+
+
+def _leads_here(host: str) -> bool:
+    if host.removesuffix(".").endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(inet_aton(host)) if ":" not in host else ip_address(host)
+    except (OSError, ValueError):
+        return False
+    return address.is_loopback or address.is_unspecified
