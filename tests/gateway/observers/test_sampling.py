@@ -178,6 +178,7 @@ def test_the_requested_number_of_samples_is_returned() -> None:
     samples = SharedSamples(SharedLock(), 0)
     for number in range(3):
         samples.add("dev", b"%d" % number)
+    assert answer(samples, "stage=dev&keep=false", "HEAD").status == 200
     assert answer(samples, "stage=dev&limit=2").body == b'{"samples":[0,1]}'
     assert answer(samples, "stage=prod").body == b'{"samples":[]}'
     assert answer(samples, "stage=dev").body == b'{"samples":[2]}'

@@ -29,8 +29,8 @@ def make_samples(samples: SharedSamples) -> Handler:
 
     It removes a stage's samples and returns them.
 
-    With `&keep=true` it removes nothing, and the answer has the latest samples, the newest first. Without it,
-    `&model=iris`, which may be repeated, takes the samples of that model only.
+    With `&keep=true` it removes nothing, and the answer has the latest samples, the newest first; HEAD never removes
+    any. Without it, `&model=iris`, which may be repeated, takes the samples of that model only.
     """
 
     def answer_samples(request: Request) -> Response:
@@ -39,11 +39,12 @@ def make_samples(samples: SharedSamples) -> Handler:
         stage, limit = query.get("stage", ""), query.get("limit", "100")
         keep = query.get("keep", "false")
         is_number = limit.isascii() and limit.isdigit() and len(limit) < 5
-        if request.method != "GET" or not stage or not is_number or keep not in {"true", "false"}:
+        if request.method not in {"GET", "HEAD"} or not stage or not is_number or keep not in {"true", "false"}:
             return AwsError(400, "BadRequestException", f"Ask with GET {PATH}?stage=NAME&limit=NUMBER").response()
         most = min(int(limit), MOST)
         models = values.get("model", ())
-        lines = samples.recent(stage, most) if keep == "true" else samples.take(stage, most, models)
+        is_kept = keep == "true" or request.method == "HEAD"
+        lines = samples.recent(stage, most) if is_kept else samples.take(stage, most, models)
         body = b'{"samples":[' + b",".join(lines) + b"]}"
         return Response(200, (("Content-Type", "application/json"),), body)
 
