@@ -207,13 +207,10 @@ def test_client_that_does_not_read_is_closed_and_memory_is_limited(loop: str) ->
         return Response(200, (), bytes(MIB))
 
     with serving(handle, QUICK, loop) as server, server.connect(receive_buffer_bytes=4096) as client:
-        client.socket.settimeout(0.5)
-        # Send as many requests as the server reads: it must stop reading, and then give up.
-        with pytest.raises((ConnectionError, TimeoutError)):
-            send_on(client, GET * 1000)
         client.socket.settimeout(PATIENCE_S)
-        with pytest.raises((ConnectionError, EOFError, AssertionError)):
-            [client.read() for _ in range(100)]
+        # Send as many requests as the server reads: it must stop reading, and then give up.
+        with pytest.raises(ConnectionError):
+            send_on(client, GET * 1000)
     # Allow what fits into the sockets' buffers, and one more answer: not one per request.
     assert 1 <= made < 20
 
