@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,22 @@ def test_a_zip_is_unpacked_once_under_its_own_name(tmp_path: Path) -> None:
     folder = unpack_zip(package, tmp_path / "unpacked")
     assert folder == tmp_path / "unpacked/iris_v1-0123"
     assert (folder / "a/b.txt").read_text() == "text"
-    package.unlink()
+    before = folder.stat().st_ino
     assert unpack_zip(package, tmp_path / "unpacked") == folder
+    assert folder.stat().st_ino == before
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_text(""), lambda file: file.unlink()])
+def test_a_damaged_folder_is_written_again(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    package = tmp_path / "a-1234.zip"
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("pkg/a.json", "{}")
+        archive.writestr("pkg/empty.py", "")
+    folder = unpack_zip(package, tmp_path / "unpacked")
+    damage(folder / "pkg" / "a.json")
+    assert unpack_zip(package, tmp_path / "unpacked") == folder
+    assert (folder / "pkg" / "a.json").read_text() == "{}"
+    assert list((tmp_path / "unpacked").iterdir()) == [folder]
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -13,13 +13,30 @@ from pathlib import Path
 
 
 def unpack_zip(package: Path, parent: Path) -> Path:
-    """Return the folder in `parent` with the zip's content; it has the zip's name, which contains its digest."""
+    """Return the folder in `parent` with the zip's content; it has the zip's name, which contains its digest.
+
+    A folder with missing or cut files, as a full disk or a loss of power leaves them, is written again.
+    """
+    folder = parent / package.stem
+    if folder.is_dir() and not _has_content(folder, package):
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".", suffix=".part", ignore_cleanup_errors=True) as away:
+            folder.rename(Path(away) / "damaged")
 
     def write(folder: Path) -> None:
         with zipfile.ZipFile(package) as archive:
             archive.extractall(folder)
 
-    return make_folder(parent / package.stem, write)
+    return make_folder(folder, write)
+
+
+def _has_content(folder: Path, package: Path) -> bool:
+    """Whether the folder has all files of the zip in their sizes; reading them all would delay each start."""
+    with zipfile.ZipFile(package) as archive:
+        sizes = {file.filename: file.file_size for file in archive.infolist() if not file.is_dir()}
+    try:
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except OSError:
+        return False
 
 
 def make_folder(folder: Path, write: Callable[[Path], None]) -> Path:
