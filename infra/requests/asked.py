@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from turnout.manifest.access import Cors
 from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Plan
+from turnout.protocol.aws.cors import ANY_ORIGIN, EXPOSED
 from turnout.protocol.aws_requests.settings import (
     ANSWERS,
     BODIES,
@@ -87,3 +89,35 @@ def plan_lifecycle(plan: Plan) -> Iterator[Kept]:
             yield Kept(f"{stage}-{name}", f"{prefix}{stage}/", min(days, LONGEST_DAYS))
     for name, prefix in (("state", STATES), ("answer", ANSWERS), ("body", BODIES), ("upload", UPLOADS)):
         yield Kept(f"any-{name}", prefix, LONGEST_DAYS)
+
+
+EXPOSED_BY_S3 = (
+    "ETag",
+    "x-amz-meta-turnout-sha256",
+    "x-amz-meta-turnout-status",
+    *(f"x-amz-meta-{name.lower()}" for name in EXPOSED.split(", ")),
+)
+"""Headers of an object that a page may read. S3 allows no wildcard among them."""
+
+
+def plan_cors(plan: Plan) -> tuple[Cors, ...]:
+    """Return the pages that may use the bucket's signed addresses; nothing if no stage with `async` has `cors`.
+
+    A bucket belongs to all stages, so the origins of all of them may send parts. Every page may fetch: the API
+    redirects to an answer, and after a redirect to another origin browsers send `Origin: null`. Source: Fetch
+    Standard, "HTTP-redirect fetch".
+    """
+    allowed = [
+        api.cors
+        for api in plan.apis
+        if api.cors is not None and any(stage.asynchronous is not None for stage in api.stages)
+    ]
+    if not allowed:
+        return ()
+    origins = tuple(dict.fromkeys(origin for cors in allowed for origin in cors.origins))
+    max_age_s = min(cors.max_age_s for cors in allowed)
+    senders = (ANY_ORIGIN,) if ANY_ORIGIN in origins else origins
+    return (
+        Cors(senders, headers=("*",), methods=("PUT",), max_age_s=max_age_s),
+        Cors((ANY_ORIGIN,), headers=("*",), methods=("GET", "HEAD"), max_age_s=max_age_s),
+    )

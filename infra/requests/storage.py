@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_aws as aws
 
+from turnout.manifest.access import Cors
 from turnout.plan.values import Plan
 from turnout.protocol.aws_requests.settings import BODIES, DEAD_VARIABLE, QUEUE_VARIABLE, SETTINGS_KEY, VISIBILITY_S
 from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
@@ -16,7 +17,7 @@ from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
 from ..naming import Place
 from ..stack.buckets import block_public_access, encrypt_bucket
 from ..stack.settings import StackSettings
-from .asked import MOST_RECEIVES, Kept, make_settings, plan_lifecycle
+from .asked import EXPOSED_BY_S3, MOST_RECEIVES, Kept, make_settings, plan_cors, plan_lifecycle
 
 RETENTION_S = 1_209_600
 """How long a queue keeps a message: SQS's limit, and the longest `time_to_live_s`."""
@@ -88,7 +89,23 @@ class RequestStorage(pulumi.ComponentResource):
         encryption = encrypt_bucket(name, bucket, args.settings.keys.bucket, self._within)
         rules = [*map(_expire, plan_lifecycle(args.plan)), _UNFINISHED]
         lifecycle = aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=rules, opts=self._within)
-        return bucket, [block, encryption, lifecycle]
+        made: list[pulumi.Resource] = [block, encryption, lifecycle]
+        rules_of_pages = [_allow_pages(cors) for cors in plan_cors(args.plan)]
+        if rules_of_pages:
+            made.append(
+                aws.s3.BucketCorsConfiguration(name, bucket=bucket.id, cors_rules=rules_of_pages, opts=self._within)
+            )
+        return bucket, made
+
+
+def _allow_pages(cors: Cors) -> aws.s3.BucketCorsConfigurationCorsRuleArgsDict:
+    return {
+        "allowed_origins": cors.origins,
+        "allowed_methods": cors.methods,
+        "allowed_headers": cors.headers,
+        "expose_headers": EXPOSED_BY_S3,
+        "max_age_seconds": cors.max_age_s,
+    }
 
 
 def _expire(kept: Kept) -> aws.s3.BucketLifecycleConfigurationRuleArgsDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ stages:
     auth: api_key
     cors: {{origins: ["{origin}"], credentials: true}}
   every: {{serve: {{echo: v1}}, cors: {{origins: ["*"]}}}}
+  later: {{serve: {{echo: v1}}, cors: {{origins: ["{origin}"]}}, async: {{}}}}
 """
 
 CALL = """
@@ -40,6 +42,39 @@ async ([url, key, credentials]) => {
     return [response.status, response.headers.get("x-turnout-version"), await response.text()];
   } catch (error) {
     return [0, null, String(error)];
+  }
+}
+"""
+
+
+UPLOAD = """
+async ([base, content]) => {
+  try {
+    const type = {"content-type": "application/json"};
+    const announced = await fetch(`${base}/uploads`, {
+      method: "POST", headers: type, body: JSON.stringify({bytes: content.length}),
+    });
+    const upload = await announced.json();
+    const sha256 = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(content));
+    const digest = [...new Uint8Array(sha256)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    const address = upload.parts[0].address;
+    const sent = await fetch(address, {method: "PUT", headers: {"x-turnout-sha256": digest}, body: content});
+    const wrong = await fetch(address.replace("signature=", "signature=0"), {method: "PUT", body: content});
+    const accepted = await fetch(`${base}/models/echo/inference`, {
+      method: "POST", headers: {...type, prefer: "respond-async", "x-turnout-upload": upload.id},
+    });
+    const {id} = await accepted.json();
+    for (let tries = 0; tries < 600; tries++) {
+      const state = await (await fetch(`${base}/requests/${id}`)).json();
+      if (state.state !== "queued" && state.state !== "running") break;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    const answer = await fetch(`${base}/requests/${id}/answer`);
+    const text = await answer.text();
+    const read = [answer.status, answer.redirected, text.length];
+    return [sent.status, sent.headers.get("etag"), `"${digest}"`, wrong.status, ...read];
+  } catch (error) {
+    return [0, String(error)];
   }
 }
 """
@@ -87,6 +122,24 @@ def test_page_of_an_allowed_origin_reads_answers_and_errors(
         assert call(page, server, "closed")[0] == 0
         assert call(page, server, "every")[:2] == [200, "v1"]
         assert call(page, server, "every", credentials="include")[0] == 0
+    finally:
+        page.close()
+
+
+def test_page_sends_a_large_body_and_fetches_a_large_answer(
+    chromium: Browser, server: RunningServer, origins: tuple[str, str]
+) -> None:
+    base = f"http://127.0.0.1:{server.port}/later"
+    content = json.dumps({"instances": [[0.125, 0.25, 0.5, 0.75]] * 200_000})
+    page = chromium.new_page()
+    try:
+        page.goto(origins[0])
+        sent, etag, digest, wrong, status, redirected, length = page.evaluate(UPLOAD, [base, content])
+        assert (sent, etag, wrong) == (200, digest, 403)
+        assert (status, redirected) == (200, True)  # to a signed address
+        assert length > 4 * 1024 * 1024
+        page.goto(origins[1])
+        assert page.evaluate(UPLOAD, [base, content])[0] == 0
     finally:
         page.close()
 

@@ -134,7 +134,17 @@ def test_stack_from_creation_to_destruction(life: Life) -> None:
         ("update", "BucketLifecycleConfiguration"),
         ("update", "BucketObjectv2"),
     }
-    del prod["async"]
+    # Pages of a stage with `cors` send parts to the bucket and fetch answers from it.
+    prod["cors"] = {"origins": ["https://app.example"], "max_age_s": 60}
+    assert ("create", "BucketCorsConfiguration") in {entry[:2] for entry in touched(life.up())}
+    bucket = environment["Variables"]["TURNOUT_REQUESTS_BUCKET"]
+    rules = boto3.client("s3").get_bucket_cors(Bucket=bucket)["CORSRules"]
+    assert {method: rule["AllowedOrigins"] for rule in rules for method in rule["AllowedMethods"]} == {
+        "PUT": ["https://app.example"],
+        "GET": ["*"],
+        "HEAD": ["*"],
+    }
+    del prod["async"], prod["cors"]
     life.up()
     assert boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"] == []
     assert "QueueUrls" not in boto3.client("sqs").list_queues()

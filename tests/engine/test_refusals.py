@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.engine.stand_in.aws import ACCOUNT_ID, REGION
 from tests.engine.stand_in.gateway_resources import (
@@ -15,6 +16,7 @@ from tests.engine.stand_in.gateway_resources import (
     check_import,
     check_log_format,
 )
+from tests.engine.stand_in.request_resources import CORS
 from tests.engine.stand_in.trust import AssumeRoleError, assume_role
 from turnout.gateway.rules.stages import CanarySettings, StageSettings
 from turnout.gateway.services.stage_patches import PatchOperation
@@ -55,6 +57,27 @@ def test_role_is_assumed_if_its_condition_is_met_by_what_the_service_sends(
     else:
         with pytest.raises(AssumeRoleError, match=f"{service} does not have permission to assume"):
             assume_role(ROLE, service)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"allowedMethods": ["GET", "PATCH"]}, "Unsupported method is PATCH"),
+        ({"exposeHeaders": ["x-amz-meta-*"]}, "do not support wildcard for ExposeHeader"),
+    ],
+)
+def test_cors_rules_that_s3_does_not_support_are_rejected(changed: dict[str, Any], message: str) -> None:
+    boto3.client("s3").create_bucket(Bucket="pages")
+    rule = {
+        "allowedOrigins": ["https://app.example"],
+        "allowedMethods": ["GET"],
+        "allowedHeaders": ["*"],
+        "exposeHeaders": ["ETag"],
+        "maxAgeSeconds": 60,
+    }
+    CORS.make({"bucket": "pages", "corsRules": [rule]})
+    with pytest.raises(ClientError, match=message):
+        CORS.make({"bucket": "pages", "corsRules": [rule | changed]})
 
 
 def test_role_of_another_service_is_not_assumed() -> None:

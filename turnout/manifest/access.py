@@ -26,6 +26,7 @@ class Cors:
         "Inference-Header-Content-Length",
         "Prefer",
         "x-api-key",
+        "x-turnout-upload",
         "x-turnout-version",
     )
     methods: tuple[str, ...] = ("GET", "HEAD", "POST")

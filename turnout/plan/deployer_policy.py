@@ -242,7 +242,7 @@ def _of_requests(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
     """Yield statements for asynchronous requests: a bucket, queues, and the mapping from a queue to the worker."""
     name = f"{prefix}-requests"
     bucket = f"arn:{scope.partition}:s3:::{name.lower()}-{scope.account}-{scope.region}"
-    yield _allow("RequestBucket", "s3", (*BUCKET_ACTIONS, "PutLifecycleConfiguration"), [bucket])
+    yield _allow("RequestBucket", "s3", (*BUCKET_ACTIONS, "PutBucketCORS", "PutLifecycleConfiguration"), [bucket])
     yield _allow("RequestObjects", "s3", OBJECT_ACTIONS, [f"{bucket}/*"])
     yield _allow("RequestQueues", "sqs", QUEUE_ACTIONS, [scope.arn("sqs", name), scope.arn("sqs", f"{name}-dead")])
     # AWS makes up a mapping's identifier; the function that it calls limits it.

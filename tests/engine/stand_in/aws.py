@@ -85,6 +85,7 @@ class Aws:
             "aws:s3/bucketObjectv2:BucketObjectv2": plain.make_bucket_object(self.sent),
             "aws:wafv2/webAclAssociation:WebAclAssociation": WEB_ACL_ASSOCIATION,
             "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": plain.PUBLIC_ACCESS_BLOCK,
+            "aws:s3/bucketCorsConfiguration:BucketCorsConfiguration": requests.CORS,
             "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": requests.LIFECYCLE,
             "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": (
                 requests.ENCRYPTION

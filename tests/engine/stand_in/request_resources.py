@@ -138,6 +138,33 @@ def _put_lifecycle(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 LIFECYCLE = _setting_of_bucket(_put_lifecycle, "delete_bucket_lifecycle")
 
 
+def _put_cors(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+    rules = []
+    for rule in inputs["corsRules"]:
+        wrong = [method for method in rule["allowedMethods"] if method not in {"GET", "PUT", "HEAD", "POST", "DELETE"}]
+        if wrong:
+            raise _refused(
+                f"Found unsupported HTTP method in CORS config. Unsupported method is {wrong[0]}", "PutBucketCors"
+            )
+        if any("*" in name for name in rule["exposeHeaders"]):
+            message = 'ExposeHeader "*" contains wildcard. We currently do not support wildcard for ExposeHeader.'
+            raise _refused(message, "PutBucketCors")
+        rules.append(
+            {
+                "AllowedOrigins": rule["allowedOrigins"],
+                "AllowedMethods": rule["allowedMethods"],
+                "AllowedHeaders": rule["allowedHeaders"],
+                "ExposeHeaders": rule["exposeHeaders"],
+                "MaxAgeSeconds": int(rule["maxAgeSeconds"]),
+            }
+        )
+    client_of("s3").put_bucket_cors(Bucket=inputs["bucket"], CORSConfiguration={"CORSRules": rules})
+    return inputs["bucket"], {}
+
+
+CORS = _setting_of_bucket(_put_cors, "delete_bucket_cors")
+
+
 def _put_encryption(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     (rule,) = inputs["rules"]
     given = rule["applyServerSideEncryptionByDefault"]

@@ -13,13 +13,14 @@ from infra.requests.asked import LONGEST_DAYS, Kept, longest_run_s, make_setting
 from tests.builders.deployed import deployed, may_invoke, policy_of
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program
-from turnout.manifest.parser import Asynchronous, Canary, Manifest, Routing
+from turnout.manifest.parser import Asynchronous, Canary, Cors, Manifest, Routing
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
 from turnout.protocol.aws_requests.settings import MOST_RUN_S, RequestSettings, StageRules
 
 ASYNC = stage(asynchronous=Asynchronous(time_to_live_s=90_000, callback_hosts=("hooks.example.com",)))
 BUCKET = f"arn:aws:s3:::turnout-test-requests-{ACCOUNT}-{REGION}"
+CORS_RULES = "s3/bucketCorsConfiguration:BucketCorsConfiguration"
 QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:turnout-test-requests"
 
 
@@ -69,6 +70,38 @@ def test_bucket_is_private_encrypted_and_has_expiry_rules(program: Program) -> N
     assert [rule["abortIncompleteMultipartUpload"] for rule in rules if "expiration" not in rule] == [
         {"daysAfterInitiation": 1}
     ]
+
+
+def test_pages_of_stages_with_cors_may_use_the_bucket() -> None:
+    stages = (
+        stage(
+            "prod", asynchronous=Asynchronous(), cors=Cors(("https://a.example", "http://localhost:3000"), max_age_s=60)
+        ),
+        stage("dev", asynchronous=Asynchronous(), cors=Cors(("https://a.example", "https://b.example"))),
+        stage("test", cors=Cors(("*",))),  # accepts no asynchronous request
+        stage("closed", asynchronous=Asynchronous()),
+    )
+    rule, fetching = deployed(manifest(stages=stages)).one(CORS_RULES).inputs["corsRules"]
+    # After the redirect to S3, browsers send `Origin: null`.
+    assert (fetching["allowedOrigins"], fetching["allowedMethods"]) == (["*"], ["GET", "HEAD"])
+    assert rule["allowedOrigins"] == ["https://a.example", "http://local:3000", "https://b.example"]
+    assert rule["allowedMethods"] == ["PUT"]
+    assert rule["allowedHeaders"] == ["*"]
+    assert rule["maxAgeSeconds"] == 60
+    assert {"ETag", "x-amz-meta-x-turnout-version", "x-amz-meta-turnout-sha256"} <= set(rule["exposeHeaders"])
+
+
+def test_every_origin_is_allowed_if_one_stage_allows_it() -> None:
+    stages = tuple(
+        stage(name, asynchronous=Asynchronous(), cors=Cors((origin,)))
+        for name, origin in (("prod", "https://a.example"), ("dev", "*"))
+    )
+    rule, _ = deployed(manifest(stages=stages)).one(CORS_RULES).inputs["corsRules"]
+    assert rule["allowedOrigins"] == ["*"]
+
+
+def test_a_bucket_is_closed_to_pages_without_cors(program: Program) -> None:
+    assert not [resource for resource in program.resources if "Cors" in resource.type]
 
 
 @pytest.mark.parametrize("seconds", [60, 86_400, 86_401, 1_209_600])

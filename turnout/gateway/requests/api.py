@@ -15,6 +15,7 @@ import orjson
 from turnout.gateway.api.asynchronous import AsyncCall
 from turnout.gateway.api.exchange import Exchange, Routed
 from turnout.gateway.api.fields import HOST, fields_of
+from turnout.gateway.api.transfer_cors import answer_preflight, wait_with_cors, with_cors
 from turnout.gateway.requests import store
 from turnout.gateway.requests.acceptance import find_caller, make_request
 from turnout.gateway.requests.files import Content
@@ -26,8 +27,9 @@ from turnout.gateway.requests.signing import sign_address
 from turnout.gateway.requests.transfers import Transfers, answer_path, part_path
 from turnout.gateway.requests.uploads import Upload, announce, find_upload, take_content
 from turnout.http_server.messages import BodySink, Request, Response
+from turnout.manifest.access import Cors
 from turnout.manifest.values import Asynchronous
-from turnout.protocol.naming import CALLBACK_HEADER, UPLOAD_HEADER
+from turnout.protocol.naming import CALLBACK_HEADER, TRANSFER_SEGMENT, UPLOAD_HEADER
 from turnout.protocol.requests.callbacks import check_callback
 from turnout.protocol.requests.description import api_answer_path, describe, spell_time
 from turnout.protocol.requests.fingerprints import CallFingerprint, fingerprint_call, is_same
@@ -88,11 +90,25 @@ class RequestsApi:
 
     def transfer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer a request to a signed address."""
-        return self._transfers.handle(request)
+        cors = self._find_cors(request)
+        if cors is None:
+            return self._transfers.handle(request)
+        if request.method == "OPTIONS":
+            return answer_preflight(request, cors)
+        response = self._transfers.handle(request)
+        if isinstance(response, Response):
+            return with_cors(request, cors, response)
+        return wait_with_cors(request, cors, response)
 
     def admit_transfer(self, request: Request) -> Response | None:
         """Reject a request to a signed address before its body is read."""
-        return self._transfers.admit(request)
+        refused, cors = self._transfers.admit(request), self._find_cors(request)
+        return refused if refused is None or cors is None else with_cors(request, cors, refused)
+
+    def _find_cors(self, request: Request) -> Cors | None:
+        """Return the pages that may use the addresses of the path's stage."""
+        stage = request.path.removeprefix(f"/{TRANSFER_SEGMENT}/").partition("/")[0]
+        return self.policies.cors.get(stage) if self.accepts(stage) else None
 
     async def _answer_or_refuse(self, exchange: Exchange, answering: Awaitable[Response]) -> Response:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from turnout.manifest.access import Cors
 from turnout.manifest.values import Asynchronous
 from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
 from turnout.plan.values import Function, Plan
@@ -23,10 +24,12 @@ class Policies:
     Args:
         stages: name of a stage that accepts asynchronous requests -> its settings.
         timeouts_s: function -> time limit of a run.
+        cors: name of a stage with `cors` -> the pages that may call it.
     """
 
     stages: Mapping[str, Asynchronous] = field(default_factory=dict)
     timeouts_s: Mapping[str, float] = field(default_factory=dict)
+    cors: Mapping[str, Cors] = field(default_factory=dict)
 
     def timeout_s(self, function: str) -> float:
         """Time limit of a run of a function."""
@@ -44,7 +47,9 @@ def make_policies(plan: Plan) -> Policies:
         stage.name: stage.asynchronous for api in plan.apis for stage in api.stages if stage.asynchronous is not None
     }
     return Policies(
-        stages, {function.name: _timeout_s(function) for function in plan.unpooled_functions} if stages else {}
+        stages,
+        {function.name: _timeout_s(function) for function in plan.unpooled_functions} if stages else {},
+        {stage.name: api.cors for api in plan.apis for stage in api.stages if api.cors is not None},
     )
 
 
