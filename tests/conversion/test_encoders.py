@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -19,6 +22,7 @@ from turnout.conversion.encoders.transform_code import make_transform
 from turnout.conversion.encoders.version import EncoderVersion, make_text_version, read_texts
 from turnout.conversion.errors import ConversionError
 from turnout.project.project import load_project
+from turnout.protocol.errors import Refused
 
 
 def describe(folder: Path, task: str, **config: Any) -> Encoder:
@@ -90,6 +94,17 @@ def test_samples_without_texts_are_rejected(name: str, content: str, tmp_path: P
     (tmp_path / name).write_text(content)
     with pytest.raises(ConversionError, match=r"a\.(json|txt)"):
         read_texts(tmp_path / name)
+
+
+def test_request_without_texts_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tokenizer:
+        from_file = enable_truncation = enable_padding = lambda *_, **__: Tokenizer
+
+    monkeypatch.setitem(sys.modules, "tokenizers", SimpleNamespace(Tokenizer=Tokenizer))
+    scope: dict[str, Any] = {"__file__": str(tmp_path / "transform.py")}
+    exec(make_transform(describe(tmp_path, "tokens")), scope)
+    with pytest.raises(Refused, match="send at least one text"):
+        scope["preprocess"]({"text": np.empty(0, object)})
 
 
 @pytest.fixture(scope="module")

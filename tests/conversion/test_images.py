@@ -90,6 +90,11 @@ def test_shortest_edge_is_resized_and_the_center_cropped(tmp_path: Path) -> None
     assert got.max() <= 1
 
 
+def test_request_without_images_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="send at least one image"):
+        load(PREPROCESSING, tmp_path).preprocess({"image": np.empty(0, object)})
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", base64.b64encode(b"text"), b"\xff\xd8"])
 def test_invalid_image_is_rejected(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="must be a PNG, JPEG"):

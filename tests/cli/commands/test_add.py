@@ -20,6 +20,7 @@ from tests.builders.waiting import PATIENCE_S
 from tests.cli.conftest import EXAMPLES
 from turnout.artifacts.artifact import load_artifact
 from turnout.cli.__main__ import main
+from turnout.cli.commands.add import absent_packages
 from turnout.project.manifest_file import ManifestChangedError
 from turnout.project.project import load_project
 from turnout.scaffold.new_version import NewVersionError, prepare_version, write_version
@@ -64,6 +65,11 @@ def test_suggested_commands_in_the_current_folder_have_no_path(
     monkeypatch.chdir(project)
     assert main(["add", "echo", "v3", str(model)]) == 0
     assert capsys.readouterr().out.endswith("    turnout serve\n    turnout invoke echo v3\n")
+
+
+def test_absent_packages_are_named_by_their_requirement() -> None:
+    given = ("numpy==1.0", "no-such-package[extra]>=2", "typer", "absent_one ; python_version > '3'")
+    assert absent_packages(given) == [given[1], given[3]]
 
 
 def test_examples_and_a_transform_are_copied(project: Path, model: Path, tmp_path: Path) -> None:

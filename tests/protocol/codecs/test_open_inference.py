@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.protocol.codecs.codecs import decode_request
+from turnout.protocol.codecs.codecs import decode_request, encode_answer
 from turnout.protocol.codecs.open_inference import _read_tensor, _read_usual
 from turnout.protocol.codecs.requests import Payload
 from turnout.protocol.errors import RequestError
@@ -167,3 +167,19 @@ def test_parameters_of_a_sequence_have_their_types(wrong: dict[str, Any]) -> Non
     with pytest.raises(RequestError) as caught:
         decoded(document, interface("FP32", (-1,)))
     assert caught.value.code == "INVALID_REQUEST"
+
+
+def test_slices_of_tensors_are_written_in_order() -> None:
+    places = np.arange(12, dtype=np.int64).reshape(2, 3, 2)
+    outputs = {"starts": places[:, :, 0], "turned": places[0].T, "texts": places[:, :, 1].astype(str).astype(object)}
+    specs = (TensorSpec("starts", "INT64", (-1, -1)), TensorSpec("turned", "INT64", (-1, -1)))
+    taken = build_interface(
+        Signature((TensorSpec("x", "FP32", (-1,)),), (*specs, TensorSpec("texts", "BYTES", (-1, -1))))
+    )
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}
+    request = decode_request({}, orjson.dumps({"inputs": [tensor]}), taken)
+    written = {
+        output["name"]: output["data"]
+        for output in orjson.loads(encode_answer(outputs, request, taken).body)["outputs"]
+    }
+    assert written == {name: values.reshape(-1).tolist() for name, values in outputs.items()}

@@ -367,7 +367,24 @@ def report(
     for note in (*(converted.notes if converted else ()), *prepared.notes):
         notify(f"note: {note}")
     there = manifest_argument(manifest)
-    say(f"Next:\n\n    turnout serve{there}\n    turnout invoke {model} {version}{there}")
+    absent = absent_packages(prepared.version.requirements)
+    isolated = " --isolated" if absent else ""
+    if absent:
+        notify(f"note: not installed in Turnout's environment: {', '.join(absent)}; --isolated serves with them")
+    say(f"Next:\n\n    turnout serve{isolated}{there}\n    turnout invoke {model} {version}{there}")
+
+
+def absent_packages(requirements: Sequence[str]) -> list[str]:
+    """Return the requirements whose packages are not installed in this environment."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    absent = []
+    for requirement in requirements:
+        try:
+            version(re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0])
+        except PackageNotFoundError:
+            absent.append(requirement)
+    return absent
 
 
 def success_json(prepared: PreparedVersion, converted: Converted | None) -> dict[str, Any]:

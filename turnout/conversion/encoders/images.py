@@ -60,6 +60,8 @@ def prepare(image):
 
 def preprocess(inputs):
     """Return the numbers of all images."""
+    if not inputs["image"].size:
+        raise Refused("`image` is empty: send at least one image")
     images = [prepare(decode(content)) for content in inputs["image"].tolist()]
     return {{"pixel_values": np.array(images, np.float32)}}
 

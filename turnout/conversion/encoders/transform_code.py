@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
+from turnout.protocol.errors import Refused
 
 LONGEST = {longest}  # tokens of a text; the rest is cut off
 {constants}
@@ -27,6 +28,8 @@ tokenizer.enable_padding(pad_token={pad!r}, pad_id={number})
 
 def preprocess(inputs):
     """Return the numbers of each text's tokens; shorter texts are padded."""
+    if not inputs["text"].size:
+        raise Refused("`text` is empty: send at least one text")
     rows = tokenizer.encode_batch([text.decode() for text in inputs["text"].tolist()])
     return {{
 {fields}    }}

@@ -206,7 +206,7 @@ def _document(
         if name in parts:
             tensor["parameters"] = {"binary_data_size": len(parts[name])}
         elif datatype in AS_THEY_ARE and not spelled:
-            tensor["data"] = values.reshape(-1)
+            tensor["data"] = values.ravel()  # contiguous, unlike reshape(-1) of a slice such as values[:, :, 0]
         else:
             tensor["data"] = write_values(name, datatype, values.reshape(-1), spelled=spelled)
         tensors.append(tensor)
