@@ -54,8 +54,9 @@ class Recorder:
 
 def call_of(service: str, operation: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> Call:
     """Return the action and resource that IAM checks for one call."""
-    if service == "apigateway":
-        return Call(f"apigateway:{sent['method']}", f"arn:aws:apigateway:{region}::{sent['url_path']}")
+    if service in {"apigateway", "apigatewayv2"}:
+        path = sent["url_path"].removeprefix("/v2")
+        return Call(f"apigateway:{sent['method']}", f"arn:aws:apigateway:{region}::{path}")
     name = f"{service}:{operation}"
     action = ACTIONS.get(name, re.sub(r"\d{8}$", "", name))
     return Call(action, resource_of(service, sent, given, region))
@@ -72,6 +73,8 @@ def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any],
             return f"{root}:layer:{path[2]}"
         case "lambda" if "event-source-mappings" in path[:2]:
             return f"{root}:event-source-mapping:{path[2] if len(path) > 2 else '*'}"
+        case "route53":  # /2013-04-01/hostedzone/Z1/rrset
+            return f"arn:aws:route53:::{path[1]}/{path[2]}"
         case "s3" if "Bucket" in given:
             return f"arn:aws:s3:::{given['Bucket']}" + (f"/{given['Key']}" if "Key" in given else "")
         case "iam":

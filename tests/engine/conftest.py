@@ -15,7 +15,7 @@ from tests.engine.account import MotoAccount
 from tests.engine.life import Life
 from tests.engine.project import ChangingProject
 from tests.engine.stand_in.aws import REGION
-from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.clients import forget_clients
 from tests.engine.world import World, find_engine, opened_world
 
 
@@ -56,10 +56,10 @@ def moto_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An account in moto without an engine, for calls of single resources."""
     for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", REGION)):
         monkeypatch.setenv(f"AWS_{name}", value)
-    client_of.cache_clear()
+    forget_clients()
     with mock_aws(config={"lambda": {"use_docker": False}}):
         yield
-    client_of.cache_clear()
+    forget_clients()
 
 
 @pytest.fixture

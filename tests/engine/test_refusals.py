@@ -62,12 +62,12 @@ def test_role_is_assumed_if_its_condition_is_met_by_what_the_service_sends(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"allowedMethods": ["GET", "PATCH"]}, "Unsupported method is PATCH"),
+        ({"allowedMethods": ["GET", "PATCH"]}, "Found unsupported HTTP method in CORS config"),
         ({"exposeHeaders": ["x-amz-meta-*"]}, "do not support wildcard for ExposeHeader"),
     ],
 )
 def test_cors_rules_that_s3_does_not_support_are_rejected(changed: dict[str, Any], message: str) -> None:
-    boto3.client("s3").create_bucket(Bucket="pages")
+    boto3.client("s3").create_bucket(Bucket="pages", CreateBucketConfiguration={"LocationConstraint": REGION})
     rule = {
         "allowedOrigins": ["https://app.example"],
         "allowedMethods": ["GET"],

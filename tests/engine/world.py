@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from tests.builders.waiting import wait_until
 from tests.engine.stand_in.aws import REGION, Aws, make_provider
-from tests.engine.stand_in.clients import RECORDER, client_of
+from tests.engine.stand_in.clients import RECORDER, forget_clients
 from tests.engine.stand_in.provider import Resource, StandIn
 from tests.engine.stand_in.server import serving
 
@@ -104,7 +104,7 @@ def opened_world(scratch: Path, others: Mapping[str, Resource] = {}) -> Iterator
     home, backend, folder = scratch / "home", scratch / "backend", scratch / "work"
     for made in (home, backend, folder):
         made.mkdir()
-    client_of.cache_clear()
+    forget_clients()
     RECORDER.calls.clear()
     aws = Aws()
     provider = make_provider(aws, version("pulumi-aws"), others)

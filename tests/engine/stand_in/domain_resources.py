@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.engine.stand_in.clients import record_call
 from tests.engine.stand_in.provider import Calls, Inputs
 
 
@@ -58,10 +59,61 @@ class Domains:
     def _make_name(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         name = inputs["domainName"]
         self.names.add(name)
+        record_call("apigateway", "create_domain_name", domainName=name)
+        record_call("apigateway", "get_domain_name", domainName=name)
         target = f"d-{len(self.names)}.execute-api.eu-central-1.amazonaws.com"
         return name, {"regionalDomainName": target, "regionalZoneId": "Z1U9ULNL0V5AJ3", "arn": f"arn:aws:{name}"}
 
+    def _remove_name(self, identity: str, _: Inputs) -> None:
+        self.names.remove(identity)
+        record_call("apigateway", "delete_domain_name", domainName=identity)
+
+    def _unmap(self, _: str, state: Inputs) -> None:
+        domain, path = state["domainName"], state.get("basePath") or ""
+        self.paths.pop((domain, path))
+        record_call("apigateway", "delete_base_path_mapping", domainName=domain, basePath=path or "(none)")
+
+    def _unmap_levels(self, _: str, state: Inputs) -> None:
+        self.paths.pop((state["domainName"], state["apiMappingKey"]))
+        record_call("apigatewayv2", "delete_api_mapping", DomainName=state["domainName"], ApiMappingId="m1")
+
+    def _map_path(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        named = {"domainName": inputs["domainName"], "basePath": inputs.get("basePath") or "(none)"}
+        record_call("apigateway", "create_base_path_mapping", **named, restApiId=inputs["restApi"])
+        record_call("apigateway", "get_base_path_mapping", **named)
+        return self._map(inputs)
+
+    def _change_path(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+        path = inputs.get("basePath") or "(none)"
+        record_call("apigateway", "update_base_path_mapping", domainName=inputs["domainName"], basePath=path)
+        return self._change(identity, before, inputs)
+
+    def _map_levels(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        domain = inputs["domainName"]
+        record_call(
+            "apigatewayv2", "create_api_mapping", DomainName=domain, ApiId=inputs["apiId"], Stage=inputs["stage"]
+        )
+        record_call("apigatewayv2", "get_api_mapping", DomainName=domain, ApiMappingId="m1")
+        return self._map(_as_base_path(inputs))
+
+    def _change_levels(self, identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+        domain, api = inputs["domainName"], inputs["apiId"]
+        record_call("apigatewayv2", "update_api_mapping", DomainName=domain, ApiMappingId="m1", ApiId=api)
+        return self._change(identity, before, _as_base_path(inputs))
+
+    def _change_records(self, zone: str, action: str, name: str) -> None:
+        change = {"Action": action, "ResourceRecordSet": {"Name": name, "Type": "A"}}
+        record_call("route53", "get_hosted_zone", Id=zone)
+        record_call("route53", "change_resource_record_sets", HostedZoneId=zone, ChangeBatch={"Changes": [change]})
+        record_call("route53", "get_change", Id="C1")
+        record_call("route53", "list_resource_record_sets", HostedZoneId=zone)
+
+    def _remove_record(self, identity: str, state: Inputs) -> None:
+        self.records.pop(identity)
+        self._change_records(state["zoneId"], "DELETE", identity)
+
     def _make_record(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        self._change_records(inputs["zoneId"], "CREATE", inputs["name"])
         self.records[inputs["name"]] = inputs["aliases"][0]["name"]
         return inputs["name"], {"fqdn": inputs["name"]}
 
@@ -70,27 +122,27 @@ class Domains:
         return {
             "aws:apigateway/domainName:DomainName": Calls(
                 make=self._make_name,
-                remove=lambda identity, _: self.names.remove(identity),
+                remove=self._remove_name,
                 replaced_by=frozenset({"domainName"}),
                 computed=("regionalDomainName", "regionalZoneId", "arn"),
             ),
             "aws:apigateway/basePathMapping:BasePathMapping": Calls(
-                make=self._map,
-                change=self._change,
-                remove=lambda _, state: self.paths.pop((state["domainName"], state.get("basePath") or "")),
+                make=self._map_path,
+                change=self._change_path,
+                remove=self._unmap,
                 replaced_by=frozenset({"domainName"}),
             ),
             # Another API makes a new mapping, unlike above. Source: terraform-provider-aws,
             # internal/service/apigatewayv2/api_mapping.go (`ForceNew` of `api_id` and `domain_name`).
             "aws:apigatewayv2/apiMapping:ApiMapping": Calls(
-                make=lambda inputs: self._map(_as_base_path(inputs)),
-                change=lambda identity, before, inputs: self._change(identity, before, _as_base_path(inputs)),
-                remove=lambda _, state: self.paths.pop((state["domainName"], state["apiMappingKey"])),
+                make=self._map_levels,
+                change=self._change_levels,
+                remove=self._unmap_levels,
                 replaced_by=frozenset({"apiId", "domainName"}),
             ),
             "aws:route53/record:Record": Calls(
                 make=self._make_record,
-                remove=lambda identity, _: self.records.pop(identity),
+                remove=self._remove_record,
                 replaced_by=frozenset({"name", "type", "zoneId"}),
                 computed=("fqdn",),
             ),

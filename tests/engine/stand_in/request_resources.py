@@ -141,14 +141,11 @@ LIFECYCLE = _setting_of_bucket(_put_lifecycle, "delete_bucket_lifecycle")
 def _put_cors(inputs: Inputs) -> tuple[str, dict[str, Any]]:
     rules = []
     for rule in inputs["corsRules"]:
-        wrong = [method for method in rule["allowedMethods"] if method not in {"GET", "PUT", "HEAD", "POST", "DELETE"}]
-        if wrong:
-            raise _refused(
-                f"Found unsupported HTTP method in CORS config. Unsupported method is {wrong[0]}", "PutBucketCors"
-            )
+        for method in rule["allowedMethods"]:
+            if method not in {"GET", "PUT", "HEAD", "POST", "DELETE"}:
+                raise _refused(f"Found unsupported HTTP method in CORS config: {method}", "PutBucketCors")
         if any("*" in name for name in rule["exposeHeaders"]):
-            message = 'ExposeHeader "*" contains wildcard. We currently do not support wildcard for ExposeHeader.'
-            raise _refused(message, "PutBucketCors")
+            raise _refused("We currently do not support wildcard for ExposeHeader", "PutBucketCors")
         rules.append(
             {
                 "AllowedOrigins": rule["allowedOrigins"],
