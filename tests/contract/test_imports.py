@@ -141,6 +141,7 @@ INSIDE = {
     "turnout.conversion.encoders": "turnout.conversion",
     "turnout.conversion.registries": "turnout.conversion",
     "turnout.conversion.converters.networks": "turnout.conversion.converters",
+    "turnout.conversion.converters.served": "turnout.conversion.converters",
 }
 """Folder -> the room that it is part of."""
 

@@ -31,7 +31,7 @@ MODELS = {
         "binary multiclass one-against-all regression zero-is-missing nothing-is-missing root counts forest dart "
         "ranking categories codes"
     ),
-    "catboost": "binary multiclass missing-is-max regression frame",
+    "catboost": "binary multiclass missing-is-max regression frame counts",
     "keras": "dense legacy saved two-inputs sequence fixed-batch",
     "torch": "network few two-inputs words",
 }
@@ -42,7 +42,8 @@ REFUSED = {
     ("xgboost", "cut-categories"): "XGBoost truncates names beyond ASCII",
     ("lightgbm", "linear-leaves"): "linear leaves",
     ("catboost", "two-targets"): "the model has several outputs (MultiRMSE)",
-    ("catboost", "categories"): "CatBoost's ONNX export leaves out",
+    ("catboost", "categories"): "has categories (city), which CatBoost's ONNX export leaves out",
+    ("catboost", "lossguide"): "CatBoost cannot export the model to ONNX",
     ("keras", "text"): "has the type string",
     ("keras", "own-code"): "Lambda",
     ("torch", "dropout"): "exported in training mode: aten.dropout trains",

@@ -83,7 +83,7 @@ def test_python_code_with_other_answers_is_rejected(project: Path, trained: Path
     assert "--requirement" in caught.value.hint
 
 
-def test_code_is_generated_only_for_scikit_learn() -> None:
+def test_code_is_generated_only_for_known_libraries() -> None:
     assert check_converter(CONVERTERS["sklearn"], "model.skops") is CONVERTERS["sklearn"]
     with pytest.raises(ConversionError, match="writes no Python code for XGBoost"):
         check_converter(CONVERTERS["xgboost"], "model.ubj")

@@ -267,6 +267,29 @@ def catboost_models(folder: Path) -> None:
         "frame": (regressor(**options), named, Y),
         "two-targets": (regressor(loss_function="MultiRMSE", **options), X, np.column_stack([Y, -Y])),
         "categories": (regressor(cat_features=["city"], **options), frame()[["city", "class"]], Y),
+        "counts": (regressor(loss_function="Poisson", **options), X, np.abs(Y)),
+        "lossguide": (regressor(grow_policy="Lossguide", **options), X, Y),
+    }
+    places = pd.DataFrame(
+        {"city": np.array([*"abc", "São Paulo", "x" * 40, "y" * 99, "z" * 20, "0123456789"])[CLASSES]}
+    )
+    places = places.assign(floor=(np.arange(len(X)) % 7).astype(str), size=HOLES[:, 0])
+    places.loc[::3, "city"] = "São Paulo"
+    places.loc[::5, "city"] = "x" * 40
+    places.loc[::7, "city"] = "y" * 99
+    places.loc[::11, "city"] = "0123456789"
+    places.to_csv(folder.parent / "catboost-rows.csv", index=False)
+    plain = dict(options)
+    options |= {"cat_features": ["city", "floor"], "max_ctr_complexity": 3}
+    ctrs = {"simple_ctr": ["Buckets", "Counter", "BinarizedTargetMeanValue"]}
+    fits |= {
+        "python-multiclass": (classifier(**options), places, names),
+        "python-binary": (classifier(one_hot_max_size=99, **options), places, CLASSES > 0),
+        "python-each": (classifier(loss_function="MultiClassOneVsAll", nan_mode="Max", **options), places, CLASSES),
+        "python-counts": (regressor(loss_function="Poisson", **ctrs, **options), places, np.abs(Y)),
+        "python-variance": (regressor(loss_function="RMSEWithUncertainty", **options), places, Y),
+        "python-halves": (classifier(**options), places, (CLASSES > 0) + 0.5),
+        "python-lossguide": (regressor(grow_policy="Lossguide", **plain), X, Y),
     }
     for name, (model, x, y) in fits.items():
         model.fit(x, y)
@@ -377,7 +400,11 @@ def main(kind: str, folder: Path) -> None:
         out = folder / f"{path.stem}-out"
         out.mkdir()
         try:
-            row = module.main({**job, "path": str(path), "out": str(out)}, lambda _: None)
+            own: dict[str, object] = {}
+            if path.stem.startswith("python-"):
+                rows = None if path.stem == "python-lossguide" else str(folder.parent / f"{kind}-rows.csv")
+                own = {"runtime": "python", "samples": rows}
+            row = module.main({**job, **own, "path": str(path), "out": str(out)}, lambda _: None)
         except refused as error:
             row = {"error": error.message, "hint": error.hint}
         sys.stdout.write(json.dumps({"model": path.stem, "out": str(out), **row}) + "\n")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import orjson
@@ -166,7 +167,8 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
             "If you know who wrote it, add --trust-pickle. Better: save it with skops.io.dump(model, 'model.skops').",
         )
     samples = choices.samples or fetched.samples or result.samples
-    done = _run(converter, result.path, samples, scratch, choices, remark)
+    command = f"turnout add {title} {quote(address)}"
+    done = _run(converter, result.path, samples, scratch, choices, remark, command)
     out = scratch / "out"
     if choices.is_python:
         remark("comparing predict.py with the original, with the packages that it gets on Lambda")
@@ -260,7 +262,13 @@ def digest_of(path: Path) -> str:
 
 
 def _run(
-    converter: Converter, path: Path, samples: Path | None, scratch: Path, choices: Choices, remark: Remark
+    converter: Converter,
+    path: Path,
+    samples: Path | None,
+    scratch: Path,
+    choices: Choices,
+    remark: Remark,
+    command: str,
 ) -> Mapping[str, Any]:
     """Run the converter in its environment, without network access."""
     python = find_environment(converter.environment, remark)
@@ -276,6 +284,7 @@ def _run(
         "trust_pickle": choices.trust_pickle,
         "trusted_types": list(choices.trusted_types),
         "runtime": choices.runtime,
+        "command": command,
         "modules": [str(module.absolute()) for module in choices.modules],
     }
     done = run_job(

@@ -108,7 +108,7 @@ CONVERTERS: Mapping[str, Converter] = {
 """Converters by name. To add one, add an entry here, and a module and a requirements file in converters/, and run
 `make lock-converters`."""
 
-PYTHON_CONVERTERS = frozenset({"sklearn"})
+PYTHON_CONVERTERS = frozenset({"sklearn", "catboost"})
 """Converters that also write predict.py, for `--runtime python`."""
 
 PICKLES = frozenset({".joblib", ".pkl", ".pickle"})

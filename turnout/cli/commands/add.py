@@ -135,8 +135,8 @@ def add(
     --samples, else random ones that fit the model. If an answer differs by more than --atol + --rtol * |value|, nothing
     is added. The first rows become the version's examples. A report is written next to the model.
 
-    --runtime python serves a scikit-learn model that has no ONNX form. It writes predict.py and compares its answers in
-    the same way. The packages of a version are pinned and measured: Lambda allows 250 MB.
+    --runtime python serves a scikit-learn or CatBoost model that has no ONNX form. It writes predict.py and compares
+    its answers in the same way. The packages of a version are pinned and measured: Lambda allows 250 MB.
 
     A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
     the current one, it is rejected; --breaking adds it with `breaking: true`.

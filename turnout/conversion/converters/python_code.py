@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .convert import Progress, answer_groups, join, length_of, make_feed, package_versions
+from .convert import Answers, Progress, answer_groups, join, length_of, make_feed, package_versions
 from .exchange import write_arrays
 from .features import Feature, draw_groups, note_texts, read_samples
 from .start import RefusedJob
@@ -81,12 +81,7 @@ def import_modules(files: Sequence[str]) -> None:
 def write_python(original: Any, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Write the version's files into `job["out"]`; return the information for Turnout."""
     path, out = Path(job["path"]), Path(job["out"])
-    samples = None
-    if job.get("samples"):
-        note_texts(Path(job["samples"]), original.features)
-        samples = read_samples(Path(job["samples"]), original.features)
-    progress("answering rows")
-    answers = answer_groups(original, draw_groups(original.features, samples), "FP64")
+    answers = answer_rows(original, job, "FP64", progress)
     folder = out / "python"
     folder.mkdir()
     shutil.copyfile(path, folder / path.name)
@@ -94,15 +89,40 @@ def write_python(original: Any, job: Mapping[str, Any], progress: Progress) -> d
         shutil.copyfile(file, folder / file.name)
     kinds = {name: values.dtype for name, values in answers.outputs.items()}
     (folder / "predict.py").write_text(make_code(original, path.name, job, kinds))
-    write_arrays(out / "inputs", make_feed(original, join(answers.groups), "FP64"))
+    return {
+        **describe_answers(original, answers, "FP64"),
+        "requirements": _requirements(original, path),
+        "packages": package_versions(("scikit-learn",)),
+    }
+
+
+def answer_rows(original: Any, job: Mapping[str, Any], floats: str, progress: Progress) -> Answers:
+    """Return the original's answers to the rows of the proof, and write both into `job["out"]`.
+
+    Args:
+        original: the open model.
+        job: the converter's job.
+        floats: the datatype of numeric inputs, `FP64` or `FP32`.
+        progress: called with a message for the user.
+    """
+    out, samples = Path(job["out"]), None
+    if job.get("samples"):
+        note_texts(Path(job["samples"]), original.features)
+        samples = read_samples(Path(job["samples"]), original.features)
+    progress("answering rows")
+    answers = answer_groups(original, draw_groups(original.features, samples), floats)
+    write_arrays(out / "inputs", make_feed(original, join(answers.groups), floats))
     write_arrays(out / "expected", answers.outputs)
+    return answers
+
+
+def describe_answers(original: Any, answers: Answers, floats: str) -> dict[str, Any]:
+    """Return the information for Turnout that every model has."""
     return {
         "groups": [{"name": row.name, "rows": length_of(row.rows)} for row in answers.groups],
         "refused": answers.refused,
-        "signature": make_signature(original, answers.outputs),
-        "requirements": _requirements(original, path),
+        "signature": make_signature(original, answers.outputs, floats),
         "notes": original.notes,
-        "packages": package_versions(("scikit-learn",)),
     }
 
 
@@ -117,14 +137,17 @@ def _is_binary(original: Any) -> bool:
     return len(getattr(original.estimator, "classes_", ())) == 2
 
 
-def make_signature(original: Any, outputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def make_signature(original: Any, outputs: Mapping[str, np.ndarray[Any, Any]], floats: str = "FP64") -> dict[str, Any]:
     """Return the `signature` for models.yaml."""
     features: list[Feature] = original.features
     if original.matrix:
-        inputs: dict[str, Any] = {original.matrix: {"datatype": "FP64", "shape": [-1, len(features)]}}
+        inputs: dict[str, Any] = {original.matrix: {"datatype": floats, "shape": [-1, len(features)]}}
     else:
         shape = [-1] if len(features) == 1 and features[0].kind == "text" else [-1, 1]
-        inputs = {row.name: {"datatype": DATATYPES[row.kind], "shape": shape} for row in features}
+        inputs = {
+            row.name: {"datatype": floats if row.kind == "float" else DATATYPES[row.kind], "shape": shape}
+            for row in features
+        }
     codes = {"O": "BYTES", "i": "INT64", "f": "FP64", "b": "BOOL"}
     return {
         "inputs": inputs,

@@ -1,0 +1,1 @@
+"""Code of versions: modules that a converter copies as predict.py."""
