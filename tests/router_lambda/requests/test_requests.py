@@ -448,6 +448,34 @@ def test_throttled_run_is_not_counted(made: Deployment) -> None:
     assert len(made.functions.calls) == 6
 
 
+def test_lambda_does_not_take_retries_for_an_endless_loop(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: dict[str, list[bool]] = {"SendMessage": [], "DeleteMessage": []}
+
+    def record(request: Any, event_name: str, **_: object) -> None:
+        traced[event_name.rpartition(".")[2]].append("X-Amzn-Trace-Id" in request.headers)
+
+    def throttled(_event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
+        raise FunctionError("throttled")
+
+    made.add(IRIS, throttled)
+    events = made.store.queues.client.meta.events
+    for operation in traced:
+        events.register_last(f"before-sign.sqs.{operation}", record)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "worker")  # then botocore adds the header
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=8:a1b2c3d4:16")
+    try:
+        identifier = made.submit().json["id"]
+        for _ in range(20):
+            made.pump()
+            made.pass_time(11)
+    finally:
+        for operation in traced:
+            events.unregister(f"before-sign.sqs.{operation}", record)
+    assert (made.state(identifier)["state"], made.state(identifier)["attempts"]) == ("queued", 0)
+    assert traced["SendMessage"] == [False] * 21
+    assert traced["DeleteMessage"] == [True] * 20
+
+
 def test_request_to_a_removed_version_fails_with_the_reason(made: Deployment) -> None:
     identifier = made.submit().json["id"]
     made.functions.handlers.clear()

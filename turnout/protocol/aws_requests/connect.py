@@ -11,6 +11,8 @@ from turnout.protocol.aws_requests.settings import DEAD_VARIABLE, QUEUE_VARIABLE
 from turnout.protocol.aws_requests.store import RequestStore
 from turnout.protocol.aws_requests.stored_requests import BUCKET_VARIABLE
 
+TRACE_HEADER = "X-Amzn-Trace-Id"
+
 
 def connect(environ: Mapping[str, str]) -> RequestStore:
     """Return the store in a function's environment."""
@@ -22,8 +24,20 @@ def connect(environ: Mapping[str, str]) -> RequestStore:
     region = environ["AWS_REGION"]
     s3: Any = boto3.client("s3", region_name=region, config=config, endpoint_url=_endpoint_of(environ, region))
     sqs: Any = boto3.client("sqs", region_name=region)
+    sqs.meta.events.register("before-sign.sqs.SendMessage", _begin_chain)
     queues = Queues(sqs, environ[QUEUE_VARIABLE], environ.get(DEAD_VARIABLE, ""))
     return RequestStore(RequestBucket(s3, environ[BUCKET_VARIABLE]), queues)
+
+
+def _begin_chain(request: Any, **_: Any) -> None:
+    """Remove the trace from a message, so that Lambda counts no invocations before it.
+
+    The worker sends a retry to its own queue. Lambda takes more than 16 such messages in a row for an endless loop and
+    moves the next one to the dead letters, but a request may be throttled for longer than that. Its attempts, its
+    webhook's attempts and its time to live are limited. Source: AWS Lambda Developer Guide, "Use Lambda recursive loop
+    detection to prevent infinite loops"; botocore adds the header (`add_recursion_detection_header`).
+    """
+    del request.headers[TRACE_HEADER]
 
 
 def _endpoint_of(environ: Mapping[str, str], region: str) -> str | None:
