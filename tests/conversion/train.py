@@ -132,6 +132,7 @@ def sklearn_models(folder: Path) -> None:
         "search": (GridSearchCV(logistic(max_iter=1000), {"C": [1, 10]}), X, CLASSES),
         "components": (make_pipeline(PCA(2), logistic()), X, CLASSES),
         "imputed": (make_pipeline(SimpleImputer(), StandardScaler(), logistic()), HOLES, CLASSES),
+        "indicated": (make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), logistic()), HOLES, CLASSES),
         "frame": (make_pipeline(columns(), logistic()), table, is_old),
         "forest-behind-frame": (make_pipeline(columns(), forest(10, random_state=0)), table, is_old),
         "ordinal": (

@@ -99,7 +99,11 @@ def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str],
         if not wrong:
             break
     if best is None:
-        raise RefusedJob(f"this model cannot be converted: {reasons[0] if reasons else 'no converter'}", PYTHON_HINT)
+        hint = PYTHON_HINT
+        if "scikit-learn" in packages:
+            command = job.get("command", f"turnout add MODEL VERSION {Path(job['path']).name}")
+            hint = f"Serve it as Python instead: {command} --runtime python"
+        raise RefusedJob(f"this model cannot be converted: {reasons[0] if reasons else 'no converter'}", hint)
     _, candidate, answers = best
     (out / f"model-{candidate.floats}").rename(out / "model")
     inputs = make_feed(original, join(answers.groups), candidate.floats)
@@ -181,7 +185,10 @@ def answer_groups(original: Original, groups: Sequence[RowGroup], floats: str) -
             outputs = original.predict(rounded(group.rows, floats))
         except Exception as error:
             if group is groups[0]:
-                raise RefusedJob(f"the original fails for some rows ({group.name}): {_first_line(error)}") from error
+                hint = "" if group.name == "samples" else "Pass rows that it accepts: --samples FILE."
+                raise RefusedJob(
+                    f"the original fails for some rows ({group.name}): {_first_line(error)}", hint
+                ) from error
             refused[group.name] = _first_line(error)
             continue
         kept.append(group)

@@ -215,7 +215,7 @@ def _after(step: Any, columns: Columns) -> Columns:
     """Return the columns after a step that scales or keeps each of them; None after any other."""
     name = type(step).__name__
     if name == "SimpleImputer":
-        return columns if len(step.statistics_) == len(columns) else []
+        return _imputed(step, columns)
     if name in {"StandardScaler", "RobustScaler", "MaxAbsScaler"}:
         zeros, ones = np.zeros(len(columns)), np.ones(len(columns))
         offset = getattr(step, "mean_", getattr(step, "center_", None))
@@ -226,7 +226,20 @@ def _after(step: Any, columns: Columns) -> Columns:
     return []
 
 
+def _imputed(step: Any, columns: Columns) -> Columns:
+    """Return the columns without those that were empty in training, and with the indicators of missing values."""
+    if len(step.statistics_) != len(columns):
+        return []
+    is_empty = [value != value for value in step.statistics_.tolist()]  # noqa: PLR0124 - NaN
+    keeps_empty = getattr(step, "keep_empty_features", False)
+    kept = [column for column, empty in zip(columns, is_empty, strict=True) if keeps_empty or not empty]
+    indicator = getattr(step, "indicator_", None)
+    return kept + [None] * (0 if indicator is None else len(indicator.features_))
+
+
 def _scaled(columns: Columns, offsets: Any, factors: Any) -> list[Column | None]:
+    if len({len(columns), len(offsets), len(factors)}) > 1:
+        return []  # an earlier step added or removed columns
     scaled: list[Column | None] = []
     for column, offset, factor in zip(columns, offsets, factors, strict=True):
         if column is None:
