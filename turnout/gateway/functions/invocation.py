@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -102,11 +103,13 @@ class Occupancy:
         open: number of sessions in this process, or of environments.
         running: number of running calls.
         waiting: number of calls that wait for a thread, an environment or a session.
+        called_s: time of the last synchronous call that ran in this process, on the monotonic clock.
     """
 
     open: int
     running: int
     waiting: int
+    called_s: float = -math.inf
 
 
 class Functions(Invocable, Protocol):

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ DELIVERIES = 4
 
 IN_EVENT_BYTES = 4 * 1024 * 1024
 """The largest body inside an event; a larger one is passed as a file."""
+
+RECENT_S = 0.2
+"""A worker that answered a synchronous call within this time lets the other workers start runs first."""
+
+YIELD_S = 0.05
+"""How long it lets them. Reading a large body holds the interpreter's lock for milliseconds, and the worker's callers
+would wait for it.
+"""
 
 OPENING_S = 300.0
 """Time to open the function, in addition to a run's limit. A run that takes longer is aborted."""
@@ -103,6 +112,8 @@ class Pump:
         served: returns the current functions and policies.
         at_once: most runs of this worker at once.
         most_running: most runs of all workers at once.
+        look_s: interval between two looks at the queue, unless it is woken.
+        yield_s: see `YIELD_S`.
     """
 
     def __init__(
@@ -113,12 +124,14 @@ class Pump:
         at_once: int,
         most_running: int,
         look_s: float = LOOK_S,
+        yield_s: float = YIELD_S,
     ) -> None:
         self._queue = queue
         self._served = served
         self._at_once = at_once
         self._most_running = most_running
         self._look_s = look_s
+        self._yield_s = yield_s
         self._owner: QueueOwner | None = None
         self._runs: set[asyncio.Task[None]] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -175,11 +188,14 @@ class Pump:
         served, owner = self._served(), self._owner
         room = self._at_once - len(self._runs)
         assert owner is not None
-        if room <= 0 or served.functions.occupancy().waiting:
+        occupancy = served.functions.occupancy()
+        if room <= 0 or occupancy.waiting:
             return []
         database = self._queue.database
         if not await database.run(lambda connection: store.has_work(connection, now), reads=True):
             return []
+        if time.monotonic() - occupancy.called_s < RECENT_S:
+            await asyncio.sleep(self._yield_s)
         claimed = partial(
             store.claim,
             owner=owner.id,

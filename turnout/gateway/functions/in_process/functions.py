@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -180,6 +181,7 @@ class InProcessFunctions:
             open=sum(function.is_open for function in hosted),
             running=sum(function.running for function in hosted),
             waiting=sum(function.waiting for function in hosted),
+            called_s=max((function.called_s for function in hosted), default=-math.inf),
         )
 
     def find(self, name: str, digest: str | None) -> HostedFunction | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -121,6 +122,7 @@ class HostedFunction:
 
     Attributes:
         used_s: time of its last call, on the monotonic clock.
+        called_s: time of its last synchronous call.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class HostedFunction:
     ) -> None:
         self.function = function
         self.used_s = 0.0
+        self.called_s = -math.inf
         self._gate = gate or LoadGate(UNLIMITED_LOADS)
         self._budget = budget
         self._session_bytes = session_bytes
@@ -187,6 +190,7 @@ class HostedFunction:
             return self._refuse()
         if code is not None and not self._deaths and "turnout" in event and is_asynchronous(event):
             return self._start_asynchronous(alias, event, deadline)
+        self.called_s = now
         # No call overtakes a waiting one, and a body that may become large is not read on the loop.
         if code is not None and self._loop_limit_s > 0 and not self._waiting and not self._deaths:
             size = body_size(event)
