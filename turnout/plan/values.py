@@ -296,6 +296,11 @@ class Plan:
         return {name: text for api in self.apis for stage in api.stages for name, text in stage.tables.items()}
 
     @property
+    def integration_timeout_s(self) -> float:
+        """Return the time after which API Gateway ends a synchronous call."""
+        return max((route.timeout_ms for api in self.apis for route in api.routes), default=29_000) / 1000
+
+    @property
     def is_asynchronous(self) -> bool:
         """Whether a stage accepts asynchronous requests."""
         return any(stage.asynchronous is not None for api in self.apis for stage in api.stages)

@@ -13,7 +13,8 @@ from infra.requests.asked import LONGEST_DAYS, Kept, longest_run_s, make_setting
 from tests.builders.deployed import deployed, may_invoke, policy_of
 from tests.builders.manifests import artifacts_of, manifest, model, stage
 from tests.builders.pulumi_program import ACCOUNT, REGION, Program
-from turnout.manifest.parser import Asynchronous, Canary, Cors, Manifest, Routing
+from turnout.gateway.requests.policies import make_policies
+from turnout.manifest.parser import AccountQuotas, Asynchronous, Canary, Cors, Manifest, Routing
 from turnout.plan.planner import make_plan
 from turnout.plan.values import Plan
 from turnout.protocol.aws_requests.settings import MOST_RUN_S, RequestSettings, StageRules
@@ -84,7 +85,7 @@ def test_pages_of_stages_with_cors_may_use_the_bucket() -> None:
     rule, fetching = deployed(manifest(stages=stages)).one(CORS_RULES).inputs["corsRules"]
     # After the redirect to S3, browsers send `Origin: null`.
     assert (fetching["allowedOrigins"], fetching["allowedMethods"]) == (["*"], ["GET", "HEAD"])
-    assert rule["allowedOrigins"] == ["https://a.example", "http://local:3000", "https://b.example"]
+    assert rule["allowedOrigins"] == ["https://a.example", "http://localhost:3000", "https://b.example"]
     assert rule["allowedMethods"] == ["PUT"]
     assert rule["allowedHeaders"] == ["*"]
     assert rule["maxAgeSeconds"] == 60
@@ -267,6 +268,16 @@ def test_settings_contain_the_stages_rules_and_the_time_limits(program: Program)
     }
     assert settings.timeouts_s["turnout-test_iris_v1"] == 15
     assert settings == RequestSettings.from_json(settings.to_json())
+
+
+@pytest.mark.parametrize(("integration_s", "expected"), [(29, 29.0), (40, 40.0), (90, 50.0)])
+def test_a_raised_timeout_applies_to_asynchronous_runs(integration_s: int, expected: float) -> None:
+    iris = model()
+    slow = replace(iris, versions=tuple(replace(version, timeout_s=50) for version in iris.versions))
+    of = replace(manifest((slow,), (ASYNC,)), quotas=AccountQuotas(integration_timeout_s=integration_s))
+    plan = plan_of(of)
+    for timeouts in (make_settings(plan).timeouts_s, make_policies(plan).timeouts_s):
+        assert {timeouts["turnout-test_iris_v1"], timeouts["turnout-test_iris_v2"]} == {expected}
 
 
 def test_run_has_its_versions_own_time_limit() -> None:

@@ -48,15 +48,15 @@ def make_policies(plan: Plan) -> Policies:
     }
     return Policies(
         stages,
-        {function.name: _timeout_s(function) for function in plan.unpooled_functions} if stages else {},
+        {function.name: _timeout_s(function, plan) for function in plan.unpooled_functions} if stages else {},
         {stage.name: api.cors for api in plan.apis for stage in api.stages if api.cors is not None},
     )
 
 
-def _timeout_s(function: Function) -> float:
+def _timeout_s(function: Function, plan: Plan) -> float:
     settings = function.settings
     if function.kind == "model" and not settings.asynchronous:
-        return min(float(settings.timeout_s), SYNCHRONOUS_S)
+        return min(float(settings.timeout_s), plan.integration_timeout_s)
     return float(settings.timeout_s)
 
 
