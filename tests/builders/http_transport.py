@@ -105,8 +105,12 @@ class Exchange:
         self.within(lambda: self.connection.connection_made(self.transport))  # type: ignore[arg-type]
 
     def within(self, function: Callable[[], object]) -> None:
-        """Call something, and let the event loop finish what the call started."""
-        function()
+        """Call something on the event loop, and let it finish what the call started."""
+
+        async def call() -> None:
+            function()
+
+        self.loop.run_until_complete(call())
         for _ in range(2):
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()

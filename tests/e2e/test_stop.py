@@ -74,9 +74,13 @@ def test_a_transform_that_never_ends_does_not_block_the_stop(project: Path) -> N
 
 
 IN_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Makes standard input the controlling terminal, as a terminal's window does for its first process."""
+"""Makes standard input the controlling terminal, as a terminal's window does for its first process.
+
+The tests themselves may run under `nohup`.
+"""
 
 
 def test_a_server_in_the_foreground_ends_with_its_terminal(project: Path) -> None:

@@ -290,6 +290,7 @@ def test_answers_are_in_order_for_any_order_of_events(sent: list[Sent], events: 
         max_size=25,
     ),
 )
+@example(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n", [1, 30, "hang up"])
 def test_any_sequence_of_events_ends(data: bytes, events: list[int | str]) -> None:
     slow = Slow()
     with exchanging(slow) as exchange:

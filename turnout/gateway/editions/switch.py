@@ -139,8 +139,7 @@ class Switch:
 
     def receive(self, request: Request) -> BodySink | None:
         """Return the receiver of a request's body; None if it is kept in memory."""
-        gateway = self._served.gateway
-        return None if gateway.requests is None else gateway.receive(request)
+        return self._served.gateway.receive(request)
 
     def look(self) -> None:
         """Apply the current control state."""
