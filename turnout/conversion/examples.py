@@ -39,7 +39,7 @@ def make_examples(folder: Path, proof: Proof, *, from_samples: bool) -> bytes:
     inputs, expected = read_arrays(folder / "inputs"), read_arrays(folder / "expected")
     got = read_arrays(folder / "whole")
     first = next(iter(proof.groups.values()))
-    size = sum(array[0].size for array in inputs.values())
+    size = sum(np.size(array[0]) for array in inputs.values())  # a list of texts has plain texts
     number_of_rows = 1 if size > LARGE_ROW else ROWS
     rows = [at for at in range(first) if _is_plain(inputs, at) and _is_plain(expected, at)][:number_of_rows]
     word = "sample" if from_samples else "drawn row"
