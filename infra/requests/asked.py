@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from turnout.manifest.access import Cors
-from turnout.plan.values import Function, Plan
+from turnout.plan.values import Plan
 from turnout.protocol.aws.cors import ANY_ORIGIN, EXPOSED
 from turnout.protocol.aws_requests.settings import (
     ANSWERS,
@@ -50,14 +50,7 @@ def make_settings(plan: Plan) -> RequestSettings:
         for stage in api.stages
         if stage.asynchronous is not None
     }
-    return RequestSettings(stages, {function.name: _timeout_s(function, plan) for function in plan.functions})
-
-
-def _timeout_s(function: Function, plan: Plan) -> float:
-    timeout_s = float(function.settings.timeout_s)
-    if function.runs_models and not function.settings.asynchronous:
-        return min(timeout_s, plan.integration_timeout_s)
-    return timeout_s
+    return RequestSettings(stages, {function.name: plan.run_limit_s(function) for function in plan.functions})
 
 
 def longest_run_s(plan: Plan) -> float:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from turnout.manifest.parser import Model, Version
 from turnout.manifest.settings import Settings
 from turnout.plan.checks.quotas import is_stored
-from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
-from turnout.plan.values import Function, Package, RuntimeSizes, ServedVersion
+from turnout.plan.values import INTEGRATION_TIMEOUT_MS, Function, Package, RuntimeSizes, ServedVersion
 from turnout.protocol.naming import POOL, ROUTER, function_name, general_router_name, pool_name, router_name
 from turnout.runtimes.registry import DEFAULT_RUNTIME
 

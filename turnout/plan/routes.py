@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from turnout.manifest.parser import Model
-from turnout.plan.values import Route
+from turnout.plan.values import INTEGRATION_TIMEOUT_MS, Route
 from turnout.protocol.naming import function_name, general_router_name, variable_name
-
-INTEGRATION_TIMEOUT_MS = 29_000
-"""Timeout of every route: the function's own timeout ends its work; Lambda does not count a cold start, which needs
-additional time.
-"""
 
 SHARED_ROUTES = (
     ("POST", "/models/{model}/inference", "inference"),

@@ -10,6 +10,11 @@ from turnout.manifest.settings import Settings
 from turnout.protocol.tensors.datatypes import Signature
 from turnout.runtimes.registry import RUNTIMES
 
+INTEGRATION_TIMEOUT_MS = 29_000
+"""Timeout of every route: the function's own timeout ends its work; Lambda does not count a cold start, which needs
+additional time.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSizes:
@@ -298,7 +303,15 @@ class Plan:
     @property
     def integration_timeout_s(self) -> float:
         """Return the time after which API Gateway ends a synchronous call."""
-        return max((route.timeout_ms for api in self.apis for route in api.routes), default=29_000) / 1000
+        longest = max((route.timeout_ms for api in self.apis for route in api.routes), default=INTEGRATION_TIMEOUT_MS)
+        return longest / 1000
+
+    def run_limit_s(self, function: Function) -> float:
+        """Return the time limit of an asynchronous run of a function."""
+        timeout_s = float(function.settings.timeout_s)
+        if function.runs_models and not function.settings.asynchronous:
+            return min(timeout_s, self.integration_timeout_s)
+        return timeout_s
 
     @property
     def is_asynchronous(self) -> bool:

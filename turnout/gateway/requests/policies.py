@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from turnout.manifest.access import Cors
 from turnout.manifest.values import Asynchronous
-from turnout.plan.routes import INTEGRATION_TIMEOUT_MS
-from turnout.plan.values import Function, Plan
+from turnout.plan.values import INTEGRATION_TIMEOUT_MS, Plan
 from turnout.protocol.naming import split_function_name
 
 MB = 1024 * 1024
@@ -48,16 +47,9 @@ def make_policies(plan: Plan) -> Policies:
     }
     return Policies(
         stages,
-        {function.name: _timeout_s(function, plan) for function in plan.unpooled_functions} if stages else {},
+        {function.name: plan.run_limit_s(function) for function in plan.unpooled_functions} if stages else {},
         {stage.name: api.cors for api in plan.apis for stage in api.stages if api.cors is not None},
     )
-
-
-def _timeout_s(function: Function, plan: Plan) -> float:
-    settings = function.settings
-    if function.kind == "model" and not settings.asynchronous:
-        return min(float(settings.timeout_s), plan.integration_timeout_s)
-    return float(settings.timeout_s)
 
 
 def called_by(function: str, path: str) -> tuple[str, str]:
