@@ -54,7 +54,6 @@ class Flood:
     """
 
     def __init__(self, port: int) -> None:
-        self._port = port
         self._stop = _CONTEXT.Event()
         self._sent: multiprocessing.Queue[list[str]] = _CONTEXT.Queue()
         arguments = (port, self._stop, self._sent)

@@ -27,7 +27,7 @@ stages:
     auth: api_key
     cors: {{origins: ["{origin}"], credentials: true}}
   every: {{serve: {{echo: v1}}, cors: {{origins: ["*"]}}}}
-  later: {{serve: {{echo: v1}}, cors: {{origins: ["{origin}"]}}, async: {{}}}}
+  later: {{serve: {{echo: v1}}, cors: {{origins: ["{origin}"], credentials: true}}, async: {{}}}}
 """
 
 CALL = """
@@ -58,7 +58,8 @@ async ([base, content]) => {
     const sha256 = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(content));
     const digest = [...new Uint8Array(sha256)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     const address = upload.parts[0].address;
-    const sent = await fetch(address, {method: "PUT", headers: {"x-turnout-sha256": digest}, body: content});
+    const part = {method: "PUT", headers: {"x-turnout-sha256": digest}, body: content, credentials: "include"};
+    const sent = await fetch(address, part);
     const wrong = await fetch(address.replace("signature=", "signature=0"), {method: "PUT", body: content});
     const accepted = await fetch(`${base}/models/echo/inference`, {
       method: "POST", headers: {...type, prefer: "respond-async", "x-turnout-upload": upload.id},
@@ -69,7 +70,7 @@ async ([base, content]) => {
       if (state.state !== "queued" && state.state !== "running") break;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    const answer = await fetch(`${base}/requests/${id}/answer`);
+    const answer = await fetch(`${base}/requests/${id}/answer`, {credentials: "include"});
     const text = await answer.text();
     const read = [answer.status, answer.redirected, text.length];
     return [sent.status, sent.headers.get("etag"), `"${digest}"`, wrong.status, ...read];

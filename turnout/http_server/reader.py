@@ -308,9 +308,9 @@ class RequestReader:
         self._fresh = True
         self.continue_due = False
         self.body_bytes += len(piece)
-        request = self.request
-        if request is not None and request.sink is not None:
-            request.sink.write(piece)
+        sink = self.sink
+        if sink is not None:
+            sink.write(piece)
             return
         if self.body_bytes > self._limits.max_body_bytes:
             raise RefusedRequest(413)

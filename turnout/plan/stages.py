@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from turnout.manifest.parser import Canary, Manifest, Model, Stage
 from turnout.plan.checks.quotas import VARIABLES_PER_STAGE
 from turnout.plan.values import CanaryPlan, StagePlan
-from turnout.protocol.aws.cors import CREDENTIALS_VARIABLE, ORIGINS_VARIABLE, spell_origins
+from turnout.protocol.aws.cors import make_cors_variables
 from turnout.protocol.naming import (
     ALIAS_VARIABLE,
     CANARY_VARIABLE,
@@ -84,9 +84,7 @@ def plan_stage(stage: Stage, models: Sequence[Model], *, packed: frozenset[str] 
     variables = {**combined, **variables}
     variables |= {ALIAS_VARIABLE: LIVE, CANARY_VARIABLE: "false"}
     if stage.cors is not None:
-        variables[ORIGINS_VARIABLE] = spell_origins(stage.cors.origins)
-        if stage.cors.credentials:
-            variables[CREDENTIALS_VARIABLE] = "true"
+        variables |= make_cors_variables(stage.cors.origins, credentials=stage.cors.credentials)
     if watched := _watched(stage, models):
         variables[WATCHED_VARIABLE] = watched
     canary = None

@@ -11,7 +11,7 @@ import random as random_module
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from turnout.gateway.api.asynchronous import AsyncCall, AsyncRequests
@@ -19,6 +19,7 @@ from turnout.gateway.api.authorizing import CallerChecks, may_call_operation
 from turnout.gateway.api.exchange import DomainPath, Exchange, Observer, Routed, Tracer
 from turnout.gateway.api.fields import ACCEPT, CONTENT_TYPE, HOST, ORIGIN, PREFER, REPLAY, fields_of, parse_query
 from turnout.gateway.api.identifiers import Identifiers, RequestTimes, trace_of_answer
+from turnout.gateway.api.pages import answer_pages
 from turnout.gateway.api.proxy_event import Endpoint, Events, is_too_large
 from turnout.gateway.api.proxy_response import MalformedAnswerError, read_answer
 from turnout.gateway.api.replay_token import is_replay_token
@@ -58,7 +59,6 @@ from turnout.http_server.messages import BodySink, Handler, Request, Response
 from turnout.http_server.wire import TOO_LARGE_BODY, TOO_LARGE_HEADERS, TOO_LARGE_STATUS
 from turnout.manifest.access import Domain
 from turnout.plan.routes import HEALTH_PATHS, REQUEST_PATHS
-from turnout.protocol.aws.cors import ORIGINS_VARIABLE, cors_headers
 from turnout.protocol.aws.limits import LARGEST_REQUEST_BYTES
 from turnout.protocol.naming import TRANSFER_SEGMENT
 from turnout.protocol.requests.preferences import asks_for_async
@@ -320,8 +320,8 @@ class Gateway:
         request, key = exchange.request, exchange.key
         if request.admitted == stage.settings.name:
             return None
-        if request.method != "POST" and _asks_for_health(exchange, routed):
-            return None
+        if request.method in {"GET", "HEAD"} and routed.operation.resource in HEALTH_PATHS:
+            return None  # health is never throttled and takes no token
         if stage.bucket is not None and not stage.bucket.take(exchange.started):
             return THROTTLED
         if key is None or key.consumer is None:
@@ -346,7 +346,8 @@ class Gateway:
         if self.requests is not None and (
             operation.resource in REQUEST_PATHS or self._is_asynchronous(self.requests, routed)
         ):
-            return _answer_pages(routed, self._take_later(self.requests, exchange, routed, query))
+            later = self._take_later(self.requests, exchange, routed, query)
+            return answer_pages(request, routed.share.variables or {}, later)
         target = exchange.target = routed.share.targets[operation.index]
         if target.problem:
             return self._refuse_target(exchange, routed, target)
@@ -522,28 +523,3 @@ def _find_domain_path(request: Request, domain: Domain) -> DomainPath | None:
     if host is None or domain_of(host)[0].lower() != domain.name or _is_transfer(request):
         return None
     return DomainPath(request.path, domain.strip(request.path))
-
-
-def _answer_pages(routed: Routed, response: Response | Awaitable[Response]) -> Response | Awaitable[Response]:
-    """Return the response with the CORS headers that a function would add, if the stage has `cors`."""
-    variables = routed.share.variables or {}
-    if ORIGINS_VARIABLE not in variables:
-        return response
-    headers = cors_headers({"stageVariables": variables, "headers": {"origin": routed.fields.known[ORIGIN] or ""}})
-
-    def with_headers(response: Response) -> Response:
-        there = {name.lower() for name, _ in response.headers}
-        added = tuple((name, value) for name, value in headers.items() if name.lower() not in there)
-        return replace(response, headers=(*response.headers, *added))
-
-    async def wait(pending: Awaitable[Response]) -> Response:
-        return with_headers(await pending)
-
-    return with_headers(response) if isinstance(response, Response) else wait(response)
-
-
-def _asks_for_health(exchange: Exchange, routed: Routed) -> bool:
-    """Whether a request calls a health route, which is never throttled and takes no token."""
-    if exchange.request.method not in {"GET", "HEAD"}:
-        return False
-    return routed.operation.resource in HEALTH_PATHS

@@ -58,7 +58,7 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
         record(key, response.status, duration_s, failed=failed)
         if is_router and (chosen := _find_chosen(function, response)) in known:
             record((key[0], chosen, key[2], ROUTED), response.status, duration_s, failed=failed)
-        if callers is not None and exchange.key is not None and (caller := exchange.caller):
+        if callers is not None and (caller := exchange.caller):
             callers.record((key[0], caller, False), response.status, duration_s)
 
     return count

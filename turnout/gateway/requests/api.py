@@ -15,7 +15,7 @@ import orjson
 from turnout.gateway.api.asynchronous import AsyncCall
 from turnout.gateway.api.exchange import Exchange, Routed
 from turnout.gateway.api.fields import HOST, fields_of
-from turnout.gateway.api.transfer_cors import answer_preflight, wait_with_cors, with_cors
+from turnout.gateway.api.pages import TRANSFER_HEADERS, answer_pages, answer_preflight, with_cors
 from turnout.gateway.requests import store
 from turnout.gateway.requests.acceptance import find_caller, make_request
 from turnout.gateway.requests.files import Content
@@ -29,6 +29,7 @@ from turnout.gateway.requests.uploads import Upload, announce, find_upload, take
 from turnout.http_server.messages import BodySink, Request, Response
 from turnout.manifest.access import Cors
 from turnout.manifest.values import Asynchronous
+from turnout.protocol.aws.cors import make_cors_variables
 from turnout.protocol.naming import CALLBACK_HEADER, TRANSFER_SEGMENT, UPLOAD_HEADER
 from turnout.protocol.requests.callbacks import check_callback
 from turnout.protocol.requests.description import api_answer_path, describe, spell_time
@@ -94,16 +95,15 @@ class RequestsApi:
         if cors is None:
             return self._transfers.handle(request)
         if request.method == "OPTIONS":
-            return answer_preflight(request, cors)
-        response = self._transfers.handle(request)
-        if isinstance(response, Response):
-            return with_cors(request, cors, response)
-        return wait_with_cors(request, cors, response)
+            return answer_preflight(request, _variables_of(cors), cors.max_age_s)
+        return answer_pages(request, _variables_of(cors), self._transfers.handle(request), TRANSFER_HEADERS)
 
     def admit_transfer(self, request: Request) -> Response | None:
         """Reject a request to a signed address before its body is read."""
         refused, cors = self._transfers.admit(request), self._find_cors(request)
-        return refused if refused is None or cors is None else with_cors(request, cors, refused)
+        if refused is None or cors is None:
+            return refused
+        return with_cors(request, _variables_of(cors), refused, TRANSFER_HEADERS)
 
     def _find_cors(self, request: Request) -> Cors | None:
         """Return the pages that may use the addresses of the path's stage."""
@@ -366,3 +366,8 @@ def _refused(exchange: Exchange, refusal: Refusal) -> Response:
     elif refusal.code == "NOT_DONE" and refusal.details["state"] not in ENDED:
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
     return _json(exchange, refusal.status, refusal.body(), headers)
+
+
+def _variables_of(cors: Cors) -> dict[str, str]:
+    """Return the variables that a stage with this `cors` has."""
+    return make_cors_variables(cors.origins, credentials=cors.credentials)

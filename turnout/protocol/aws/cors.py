@@ -35,13 +35,18 @@ EXPOSED = (
 
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 _ALLOW_CREDENTIALS = "Access-Control-Allow-Credentials"
-_EXPOSE = "Access-Control-Expose-Headers"
+EXPOSE_HEADER = "Access-Control-Expose-Headers"
 _CONDITION = re.compile(r'\$origin == "([^"]*)"')
 
 
 def spell_origins(origins: Iterable[str]) -> str:
     """Return the value of `ORIGINS_VARIABLE`."""
     return ",".join(SPELLED_ANY if origin == ANY_ORIGIN else origin for origin in origins)
+
+
+def make_cors_variables(origins: Iterable[str], *, credentials: bool) -> dict[str, str]:
+    """Return the stage variables of a stage with `cors`."""
+    return {ORIGINS_VARIABLE: spell_origins(origins), **({CREDENTIALS_VARIABLE: "true"} if credentials else {})}
 
 
 def allows_origin(variables: Mapping[str, str], origin: str) -> bool:
@@ -56,12 +61,12 @@ def cors_headers(event: Mapping[str, Any]) -> dict[str, str]:
     if not variables or ORIGINS_VARIABLE not in variables:
         return {}
     if variables[ORIGINS_VARIABLE] == SPELLED_ANY:
-        return {_ALLOW_ORIGIN: ANY_ORIGIN, _EXPOSE: EXPOSED}
+        return {_ALLOW_ORIGIN: ANY_ORIGIN, EXPOSE_HEADER: EXPOSED}
     origin = next((value for name, value in (event.get("headers") or {}).items() if name.lower() == "origin"), "")
     if not allows_origin(variables, origin):
         return {"Vary": "Origin"}
     credentials = {_ALLOW_CREDENTIALS: "true"} if variables.get(CREDENTIALS_VARIABLE) == "true" else {}
-    return {_ALLOW_ORIGIN: origin, **credentials, _EXPOSE: EXPOSED, "Vary": "Origin"}
+    return {_ALLOW_ORIGIN: origin, **credentials, EXPOSE_HEADER: EXPOSED, "Vary": "Origin"}
 
 
 def render_origin_template(origins: Iterable[str]) -> str:
