@@ -11,6 +11,7 @@ from typing import Any
 
 from turnout.protocol.aws.events import make_answer
 from turnout.protocol.aws.limits import LARGEST_BODY_BYTES, escaped_bytes
+from turnout.protocol.codecs.content_encoding import accepts_gzip
 from turnout.protocol.errors import RequestError
 
 
@@ -36,7 +37,7 @@ def answer_text(text: str, status: int = 200, *, event: Mapping[str, Any] | None
     if size <= LARGEST_BODY_BYTES:
         return make_answer(status, headers, body)
     message = f"the response: expected at most {LARGEST_BODY_BYTES} bytes, escaped as Lambda passes it on, got {size}"
-    if event is not None and not _accepts_gzip(event):
+    if event is not None and not accepts_gzip(_accepted_by(event)):
         message += "; with `Accept-Encoding: gzip` it is compressed"
     elif event is not None:
         import gzip  # hardly any response needs it
@@ -48,15 +49,9 @@ def answer_text(text: str, status: int = 200, *, event: Mapping[str, Any] | None
     raise RequestError("ANSWER_TOO_LARGE", message, expected=LARGEST_BODY_BYTES, got=size)
 
 
-def _accepts_gzip(event: Mapping[str, Any]) -> bool:
-    """Whether the request's `Accept-Encoding` names gzip. Source: RFC 9110, section 12.5.3."""
-    for name, value in (event.get("headers") or {}).items():
-        if name.lower() == "accept-encoding":
-            for coding in value.lower().split(","):
-                token, _, weight = coding.replace(" ", "").partition(";q=")
-                if token in {"gzip", "x-gzip", "*"}:
-                    return weight.strip("0.") != "" or not weight
-    return False
+def _accepted_by(event: Mapping[str, Any]) -> str:
+    headers = event.get("headers") or {}
+    return next((value for name, value in headers.items() if name.lower() == "accept-encoding"), "")
 
 
 def check_method(event: Mapping[str, Any], allowed: str) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from turnout import __version__
 from turnout.gateway.docs.html import Child, join, tag
 from turnout.http_server.messages import Request, Response
+from turnout.protocol.codecs.content_encoding import accepts_gzip
 from turnout.protocol.naming import CONSOLE_SEGMENT, DOCS_SEGMENT
 
 POLICY = (
@@ -149,6 +150,6 @@ def _answer(request: Request, body: bytes, content_type: str, status: int = 200)
     if status == 200 and etag in headers.get("if-none-match", ""):
         return Response(304, (("ETag", etag), *HEADERS))
     own: tuple[tuple[str, str], ...] = (("Content-Type", content_type), ("ETag", etag))
-    if "gzip" in headers.get("accept-encoding", "").lower():
+    if accepts_gzip(headers.get("accept-encoding", "")):
         body, own = gzip.compress(body, 5, mtime=0), (*own, ("Content-Encoding", "gzip"))
     return Response(status, (*own, *HEADERS), body)

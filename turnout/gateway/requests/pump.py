@@ -113,7 +113,7 @@ class Pump:
         at_once: most runs of this worker at once.
         most_running: most runs of all workers at once.
         look_s: interval between two looks at the queue, unless it is woken.
-        yield_s: see `YIELD_S`.
+        yield_s: see `YIELD_S`; 0 if there are no other workers.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Pump:
         database = self._queue.database
         if not await database.run(lambda connection: store.has_work(connection, now), reads=True):
             return []
-        if time.monotonic() - occupancy.called_s < RECENT_S:
+        if self._yield_s and time.monotonic() - occupancy.called_s < RECENT_S:
             await asyncio.sleep(self._yield_s)
         claimed = partial(
             store.claim,

@@ -79,7 +79,7 @@ async def work(
         if stop.is_set():
             return
     from turnout.gateway.requests.api import RequestsApi
-    from turnout.gateway.requests.pump import Pump, ServedQueue
+    from turnout.gateway.requests.pump import YIELD_S, Pump, ServedQueue
 
     def served() -> ServedQueue:
         api = requests()
@@ -88,4 +88,5 @@ async def work(
         return ServedQueue(functions(), api.policies, api.observe, wrap)
 
     most = most_running(processors)
-    await Pump(queue, served, at_once=-(-most // workers), most_running=most).run(stop)
+    yield_s = YIELD_S if workers > 1 else 0.0
+    await Pump(queue, served, at_once=-(-most // workers), most_running=most, yield_s=yield_s).run(stop)

@@ -1,4 +1,4 @@
-"""Decompresses a body, gzip or deflate, in one pass and within limits.
+"""Decompresses a body, gzip or deflate, in one pass and within limits; reads whether a client accepts gzip.
 
 The cost is linear in the input's and the output's size, whatever the body's content, because anyone may send one. Both
 sizes and the number of gzip members are limited, and the bytes after a member's end are never copied as a whole. It
@@ -99,3 +99,12 @@ def _inflate_stream(window: int, data: memoryview, texts: list[bytes], limit: in
 def _too_large(what: str, limit: int, unit: str) -> RequestError:
     message = f"{what}: expected at most {limit:,} {unit}, got more"
     return RequestError("PAYLOAD_TOO_LARGE", message, expected=limit, got=f"more than {limit}")
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Whether an `Accept-Encoding` header names gzip. Source: RFC 9110, section 12.5.3."""
+    for coding in accepted.lower().split(","):
+        token, _, weight = coding.replace(" ", "").partition(";q=")
+        if token in {"gzip", "x-gzip", "*"}:
+            return weight.strip("0.") != "" or not weight
+    return False

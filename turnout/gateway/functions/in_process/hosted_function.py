@@ -65,6 +65,16 @@ class Running(Protocol):
         ...
 
 
+class _NotRecorded:
+    """Records nothing, for functions without a record of running calls."""
+
+    def begin(self, key: int) -> int:
+        return key
+
+    def end(self, place: int) -> None:
+        pass
+
+
 class PendingCall:
     """One call that waits or runs outside the loop."""
 
@@ -151,7 +161,7 @@ class HostedFunction:
         self._budget = budget
         self._session_bytes = session_bytes
         self._key = key_of(function.name)
-        self._running_now = running
+        self._running_now: Running = running or _NotRecorded()
         self._one_at_a_time = one_at_a_time or OneAtATime()
         self._deaths = 0
         self._loading_place = -1
@@ -280,7 +290,7 @@ class HostedFunction:
                     _report(loop, self._loaded, loading, code, "")
 
             def start() -> None:
-                self._loading_place = self._begin()
+                self._loading_place = self._running_now.begin(self._key)
                 try:
                     self._threads.submit(job)
                 except RuntimeError as error:
@@ -346,7 +356,7 @@ class HostedFunction:
 
     def _loaded(self, loading: asyncio.Future[str], code: Runnable | None, reason: str) -> None:
         self._loading = None
-        self._end(self._loading_place)
+        self._running_now.end(self._loading_place)
         self._gate.leave(self)
         self._code = code
         if code is None and self._budget is not None:
@@ -425,14 +435,14 @@ class HostedFunction:
         self.running += not call.is_asynchronous
         self._beside += call.is_asynchronous
         call.started = True
-        call.place = self._begin()
+        call.place = self._running_now.begin(self._key)
         self._running_calls.add(call)
         self._threads.submit(job)
 
     def _ran(
         self, call: PendingCall, invocation: Invocation, cost_s: float, run_s: float, shapes: Shapes | None
     ) -> None:
-        self._end(call.place)
+        self._running_now.end(call.place)
         if call.given_up:
             self._threads.take_back()
         else:
@@ -446,13 +456,6 @@ class HostedFunction:
         self._refuse_hopeless()
         self._let_go_of_code()
         _settle(call, invocation)
-
-    def _begin(self) -> int:
-        return -1 if self._running_now is None else self._running_now.begin(self._key)
-
-    def _end(self, place: int) -> None:
-        if self._running_now is not None:
-            self._running_now.end(place)
 
     def _free_place(self, call: PendingCall) -> None:
         self.running -= not call.is_asynchronous
@@ -469,9 +472,9 @@ class HostedFunction:
         self, code: Runnable, event: Mapping[str, Any], context: Context, deadline: float, size: int
     ) -> Invocation | None:
         """Run on the loop, and learn the cost; return None if the inputs' shapes are not known to be short."""
-        pace, running = self._pace, self._running_now
+        pace = self._pace
         self._watchdog.begin(deadline, self._loop_cancellation)
-        place = -1 if running is None else running.begin(self._key)
+        place = self._running_now.begin(self._key)
         if pace.is_trusted(size):
             started = time.perf_counter()
             invocation = self._run(code, event, context)
@@ -482,8 +485,7 @@ class HostedFunction:
             invocation = self._run(code, event, context)
             if not context.is_postponed:
                 pace.learn(size, time.thread_time() - started, on_loop=True)
-        if running is not None:
-            running.end(place)
+        self._running_now.end(place)
         self._watchdog.end()
         if time.monotonic() >= deadline:
             return self._leave_loop(invocation)
