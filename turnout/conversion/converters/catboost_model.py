@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from .convert import Candidate, Progress, convert, package_versions
+from .convert import Candidate, Progress, convert, package_versions, python_command
 from .exchange import as_objects
 from .features import Batch, Feature, read_samples
 from .python_code import answer_rows, describe_answers
@@ -75,7 +75,7 @@ class CatboostOriginal:
         except catboost.CatBoostError as error:
             raise RefusedJob(f"{path.name} cannot be loaded: {str(error).splitlines()[0]}") from error
         self.notes: list[str] = []
-        self.command = job.get("command", f"turnout add MODEL VERSION {path.name}")
+        self.command = python_command(job)
         is_python = job["runtime"] == "python"
         if self.model.get_text_feature_indices() or self.model.get_embedding_feature_indices():
             raise RefusedJob(
@@ -96,7 +96,7 @@ class CatboostOriginal:
         if not self.is_classifier and not is_python and np.size(self.model.get_scale_and_bias()[1]) > 1:
             raise RefusedJob(
                 f"the model has several outputs ({self.loss}), which CatBoost's ONNX export writes wrong",
-                f"Serve its trees with Python instead: {self.command} --runtime python",
+                f"Serve its trees with Python instead: {self.command}",
             )
 
     def _check_categories(self, job: Mapping[str, Any]) -> None:
@@ -106,12 +106,12 @@ class CatboostOriginal:
             raise RefusedJob(
                 f"the model has categories ({shown}), which CatBoost's ONNX export leaves out",
                 "Serve its trees with Python instead, compared on rows of yours with the categories:\n"
-                f"    {self.command} --runtime python --samples rows.csv",
+                f"    {self.command} --samples rows.csv",
             )
         if not job.get("samples"):
             raise RefusedJob(
                 f"the file does not name the categories of {shown}, so no rows can be drawn for the comparison",
-                f"Add rows with the categories: {self.command} --runtime python --samples rows.csv",
+                f"Add rows with the categories: {self.command} --samples rows.csv",
             )
         rows = read_samples(Path(job["samples"]), self.features)
         for at in self.categorical:
@@ -176,7 +176,7 @@ class CatboostOriginal:
             except Exception as error:
                 raise RefusedJob(
                     f"CatBoost cannot export the model to ONNX: {str(error).splitlines()[0]}",
-                    f"Serve its trees with Python instead: {self.command} --runtime python",
+                    f"Serve its trees with Python instead: {self.command}",
                 ) from error
             model = onnx.load(path)
         _drop_zipmap(model)

@@ -101,8 +101,7 @@ def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str],
     if best is None:
         hint = PYTHON_HINT
         if "scikit-learn" in packages:
-            command = job.get("command", f"turnout add MODEL VERSION {Path(job['path']).name}")
-            hint = f"Serve it as Python instead: {command} --runtime python"
+            hint = f"Serve it as Python instead: {python_command(job)}"
         raise RefusedJob(f"this model cannot be converted: {reasons[0] if reasons else 'no converter'}", hint)
     _, candidate, answers = best
     (out / f"model-{candidate.floats}").rename(out / "model")
@@ -120,6 +119,12 @@ def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str],
 
 
 PYTHON_HINT = "Serve it as Python instead: see docs/runtimes.md."
+
+
+def python_command(job: Mapping[str, Any]) -> str:
+    """Return the command that serves the job's model as Python."""
+    command = job.get("command", f"turnout add MODEL VERSION {Path(job['path']).name}")
+    return f"{command} --runtime python"
 
 
 def _make(candidate: Candidate, answers: Answers, opsets: Mapping[str, int]) -> onnx.ModelProto:
