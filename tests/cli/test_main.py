@@ -248,7 +248,7 @@ def ends(arguments):
     sys.stdout.is_over = True
     return 0
 
-sys.stdout, cli.main = Last(sys.stdout), ends
+sys.stdout, cli.run_command = Last(sys.stdout), ends
 cli.run_and_exit()
 """
 """Interrupt the command outside its own handling of Ctrl-C: around it, or while Python ends."""

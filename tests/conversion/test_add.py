@@ -248,7 +248,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(number: signal.Signals,
         time.sleep(rng.uniform(0.3, 4.0))
         process.send_signal(number)
         code = process.wait(60)
-        if code == 0:  # it was finished before
+        if code == 0:  # models.yaml was edited before the signal
             assert load_project(project).manifest.model("spam").version("v1")
             return
         assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}.get(number) or code < 0

@@ -6,7 +6,6 @@ Exit codes: 0 is success, 1 an operation that failed, 2 bad input or bad usage, 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,10 +13,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from turnout.protocol.telemetry import disable_telemetry
+from turnout.system.signals import ignore_endings, restored_endings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
+    with restored_endings():
+        return run_command(arguments)
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; signals may be ignored afterwards."""
     arguments = debug_first(sys.argv[1:] if arguments is None else arguments)
     # A stream that was closed before the start (`>&-`) is None, which other code does not expect.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - stays open to the end
@@ -39,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_and_exit(arguments: Sequence[str] | None = None) -> NoReturn:
     """The process's entry point.
 
-    Exits with `main`'s code, and with 130 also if Ctrl-C arrives before or after `main`.
+    Exits with `run_command`'s code, and with 130 also if Ctrl-C arrives before or after it.
     """
     code = 130
     with suppress(KeyboardInterrupt):
-        code = main(arguments)
+        code = run_command(arguments)
     # The outcome is decided: a Ctrl-C now would end the process by the signal, as if nothing had been done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_endings()
     sys.exit(code)
 
 

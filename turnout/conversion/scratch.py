@@ -5,18 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+
+from turnout.system.signals import endings_as_exceptions, ignored_endings
 
 PREFIX = "converting-"
-
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a process immediately unless it handles them for cleanup."""
 
 
 @contextmanager
@@ -36,7 +32,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield folder
         finally:
-            with ignored_signals():
+            with ignored_endings():
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(handle)
 
@@ -55,36 +51,3 @@ def _delete_abandoned(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def endings_as_exceptions() -> Iterator[None]:
-    """For the duration of the block, SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in ENDINGS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def ignored_signals() -> Iterator[None]:
-    """For the duration of the block, a further Ctrl-C is ignored, so that the cleanup is completed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (*ENDINGS, signal.SIGINT)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

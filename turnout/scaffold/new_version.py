@@ -286,12 +286,17 @@ def try_version(artifact: Artifact, name: str, root: Path) -> Trial:
     return trial
 
 
-def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = lambda _: None) -> None:
+def write_version(
+    prepared: PreparedVersion,
+    advance: Callable[[int], None] = lambda _: None,
+    before_edit: Callable[[], None] = lambda: None,
+) -> None:
     """Copy the files, then replace models.yaml; either both or neither.
 
     Args:
         prepared: what to write.
         advance: called with the number of bytes just copied.
+        before_edit: called right before models.yaml is replaced.
 
     Raises:
         NewVersionError: a file changed since it was read.
@@ -302,6 +307,7 @@ def write_version(prepared: PreparedVersion, advance: Callable[[int], None] = la
         if not prepared.in_place:
             put_files(prepared, advance)
         try:
+            before_edit()
             replace_text(prepared.manifest, prepared.text, prepared.before)
         except BaseException:  # also on Ctrl-C
             if not prepared.in_place:

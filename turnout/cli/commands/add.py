@@ -13,6 +13,7 @@ import typer
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, manifest_argument
 from turnout.cli.output import CommandError, counted, notify, progress, say, say_json, sentence_of
 from turnout.problems import ProblemsError, TurnoutError
+from turnout.system.signals import ignore_endings
 from turnout.wording import size_text
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ def write(
             )
             open_own_code(project, prepared, given.examples)
             with progress(f"copying {path.name}", prepared.artifact.size_bytes) as advance:
-                write_version(prepared, advance)
+                write_version(prepared, advance, before_edit=ignore_endings)
         except TurnoutError as error:
             code = 1 if isinstance(error, ManifestChangedError) else 2
             hint = error.hint or (kinds_hint(path) if isinstance(error, ArtifactError) else "")

@@ -11,6 +11,7 @@ from turnout.cli.canary.target import editing_alone, log_of
 from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, counted, notify, say
 from turnout.problems import ProblemsError
+from turnout.system.signals import ignore_endings
 from turnout.wording import printable
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def remove(
             notify(f"{project.manifest.source} would be invalid without {model} {version}. Nothing was removed:")
             raise
         lost = list(lost_ways_back(project, manifest, model, version))
+        ignore_endings()
         try:
             deleted = remove_version(prepared, delete_files=delete_files)
         except OSError as error:

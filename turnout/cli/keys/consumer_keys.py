@@ -11,6 +11,7 @@ import typer
 from turnout.cli.canary.target import editing_alone
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, read_manifest
 from turnout.cli.output import CommandError, notify, say, say_json, say_table
+from turnout.system.signals import ignore_endings
 from turnout.wording import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def issue(
         read = read_manifest(manifest)
         named = _find_consumer(read, stage, consumer)
         chosen = _choose_key(named, key)
+        ignore_endings()  # the key is printed once
         value = _make(read.path.parent, (stage, consumer, chosen))
     if not value:
         raise CommandError(
@@ -116,6 +118,7 @@ def rotate(stage: StageArgument, consumer: ConsumerArgument, *, manifest: Manife
                 f"Delete the older one with `turnout keys retire {stage} {consumer}`.",
             )
         new = _next_name(named.keys)
+        ignore_endings()  # the key is printed once
         _write_keys(read, stage, consumer, [*named.keys, new])
         value = _make(read.path.parent, (stage, consumer, new), anew=True)
     say(value)
@@ -148,6 +151,7 @@ def retire(
                 f"{chosen} is the only key of {consumer}.",
                 f"Rotate it (`turnout keys rotate {stage} {consumer}`), or delete the consumer in {read.source}.",
             )
+        ignore_endings()
         _write_keys(read, stage, consumer, left)
         drop_consumer_keys(read.path.parent / ".turnout", [(stage, consumer, chosen)])
     say(f"Deleted key {chosen} of {consumer} from {read.source}. Reload the server; `pulumi up` deletes it on AWS.")
