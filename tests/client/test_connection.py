@@ -6,14 +6,24 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.posting import post
-from turnout.client.connection import ApiConnection, UnreachableError, inference_path, read_local_key
+from tests.conftest import ROOT
+from turnout.client.async_client import AsyncClient
+from turnout.client.client import Client
+from turnout.client.connection import (
+    CONNECT_TIMEOUT_S,
+    INFERENCE_TIMEOUT_S,
+    ApiConnection,
+    UnreachableError,
+    inference_path,
+    read_local_key,
+)
 
 
 class Echo(QuietHandler):
@@ -64,6 +74,39 @@ def test_a_server_that_never_answers_is_reported() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(UnreachableError, match=r"did not answer within 0\.05 s"):
             post(url, "/", b"", {}, timeout_s=0.05)
+
+
+def test_a_server_that_accepts_no_connection_is_reported() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        address = ("127.0.0.1", full.getsockname()[1])
+        for _ in range(2):  # Linux keeps one more than the backlog
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(address)
+        with pytest.raises(UnreachableError, match=r"did not accept a connection within 0\.05 s"):
+            post("http://{}:{}".format(*address), "/", b"", {}, timeout_s=0.05)
+
+
+def test_an_inference_may_take_longer_than_any_integration_timeout() -> None:
+    schema = json.loads((ROOT / "schemas" / "models.schema.json").read_text())
+    longest_s = schema["properties"]["quotas"]["properties"]["integration_timeout_s"]["maximum"]
+    for client in (Client("http://127.0.0.1:1"), AsyncClient("http://127.0.0.1:1")):
+        assert client._timeout_s > longest_s
+
+
+def test_the_time_of_an_answer_is_not_that_of_a_connection() -> None:
+    seen = []
+
+    class Looking(QuietHandler):
+        """Notes the timeouts of the connection in the middle of a request."""
+
+        def do_POST(self) -> None:
+            seen.append((api._connection.timeout, api._connection.sock.gettimeout()))
+            self.respond(200, b"{}")
+
+    with loopback_server(Looking) as url, closing(ApiConnection(url, timeout_s=INFERENCE_TIMEOUT_S)) as api:
+        assert api.request("POST", "/", b"{}").status == 200
+    assert seen == [(CONNECT_TIMEOUT_S, INFERENCE_TIMEOUT_S)]
 
 
 def test_a_server_that_closes_the_connection_is_reported() -> None:

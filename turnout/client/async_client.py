@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from turnout.client.client import Client, InferenceResult, PendingRequest
-from turnout.client.connection import TIMEOUT_S
+from turnout.client.connection import INFERENCE_TIMEOUT_S
 from turnout.protocol.requests.states import RequestState
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class AsyncClient:
         timeout_s: how long an answer may take.
     """
 
-    def __init__(self, url: str, *, stage: str = "", api_key: str = "", timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, stage: str = "", api_key: str = "", timeout_s: float = INFERENCE_TIMEOUT_S) -> None:
         self._url, self._stage, self._api_key, self._timeout_s = url, stage, api_key, timeout_s
         self._make().close()  # raises for an invalid address
 

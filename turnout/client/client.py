@@ -12,7 +12,14 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import orjson
 
-from turnout.client.connection import TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path, make_path
+from turnout.client.connection import (
+    INFERENCE_TIMEOUT_S,
+    ApiAnswer,
+    ApiConnection,
+    UnreachableError,
+    inference_path,
+    make_path,
+)
 from turnout.protocol.naming import CALLBACK_HEADER, CANARY_HEADER, MODEL_HEADER, UPLOAD_HEADER, VERSION_HEADER
 from turnout.protocol.requests.states import ENDED, RequestState
 from turnout.system.files import file_digest
@@ -90,7 +97,7 @@ class Client:
         *,
         stage: str = "",
         api_key: str = "",
-        timeout_s: float = TIMEOUT_S,
+        timeout_s: float = INFERENCE_TIMEOUT_S,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

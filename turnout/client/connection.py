@@ -16,8 +16,14 @@ from urllib.parse import quote, urlsplit
 from turnout import __version__
 from turnout.loopback import is_loopback_url
 
+CONNECT_TIMEOUT_S = 60.0
+"""Seconds in which a server accepts a connection."""
+
 TIMEOUT_S = 60.0
-"""Longer than the 29 s after which API Gateway gives up, so that the client receives its 504."""
+"""Seconds in which a server answers anything but an inference."""
+
+INFERENCE_TIMEOUT_S = 310.0
+"""More than the 300 s that `quotas.integration_timeout_s` allows, so that the client receives API Gateway's 504."""
 
 
 class UnreachableError(Exception):
@@ -56,7 +62,7 @@ class ApiConnection:
 
     Args:
         url: the server's address; its path is the prefix of each request's path.
-        timeout_s: how long an answer may take.
+        timeout_s: how long an answer may take, with `INFERENCE_TIMEOUT_S` for those of models.
 
     Raises:
         ValueError: `url` is not a valid address.
@@ -67,7 +73,7 @@ class ApiConnection:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{url} is not an address such as http://127.0.0.1:8080")
         connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = connect(parts.hostname, parts.port, timeout=timeout_s)
+        self._connection = connect(parts.hostname, parts.port, timeout=min(timeout_s, CONNECT_TIMEOUT_S))
         self._prefix = parts.path.rstrip("/")
         self._url = url
         self._timeout_s = timeout_s
@@ -94,8 +100,11 @@ class ApiConnection:
             self.close()
             raise UnreachableError(f"no server listens at {self._url}.") from None
         except TimeoutError:
+            connected = self._connection.sock is not None
             self.close()
-            raise UnreachableError(f"{self._url} did not answer within {self._timeout_s:g} s.") from None
+            problem = "did not answer" if connected else "did not accept a connection"
+            limit_s = self._timeout_s if connected else self._connection.timeout
+            raise UnreachableError(f"{self._url} {problem} within {limit_s:g} s.") from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise UnreachableError(f"{self._url} did not answer: {error or type(error).__name__}.") from error
@@ -104,6 +113,10 @@ class ApiConnection:
         return ApiAnswer(response.status, named, answered, elapsed_ms)
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        is_open = self._connection.sock is not None
+        if not is_open:
+            self._connection.connect()
+            self._connection.sock.settimeout(self._timeout_s)
         self._connection.request(method, self._prefix + path, body, headers)
         return self._connection.getresponse()
 

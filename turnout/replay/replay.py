@@ -19,7 +19,7 @@ from http import HTTPStatus
 import orjson
 
 from turnout.client.captured_lines import Sample
-from turnout.client.connection import ApiAnswer, ApiConnection, UnreachableError, inference_path
+from turnout.client.connection import INFERENCE_TIMEOUT_S, ApiAnswer, ApiConnection, UnreachableError, inference_path
 from turnout.client.outputs import PREDICTIONS, UnreadableAnswerError, read_outputs
 from turnout.client.refusals import find_hint
 from turnout.loopback import is_loopback_url
@@ -203,7 +203,7 @@ class Replay:
         """Return the calling thread's own connection."""
         connection: ApiConnection | None = getattr(self._own, "connection", None)
         if connection is None:
-            connection = self._own.connection = ApiConnection(self._url)
+            connection = self._own.connection = ApiConnection(self._url, timeout_s=INFERENCE_TIMEOUT_S)
             self._connections.append(connection)
         return connection
 

@@ -161,12 +161,12 @@ def reply_of(call: CallVersion, version: Version, body: bytes, headers: Mapping[
 @contextmanager
 def asking_server(url: str, stage: str, key: str, token: str) -> Iterator[Ask]:
     """Send requests to a server; if the first one finds no server, the command ends."""
-    from turnout.client.connection import ApiConnection, UnreachableError, inference_path
+    from turnout.client.connection import INFERENCE_TIMEOUT_S, ApiConnection, UnreachableError, inference_path
     from turnout.replay.example_runs import ExampleReply
     from turnout.replay.replay import THROTTLED_WAITS_S, replay_headers
 
     try:
-        connection = ApiConnection(url)
+        connection = ApiConnection(url, timeout_s=INFERENCE_TIMEOUT_S)
     except ValueError as error:
         raise CommandError(f"--url: {error}.") from error
     with closing(connection):
