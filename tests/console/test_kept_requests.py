@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from tests.builders.running_server import running_server
 from tests.builders.waiting import wait_until
 from tests.console.test_console import Browser
 from turnout.artifacts.examples import read_examples
-from turnout.console.kept_requests import Filter, read_capture
+from turnout.console.kept_requests import Filter, KeptRequest, describe_kept, read_capture
 from turnout.protocol.codecs.samples import Sample, write_line
 
 MANIFEST = """\
@@ -31,6 +32,8 @@ stages:
     serve: {echo: v1}
     canary: {percent: 50, serve: {echo: v2}, agreement: {floor: 0.5, percent: 100, rules: {y: {absolute: 3.5}}}}
 """
+
+SAMPLE = Sample(1.0, "dev", "echo", "v1", False, "application/json", None, b'{"a":1}', 200, 1.5, "/r")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,13 @@ def test_the_latest_requests_come_first_and_sampled_ones_are_not_repeated(browse
 )
 def test_filters(browser: Browser, query: dict[str, str], count: int) -> None:
     assert len(rows_of(browser, **query)) == count
+
+
+def test_requests_of_a_consumer_are_selected_and_named() -> None:
+    kept = [KeptRequest(name, "capture", replace(SAMPLE, caller=name)) for name in ("shop", "")]
+    assert [each.key for each in kept if Filter(caller="shop").wants(each.sample)] == ["shop"]
+    assert [each.key for each in kept if Filter().wants(each.sample)] == ["shop", ""]
+    assert [describe_kept(each)["caller"] for each in kept] == ["shop", ""]
 
 
 def test_requests_of_both_shares_are_distinguished(browser: Browser) -> None:
@@ -181,7 +191,7 @@ def test_a_version_without_examples_gets_a_file_named_in_models_yaml(browser: Br
 
 def test_damaged_lines_and_pipes_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "capture.jsonl"
-    sample = Sample(1.0, "dev", "echo", "v1", False, "application/json", None, b'{"a":1}', 200, 1.5, "/r")
+    sample = SAMPLE
     path.write_bytes(b"\n".join([b"half of a li", write_line(sample), b'{"other": 1}', write_line(sample)[:20]]))
     assert [entry.sample for entry in read_capture(path)] == [sample]
     assert list(read_capture(tmp_path / "nothing")) == []

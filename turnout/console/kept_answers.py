@@ -126,11 +126,11 @@ def filter_of(query: Query, of: str = "") -> Filter:
     Raises:
         WishError: `slower_ms` is not a number.
     """
-    stage, model, version, share, status = (
-        query.get(f"{of}{name}", "") for name in ("stage", "model", "version", "share", "status")
+    stage, model, version, share, status, caller = (
+        query.get(f"{of}{name}", "") for name in ("stage", "model", "version", "share", "status", "caller")
     )
     try:
         slower_ms = float(query.get(f"{of}slower_ms") or 0.0)
     except ValueError as error:
         raise WishError(400, "`slower_ms` must be a number of milliseconds.") from error
-    return Filter(stage, model, version, share, status, slower_ms)
+    return Filter(stage, model, version, share, status, slower_ms, caller)

@@ -66,6 +66,7 @@ class Filter:
         share: `canary` or `baseline`.
         status: a key of `STATUSES`, or a number such as `422`.
         slower_ms: the least duration.
+        caller: the consumer whose key was sent.
     """
 
     stage: str = ""
@@ -74,6 +75,7 @@ class Filter:
     share: str = ""
     status: str = ""
     slower_ms: float = 0.0
+    caller: str = ""
 
     def wants(self, sample: Sample) -> bool:
         """Whether a request matches."""
@@ -81,6 +83,7 @@ class Filter:
             self.stage in ("", sample.stage)
             and self.model in ("", sample.model)
             and self.version in ("", sample.version)
+            and self.caller in ("", sample.caller)
             and self.share in ("", "canary" if sample.canary else "baseline")
             and (not self.status or sample.status in STATUSES.get(self.status, ()) or self.status == str(sample.status))
             and sample.duration_ms >= self.slower_ms
@@ -219,6 +222,7 @@ def describe_kept(kept: KeptRequest) -> dict[str, Any]:
         "model": sample.model,
         "version": sample.version,
         "share": "canary" if sample.canary else "baseline",
+        "caller": sample.caller,
         "status": sample.status,
         "duration_ms": sample.duration_ms,
         "resource": sample.resource,

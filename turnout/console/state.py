@@ -25,6 +25,7 @@ from turnout.manifest.settings import Warm
 from turnout.plan.checks.graphs import graph_signatures
 from turnout.problems import ProblemsError
 from turnout.project.project import Project
+from turnout.protocol.aws.callers import OWNER
 from turnout.protocol.naming import split_function_name
 
 HISTORY = 50
@@ -148,6 +149,7 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
         "auth": stage.auth,
         "throttle": stage.throttle and {"rate": stage.throttle.rate, "burst": stage.throttle.burst},
         "consumers": [asdict(consumer) for consumer in stage.consumers],
+        "callers": [*(consumer.name for consumer in stage.consumers), OWNER] if stage.consumers else [],
         "cells": {model.name: cell for model in project.manifest.models if (cell := describe_cell(stage, model))},
         "canary": stage.canary
         and {
@@ -231,7 +233,7 @@ def describe_share(percent: float, observation: Observation) -> dict[str, float]
 
 
 def describe_traffic(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The counters by stage, model, version and share; None where there are none."""
+    """The counters by stage, model, version and share, and those by stage and consumer; None where there are none."""
     if not metrics:
         return None
     return {
@@ -239,6 +241,18 @@ def describe_traffic(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
         "time": metrics["time"],
         "bounds_s": metrics["bounds_s"],
         "rows": list(_rows_of(metrics)),
+        "callers": [
+            {
+                "stage": caller["stage"],
+                "caller": caller["caller"],
+                "requests": sum(caller["statuses"]),
+                "errors": caller["statuses"][4],
+                "refused": caller["statuses"][3],
+                "throttled": caller["throttled"],
+                "durations": caller["durations"],
+            }
+            for caller in metrics.get("callers", ())
+        ],
         "dropped_lines": metrics.get("dropped_lines", {}),
     }
 

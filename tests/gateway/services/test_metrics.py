@@ -10,7 +10,9 @@ from turnout.http_server.messages import Request, Response
 
 
 def ask(state: SharedState, query: str, method: str = "GET") -> Response:
-    answer = make_metrics(state.counters, "run1", lambda: 1000.0)(Request(method, PATH, query, (), b""))
+    answer = make_metrics(state.counters, "run1", lambda: 1000.0, callers=state.callers)(
+        Request(method, PATH, query, (), b"")
+    )
     assert isinstance(answer, Response)
     return answer
 
@@ -27,6 +29,14 @@ def counted() -> SharedState:
     ):
         state.become(worker)
         state.counters.record(key, status, seconds, failed=status == 500)
+    for worker, key, status in (
+        (0, ("prod", "shop", False), 200),
+        (1, ("prod", "shop", False), 429),
+        (1, ("prod", "shop", False), 403),
+        (1, ("test", "owner", False), 200),
+    ):
+        state.become(worker)
+        state.callers.record(key, status, 0.004)
     return state
 
 
@@ -60,6 +70,16 @@ def test_functions_of_a_stage_are_reported_for_all_workers() -> None:
         ],
         "asynchronous": [],
         "routed": [],
+        "callers": [
+            {
+                "stage": "prod",
+                "caller": "shop",
+                "statuses": [0, 1, 0, 2, 0],
+                "throttled": 1,
+                "seconds": 0.012,
+                "durations": [*durations[:6], 3, *durations[7:]],
+            }
+        ],
     }
 
 
@@ -71,6 +91,8 @@ def test_without_a_stage_parameter_all_stages_are_shown() -> None:
     functions = orjson.loads(ask(counted(), "").body)["functions"]
     results = [(function["stage"], function["function"][-2:]) for function in functions]
     assert results == [("dev", "v2"), ("prod", "v1"), ("prod", "v2")]
+    callers = orjson.loads(ask(counted(), "").body)["callers"]
+    assert [(caller["stage"], caller["caller"]) for caller in callers] == [("prod", "shop"), ("test", "owner")]
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -79,6 +79,26 @@ def test_requests_are_summed_across_all_workers() -> None:
     assert look_up(samples, "turnout_errors_total", **nowhere, code="403", kind="unauthorized") == 1
 
 
+def test_requests_of_consumers_are_counted_by_status() -> None:
+    state = served()
+    for worker, stage, status in (
+        (0, "prod", 200),
+        (1, "prod", 200),
+        (1, "prod", 429),
+        (1, "prod", 418),
+        (0, "dev", 200),
+    ):
+        state.become(worker)
+        state.callers.record((stage, "shop", False), status, 0.004)
+    samples = scrape(state)
+    name, shop = "turnout_caller_requests_total", {"stage": "prod", "caller": "shop"}
+    assert look_up(samples, name, **shop, code_class="2xx", code="") == 2
+    assert look_up(samples, name, **shop, code_class="4xx", code="429") == 1
+    assert look_up(samples, name, **shop, code_class="4xx", code="") == 1  # a status without a counter of its own
+    assert look_up(samples, name, **{**shop, "stage": "dev"}, code_class="2xx", code="") == 1
+    assert sum(value for (sample, _), value in samples.items() if sample == name) == 5
+
+
 def test_histogram_is_cumulative_and_ends_with_all_requests() -> None:
     samples = scrape(served())
     name = "turnout_request_duration_seconds"

@@ -55,7 +55,7 @@ function App() {
     };
   }, []);
   if (!state) return html`<p class="loading" role="status">${problem || 'Loading the console...'}</p>`;
-  const stage = where.stage && state.stages.find((/** @type {any} */ row) => row.name === where.stage);
+  const stage = where.view === 'stage' && state.stages.find((/** @type {any} */ row) => row.name === where.stage);
   const problems = [...state.problems, ...(problem ? [problem] : []), ...(pulse?.warning ? [pulse.warning] : []), ...differencesOf(pulse)];
   const done = (/** @type {string} */ sentence) => {
     setMessage(sentence);
@@ -75,10 +75,10 @@ function App() {
     <main>
       ${problems.length > 0 && html`<div class="problems" role="alert"><strong>Something is wrong.</strong><ul>${problems.map((text) => html`<li>${text}</li>`)}</ul></div>`}
       <div role="status" class="message">${message && html`<p>${message} <button class="link" onClick=${() => setMessage('')}>Dismiss</button></p>`}</div>
-      ${stage && html`<${StagePanel} key=${stage.name} stage=${stage} state=${state} pulse=${pulse} evidence=${evidence.current} seen=${shares.current[stage.name] || []} onClose=${() => go('')} onDone=${done} />`}
+      ${stage && html`<${StagePanel} key=${stage.name} stage=${stage} state=${state} pulse=${pulse} evidence=${evidence.current} history=${history.current} seen=${shares.current[stage.name] || []} onClose=${() => go('')} onDone=${done} />`}
       ${where.view === 'try' && html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`}
       ${where.view === 'plan' && html`<${Plan} generation=${state.generation} />`}
-      ${where.view === 'requests' && html`<${Requests} state=${state} onDone=${done} />`}
+      ${where.view === 'requests' && html`<${Requests} key=${`${where.stage} ${where.caller}`} state=${state} stage=${where.stage} caller=${where.caller} onDone=${done} />`}
       ${(where.view === '' || where.view === 'stage' || where.view === 'model') && html`<${Matrix} state=${state} history=${history.current} wanted=${where.model} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
     </main>
     <footer class="muted small">Turnout ${state.turnout}. The same in a terminal: <code>turnout canary</code>, <code>turnout models</code>, <code>turnout plan</code>.</footer>
@@ -124,11 +124,11 @@ const differencesOf = (pulse) => Object.entries({ ...pulse?.differences, ...Obje
 
 const VIEWS = ['model', 'plan', 'requests', 'stage', 'try'];
 
-/** What the address behind `#` names: `stage/dev`, `try/iris/v1`; the models where it names nothing. */
+/** What the address behind `#` names: `stage/dev`, `try/iris/v1`, `requests/prod/shop`; the models where it names nothing. */
 function readAddress() {
   const [name, first = '', second = ''] = decodeURIComponent(location.hash.slice(1)).split('/');
   const view = VIEWS.includes(name) ? name : '';
-  return { view, stage: view === 'stage' ? first : '', model: view === 'try' || view === 'model' ? first : '', version: view === 'try' ? second : '' };
+  return { view, stage: view === 'stage' || view === 'requests' ? first : '', caller: view === 'requests' ? second : '', model: view === 'try' || view === 'model' ? first : '', version: view === 'try' ? second : '' };
 }
 
 /** @param {string} place */

@@ -10,7 +10,10 @@ const MINUTE_S = 60;
 /** @typedef {import('./format.js').Sum} Sum */
 /** @typedef {{time: number, run: string, bounds: number[], sums: Map<string, Sum>}} Moment */
 
-/** The sums of one pulse's counters by model, and by model and version. @param {any} traffic @returns {Moment} */
+/** The key of a consumer's figures: no model's name begins with `@`. @param {string} stage @param {string} caller */
+export const callerKey = (stage, caller) => `@${stage} ${caller}`;
+
+/** The sums of one pulse's counters by model, by model and version, and by consumer. @param {any} traffic @returns {Moment} */
 function momentOf(traffic) {
   /** @type {Map<string, any[]>} */
   const rows = new Map();
@@ -21,6 +24,7 @@ function momentOf(traffic) {
       else rows.set(key, [row]);
     }
   }
+  for (const row of traffic.callers) rows.set(callerKey(row.stage, row.caller), [row]);
   return { time: traffic.time, run: traffic.run, bounds: traffic.bounds_s, sums: new Map([...rows].map(([key, of]) => [key, sum(of)])) };
 }
 
@@ -55,7 +59,7 @@ function apart(moments, seconds) {
   return chosen;
 }
 
-/** The figures of a model, `iris`, of a version, `iris v1`, or of a version in a stage, `iris v1 prod`; null without a request. @param {Moment[]} moments @param {string} key */
+/** The figures of a model, `iris`, of a version, `iris v1`, of a version in a stage, `iris v1 prod`, or of a `callerKey`; null without a request. @param {Moment[]} moments @param {string} key */
 export function figureOf(moments, key) {
   const last = moments[moments.length - 1];
   const total = last?.sums.get(key);

@@ -8,14 +8,14 @@ import { clock, count, size } from './format.js';
 
 const STATUSES = [['', 'any'], ['answered', 'answered'], ['refused', 'refused (4xx)'], ['failed', 'failed (5xx)']];
 const SHARES = [['', 'any'], ['baseline', 'baseline'], ['canary', 'canary']];
-const EMPTY = { stage: '', model: '', version: '', share: '', status: '', slower_ms: '' };
+const EMPTY = { stage: '', model: '', version: '', share: '', caller: '', status: '', slower_ms: '' };
 
 /** @param {any} filter @param {string} [prefix] */
 const queryOf = (filter, prefix = '') => new URLSearchParams(Object.entries(filter).map(([name, value]) => [prefix + name, String(value)])).toString();
 
-/** @param {{state: any, onDone: (sentence: string) => void}} props */
-export function Requests({ state, onDone }) {
-  const [filter, setFilter] = useState(EMPTY);
+/** @param {{state: any, stage: string, caller: string, onDone: (sentence: string) => void}} props */
+export function Requests({ state, stage: named, caller, onDone }) {
+  const [filter, setFilter] = useState({ ...EMPTY, stage: named, caller });
   const [found, setFound] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState('');
   const [opened, setOpened] = useState('');
@@ -38,16 +38,19 @@ export function Requests({ state, onDone }) {
   };
   const model = state.models.find((/** @type {any} */ row) => row.name === filter.model);
   const agreement = new Map((report?.requests || []).map((/** @type {any} */ row) => [row.key, row.agrees]));
+  const callers = [...new Set(state.stages.filter((/** @type {any} */ row) => ['', row.name].includes(filter.stage)).flatMap((/** @type {any} */ row) => row.callers))].sort();
+  const hasCallers = state.stages.some((/** @type {any} */ row) => row.callers.length > 0);
   const rows = (found?.rows || []).filter((/** @type {any} */ row) => !onlyDisagreeing || agreement.get(row.key) === false);
   return html`<section aria-labelledby="requests-title">
     <div class="bar"><h2 id="requests-title">Requests</h2><span class="muted" role="status">${!found ? !problem && 'Reading...' : `${count(rows.length)} shown of ${count(found.kept)} kept`}</span><button onClick=${() => setLooks(looks + 1)}>Refresh</button></div>
     <div role="alert">${problem && html`<p class="problem">${problem}</p>`}</div>
     ${found && html`<${Sources} sources=${found.sources} />`}
     <div class="choose">
-      <${Choice} label="Stage" value=${filter.stage} options=${[['', 'any'], ...state.stages.map((/** @type {any} */ row) => [row.name, row.name])]} onChange=${(/** @type {string} */ stage) => choose({ stage })} />
+      <${Choice} label="Stage" value=${filter.stage} options=${[['', 'any'], ...state.stages.map((/** @type {any} */ row) => [row.name, row.name])]} onChange=${(/** @type {string} */ stage) => choose({ stage, caller: '' })} />
       <${Choice} label="Model" value=${filter.model} options=${[['', 'any'], ...state.models.map((/** @type {any} */ row) => [row.name, row.name])]} onChange=${(/** @type {string} */ name) => choose({ model: name, version: '' })} />
       <${Choice} label="Version" value=${filter.version} options=${[['', 'any'], ...(model?.versions || []).map((/** @type {any} */ row) => [row.name, row.name])]} onChange=${(/** @type {string} */ version) => choose({ version })} />
       <${Choice} label="Share" value=${filter.share} options=${SHARES} onChange=${(/** @type {string} */ share) => choose({ share })} />
+      ${hasCallers && html`<${Choice} label="Caller" value=${filter.caller} options=${[['', 'any'], ...callers.map((name) => [name, name])]} onChange=${(/** @type {string} */ name) => choose({ caller: name })} />`}
       <${Choice} label="Status" value=${filter.status} options=${STATUSES} onChange=${(/** @type {string} */ status) => choose({ status })} />
       <label>Slower than <input type="number" min="0" step="any" value=${filter.slower_ms} onInput=${(/** @type {any} */ event) => choose({ slower_ms: event.target.value })} /> ms</label>
       <label><input type="checkbox" checked=${onlyDisagreeing} disabled=${!report} onChange=${(/** @type {any} */ event) => setOnly(event.target.checked)} /> Disagreeing only</label>
@@ -55,13 +58,13 @@ export function Requests({ state, onDone }) {
     ${model && model.versions.length > 1 && found?.wanted > 0 && html`<${Replay} key=${model.name} filter=${filter} model=${model} stage=${filter.stage || state.stages[0].name} report=${report} onReport=${setReport} />`}
     ${!model && found?.kept > 0 && html`<p class="muted small">Choose a model to replay its requests on another version and to see which disagree.</p>`}
     ${rows.length > 0 && html`<div class="wide" tabindex="0"><table class="requests">
-      <thead><tr><th>Time (UTC)</th><th>Stage</th><th>Model</th><th>Version</th><th>Share</th><th class="number">Status</th><th class="number">Took</th><th class="number">Body</th><th>Agrees</th><th><span class="hidden">Action</span></th></tr></thead>
+      <thead><tr><th>Time (UTC)</th><th>Stage</th><th>Model</th><th>Version</th><th>Share</th>${hasCallers && html`<th>Caller</th>`}<th class="number">Status</th><th class="number">Took</th><th class="number">Body</th><th>Agrees</th><th><span class="hidden">Action</span></th></tr></thead>
       <tbody>${rows.map((/** @type {any} */ row) => html`<${Fragment} key=${row.key}>
-        <tr><td class="nowrap">${clock(row.time)}</td><td>${row.stage}</td><td>${row.model}</td><td>${row.version}</td><td>${row.share}</td>
+        <tr><td class="nowrap">${clock(row.time)}</td><td>${row.stage}</td><td>${row.model}</td><td>${row.version}</td><td>${row.share}</td>${hasCallers && html`<td>${row.caller || '-'}</td>`}
           <td class="number"><span class=${`badge ${row.status < 400 ? 'successful' : 'failed'}`}>${row.status}</span></td><td class="number">${Number(row.duration_ms.toPrecision(3))} ms</td><td class="number">${size(row.size_bytes)}</td>
           <td>${{ true: 'yes', false: html`<span class="badge failed">no</span>`, null: 'not compared' }[/** @type {'true'} */ (String(agreement.get(row.key)))] || '-'}</td>
           <td><button aria-expanded=${opened === row.key ? 'true' : 'false'} onClick=${() => setOpened(opened === row.key ? '' : row.key)}>${opened === row.key ? 'Close' : 'Open'}</button></td></tr>
-        ${opened === row.key && html`<tr class="opened"><td colspan="10"><${Kept} row=${row} state=${state} shown=${report?.shown.find((/** @type {any} */ pair) => pair.key === row.key)} onDone=${onDone} /></td></tr>`}
+        ${opened === row.key && html`<tr class="opened"><td colspan=${hasCallers ? 11 : 10}><${Kept} row=${row} state=${state} shown=${report?.shown.find((/** @type {any} */ pair) => pair.key === row.key)} onDone=${onDone} /></td></tr>`}
       <//>`)}</tbody>
     </table></div>`}
     ${found && !rows.length && found.kept > 0 && html`<p class="muted">No request matches.</p>`}

@@ -4,12 +4,13 @@ import { getRows, html, postJson, useEffect, useRef, useState } from './lib.js';
 import { ErrorHistogram, EvidenceChart, LatencyHistogram } from './charts.js';
 import { Differences } from './differences.js';
 import { ActionDialog, diffLines } from './dialogs.js';
-import { clock, count, duration, moment, percent, span } from './format.js';
+import { callerKey, figureOf } from './figures.js';
+import { clock, count, duration, moment, percent, rate, span } from './format.js';
 
 const WORDS = { start: 'Start a canary', set: 'Set percent', run: 'Run', promote: 'Promote', rollback: 'Roll back', return: 'Return' };
 
-/** @param {{stage: any, state: any, pulse: any, evidence: any, seen: any[], onClose: () => void, onDone: (sentence: string) => void}} props */
-export function StagePanel({ stage, state, pulse, evidence, seen, onClose, onDone }) {
+/** @param {{stage: any, state: any, pulse: any, evidence: any, history: any[], seen: any[], onClose: () => void, onDone: (sentence: string) => void}} props */
+export function StagePanel({ stage, state, pulse, evidence, history, seen, onClose, onDone }) {
   const [action, setAction] = useState('');
   const [model, setModel] = useState('');
   const open = (/** @type {string} */ name, /** @type {string} */ of = '') => {
@@ -41,6 +42,7 @@ export function StagePanel({ stage, state, pulse, evidence, seen, onClose, onDon
     <${Canaries} stage=${stage} report=${report} mayWrite=${state.may_write} onAct=${open} />
     ${!stage.canary && report && Object.keys(stage.routed).length > 0 && html`<${Evidence} report=${report} evidence=${evidence[stage.name] || {}} points=${seen} />`}
     ${Object.entries(stage.routed).map(([model, routed]) => html`<${Disagreements} key=${`${model} ${/** @type {any} */ (routed).version}`} stage=${stage.name} model=${model} version=${/** @type {any} */ (routed).version} baseline=${baselineOf(stage, model)} isLocal=${state.is_local} />`)}
+    ${stage.consumers.length > 0 && html`<${Consumers} stage=${stage} traffic=${pulse?.traffic} history=${history} isLocal=${state.is_local} />`}
     <${History} rows=${stage.history} />
     ${action && html`<${ActionDialog} action=${action} model=${model} stage=${stage} state=${state} onClose=${() => setAction('')} onDone=${finished} />`}
   </section>`;
@@ -160,6 +162,28 @@ function Disagreements({ stage, model, version, baseline, isLocal }) {
     ${(report?.shown || []).map((/** @type {any} */ pair, /** @type {number} */ index) => html`<details key=${pair.key} open=${index === 0}><summary>${clock(pair.time)} UTC: ${pair.outputs.filter((/** @type {any} */ row) => !row.agrees).map((/** @type {any} */ row) => row.name).join(', ') || 'only one version answers'}</summary>${pair.body && html`<pre tabindex="0">${pair.body}</pre>`}<${Differences} pair=${pair} /></details>`)}
     ${(report ? !problem && (sent > 0 || busy) : !isLocal) && html`<div class="buttons left"><button disabled=${busy} onClick=${() => compare(report ? MANY : FEW)}>${busy ? 'Comparing...' : `Compare the latest ${report ? MANY : FEW}`}</button></div>`}
   </div>`;
+}
+
+/** The stage's named callers: what each may do, and what it did. @param {{stage: any, traffic: any, history: any[], isLocal: boolean}} props */
+function Consumers({ stage, traffic, history, isLocal }) {
+  const counted = new Map((traffic?.callers || []).filter((/** @type {any} */ row) => row.stage === stage.name).map((/** @type {any} */ row) => [row.caller, row]));
+  const today = new Date().toISOString().slice(0, 10);
+  const others = stage.callers.filter((/** @type {string} */ name) => !stage.consumers.some((/** @type {any} */ row) => row.name === name));
+  // The stage's own key has no limits of its own.
+  const rows = [...stage.consumers, ...others.map((/** @type {string} */ name) => ({ name, models: null, rate: 0, quota: null, expires: '', keys: ["the stage's"] }))];
+  return html`<h3>Consumers</h3>
+    <div class="wide" tabindex="0"><table class="consumers">
+      <thead><tr><th>Consumer</th><th>Models</th><th>Throttle</th><th>Quota</th><th>Expires</th><th>Keys</th>${isLocal && html`<th class="number">Requests</th><th class="number">Requests/s</th><th class="number">p50</th><th class="number">p99</th><th class="number">4xx</th><th class="number">429</th><th class="number">5xx</th>`}</tr></thead>
+      <tbody>${rows.map((/** @type {any} */ row) => {
+        const sums = counted.get(row.name);
+        const figure = figureOf(history, callerKey(stage.name, row.name));
+        return html`<tr key=${row.name}><th scope="row"><a href=${`#requests/${stage.name}/${row.name}`}>${row.name}</a></th><td>${row.models ? row.models.join(', ') : 'all'}</td>
+          <td>${row.rate ? `${row.rate}/s, burst ${row.burst}` : '-'}</td><td>${row.quota ? `${count(row.quota.requests)} a ${row.quota.period}` : '-'}</td>
+          <td class="nowrap">${row.expires || '-'}${row.expires && row.expires <= today && html` <span class="badge failed">expired</span>`}</td><td>${row.keys.join(', ')}</td>
+          ${isLocal && html`<td class="number">${count(sums?.requests || 0)}</td><td class="number">${figure ? rate(figure.perSecond) : '-'}</td><td class="number">${duration(figure?.p50)}</td><td class="number">${duration(figure?.p99)}</td><td class="number">${count(sums?.refused || 0)}</td><td class="number">${count(sums?.throttled || 0)}</td><td class="number">${count(sums?.errors || 0)}</td>`}</tr>`;
+      })}</tbody>
+    </table></div>
+    <p class="muted small">${isLocal ? 'Counted since the start of the server. ' : "Requests of each consumer are in the stage's access log (`caller`). "}Each name leads to its kept requests.</p>`;
 }
 
 /** @param {{rows: any[]}} props */

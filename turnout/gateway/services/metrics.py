@@ -21,6 +21,7 @@ def make_metrics(
     run: str,
     clock: Callable[[], float],
     dropped: Callable[[], Mapping[str, int]] | None = None,
+    callers: Counters | None = None,
 ) -> Handler:
     """Make the handler.
 
@@ -29,6 +30,7 @@ def make_metrics(
         run: identifies this run of the server: another one counts from zero again.
         clock: seconds since 1970.
         dropped: number of dropped lines of output and of the capture since the start, by stream.
+        callers: the same as `counters`, by consumer instead of function; None if they are not counted.
     """
 
     def answer_metrics(request: Request) -> Response:
@@ -39,6 +41,7 @@ def make_metrics(
         for key, counts in counters.read().items():
             if key.function and stage in {"", key.stage}:
                 functions[key.kind].append(_describe(key, counts))
+        called = {} if callers is None else callers.read()
         metrics = {
             "stage": stage,
             "run": run,
@@ -47,10 +50,22 @@ def make_metrics(
             "functions": functions[""],
             "asynchronous": functions[ASYNC],
             "routed": functions[ROUTED],
+            "callers": [_describe_caller(key, counts) for key, counts in called.items() if stage in {"", key.stage}],
         }
         return answer(200, metrics if dropped is None else {**metrics, "dropped_lines": dropped()})
 
     return answer_metrics
+
+
+def _describe_caller(key: CounterKey, counts: Counts) -> dict[str, Any]:
+    return {
+        "stage": key.stage,
+        "caller": key.function,
+        "statuses": counts.statuses,
+        "throttled": counts.errors.get(429, 0),
+        "seconds": counts.seconds,
+        "durations": counts.durations,
+    }
 
 
 def _describe(key: CounterKey, counts: Counts) -> dict[str, Any]:

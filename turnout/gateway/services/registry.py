@@ -78,7 +78,9 @@ class RegisteredService:
 def _own_services(parts: ServiceParts, served: ServedEdition) -> Handler:
     answer_others = answer_paths(
         {
-            metrics.PATH: metrics.make_metrics(parts.state.counters, parts.run, time.time, parts.dropped),
+            metrics.PATH: metrics.make_metrics(
+                parts.state.counters, parts.run, time.time, parts.dropped, parts.state.callers
+            ),
             samples.PATH: samples.make_samples(parts.samples),
             samples.REPLAY_PATH: samples.make_replays(parts.state.replay_token),
         }
