@@ -50,7 +50,7 @@ from .access.authorizer import Authorizer, AuthorizerArgs, rows_of
 from .access.domain import ProjectDomain, ProjectDomainArgs, read_domain_settings
 from .account import Account, BotoAccount
 from .api import ApiComponent, RestApiArgs
-from .deployed import DeployedProject
+from .deployed import DeployedProject, RequestResources
 from .functions import ServedFunction, ServedFunctionArgs, ServedModel
 from .limits import check_limits, check_names
 from .naming import Place
@@ -254,8 +254,10 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     models = make_models(stack, built)
     functions = [*make_functions(stack, models, packages, stored, roles, storage)]
     after: list[pulumi.Resource] = [*models.values(), *([packages] if plan.tables else [])]
+    worker = None
     if storage is not None:
-        after.append(make_request_worker(stack, packages, storage, [roles, *models.values()]))
+        worker = make_request_worker(stack, packages, storage, [roles, *models.values()])
+        after.append(worker)
     if stack.logging.makes:
         after.append(AccountLogging("api-logs", place, settings.roles.boundary_arn, tagged))
     apis = {
@@ -279,8 +281,8 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
             # With a hyphen, no stage's resource can have the name of a function's package.
             alarms = tuple(alarms_of_stage(place, api.name, stage))
             Alarms(f"stage-{stage.name}", alarms, settings.alarm_actions, tagged)
-    make_authorizer(stack, apis)
-    make_domain(stack, apis)
+    authorizer = make_authorizer(stack, apis)
+    domain = make_domain(stack, apis)
     make_guard_rail(stack, apis)
     dashboard = aws.cloudwatch.Dashboard(
         "dashboard", dashboard_name=place.prefix, dashboard_body=render_dashboard(plan, place)
@@ -304,6 +306,13 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
         aliases={planned.name: served.live for planned, served in zip(plan.functions, functions, strict=True)},
         roles=roles.made,
         dashboard=dashboard,
+        consumer_keys={name: stage.consumer_keys for name, (_, stage) in stages.items() if stage.consumer_keys},
+        authorizer=None if authorizer is None else authorizer.function,
+        domain=None if domain is None else domain.resource,
+        addresses={} if domain is None else domain.addresses,
+        requests=None
+        if storage is None or worker is None
+        else RequestResources(storage.bucket, storage.queue, storage.dead_letters, worker.function),
     )
 
 
@@ -439,25 +448,26 @@ def make_functions(
         Alarms(function.package, alarms, settings.alarm_actions, tagged)
 
 
-def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
+def make_authorizer(stack: Stack, apis: Mapping[str, ApiComponent]) -> Authorizer | None:
     """Make the authorizer, if a stage has consumers."""
     stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
     keys = rows_of(stack.plan, stages)
-    if keys:
-        Authorizer("callers", AuthorizerArgs(stack.place, keys, stack.settings), tagging(stack.settings.tags))
+    if not keys:
+        return None
+    return Authorizer("callers", AuthorizerArgs(stack.place, keys, stack.settings), tagging(stack.settings.tags))
 
 
-def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:
+def make_domain(stack: Stack, apis: Mapping[str, ApiComponent]) -> ProjectDomain | None:
     """Make the domain, if one is configured, and its exports: the stages' addresses do not depend on their APIs."""
     domain = stack.domain
     if domain is None:
-        return
+        return None
     stages = {name: stage for api in apis.values() for name, stage in api.stages.items()}
     default = stack.project.manifest.stages[0].name
     tagged = tagging(stack.settings.tags)
     made = ProjectDomain("domain", ProjectDomainArgs(domain, stages, default), tagged)
-    addresses = {name: f"https://{domain.name}/{domain.path_of(name)}" for name in stages}
-    pulumi.export("domain", {"name": domain.name, "target": made.target, "addresses": addresses})
+    pulumi.export("domain", {"name": domain.name, "target": made.target, "addresses": made.addresses})
+    return made
 
 
 def make_guard_rail(stack: Stack, apis: Mapping[str, ApiComponent]) -> None:

@@ -67,7 +67,7 @@ class Authorizer(pulumi.ComponentResource):
             policy = render_policy([allow_logs(place, log_group_name(function_name))])
             policies.append(aws.iam.RolePolicy(name, name="turnout", role=made.name, policy=policy, opts=within))
             role = made.arn
-        function = aws.lambda_.Function(
+        self.function = aws.lambda_.Function(
             name,
             name=function_name,
             role=role,
@@ -81,7 +81,13 @@ class Authorizer(pulumi.ComponentResource):
             logging_config={"log_format": args.settings.log_format, "log_group": log.name},
             opts=pulumi.ResourceOptions(parent=self, depends_on=policies),
         )
-        aws.lambda_.Alias(name, name=LIVE, function_name=function.name, function_version=function.version, opts=within)
+        aws.lambda_.Alias(
+            name,
+            name=LIVE,
+            function_name=self.function.name,
+            function_version=self.function.version,
+            opts=within,
+        )
         self.register_outputs({})
 
 

@@ -70,7 +70,9 @@ class ProjectDomain(pulumi.ComponentResource):
     """The domain, with a mapping for each stage and one for paths without a stage.
 
     Attributes:
+        resource: the domain; None if the stack does not make it.
         target: the host name to which a CNAME record of the domain points; None if the stack does not make the domain.
+        addresses: stage -> its address.
     """
 
     def __init__(self, name: str, args: ProjectDomainArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -78,9 +80,11 @@ class ProjectDomain(pulumi.ComponentResource):
         within = pulumi.ResourceOptions(parent=self)
         domain = args.domain
         host: pulumi.Input[str] = domain.name
+        self.resource: aws.apigateway.DomainName | None = None
         self.target: pulumi.Output[str] | None = None
+        self.addresses = {stage: f"https://{domain.name}/{domain.path_of(stage)}" for stage in args.stages}
         if domain.create:
-            made = aws.apigateway.DomainName(
+            self.resource = made = aws.apigateway.DomainName(
                 name,
                 domain_name=domain.name,
                 regional_certificate_arn=domain.certificate_arn,

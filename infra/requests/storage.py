@@ -37,6 +37,7 @@ class RequestStorage(pulumi.ComponentResource):
 
     Attributes:
         environment: the variables that contain their names.
+        bucket: the bucket of bodies, answers and states.
         queue: the queue.
         dead_letters: the dead-letter queue.
         settings_object: must exist before a function accepts a request.
@@ -45,10 +46,10 @@ class RequestStorage(pulumi.ComponentResource):
     def __init__(self, name: str, args: RequestStorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:RequestStorage", name, None, opts)
         self._within = pulumi.ResourceOptions(parent=self)
-        bucket, rules = self._make_bucket(name, args)
+        self.bucket, rules = self._make_bucket(name, args)
         self.settings_object = aws.s3.BucketObjectv2(
             f"{name}-settings",
-            bucket=bucket.id,
+            bucket=self.bucket.id,
             key=SETTINGS_KEY,
             content=make_settings(args.plan).to_json().decode(),
             content_type="application/json",
@@ -75,7 +76,7 @@ class RequestStorage(pulumi.ComponentResource):
             opts=self._within,
         )
         self.environment: Mapping[str, pulumi.Input[str]] = {
-            BUCKET_VARIABLE: bucket.bucket,
+            BUCKET_VARIABLE: self.bucket.bucket,
             QUEUE_VARIABLE: self.queue.url,
         }
         self.worker_environment = {**self.environment, DEAD_VARIABLE: self.dead_letters.url}

@@ -65,7 +65,11 @@ class WorkerFunctionArgs:
 
 
 class WorkerFunction(pulumi.ComponentResource):
-    """The worker and the mapping by which the queue calls it."""
+    """The worker and the mapping by which the queue calls it.
+
+    Attributes:
+        function: the Pulumi resource.
+    """
 
     def __init__(self, name: str, args: WorkerFunctionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("turnout:infra:RequestWorker", name, None, opts)
@@ -80,7 +84,7 @@ class WorkerFunction(pulumi.ComponentResource):
             policies.append(aws.iam.RolePolicy(name, name="turnout", role=made.name, policy=policy, opts=within))
             role = made.arn
         key = args.settings.keys.environment
-        function = aws.lambda_.Function(
+        self.function = aws.lambda_.Function(
             name,
             name=function_name,
             role=role,
@@ -101,7 +105,7 @@ class WorkerFunction(pulumi.ComponentResource):
         aws.lambda_.EventSourceMapping(
             name,
             event_source_arn=args.storage.queue.arn,
-            function_name=function.arn,
+            function_name=self.function.arn,
             batch_size=1,
             function_response_types=["ReportBatchItemFailures"],
             scaling_config={"maximum_concurrency": MOST_RUNNING},
