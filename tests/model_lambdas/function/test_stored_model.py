@@ -10,19 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.awsrequest import AWSPreparedRequest
 
 from model_lambdas.function.entry import load_function
 from model_lambdas.function.runtime import ModelError
 from model_lambdas.function.stored_model import (
-    ATTEMPTS,
     RANGE_BYTES,
-    BucketFolder,
     StoredFile,
     fetch_model,
-    find_endpoint,
 )
 from tests.builders.credentials_server import serve_credentials
 from tests.builders.object_server import Objects, serve_objects
@@ -30,6 +25,7 @@ from turnout.artifacts.artifact import load_artifact
 from turnout.artifacts.examples import read_examples
 from turnout.manifest.parser import Version
 from turnout.packaging.contents import FunctionInputs
+from turnout.protocol.aws.objects import ATTEMPTS
 
 SMALL = b"weights" * 100
 LARGE = bytes(range(256)) * (RANGE_BYTES // 256) * 2 + b"end"
@@ -192,32 +188,3 @@ def test_rejected_credentials_are_reported(objects: Objects, tmp_path: Path) -> 
         given = without_keys(environ(objects)) | credentials.environ
         with pytest.raises(ModelError, match="AWS_CONTAINER_CREDENTIALS_FULL_URI: the server answered 403"):
             fetch_model([stored("model.onnx", SMALL)], tmp_path, given)
-
-
-@pytest.mark.parametrize(
-    ("bucket", "region", "endpoint"),
-    [
-        ("models", "eu-west-1", "https://models.s3.eu-west-1.amazonaws.com"),
-        ("my-models-1", "cn-north-1", "https://my-models-1.s3.cn-north-1.amazonaws.com.cn"),
-        ("models.example.com", "eu-west-1", "https://s3.eu-west-1.amazonaws.com"),
-        ("a.b", "cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn"),
-    ],
-)
-def test_bucket_outside_the_certificate_of_s3_is_named_in_the_path(bucket: str, region: str, endpoint: str) -> None:
-    result = BucketFolder(f"s3://{bucket}/models/a", {"AWS_REGION": region})
-    assert find_endpoint(bucket, region) == endpoint
-    assert result.url_of("model.onnx") == (
-        f"{endpoint}/models/a/model.onnx" if "." not in bucket else f"{endpoint}/{bucket}/models/a/model.onnx"
-    )
-    # botocore decides the same.
-    sent: list[str] = []
-
-    def stop(request: AWSPreparedRequest, **_: object) -> None:
-        sent.append(request.url)
-        raise InterruptedError
-
-    client = boto3.client("s3", region, aws_access_key_id="a", aws_secret_access_key="b")
-    client.meta.events.register("before-send.s3.GetObject", stop)
-    with pytest.raises(InterruptedError):
-        client.get_object(Bucket=bucket, Key="models/a/model.onnx")
-    assert sent == [result.url_of("model.onnx")]
