@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MEMORY_PER_VCPU_MB = 1769
 
+NO_MEMORY = "not enough memory"
+
 LONGEST_REASON = 1000
 """Most characters of onnxruntime's own message that are passed on."""
 
@@ -100,7 +102,14 @@ class Model:
         self._fatal = spec.fatal
         self._onnxruntime = onnxruntime
         # numpy raises ValueError for an output without elements whose shape is too large.
-        self._refusals = (state.InvalidArgument, state.Fail, state.RuntimeException, UnicodeDecodeError, ValueError)
+        self._refusals = (
+            state.InvalidArgument,
+            state.Fail,
+            state.RuntimeException,
+            UnicodeDecodeError,
+            ValueError,
+            MemoryError,
+        )
         self._outputs = {output.name: output for output in spec.signature.outputs}
         self._names = tuple(self._outputs)
         self._texts = frozenset(tensor.name for tensor in spec.signature.inputs if tensor.datatype == "BYTES")
@@ -184,6 +193,8 @@ class Model:
     def _refusal(self, error: Exception) -> RequestError:
         if isinstance(error, UnicodeDecodeError):
             reason = "its response contains text that is not UTF-8"
+        elif isinstance(error, MemoryError):
+            reason = NO_MEMORY
         else:
             reason = reason_of(str(error))
         return RequestError("REFUSED_BY_MODEL", f"{self._name} rejected the values: {reason}", reason=reason)
@@ -223,7 +234,7 @@ def reason_of(message: str) -> str:
     node = _NODE.match(text)
     if node is not None:
         text, operator = text[node.end() :], f"{node[1]}: "
-    text = _CPP_SIGNATURE.sub("", _SOURCE.sub("", text))
+    text = _CPP_SIGNATURE.sub("", _SOURCE.sub("", text)).replace("std::bad_alloc", NO_MEMORY)
     return operator + shorten_text(text, LONGEST_REASON)
 
 

@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 from model_lambdas.function.runtime import Cancellation, FunctionSpec, ModelError, RunCancelled
 from model_lambdas.onnx_model.session import Model, open_session, reason_of, threads_for
 from tests.builders.graphs import value, write_graph, write_identity
+from turnout.gateway.functions.in_process.run_memory import RunMemory
 from turnout.protocol.errors import RequestError
 from turnout.protocol.tensors.datatypes import Signature, TensorSpec
 
@@ -68,6 +69,16 @@ def test_the_memory_of_a_large_run_is_freed(tmp_path: Path) -> None:
     before = resident_bytes()
     model.run({"s": np.array([100_000_000])})
     assert resident_bytes() - before < 50_000_000  # it took 400 MB
+
+
+def test_values_that_need_more_memory_than_there_is_are_rejected(tmp_path: Path) -> None:
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["y"])]
+    artifact = write_graph(tmp_path / "fill.onnx", nodes, [value("s", "INT64", ["n"])], [value("y", "FP32", None)])
+    model = Model(spec(artifact, [TensorSpec("s", "INT64", (-1,))], [TensorSpec("y", "FP32", None)]))
+    with RunMemory().limited(1_000_000), pytest.raises(RequestError) as caught:
+        model.run({"s": np.array([2**31])})
+    assert caught.value.message == "emb v1 rejected the values: ConstantOfShape: not enough memory"
+    assert model.run({"s": np.array([3])})["y"].tolist() == [0, 0, 0]
 
 
 def resident_bytes() -> int:

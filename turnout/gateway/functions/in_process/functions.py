@@ -14,6 +14,7 @@ from typing import Any
 from turnout.gateway.functions.in_process.hosted_function import ENDING_S, HostedFunction, Runnable, Running
 from turnout.gateway.functions.in_process.hosted_router import HostedRouter, LocalInvoke, RouterCode
 from turnout.gateway.functions.in_process.load_gate import LoadGate
+from turnout.gateway.functions.in_process.run_memory import RunMemory
 from turnout.gateway.functions.in_process.threads import LoopThread, Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
@@ -65,7 +66,7 @@ class InProcessFunctions:
         refused: name -> reason, for the plan's functions that cannot run here.
         with_transform: names of the functions that run the user's own code besides the model; never on the event loop.
         off_loop: names of others that never run on the event loop, because the cost of a run depends on the values in
-            the request.
+            the request. The memory of their runs is limited, too.
         running_limit: per function; see `RUNNING_LIMIT`.
         running_limit_with_transform: see `RUNNING_LIMIT_WITH_TRANSFORM`.
         waiting_limit: per function; see `WAITING_LIMIT`.
@@ -110,6 +111,7 @@ class InProcessFunctions:
         self._one_at_a_time: OneAtATime = OneAtATime() if before is None else before._one_at_a_time
         self._threads: Threads = Threads() if before is None else before._threads
         self._watchdog: Watchdog = Watchdog() if before is None else before._watchdog
+        self._run_memory: RunMemory = RunMemory() if before is None else before._run_memory
         self._beside: LoopThread = LoopThread() if before is None else before._beside
         self._refused = refused or {}
         self._digests = digests or {}
@@ -138,6 +140,7 @@ class InProcessFunctions:
                 gate=self._gate,
                 budget=budget,
                 session_bytes=(session_bytes or {}).get(function.name, 0),
+                run_memory=self._run_memory if function.name in off_loop else None,
             )
             self._new.append(hosted)
         self._current: Current = Current(self) if before is None else before._current

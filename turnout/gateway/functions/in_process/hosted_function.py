@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import orjson
@@ -17,6 +18,7 @@ import orjson
 from turnout.gateway.functions.deferred import is_encoded
 from turnout.gateway.functions.in_process.load_gate import LoadGate
 from turnout.gateway.functions.in_process.pace import LONG_RUN_S, Pace
+from turnout.gateway.functions.in_process.run_memory import RunMemory
 from turnout.gateway.functions.in_process.threads import Threads
 from turnout.gateway.functions.in_process.watchdog import Watchdog
 from turnout.gateway.functions.in_process.watched import OneAtATime
@@ -129,6 +131,7 @@ class HostedFunction:
         gate: limits concurrent loads of all functions; None for no limit.
         budget: unloads idle functions when memory is short, or None.
         session_bytes: memory that the function is expected to use when loaded.
+        run_memory: limits the memory of runs, if the values of a request decide about it; None for no limit.
 
     Attributes:
         used_s: time of its last call, on the monotonic clock.
@@ -153,6 +156,7 @@ class HostedFunction:
         gate: LoadGate | None = None,
         budget: SessionBudget | None = None,
         session_bytes: int = 0,
+        run_memory: RunMemory | None = None,
     ) -> None:
         self.function = function
         self.used_s = 0.0
@@ -160,6 +164,7 @@ class HostedFunction:
         self._gate = gate or LoadGate(UNLIMITED_LOADS)
         self._budget = budget
         self._session_bytes = session_bytes
+        self._run_memory = run_memory
         self._key = key_of(function.name)
         self._running_now: Running = running or _NotRecorded()
         self._one_at_a_time = one_at_a_time or OneAtATime()
@@ -428,7 +433,8 @@ class HostedFunction:
 
         def job() -> None:
             began, started = time.monotonic(), time.thread_time()
-            invocation = self._run(code, call.event, context)
+            with self._limit_memory():
+                invocation = self._run(code, call.event, context)
             cost_s = time.thread_time() - started
             _report(loop, self._ran, call, invocation, cost_s, time.monotonic() - began, context.shapes)
 
@@ -438,6 +444,11 @@ class HostedFunction:
         call.place = self._running_now.begin(self._key)
         self._running_calls.add(call)
         self._threads.submit(job)
+
+    def _limit_memory(self) -> AbstractContextManager[None]:
+        if self._run_memory is None:
+            return nullcontext()
+        return self._run_memory.limited(self.function.settings.memory_mb * 1024 * 1024)
 
     def _ran(
         self, call: PendingCall, invocation: Invocation, cost_s: float, run_s: float, shapes: Shapes | None
