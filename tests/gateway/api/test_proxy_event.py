@@ -223,6 +223,16 @@ def test_path_parameters_keep_their_encoding() -> None:
     assert (event["resource"], event["path"]) == ("/p/{a}/{rest+}", "/p/a%20b/c%2Fd//e")
 
 
+def test_a_function_that_changes_its_parameters_changes_no_later_event() -> None:
+    functions = FakeFunctions()
+    under_test = gateway(PATHS, functions)
+    for _ in range(3):
+        respond(under_test, Request("GET", "/dev/p/one/two", "", (), b"", "203.0.113.9"))
+        event = functions.events[-1]
+        assert event["pathParameters"] == {"a": "one", "rest": "two"}
+        event["pathParameters"]["a"] = "changed"
+
+
 def test_event_is_json() -> None:
     event = event_of((("Host", HOST), ("x", "\xff")), b"\xff", query="a=%ff&a=%zz&b")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.gateway.rules.matching import ANY, LONGEST_KEPT, MOST_KEPT, PathError, Routes
+from turnout.gateway.rules.matching import ANY, PathError, Routes
 
 NESTED = [
     ("POST", "/models/{name}/inference"),
@@ -157,20 +157,3 @@ def test_match_agrees_with_comparing_all_routes(table: list[tuple[str, str]], me
     result = routes(list(shapes.values())).match(method, "/" + "/".join(path))
 
     assert (result[0] if result else None) == (min(ranked)[1] if ranked else None)
-
-
-def test_cached_path_has_its_own_parameters() -> None:
-    routes = Routes([("POST", "/models/{model}/inference", "shared"), ("POST", "/models/iris/inference", "own")])
-    first = routes.match("POST", "/models/digits/inference")
-    assert first == ("shared", {"model": "digits"})
-    assert isinstance(first[1], dict)
-    first[1]["model"] = "changed"
-    assert routes.match("POST", "/models/digits/inference") == ("shared", {"model": "digits"})
-    assert routes.match("GET", "/models/digits/inference") is None
-    assert routes.match("POST", "/models/iris/inference") == ("own", None)
-    # The cache stays small, however many paths clients make up, and however long.
-    for number in range(MOST_KEPT + 10):
-        assert routes.match("POST", f"/models/m{number}/inference") == ("shared", {"model": f"m{number}"})
-    long = "m" * (LONGEST_KEPT + 1)
-    assert routes.match("POST", f"/models/{long}/inference") == ("shared", {"model": long})
-    assert len(routes._matches) <= MOST_KEPT

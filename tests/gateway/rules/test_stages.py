@@ -7,6 +7,8 @@ import pytest
 from tests.builders.documents import API, FakeFunctions, document, gateway, operation, request, respond, stage
 from turnout.gateway.rules.document import compile_document
 from turnout.gateway.rules.stages import (
+    LONGEST_LEARNED,
+    MOST_LEARNED,
     CanarySettings,
     FunctionTarget,
     Stages,
@@ -83,9 +85,32 @@ def test_a_directly_matched_path_is_the_one_that_a_search_finds() -> None:
         for path, (result, inner, methods) in snapshot.direct.items():
             located, path_within, shown = snapshot.locate(path)
             assert (located, path_within, shown) == (result, inner, path)
-            for method, target in methods.items():
-                assert compiled.routes.match(method, inner) == (target, None)
+            for method, match in methods.items():
+                assert compiled.routes.match(method, inner) == match
     assert "/iris/inference" not in snapshot.direct
+
+
+def test_learned_paths_are_found_and_their_number_and_length_are_limited() -> None:
+    compiled = compile_document(API, document({"/models/{m}": {"post": operation()}, "/models": {"get": operation()}}))
+    snapshot = Stages({API: compiled}, [stage("dev")], default="dev").snapshot
+    dev = snapshot.stages["dev"]
+    match = compiled.routes.match("POST", "/models/iris")
+    assert match is not None
+    assert snapshot.find("/dev/models/iris") is None
+    snapshot.learn("/dev/models/iris", dev, "/models/iris", "POST", match)
+    assert snapshot.find("/dev/models/iris") == (dev, "/models/iris", {"POST": match})
+    snapshot.learn("/dev/models/iris", dev, "/models/iris", "PUT", match)
+    assert snapshot.find("/dev/models/iris") == (dev, "/models/iris", {"POST": match, "PUT": match})
+    direct = snapshot.find("/dev/models")
+    snapshot.learn("/dev/models", dev, "/models", "POST", match)
+    assert snapshot.find("/dev/models") is direct
+    long = "/models/" + "m" * LONGEST_LEARNED
+    snapshot.learn(long, dev, long, "POST", match)
+    assert snapshot.find(long) is None
+    for number in range(MOST_LEARNED + 10):
+        snapshot.learn(f"/models/m{number}", dev, f"/models/m{number}", "POST", match)
+    assert snapshot.find(f"/models/m{MOST_LEARNED + 9}") is not None
+    assert len(snapshot.learned) <= MOST_LEARNED
 
 
 def test_path_without_stage_has_no_stage_if_there_is_no_default() -> None:

@@ -43,7 +43,7 @@ from turnout.gateway.rules.errors import (
 )
 from turnout.gateway.rules.gateway_responses import GatewayResponses
 from turnout.gateway.rules.matching import ANY
-from turnout.gateway.rules.shared_routes import SharedRoutes, as_direct
+from turnout.gateway.rules.shared_routes import SharedRoutes
 from turnout.gateway.rules.stages import (
     BucketOf,
     DirectPath,
@@ -192,7 +192,7 @@ class Gateway:
         """Answer one request; no content of a request raises an exception."""
         snapshot = self.stages.snapshot
         domain = None if self._domain is None else _find_domain_path(request, self._domain)
-        direct = snapshot.direct.get(request.path if domain is None else domain.inner or "")
+        direct = snapshot.find(request.path if domain is None else domain.inner or "")
         if domain is None and direct is None:
             service = self._services.get(request.path[1:].partition("/")[0])
             if service is not None:
@@ -221,7 +221,7 @@ class Gateway:
         if self.requests is not None and _is_transfer(request):
             return self.requests.admit_transfer(request)
         domain = None if self._domain is None else _find_domain_path(request, self._domain)
-        direct = snapshot.direct.get(request.path if domain is None else domain.inner or "")
+        direct = snapshot.find(request.path if domain is None else domain.inner or "")
         if domain is None and direct is None and request.path[1:].partition("/")[0] in self._services:
             return None
         exchange = Exchange(request, self._identifiers.take(), self._clock(), self._monotonic())
@@ -277,11 +277,12 @@ class Gateway:
         """Find stage, share and operation."""
         request = exchange.request
         if direct is not None:
-            operation = direct[2].get(request.method)
-            if operation is not None:
-                exchange.stage, exchange.path, _ = direct
-                share = exchange.share = direct[0].share(self._random)
-                routed = exchange.routed = Routed(direct[0], share, operation, None, fields_of(request))
+            match = direct[2].get(request.method)
+            if match is not None:
+                stage, exchange.path, _ = direct
+                exchange.stage = stage
+                share = exchange.share = stage.share(self._random)
+                routed = exchange.routed = Routed(stage, share, *match, fields_of(request))
                 return routed
         path = request.path
         if exchange.domain is not None:
@@ -292,15 +293,17 @@ class Gateway:
             return BAD_PATH
         if "%" in path and _BAD_ESCAPE.search(path) is not None:
             return BAD_PATH
-        stage, exchange.path, exchange.stage_path = snapshot.locate(path)
-        if stage is None:
+        located, exchange.path, exchange.stage_path = snapshot.locate(path)
+        if located is None:
             return UNKNOWN_STAGE
-        exchange.stage = stage
-        share = exchange.share = stage.share(self._random)
-        match = stage.document.routes.match(request.method, exchange.path)
+        exchange.stage = located
+        share = exchange.share = located.share(self._random)
+        match = located.document.routes.match(request.method, exchange.path)
         if match is None:
             return UNKNOWN_ROUTE
-        routed = exchange.routed = Routed(stage, share, *match, fields_of(request))
+        if exchange.stage_path == path and exchange.domain is None:  # a domain's path may be a service's elsewhere
+            snapshot.learn(path, located, exchange.path, request.method, match)
+        routed = exchange.routed = Routed(located, share, *match, fields_of(request))
         return routed
 
     def _admit(self, exchange: Exchange, routed: Routed, *, is_whole: bool) -> GatewayError | None:
@@ -373,8 +376,9 @@ class Gateway:
         behind = shared.find(routed.operation.resource, routed.parameters, routed.share, target)
         if behind is None:
             return target, event
-        exchange.target = behind
-        return behind, as_direct(event)
+        exchange.target = behind.target
+        event["resource"], event["pathParameters"] = behind.resource, None
+        return behind.target, event
 
     def _refuse_target(self, exchange: Exchange, routed: Routed, target: FunctionTarget) -> Response:
         _LOG.error("%s %s: %s", routed.operation.method, routed.operation.resource, target.problem)

@@ -125,7 +125,7 @@ class Events:
         context["identity"] = identity
         if exchange.claims is not None or (key is not None and key.consumer is not None):
             context["authorizer"] = _authorizer_of(exchange)
-        variables = share.variables
+        variables, parameters = share.variables, routed.parameters
         body, is_binary = encode_body(request.body, is_binary=known[CONTENT_TYPE] in stage.document.binary_media_types)
         event = {
             "resource": operation.resource,
@@ -136,7 +136,7 @@ class Events:
             "multiValueHeaders": multiple,
             "queryStringParameters": query[0],
             "multiValueQueryStringParameters": query[1],
-            "pathParameters": routed.parameters,
+            "pathParameters": parameters and {**parameters},
             "stageVariables": None if variables is None else {**variables},
             "requestContext": context,
             "body": body,

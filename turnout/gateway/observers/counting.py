@@ -47,7 +47,7 @@ def count_requests(counters: Counters, callers: Counters | None = None, *, known
             if "proxy" in routed.parameters:
                 function = _function_behind(routed, function) or function
             elif behind := shared.find(routed.operation.resource, routed.parameters, routed.share, target):
-                function = behind.function
+                function = behind.target.function
         key = (
             stage.settings.name if stage is not None else "",
             function,

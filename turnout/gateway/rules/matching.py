@@ -44,13 +44,6 @@ class _Node(Generic[T]):
     leaves: dict[str, _Leaf[T]] = field(default_factory=dict)
 
 
-MOST_KEPT = 10_000
-LONGEST_KEPT = 200
-"""Most cached paths with parameters, and their greatest length: paths of shared routes are found again without a
-search.
-"""
-
-
 class Routes(Generic[T]):
     """The compiled routes of one API: matching takes as long with one route as with a thousand.
 
@@ -58,12 +51,11 @@ class Routes(Generic[T]):
         routes: `(method, path template, target)`; the method may be `ANY`.
     """
 
-    __slots__ = ("_matches", "_root", "_static")
+    __slots__ = ("_root", "_static")
 
     def __init__(self, routes: Iterable[tuple[str, str, T]]) -> None:
         self._root: _Node[T] = _Node()
         self._static: dict[str, dict[str, T]] = {}
-        self._matches: dict[tuple[str, str], tuple[T, Mapping[str, str]]] = {}
         for method, template, target in routes:
             self._add(method, template, target)
 
@@ -80,9 +72,6 @@ class Routes(Generic[T]):
                 return methods[method], None
             if ANY in methods:
                 return methods[ANY], None
-        match = self._matches.get((method, path))
-        if match is not None:
-            return match[0], {**match[1]}  # a copy, because a function may change it
         trimmed = path.strip("/")
         if not trimmed:
             result = _search(self._root, [], 0, method)
@@ -93,12 +82,7 @@ class Routes(Generic[T]):
         leaf, values = result
         if not leaf.names:
             return leaf.target, None
-        parameters = dict(zip(leaf.names, values, strict=True))
-        if len(path) <= LONGEST_KEPT:
-            if len(self._matches) >= MOST_KEPT:
-                self._matches.clear()
-            self._matches[method, path] = leaf.target, parameters
-        return leaf.target, {**parameters}
+        return leaf.target, dict(zip(leaf.names, values, strict=True))
 
     def _add(self, method: str, template: str, target: T) -> None:
         names, node, leaves = [], self._root, self._root.leaves

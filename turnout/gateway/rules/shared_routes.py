@@ -7,10 +7,9 @@ and with `--isolated` every call is.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
 
-from turnout.gateway.rules.stages import FunctionTarget, Share
+from turnout.gateway.rules.stages import Behind, FunctionTarget, Share
 from turnout.plan.routes import SHARED_PATHS
 from turnout.protocol.naming import ROUTER, function_name, variable_name
 
@@ -28,8 +27,8 @@ class SharedRoutes:
         self._names = frozenset(names)
 
     def find(
-        self, resource: str, parameters: dict[str, str] | None, share: Share, target: FunctionTarget
-    ) -> FunctionTarget | None:
+        self, resource: str, parameters: Mapping[str, str] | None, share: Share, target: FunctionTarget
+    ) -> Behind | None:
         """Return what to call instead of the general router; None if there is nothing else.
 
         Args:
@@ -48,12 +47,6 @@ class SharedRoutes:
         name = function_name(target.function.removesuffix(f"_{ROUTER}"), model, chosen)
         if name not in self._names or version == ROUTER:
             return None
-        behind = share.behind[model, version] = FunctionTarget(name, target.alias, target.timeout_s)
+        called = FunctionTarget(name, target.alias, target.timeout_s)
+        behind = share.behind[model, version] = Behind(called, resource.format_map(parameters))
         return behind
-
-
-def as_direct(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the event of a shared route as the general router passes it on."""
-    event["resource"] = event["resource"].format_map(event["pathParameters"])
-    event["pathParameters"] = None
-    return event

@@ -134,6 +134,14 @@ class FunctionTarget:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What is called instead of the general router: a function, by the resource that it would have by itself."""
+
+    target: FunctionTarget
+    resource: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Share:
     """The baseline of a stage, or its canary.
@@ -144,7 +152,7 @@ class Share:
         variables: the effective variables, None if there are none.
         targets: by `Operation.index`.
         contexts: by `Operation.index`, the common parts of a route's events; filled at its first call.
-        behind: by model and version, the functions behind routes that models share; filled in the same way.
+        behind: by model and version, what is behind routes that models share; filled in the same way.
         tables: finds the table of choices that the variables name.
     """
 
@@ -153,7 +161,7 @@ class Share:
     variables: Mapping[str, str] | None
     targets: tuple[FunctionTarget, ...]
     contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
-    behind: dict[tuple[str, str], FunctionTarget] = field(default_factory=dict)
+    behind: dict[tuple[str, str], Behind] = field(default_factory=dict)
     tables: FindTable = no_tables
 
     def choice_of(self, variable: str) -> str:
@@ -188,8 +196,15 @@ class CompiledStage:
         return canary
 
 
-DirectPath = tuple[CompiledStage, str, Mapping[str, Operation]]
-"""A stage, the path within it, and the operations there by method."""
+Match = tuple[Operation, Mapping[str, str] | None]
+"""An operation, and the parameters of its path; None if it has none."""
+
+DirectPath = tuple[CompiledStage, str, Mapping[str, Match]]
+"""A stage, the path within it, and what is there by method."""
+
+MOST_LEARNED = 10_000
+LONGEST_LEARNED = 200
+"""Most learned paths, and their greatest length: clients may make up any number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,11 +216,28 @@ class Snapshot:
         default: the default stage, or None.
         direct: raw path -> its result, for every path that is a route without parameters: what `locate` and the routes
             would find, without a search.
+        learned: the same for paths that were called and have parameters, such as those of shared routes.
     """
 
     stages: Mapping[str, CompiledStage]
     default: CompiledStage | None
     direct: Mapping[str, DirectPath]
+    learned: dict[str, tuple[CompiledStage, str, dict[str, Match]]] = field(default_factory=dict)
+
+    def find(self, path: str) -> DirectPath | None:
+        """Return what is known about a raw path without a search."""
+        return self.direct.get(path) or self.learned.get(path)
+
+    def learn(self, path: str, stage: CompiledStage, inner: str, method: str, match: Match) -> None:
+        """Find a raw path without a search from now on."""
+        if len(path) > LONGEST_LEARNED or path in self.direct:
+            return
+        known = self.learned.get(path)
+        if known is None:
+            if len(self.learned) >= MOST_LEARNED:
+                self.learned.clear()
+            known = self.learned[path] = stage, inner, {}
+        known[2][method] = match
 
     def locate(self, path: str) -> tuple[CompiledStage | None, str, str]:
         """Return the stage of a raw path, the path within the stage, and the path in `requestContext`.
@@ -329,16 +361,21 @@ class Stages:
         }
 
 
-def _direct_paths(
-    stages: Mapping[str, CompiledStage], default: CompiledStage | None
-) -> dict[str, tuple[CompiledStage, str, Mapping[str, Operation]]]:
-    direct = {}
+def _direct_paths(stages: Mapping[str, CompiledStage], default: CompiledStage | None) -> dict[str, DirectPath]:
+    direct: dict[str, DirectPath] = {}
+    matches = {
+        stage.document: {
+            path: {method: (operation, None) for method, operation in methods.items()}
+            for path, methods in stage.document.routes.static.items()
+        }
+        for stage in stages.values()
+    }
     if default is not None:
-        for path, methods in default.document.routes.static.items():
+        for path, methods in matches[default.document].items():
             if path[1:].partition("/")[0] not in stages:  # otherwise the path names that stage
                 direct[path] = default, path, methods
     for name, stage in stages.items():
-        for path, methods in stage.document.routes.static.items():
+        for path, methods in matches[stage.document].items():
             direct[f"/{name}{path}"] = stage, path, methods
     return direct
 
