@@ -37,6 +37,10 @@ STAGES = """\
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("killed")
     write_limits_project(folder, STAGES)
+    manifest = folder / "models.yaml"
+    # A third of the requests suffices, so a busy machine answers enough of them. The canary is as fast and fails as
+    # rarely as its baseline: no false alarm is likely.
+    manifest.write_text(manifest.read_text().replace("confidence: 0.999", "confidence: 0.9"))
     with running_server(folder, "--no-access-log", "--workers", "2", "--preload") as running:
         yield running
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -75,12 +76,17 @@ class LayerSpec:
         return RUNTIMES[self.runtime].layer
 
 
+_FINDING = threading.Lock()
+"""`find_uv_bin` uses sysconfig, whose first use in two threads at once raises an AttributeError in one of them."""
+
+
 def find_uv() -> str:
     """Return the uv that is installed beside Turnout, or the one on the PATH."""
     try:
         from uv import find_uv_bin
 
-        return find_uv_bin()
+        with _FINDING:
+            return find_uv_bin()
     except (ImportError, FileNotFoundError):
         program = shutil.which("uv")
         if not program:

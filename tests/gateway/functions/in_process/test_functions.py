@@ -507,17 +507,20 @@ def test_calls_beyond_the_concurrency_limit_wait_their_turn() -> None:
 
 
 def test_a_call_that_runs_too_long_times_out_and_is_canceled() -> None:
+    begun: list[bool] = []
     stopped: list[bool] = []
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        begun.append(True)
         stopped.append(context.cancellation.event.wait(20))
         return answer()
 
     functions = hosting(Fakes({"f": code}))
 
     async def test() -> None:
-        invocation = await result_of(functions.invoke("f", "live", event(), 0.02))
-        assert (invocation.answer, invocation.error) == (None, "timed_out")
+        while not begun:  # on a busy machine a call may expire before it has begun
+            invocation = await result_of(functions.invoke("f", "live", event(), 0.02))
+            assert (invocation.answer, invocation.error) == (None, "timed_out")
         await wait_on_loop(lambda: bool(stopped))
 
     run(functions, test())
@@ -573,12 +576,13 @@ def test_calls_waiting_behind_a_hanging_run_time_out_and_other_functions_continu
             hang.wait(20)
         return answer()
 
-    functions = hosting(Fakes({"f": code, "g": echo}), running_limit=2)
+    functions = hosting(Fakes({"f": code, "g": echo}), running_limit=2, ending_s=PATIENCE_S)
 
     async def test() -> None:
-        hanging = [functions.invoke("f", "live", event("hang"), 0.05) for _ in range(2)]
+        while len(ran) < 2:  # on a busy machine a call may expire before it has begun
+            assert (await result_of(functions.invoke("f", "live", event("hang"), 0.05))).error == "timed_out"
         behind = [functions.invoke("f", "live", event("behind"), 0.05) for _ in range(5)]
-        assert {(await result_of(outcome)).error for outcome in [*hanging, *behind]} == {"timed_out"}
+        assert {(await result_of(outcome)).error for outcome in behind} == {"timed_out"}
         assert ran == ["hang", "hang"]  # the threads stay taken
         assert (await result_of(functions.invoke("g", "live", event(), 20))).error is None
         hang.set()
@@ -917,10 +921,12 @@ def test_every_run_on_the_loop_is_watched_even_after_a_pause() -> None:
 
 def test_runs_that_cannot_be_ended_free_their_slots() -> None:
     go = threading.Event()
+    begun: list[str] = []
 
     def code(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         if event["body"] == "stuck":
-            go.wait(30)
+            begun.append("stuck")
+            go.wait(PATIENCE_S)
         return answer()
 
     functions = hosting(Fakes({"f": code}), running_limit=2, loop_limit_s=0, ending_s=0.05)
@@ -929,9 +935,10 @@ def test_runs_that_cannot_be_ended_free_their_slots() -> None:
 
     async def test() -> None:
         hosted = functions._hosted["f"]
-        for _ in range(MOST_GIVEN_UP // 2):
-            outcomes = [functions.invoke("f", "live", event("stuck"), 0.05) for _ in range(2)]
-            assert [(await result_of(outcome)).error for outcome in outcomes] == ["timed_out", "timed_out"]
+        while len(begun) < MOST_GIVEN_UP:  # on a busy machine a call may expire before it has begun
+            missing = min(2, MOST_GIVEN_UP - len(begun))
+            outcomes = [functions.invoke("f", "live", event("stuck"), 0.05) for _ in range(missing)]
+            assert {(await result_of(outcome)).error for outcome in outcomes} == {"timed_out"}
             assert (await result_of(functions.invoke("f", "live", event("fine"), 20))).error is None
         await wait_on_loop(lambda: bool(worn))
         assert worn == [MOST_GIVEN_UP]
