@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from moto import mock_aws
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.builders.markdown import comparable
 from tests.cli.conftest import write_project
@@ -157,6 +158,26 @@ def test_a_trusted_pickle_and_a_trusted_type_are_converted(
     assert main([*command, "-m", str(project)]) == 0
 
 
+def test_printed_command_serves_a_model_without_an_onnx_form(
+    project: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It keeps every option: without them the pickle, the samples, the tolerance and the project would be others."""
+    odd = make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression()).fit(X, Y)
+    path = tmp_path / "my models" / "odd.joblib"
+    path.parent.mkdir()
+    joblib.dump(odd, path)
+    options = ["--trust-pickle", "--rtol", "0.01", "--samples", str(models / "rows.npy"), "--json"]
+    assert main(["add", "odd", "v1", str(path), *options, "-m", str(project)]) == 2
+    printed = capsys.readouterr().err.partition("Serve it as Python instead: ")[2].splitlines()[0]
+    words = shlex.split(printed)
+    assert words[0] == "turnout"
+    assert main(words[1:]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["proof"]["tolerance"]["relative"] == 0.01
+    assert row["proof"]["groups"]["samples"] == 20
+    assert load_project(project).manifest.model("odd").version("v1").runtime == "python"
+
+
 def test_a_difference_is_rejected_and_its_rows_are_shown(
     project: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +204,15 @@ def test_a_difference_is_rejected_and_its_rows_are_shown(
     assert not row["added"]
     assert row["proof"]["disagreeing_rows"] > 0
     assert content_of(project) == before
+
+
+def test_a_difference_names_the_command_that_serves_the_original(
+    project: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["add", "spam", "v1", str(models / "model.skops"), "--rtol", "0.0", "--atol", "0.0", "-m", str(project)]
+    assert main(command) == 1
+    words = capsys.readouterr().err.splitlines()[-1].partition("To serve the original itself: ")[2]
+    assert shlex.split(words) == ["turnout", *command[:4], "--runtime", "python", *command[4:]]
 
 
 def test_limits_of_time_and_memory(models: Path, tmp_path: Path) -> None:

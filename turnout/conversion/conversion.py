@@ -24,7 +24,7 @@ from turnout.conversion.opsets import find_opsets
 from turnout.conversion.proof import CAUSES, Proof, prove
 from turnout.conversion.python_version import RUNTIME as PYTHON_RUNTIME
 from turnout.conversion.python_version import check_converter, prove_python
-from turnout.conversion.registry import PICKLES, Converter, find_converter
+from turnout.conversion.registry import PICKLES, PYTHON_CONVERTERS, Converter, find_converter
 from turnout.conversion.report import JSON_FILE, PAGE_FILE, difference_lines, render_report, summary_lines
 from turnout.conversion.sources import Fetched, Order, Remark, find_source
 from turnout.project.project import CACHE_DIR
@@ -49,6 +49,7 @@ class Choices:
         runtime: `python` for a model that is not converted but served by its own library; or empty.
         modules: Python files with the classes of a model that is not converted.
         requirements: packages that these modules import.
+        python_command: the command that adds the same version with `--runtime python`, for hints; or empty.
     """
 
     samples: Path | None = None
@@ -61,6 +62,7 @@ class Choices:
     runtime: str = ""
     modules: tuple[Path, ...] = ()
     requirements: tuple[str, ...] = ()
+    python_command: str = ""
 
     @property
     def is_python(self) -> bool:
@@ -71,8 +73,11 @@ class Choices:
 class DifferenceError(ConversionError):
     """The graph does not answer like its original."""
 
-    def __init__(self, proof: Proof, subject: str = "the converted model", causes: Sequence[str] = CAUSES) -> None:
-        lines = (*summary_lines(proof), *difference_lines(proof, causes))
+    def __init__(
+        self, proof: Proof, subject: str = "the converted model", causes: Sequence[str] = CAUSES, command: str = ""
+    ) -> None:
+        lines = [*summary_lines(proof), *difference_lines(proof, causes)]
+        lines += [f"To serve the original itself: {command}"] if command else []
         message = f"{subject} does not answer like its original, so nothing was added"
         super().__init__(message, "\n    ".join(lines), code=1)  # indent all lines below the message
         self.proof = proof
@@ -167,7 +172,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
             "If you know who wrote it, add --trust-pickle. Better: save it with skops.io.dump(model, 'model.skops').",
         )
     samples = choices.samples or fetched.samples or result.samples
-    command = f"turnout add {title} {quote(address)}"
+    command = choices.python_command or f"turnout add {title} {quote(address)} --runtime python"
     done = _run(converter, result.path, samples, scratch, choices, remark, command)
     out = scratch / "out"
     if choices.is_python:
@@ -175,7 +180,7 @@ def convert(title: str, address: str, scratch: Path, choices: Choices, remark: R
         made = _prove_python(out, done, choices, root)
     else:
         remark("proving that the graph answers like the original")
-        made = _prove_graph(out, done, choices, converter.causes)
+        made = _prove_graph(out, done, choices, converter, command)
     assert made.proof is not None
     examples = out / EXAMPLES_FILE
     examples.write_bytes(make_examples(out, made.proof, from_samples=samples is not None))
@@ -208,7 +213,7 @@ def _add_transform(
     )
 
 
-def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, causes: Sequence[str]) -> Converted:
+def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, converter: Converter, command: str) -> Converted:
     """Return the ONNX model that a converter wrote, with its proof."""
     model = out / "model" / "model.onnx"
     transform = None
@@ -218,7 +223,9 @@ def _prove_graph(out: Path, done: Mapping[str, Any], choices: Choices, causes: S
     seconds = choices.limits.seconds
     proof = prove(out, model, transform, done["groups"], done["refused"], choices.tolerance, seconds=seconds)
     if not proof.holds:
-        raise DifferenceError(proof, causes=causes)
+        raise DifferenceError(
+            proof, causes=converter.causes, command=command if converter.name in PYTHON_CONVERTERS else ""
+        )
     return Converted(model, {}, proof, transform)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from turnout.cli.conversion_options import ConversionOptions, GivenFiles, takes_conversion_options
 from turnout.cli.options import DEFAULT_MANIFEST, JsonOption, ManifestOption, load, manifest_argument
 from turnout.cli.output import CommandError, counted, notify, progress, say, say_json, sentence_of
 from turnout.problems import ProblemsError, TurnoutError
@@ -35,90 +36,24 @@ SourceArgument = Annotated[
         "mlflow:NAME@ALIAS, hf:ORG/NAME or s3://BUCKET/KEY.",
     ),
 ]
-ExamplesOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Requests with expected outputs, copied next to the model.")
-]
-TransformOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Python file with preprocess and postprocess, copied next to the model."),
-]
 SignatureOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="YAML or JSON file with the inputs and outputs of a Python file.")
-]
-RequirementOption = Annotated[
-    list[str] | None,
-    typer.Option("--requirement", metavar="PACKAGE", help="A package that the Python code imports. Repeatable."),
-]
-RuntimeOption = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME", help="The runtime: onnx, or python to serve a model with its own library. Default: by suffix."
-    ),
-]
-BreakingOption = Annotated[
-    bool,
-    typer.Option("--breaking", help="Accept a version that changes the inputs or outputs of the version it replaces."),
-]
-
-ModuleOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--module",
-        metavar="FILE",
-        help="A Python file with classes that a model was saved with, for --runtime python. Repeatable.",
-    ),
-]
-SamplesOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Rows to compare a converted model with its original: CSV, Parquet, JSON, .npy."),
-]
-RtolOption = Annotated[
-    float, typer.Option(metavar="X", min=0.0, help="Largest relative difference of floats after a conversion.")
-]
-AtolOption = Annotated[
-    float, typer.Option(metavar="X", min=0.0, help="Largest absolute difference, added to the relative one.")
-]
-TrustPickleOption = Annotated[
-    bool,
-    typer.Option(
-        "--trust-pickle", help="Load a pickle, which can run any code. Use only if you know the file's origin."
-    ),
-]
-TrustOption = Annotated[
-    list[str] | None,
-    typer.Option("--trust", metavar="TYPE", help="A type that a .skops file may load. Repeatable."),
 ]
 Sha256Option = Annotated[
     str, typer.Option(metavar="DIGEST", help="SHA-256 that a downloaded file must have. Required for https://.")
 ]
-ConverterOption = Annotated[
-    str, typer.Option(metavar="NAME", help="The converter, if the file's suffix does not identify it.")
-]
-TimeOption = Annotated[float, typer.Option(metavar="SECONDS", min=1.0, help="Time limit of a conversion.")]
-MemoryOption = Annotated[int, typer.Option(metavar="MB", min=256, help="Memory limit of a conversion.")]
 
 
+@takes_conversion_options
 def add(
+    context: typer.Context,
     model: ModelArgument,
     version: VersionArgument,
     source: SourceArgument,
     *,
-    examples: ExamplesOption = None,
-    transform: TransformOption = None,
     signature: SignatureOption = None,
-    requirement: RequirementOption = None,
-    runtime: RuntimeOption = "",
-    module: ModuleOption = None,
-    breaking: BreakingOption = False,
-    samples: SamplesOption = None,
-    rtol: RtolOption = 1e-4,
-    atol: AtolOption = 1e-5,
-    trust_pickle: TrustPickleOption = False,
-    trust: TrustOption = None,
+    options: ConversionOptions,
     sha256: Sha256Option = "",
-    converter: ConverterOption = "",
-    time_limit: TimeOption = 900.0,
-    memory_limit: MemoryOption = 8192,
     as_json: JsonOption = False,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
@@ -142,41 +77,15 @@ def add(
     A stage with `"*": newest` moves to the new version. If the inputs or outputs of that version are incompatible with
     the current one, it is rejected; --breaking adds it with `breaking: true`.
     """
-    from turnout.artifacts.examples import Tolerance
-    from turnout.conversion.conversion import Choices
     from turnout.conversion.errors import ConversionError
-    from turnout.conversion.jobs import JobLimits
 
-    given = GivenFiles(examples, transform, signature, tuple(requirement or ()), breaking)
     try:
-        choices = Choices(
-            samples,
-            Tolerance(absolute=atol, relative=rtol),
-            trust_pickle,
-            tuple(trust or ()),
-            converter,
-            checked_digest(sha256),
-            JobLimits(time_limit, memory_limit),
-            checked_runtime(runtime, source),
-            checked_modules(module or (), runtime),
-            given.requirements,
-        )
-        add_version(model, version, source, given, choices, manifest, as_json=as_json)
+        choices = options.choices(context, source, checked_digest(sha256))
+        add_version(model, version, source, options.given_files(signature), choices, manifest, as_json=as_json)
     except ConversionError as error:
         if as_json:
             say_json(failure_json(error))
         raise CommandError(sentence_of(error.message), error.hint, code=error.code) from error
-
-
-@dataclass(frozen=True, slots=True)
-class GivenFiles:
-    """The files and settings that the user passes besides the model."""
-
-    examples: Path | None = None
-    transform: Path | None = None
-    signature: Path | None = None
-    requirements: tuple[str, ...] = ()
-    breaking: bool = False
 
 
 def checked_digest(sha256: str) -> str:
@@ -184,33 +93,6 @@ def checked_digest(sha256: str) -> str:
     if sha256 and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise CommandError(f"--sha256 must be 64 hexadecimal digits, got {sha256!r}.")
     return sha256.lower()
-
-
-def checked_runtime(runtime: str, source: str) -> str:
-    """Return the runtime that the user names, or nothing.
-
-    Raise a CommandError if it is unknown or cannot read the file.
-    """
-    from turnout.runtimes.registry import RUNTIMES, find_runtime
-
-    if runtime and runtime not in RUNTIMES:
-        raise CommandError(f"unknown runtime {runtime!r}.", f"Known runtimes: {', '.join(RUNTIMES)}.")
-    by_suffix = find_runtime(Path(source)).name
-    if runtime and by_suffix == "python" != runtime:
-        raise CommandError(f"{source} is a Python file, not a model for `runtime: {runtime}`.", "Leave --runtime out.")
-    return runtime
-
-
-def checked_modules(modules: Sequence[Path], runtime: str) -> tuple[Path, ...]:
-    """Return the files of --module; raise a CommandError if one is not a Python file, or nothing would use them."""
-    if modules and runtime != "python":
-        raise CommandError("--module needs --runtime python.", "Add --runtime python.")
-    for module in modules:
-        if not module.is_file() or not module.stem.isidentifier() or module.suffix != ".py":
-            raise CommandError(f"--module {module} is not a Python file.", "Name a file such as features.py.")
-        if module.name == "predict.py":
-            raise CommandError("--module cannot be predict.py, a name that is reserved.", "Rename that file.")
-    return tuple(modules)
 
 
 def add_version(

@@ -33,7 +33,8 @@ def update(
     With --add, adds that version to the model, like `turnout add`. Without --add, changes nothing. Existing versions
     never change.
     """
-    from turnout.cli.commands.add import GivenFiles, add_version
+    from turnout.cli.commands.add import add_version
+    from turnout.cli.conversion_options import GivenFiles
     from turnout.conversion.conversion import Choices
     from turnout.conversion.errors import ConversionError
 

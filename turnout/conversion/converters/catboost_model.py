@@ -106,7 +106,7 @@ class CatboostOriginal:
             raise RefusedJob(
                 f"the model has categories ({shown}), which CatBoost's ONNX export leaves out",
                 "Serve its trees with Python instead, compared on rows of yours with the categories:\n"
-                f"    {self.command} --samples rows.csv",
+                f"    {self.command}{'' if job.get('samples') else ' --samples rows.csv'}",
             )
         if not job.get("samples"):
             raise RefusedJob(

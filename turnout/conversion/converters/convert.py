@@ -123,8 +123,8 @@ PYTHON_HINT = "Serve it as Python instead: see docs/runtimes.md."
 
 def python_command(job: Mapping[str, Any]) -> str:
     """Return the command that serves the job's model as Python."""
-    command = job.get("command", f"turnout add MODEL VERSION {Path(job['path']).name}")
-    return f"{command} --runtime python"
+    default = f"turnout add MODEL VERSION {Path(job['path']).name} --runtime python"
+    return str(job.get("command", default))
 
 
 def _make(candidate: Candidate, answers: Answers, opsets: Mapping[str, int]) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .convert import Candidate, Progress, convert
+from .convert import Candidate, Progress, convert, python_command
 from .exchange import as_objects
 from .features import Batch, Feature
 from .graphs import rename
@@ -22,10 +22,6 @@ from .sklearn_texts import make_text_transform, removes_stop_words
 from .start import RefusedJob
 
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx")
-
-MODULE_HINT = (
-    "If it is a file of yours, add: --runtime python --module {name}.py. Else write predict.py, see docs/runtimes.md."
-)
 
 
 def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -86,7 +82,7 @@ def _load_skops(path: Path, job: Mapping[str, Any]) -> Any:
     except ModuleNotFoundError as error:
         raise RefusedJob(
             f"{path.name} needs the module {error.name!r}, which is not in the converter's environment",
-            MODULE_HINT.format(name=error.name),
+            _module_hint(str(error.name), job),
         ) from error
     except Exception as error:
         raise RefusedJob(f"{path.name} cannot be loaded: {error}") from error
@@ -105,10 +101,18 @@ def _load_pickle(path: Path, job: Mapping[str, Any]) -> Any:
     except ModuleNotFoundError as error:
         raise RefusedJob(
             f"{path.name} needs the module {error.name!r}, which is not in the converter's environment",
-            MODULE_HINT.format(name=error.name),
+            _module_hint(str(error.name), job),
         ) from error
     except Exception as error:
         raise RefusedJob(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _module_hint(name: str, job: Mapping[str, Any]) -> str:
+    file = f"{name.partition('.')[0]}.py"
+    return (
+        f"If it is a file of yours, serve the model with it: {python_command(job)} --module {file}\n"
+        "    Else write predict.py, see docs/runtimes.md."
+    )
 
 
 class SklearnOriginal:
