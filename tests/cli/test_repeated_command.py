@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -57,3 +58,9 @@ def test_choices_carry_the_command_that_serves_the_model_as_python() -> None:
     context = context_of((*NAMES, "--trust-pickle", "--transform", "t.py"))
     want = "turnout add iris v1 model.joblib --runtime python --trust-pickle"
     assert options.choices(context, "model.joblib").python_command == want
+
+
+def test_an_update_has_every_option_of_a_conversion() -> None:
+    names = {field.name for field in fields(ConversionOptions)}
+    for words in (NAMES, ("update", "iris")):
+        assert names <= {parameter.name for parameter in context_of(words).command.params}

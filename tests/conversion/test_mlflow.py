@@ -5,7 +5,9 @@ The server's environment is made by uv from mlflow_server.lock, once for each us
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -25,10 +27,15 @@ from turnout.project.project import load_project
 
 LOCKS = Path(__file__).parent
 
-REGISTER = """
+TRUSTED = ["sklearn.neighbors._kd_tree.KDTree", "sklearn.metrics._dist_metrics.EuclideanDistance64"]
+"""Types in a .skops file that skops does not trust by itself."""
+
+REGISTER = f"""
+TRUSTED = {TRUSTED}
 import mlflow, mlflow.sklearn
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 x, y = load_iris(return_X_y=True)
 for strength in (1.0, 10.0):
     with mlflow.start_run() as run:
@@ -37,6 +44,14 @@ for strength in (1.0, 10.0):
             model, name="model", registered_model_name="flowers", pip_requirements=["scikit-learn"],
             serialization_format="skops",
         )
+near = KNeighborsClassifier(algorithm="kd_tree").fit(x, y)
+for number in (1, 2):
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(
+            near, name="model", registered_model_name="near", pip_requirements=["scikit-learn"],
+            serialization_format="skops", skops_trusted_types=TRUSTED,
+        )
+mlflow.MlflowClient().set_registered_model_alias("near", "champion", "1")
 mlflow.MlflowClient().set_registered_model_alias("flowers", "champion", "1")
 print("run", run.info.run_id)
 """
@@ -66,7 +81,7 @@ def registry(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ["--backend-store-uri", f"sqlite:///{folder}/ml.db", "--artifacts-destination", str(folder / "files")]
+    arguments = ["--backend-store-uri", str(folder / "mlruns"), "--artifacts-destination", str(folder / "files")]
     server = subprocess.Popen(
         [
             str(python),
@@ -84,7 +99,12 @@ def registry(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            **os.environ,
+            "MLFLOW_ALLOW_FILE_STORE": "true",  # MLflow 3.17 opens a file store only with it
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
         start_new_session=True,
     )
     uri = f"http://127.0.0.1:{port}"
@@ -137,3 +157,45 @@ def test_an_alias_is_pinned_and_its_successor_offered(
     for address in ("mlflow:flowers@nobody", "mlflow:flowers"):
         assert main(["add", "flowers", "v4", address, *there]) == 2
     assert "mlflow:flowers names no version" in capsys.readouterr().err
+
+
+def test_a_version_of_a_registered_model_is_added_by_its_number(
+    registry: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(tmp_path / "project")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry[0])
+    assert main(["add", "flowers", "v1", "mlflow:flowers/2", "-m", str(project)]) == 0
+    source = load_project(project).manifest.model("flowers").version("v1").source
+    assert source is not None
+    assert (source.address, source.revision) == ("mlflow:flowers/2", "2")
+    assert main(["add", "flowers", "v2", "mlflow:flowers/9", "-m", str(project)]) == 2
+    assert "mlflow:flowers/9 cannot be read" in capsys.readouterr().err
+
+
+def test_an_update_takes_the_options_of_an_addition(
+    registry: tuple[str, str],
+    python: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = write_project(tmp_path / "project")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry[0])
+    samples = tmp_path / "my rows.json"
+    samples.write_text("[[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]]")
+    own = ["--samples", str(samples), "--rtol", "0.01", *(word for name in TRUSTED for word in ("--trust", name))]
+    there = ["-m", str(project)]
+    assert main(["add", "near", "v1", "mlflow:near@champion", *own, *there]) == 0
+    code = "import mlflow; mlflow.MlflowClient().set_registered_model_alias('near', 'champion', '2'); print('run -')"
+    run_there(python, code, registry[0])
+    assert main(["update", "near", "--add", "v2", *there]) == 2
+    assert f"    --trust {TRUSTED[0]}\n" in capsys.readouterr().err
+    assert main(["update", "near", *own, *there]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[:5] == ["turnout", "update", "near", "--add", "VERSION"]
+    assert main([word.replace("VERSION", "v2") for word in words[1:]]) == 0
+    version = load_project(project).manifest.model("near").version("v2")
+    assert version.source is not None
+    assert version.source.revision == "2"
+    proof = json.loads((project / version.source.report).read_text())["proof"]
+    assert (proof["groups"]["samples"], proof["tolerance"]["relative"]) == (2, 0.01)

@@ -8,34 +8,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load, manifest_argument
+from turnout.cli.conversion_options import ConversionOptions, takes_conversion_options
+from turnout.cli.options import DEFAULT_MANIFEST, ManifestOption, load
 from turnout.cli.output import CommandError, notify, say, sentence_of
+from turnout.cli.repeated_command import repeat_command
 
 if TYPE_CHECKING:
+    from turnout.conversion.jobs import JobLimits
     from turnout.manifest.parser import Manifest, Version
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A model that was added from an alias.")]
 AddOption = Annotated[
     str, typer.Option("--add", metavar="VERSION", help="Add the alias's version under this name.", show_default=False)
 ]
-TrustPickleOption = Annotated[bool, typer.Option("--trust-pickle", help="Load a pickle, as in `turnout add`.")]
 
 
+@takes_conversion_options
 def update(
+    context: typer.Context,
     model: ModelArgument,
     *,
     add: AddOption = "",
-    trust_pickle: TrustPickleOption = False,
+    options: ConversionOptions,
     manifest: ManifestOption = DEFAULT_MANIFEST,
 ) -> None:
     """Check whether an MLflow alias stands for a newer version.
 
-    With --add, adds that version to the model, like `turnout add`. Without --add, changes nothing. Existing versions
-    never change.
+    With --add, adds that version to the model, like `turnout add` and with its options. Without --add, changes nothing.
+    Existing versions never change.
     """
     from turnout.cli.commands.add import add_version
-    from turnout.cli.conversion_options import GivenFiles
-    from turnout.conversion.conversion import Choices
     from turnout.conversion.errors import ConversionError
 
     project = load(manifest)
@@ -43,19 +45,19 @@ def update(
     assert version.source is not None
     address = version.source.address
     try:
-        revision = current_revision(address)
+        choices = options.choices(context, address)
+        revision = current_revision(address, choices.limits)
         known = [entry for entry in project.manifest.model(model).versions if has_revision(entry, address, revision)]
         if known:
             say(f"{address} is version {revision}, which {model} {known[-1].name} has. Nothing to add.")
             return
         say(f"{address} is version {revision} now, and {model} {version.name} has version {version.source.revision}.")
         if add:
-            choices = Choices(trust_pickle=trust_pickle)
-            add_version(model, add, address, GivenFiles(), choices, manifest, as_json=False)
+            add_version(model, add, address, options.given_files(), choices, manifest, as_json=False)
             return
     except ConversionError as error:
         raise CommandError(sentence_of(error.message), error.hint, code=error.code) from error
-    say(f"Add it as a new version:\n\n    turnout update {model} --add VERSION{manifest_argument(manifest)}")
+    say(f"Add it as a new version:\n\n    {repeat_command(context, {'add': 'VERSION'})}")
 
 
 def aliased_version(manifest: Manifest, model: str) -> Version:
@@ -93,12 +95,11 @@ def registered_name(address: str) -> str:
     return name.rpartition("@")[0] if "@" in name else name.rpartition("/")[0]
 
 
-def current_revision(address: str) -> str:
+def current_revision(address: str, limits: JobLimits) -> str:
     """Return the version that an alias points to now."""
-    from turnout.conversion.jobs import JobLimits
     from turnout.conversion.registries.mlflow import resolve_revision
     from turnout.conversion.sources import Order
 
     with TemporaryDirectory(prefix="turnout-") as scratch:
-        order = Order(address, Path(scratch, "model"), "", JobLimits(), lambda text: notify(f"{text} ..."))
+        order = Order(address, Path(scratch, "model"), "", limits, lambda text: notify(f"{text} ..."))
         return resolve_revision(order)
