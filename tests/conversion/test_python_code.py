@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,14 @@ import joblib
 import numpy as np
 import pytest
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -124,6 +131,54 @@ def test_columns_of_a_frame_are_inputs_with_their_datatypes(tmp_path: Path) -> N
     }
     assert [line.partition("==")[0] for line in done["requirements"]] == ["scikit-learn", "joblib", "pandas"]
     check(out, done["signature"])
+
+
+WRAPPED: dict[str, Callable[[Any], Any]] = {
+    "alone": lambda inner: inner,
+    "searched": lambda inner: GridSearchCV(inner, {"max_iter": [4, 5]}, cv=2),
+    "calibrated": lambda inner: CalibratedClassifierCV(inner, cv=2),
+    "in a vote": lambda inner: VotingClassifier([("histogram", inner)], voting="soft"),
+}
+"""Estimators that show their rows to a histogram of gradient boosting, which keeps the categories of a frame."""
+
+
+@pytest.mark.parametrize(("wrapper", "known"), [*((name, ["Oslo", "Rom"]) for name in WRAPPED), ("alone", [10, 20])])
+def test_categories_of_a_frame_are_drawn_without_samples(wrapper: str, known: list[Any], tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    places = np.array([*known, known[0]], dtype=object)[CLASSES]
+    frame = pandas.DataFrame({"size": X[:, 0], "place": pandas.Categorical(places, categories=known)})
+    inner = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=5, categorical_features="from_dtype")
+    joblib.dump(WRAPPED[wrapper](inner).fit(frame, NAMES), tmp_path / "model.joblib")
+    out = tmp_path / "out"
+    out.mkdir()
+    done = main(job_of(tmp_path / "model.joblib", out), lambda _: None)
+    datatype = "BYTES" if isinstance(known[0], str) else "INT64"
+    assert {name: row["datatype"] for name, row in done["signature"]["inputs"].items()} == {
+        "size": "FP64",
+        "place": datatype,
+    }
+    groups = {group["name"]: group["rows"] for group in done["groups"]}
+    assert {"unseen categories", "missing values"} <= groups.keys()
+    assert groups["around the thresholds of trees"] >= 20
+    drawn = read_arrays(out / "inputs")
+    assert set(drawn["place"][:200].ravel().tolist()) == set(known)
+    edges = drawn["size"][200 : 200 + groups["around the thresholds of trees"]]
+    assert np.abs(edges).max() < 4  # thresholds of this column: the trees see the categories first
+    check(out, done["signature"])
+
+
+@pytest.mark.parametrize(("name", "known"), [("xgboost", "model.ubj"), ("lightgbm", "model.txt"), ("own.part", "own")])
+def test_pickle_of_another_library_names_the_remedy(
+    name: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.pkl").write_bytes(b"c" + name.encode() + b"\nModel\n.")
+    for module in ("xgboost", "lightgbm"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RefusedJob, match="needs the module") as caught:
+        main(job_of(tmp_path / "model.pkl", tmp_path, command="turnout add a v1 m --runtime python"), lambda _: None)
+    assert known in caught.value.hint
+    own = "turnout add a v1 m --runtime python --module own.py"
+    assert (own in caught.value.hint) == (name == "own.part")
 
 
 @pytest.mark.parametrize("suffix", [".skops", ".joblib"])

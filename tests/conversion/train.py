@@ -66,6 +66,7 @@ def sklearn_models(folder: Path) -> None:
     from sklearn.compose import ColumnTransformer
     from sklearn.decomposition import PCA
     from sklearn.dummy import DummyClassifier
+    from sklearn.feature_extraction import DictVectorizer
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.impute import SimpleImputer
     from sklearn.model_selection import GridSearchCV
@@ -172,6 +173,20 @@ def sklearn_models(folder: Path) -> None:
             mails,
             spam,
         ),
+        "words-in-a-vote": (
+            ensemble.VotingClassifier([("v", make_pipeline(TfidfVectorizer(), logistic()))], voting="soft"),
+            texts,
+            spam,
+        ),
+        "texts-without-names": (
+            make_pipeline(
+                ColumnTransformer([("t", OneHotEncoder(handle_unknown="ignore"), [0]), ("n", "passthrough", [1])]),
+                logistic(),
+            ),
+            mails.to_numpy(object),
+            spam,
+        ),
+        "dicts": (make_pipeline(DictVectorizer(), logistic()), mails.to_dict("records"), spam),
         "no-converter": (DummyClassifier(), X, CLASSES),
     }
     for name, (estimator, x, y) in fits.items():

@@ -13,6 +13,9 @@ from .start import RefusedJob
 
 TEXT = "text"
 
+WRAPPERS = frozenset({"TunedThresholdClassifierCV", "FixedThresholdClassifier", "SelfTrainingClassifier"})
+"""Estimators that pass their rows on to `estimator_`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -38,7 +41,7 @@ def is_text_first(estimator: Any) -> bool:
         estimator = estimator.steps[0][1]
     if hasattr(estimator, "transformer_list"):
         return any(is_text_first(part) for _, part in estimator.transformer_list)
-    return is_vectorizer(estimator)
+    return is_vectorizer(estimator) or any(map(is_text_first, _parts(estimator)))
 
 
 def vectorizers_of(estimator: Any, features: Sequence[Feature]) -> list[tuple[str, Any]]:
@@ -54,14 +57,20 @@ def _vectorizers(step: Any, name: str, features: Sequence[Feature]) -> Iterator[
         yield from _vectorizers(part, name, features)
     for _, part in getattr(step, "transformer_list", ()):
         yield from _vectorizers(part, name, features)
+    for part in _parts(step):
+        yield from _vectorizers(part, name, features)
     for _, part, columns in getattr(step, "transformers_", ()):
         if not isinstance(part, str):
             at = _indices(columns, features)
             yield from _vectorizers(part, features[at[0]].name if at else name, features)
 
 
-def check_parts(step: Any) -> None:
+def check_parts(step: Any, command: str) -> None:
     """Refuse an estimator that skl2onnx 1.20 converts without an error into a graph with other answers.
+
+    Args:
+        step: the estimator.
+        command: serves the model as Python.
 
     Raises:
         RefusedJob: it is in the model.
@@ -69,16 +78,21 @@ def check_parts(step: Any) -> None:
     if getattr(step, "is_categorical_", None) is not None and np.any(step.is_categorical_):
         raise RefusedJob(
             f"{type(step).__name__} splits by categories, and skl2onnx compares their codes as if they were numbers",
-            "Encode them with OneHotEncoder, or serve the model with its own library: --runtime python.",
+            f"Serve it as Python instead: {command}\n    Or encode the categories with OneHotEncoder.",
         )
     inner = [part for name in ("steps", "transformer_list") for _, part in getattr(step, name, ())]
     inner += [part for _, part, _ in getattr(step, "transformers_", ())]
     for part in (*inner, *_parts(step)):
-        check_parts(part)
+        check_parts(part, command)
 
 
 def describe_inputs(estimator: Any) -> list[Feature]:
-    """Return the features in their order."""
+    """Return the features in their order.
+
+    Raises:
+        RefusedJob: the estimator reads objects, not columns.
+    """
+    _check_first(estimator)
     if is_text_first(estimator):
         feature = Feature(TEXT, "text")
         _walk(estimator, [Column(feature)])
@@ -91,6 +105,21 @@ def describe_inputs(estimator: Any) -> list[Feature]:
         if feature.categories:
             feature.kind, feature.categories = _kind_of(feature.categories)
     return features
+
+
+def _check_first(step: Any) -> None:
+    """Refuse an estimator whose rows are dicts or lists, which no tensor of a request holds."""
+    while hasattr(step, "steps"):
+        step = step.steps[0][1]
+    for part in (*(part for _, part in getattr(step, "transformer_list", ())), *_parts(step)):
+        _check_first(part)
+    name = type(step).__name__
+    if name in {"DictVectorizer", "FeatureHasher"}:
+        raise RefusedJob(
+            f"the model begins with {name}, which reads dicts or lists, and a request has tensors",
+            "Train it on a DataFrame with OneHotEncoder instead, "
+            "or write predict.py, which makes these objects from tensors: see docs/runtimes.md.",
+        )
 
 
 def _kind_of(categories: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -120,6 +149,8 @@ def _walk(step: Any, columns: Columns) -> Columns:
         return []
     for part in _parts(step):
         _walk(part, columns)
+    if getattr(step, "_preprocessor", None) is not None:
+        columns = _walk_histogram(step, columns)
     _note_categories(step, columns)
     _note_text(step, columns)
     _note_thresholds(step, columns)
@@ -139,6 +170,15 @@ def _walk_columns(step: Any, columns: Columns) -> Columns:
         if column is not None and index not in read:
             column.feature.used = False
     return made if all(column is not None for column in made) else []
+
+
+def _walk_histogram(step: Any, columns: Columns) -> Columns:
+    """Return the columns that a histogram's trees see: it encodes its categories, and moves them to the front."""
+    if len(columns) != len(step.is_categorical_):
+        return []
+    _walk_columns(step._preprocessor, columns)
+    numbers = [column for column, is_category in zip(columns, step.is_categorical_, strict=True) if not is_category]
+    return [None] * int(np.sum(step.is_categorical_)) + numbers
 
 
 def _indices(selected: Any, features: Sequence[Feature]) -> list[int]:
@@ -164,7 +204,9 @@ def _parts(step: Any) -> list[Any]:
     if result is None or hasattr(step, "estimators_features_"):
         result = []
     parts = [part for part in np.ravel(np.array(result, dtype=object)) if hasattr(part, "get_params")]
-    return parts + [row.estimator for row in getattr(step, "calibrated_classifiers_", ())]
+    parts += [row.estimator for row in getattr(step, "calibrated_classifiers_", ())]
+    names = ("best_estimator_", "regressor_", *(("estimator_",) if type(step).__name__ in WRAPPERS else ()))
+    return parts + [getattr(step, name) for name in names if hasattr(step, name)]
 
 
 def _note_categories(step: Any, columns: Columns) -> None:

@@ -23,6 +23,15 @@ from .start import RefusedJob
 
 PACKAGES = ("scikit-learn", "skl2onnx", "onnx")
 
+OWN_FORMATS = {
+    "xgboost": "model.save_model('model.ubj')",
+    "lightgbm": "model.booster_.save_model('model.txt')",
+    "catboost": "model.save_model('model.cbm')",
+    "keras": "model.save('model.keras')",
+    "torch": "torch.export.save(program, 'model.pt2')",
+}
+"""Libraries whose models are pickled, too -> how to save one for its own converter."""
+
 
 def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Convert one file."""
@@ -31,8 +40,11 @@ def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     import_modules(job["modules"])
     estimator = load(Path(job["path"]), job, notes)
     if job["runtime"] == "python":
-        return write_python(SklearnOriginal(estimator, notes, is_converted=False), job, progress)
-    return convert(SklearnOriginal(estimator, notes), job, PACKAGES, progress)
+        return write_python(SklearnOriginal(estimator, notes), job, progress)
+    check_parts(estimator, python_command(job))
+    original = SklearnOriginal(estimator, notes)
+    original.add_transform()
+    return convert(original, job, PACKAGES, progress)
 
 
 def load(path: Path, job: Mapping[str, Any], notes: list[str]) -> Any:
@@ -108,7 +120,10 @@ def _load_pickle(path: Path, job: Mapping[str, Any]) -> Any:
 
 
 def _module_hint(name: str, job: Mapping[str, Any]) -> str:
-    file = f"{name.partition('.')[0]}.py"
+    package = name.partition(".")[0]
+    if package in OWN_FORMATS:
+        return f"Save the model in its library's own format instead: {OWN_FORMATS[package]}"
+    file = f"{package}.py"
     return (
         f"If it is a file of yours, serve the model with it: {python_command(job)} --module {file}\n"
         "    Else write predict.py, see docs/runtimes.md."
@@ -118,19 +133,22 @@ def _module_hint(name: str, job: Mapping[str, Any]) -> str:
 class SklearnOriginal:
     """A fitted estimator or pipeline."""
 
-    def __init__(self, estimator: Any, notes: list[str], *, is_converted: bool = True) -> None:
-        """Inspect its inputs; a model that is not converted needs no transform."""
+    transform = ""
+
+    def __init__(self, estimator: Any, notes: list[str]) -> None:
+        """Inspect its inputs."""
         self.estimator = estimator
         self.notes = notes
         self.features: list[Feature] = describe_inputs(estimator)
         self.has_names = hasattr(estimator, "feature_names_in_")
         self.is_text = is_text_first(estimator)
-        self.matrix = "" if self.has_names or self.is_text else "X"
-        vectorizers = vectorizers_of(estimator, self.features)
-        self.transform = make_text_transform(vectorizers) if is_converted else ""
-        if is_converted:
-            check_parts(estimator)
+        has_texts = any(feature.kind == "text" for feature in self.features)
+        self.matrix = "" if self.has_names or has_texts else "X"
         self.last = last_of(estimator)
+
+    def add_transform(self) -> None:
+        """Add what ONNX cannot do with texts, for a model that is converted."""
+        self.transform = make_text_transform(vectorizers_of(self.estimator, self.features))
 
     def _table(self, batch: Batch) -> Any:
         if self.is_text:
