@@ -32,7 +32,7 @@ MODELS = {
         "ranking categories codes"
     ),
     "catboost": "binary multiclass missing-is-max regression frame counts",
-    "keras": "dense legacy saved two-inputs sequence fixed-batch",
+    "keras": "dense legacy saved two-inputs odd-names sequence fixed-batch",
     "torch": "network few two-inputs words",
 }
 
@@ -48,6 +48,7 @@ REFUSED = {
     ("catboost", "lossguide"): "CatBoost cannot export the model to ONNX",
     ("keras", "text"): "has the type string",
     ("keras", "own-code"): "Lambda",
+    ("keras", "without-inputs"): "does not declare its inputs",
     ("torch", "dropout"): "exported in training mode: aten.dropout trains",
     ("torch", "training"): "exported in training mode: aten.batch_norm trains",
     ("torch", "random"): "different answers to the same rows",
@@ -138,6 +139,9 @@ def test_a_transform_lowercases_texts_as_python_does(trained: Trained) -> None:
 def test_network_keeps_its_names_and_free_dimensions(trained: Trained) -> None:
     graph = onnx.load(Path(trained("keras")["two-inputs"]["out"], "model", "model.onnx")).graph
     assert [value.name for value in (*graph.input, *graph.output)] == ["image", "words", "kind", "price"]
+    odd = onnx.load(Path(trained("keras")["odd-names"]["out"], "model", "model.onnx")).graph
+    names = [value.name for value in (*odd.input, *odd.output)]
+    assert names == ["größe (cm)", "place: 1", "the price", "größe (cm)_output"]
     sequence = onnx.load(Path(trained("keras")["sequence"]["out"], "model", "model.onnx")).graph
     dimensions = [row.dim_param or row.dim_value for row in sequence.input[0].type.tensor_type.shape.dim]
     assert dimensions == ["batch", "size_1", 4]

@@ -333,6 +333,13 @@ def keras_models(folder: Path) -> None:
     joined = layers.Concatenate()([filtered, layers.GlobalAveragePooling1D()(layers.Embedding(30, 4)(words))])
     outputs = [layers.Dense(3, name="kind")(joined), layers.Dense(1, name="price")(joined)]
     keras.Model([image, words], outputs).save(folder / "two-inputs.keras")
+    size, place = layers.Input((3,), name="größe (cm)"), layers.Input((2,), name="place: 1")
+    block = keras.Sequential(
+        [layers.Dense(2, name="in ner"), layers.BatchNormalization(name="(norm)")], name="my block"
+    )
+    priced = layers.Dense(1, name="the price")(block(layers.Concatenate()([size, place])))
+    keras.Model({"größe (cm)": size, "place: 1": place}, [priced, size]).save(folder / "odd-names.keras")
+    keras.Sequential([layers.Dense(1)]).save(folder / "without-inputs.keras")
     keras.Sequential([layers.Input((None, 4)), layers.LSTM(5), layers.Dense(1)]).save(folder / "sequence.keras")
     vectorize = layers.TextVectorization(max_tokens=20)
     vectorize.adapt(TEXTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ MOST_OPSET = 18
 
 SIGNATURE = "serving_default"
 
+EXPORT_HINT = "Export a SavedModel where you trained it, and add that folder: model.export(FOLDER)."
+
 OWN_NAMES = ("keras_tensor", "input_layer", "input_")
 """Prefixes of the names that Keras gives inputs without a name."""
 
@@ -41,8 +43,8 @@ def main(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 class SavedModel:
     """A SavedModel's signature."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load it and read its inputs."""
+    def __init__(self, folder: Path, shown: Mapping[str, str] | None = None) -> None:
+        """Load it and read its inputs; `shown` has the names of inputs in errors, if they differ."""
         import tensorflow as tf
 
         self.folder = folder
@@ -62,7 +64,10 @@ class SavedModel:
         self.function = self.loaded.signatures[self.signature]
         self.arguments = _flat_arguments(self.function)
         self.outputs = list(self.function.structured_outputs)
-        self.inputs: Sequence[TensorInput] = [_input_of(name, spec) for name, spec in self.arguments.items()]
+        shown = shown or {}
+        self.inputs: Sequence[TensorInput] = [
+            _input_of(name, spec, shown.get(name, name)) for name, spec in self.arguments.items()
+        ]
 
     def predict(self, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """Return the signature's results."""
@@ -123,23 +128,51 @@ class KerasModel:
                 "Layers with your own code cannot be loaded from this file. "
                 "Export a SavedModel where the code is: model.export(FOLDER).",
             ) from error
-        try:
-            self.model.export(str(exported), format="tf_saved_model", verbose=False)
-        except Exception as error:
-            raise RefusedJob(f"{path.name} cannot be exported: {_first_line(error)}") from error
-        self.exported = SavedModel(exported)
-        self.notes = self.exported.notes
-        self.outputs = _natural(self.exported.outputs)
+        if not getattr(self.model, "inputs", None):
+            raise RefusedJob(
+                f"{path.name} does not declare its inputs", "Begin the model with keras.layers.Input, or call it once."
+            )
         self.names = [tensor.name for tensor in self.model.inputs]
-        if sorted(self.names) != sorted(self.exported.arguments):
-            raise RefusedJob(f"{path.name} has inputs that Turnout cannot match with its SavedModel")
-        known = {row.name: row for row in self.exported.inputs}
         public = self._public_names()
+        self.outputs = [f"{name}_output" if name in public else name for name in self._output_names()]
+        # TensorFlow rejects names with spaces and other characters, so the SavedModel has names of its own
+        safe = [f"input_{at}" for at in range(len(self.names))]
+        try:
+            _make_names_safe(self.model)
+            self._export(exported, safe)
+        except Exception as error:
+            raise RefusedJob(f"{path.name} cannot be exported: {_first_line(error)}", EXPORT_HINT) from error
+        self.safe = safe
+        self.exported = SavedModel(exported, dict(zip(safe, public, strict=True)))
+        self.notes = self.exported.notes
+        known = {row.name: row for row in self.exported.inputs}
         vocabulary = _embedded(self.model)
         self.inputs: Sequence[TensorInput] = [
             TensorInput(name, known[own].dtype, known[own].shape, vocabulary if known[own].dtype.kind in "iu" else 0)
-            for own, name in zip(self.names, public, strict=True)
+            for own, name in zip(safe, public, strict=True)
         ]
+
+    def _export(self, folder: Path, names: Sequence[str]) -> None:
+        """Write the SavedModel; a model without a batch of any size gets one, as in Keras's own export."""
+        import keras
+        import tensorflow as tf
+
+        specs = [
+            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+            for name, tensor in zip(names, self.model.inputs, strict=True)
+        ]
+        archive = keras.export.ExportArchive()
+        archive.track(self.model)
+        archive.add_endpoint("serve", lambda *values: dict(_numbered(self._call(values))), specs)
+        archive.write_out(str(folder), verbose=False)
+
+    def _call(self, values: Sequence[Any]) -> list[Any]:
+        """Return the model's results in inference mode, one after another."""
+        import keras
+
+        structure = getattr(self.model, "_inputs_struct", None)
+        given = values[0] if structure is None else keras.tree.pack_sequence_as(structure, list(values))
+        return list(keras.tree.flatten(self.model(given, training=False)))
 
     def _public_names(self) -> list[str]:
         if len(self.names) == 1:
@@ -148,29 +181,47 @@ class KerasModel:
         return self.names
 
     def _output_names(self) -> list[str]:
-        """Return the names of the layers of the outputs, if the user chose them."""
-        if len(self.outputs) == 1:
-            layer = self.model.layers[-1]
-            own = list(getattr(self.model, "output_names", ())) or [layer.name]
-            return ["output"] if _is_default(own[0], self.model.layers) else own
+        """Return the keys of the outputs, or the names of their layers, if the user chose them."""
+        structure = getattr(self.model, "_outputs_struct", None)
+        if isinstance(structure, Mapping) and not any(isinstance(part, Mapping | list) for part in structure.values()):
+            return sorted(structure)
         own = list(getattr(self.model, "output_names", ()))
-        return own if len(own) == len(self.outputs) == len(set(own)) else self.outputs
+        count = len(self.model.outputs)
+        if count == 1:
+            own = own or [self.model.layers[-1].name]
+            return ["output"] if _is_default(own[0], self.model.layers) else own
+        return own if len(own) == count == len(set(own)) else [f"output_{at}" for at in range(count)]
 
     def predict(self, feed: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """Return the model's results in inference mode."""
-        values = list(feed.values())
-        result = self.model(values[0] if len(values) == 1 else values, training=False)
-        if isinstance(result, Mapping):
-            return {name: np.asarray(result[name]) for name in self.outputs}
-        listed = list(result) if isinstance(result, list | tuple) else [result]
-        return {name: np.asarray(value) for name, value in zip(self._output_names(), listed, strict=True)}
+        results = self._call(list(feed.values()))
+        return {name: np.asarray(value) for name, value in zip(self.outputs, results, strict=True)}
 
     def convert(self, opset: int) -> onnx.ModelProto:
         """Return the graph of the SavedModel."""
         graph = self.exported.convert(opset)
-        _order(graph.graph.input, self.names)
-        _order(graph.graph.output, self.outputs)
+        _order(graph.graph.input, self.safe)
+        _order(graph.graph.output, [f"output_{at}" for at in range(len(self.outputs))])
         return graph
+
+
+def _numbered(results: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the results with the names that they have in the SavedModel."""
+    return ((f"output_{at}", value) for at, value in enumerate(results))
+
+
+def _make_names_safe(model: Any) -> None:
+    """Replace what TensorFlow rejects in the names of layers and of their weights, which are scopes of its graph."""
+    for layer in model._flatten_layers():
+        if (safe := _safe_scope(layer.name)) != layer.name:
+            layer.name = safe
+    for variable in model.variables:
+        variable.value._handle_name = _safe_scope(variable.value._handle_name, "/:")
+
+
+def _safe_scope(name: str, also: str = "") -> str:
+    safe = re.sub(rf"[^A-Za-z0-9_.{also}-]", "_", name)
+    return safe if safe[:1].isalnum() else f"layer{safe}"
 
 
 def _flat_arguments(function: Any) -> dict[str, Any]:
@@ -181,18 +232,18 @@ def _flat_arguments(function: Any) -> dict[str, Any]:
     return named
 
 
-def _input_of(name: str, spec: Any) -> TensorInput:
+def _input_of(name: str, spec: Any, shown: str) -> TensorInput:
     if spec.shape.rank is None:
-        raise RefusedJob(f"input {name!r} has no declared number of dimensions", "Export it with an input signature.")
+        raise RefusedJob(f"input {shown!r} has no declared number of dimensions", "Export it with an input signature.")
     if not spec.shape.rank or spec.shape[0] is not None:
         shape = spec.shape.as_list()
         raise RefusedJob(
-            f"input {name!r} has the shape {shape}, which has no free first dimension",
+            f"input {shown!r} has the shape {shape}, which has no free first dimension",
             "Export it with a batch of any size: the first dimension must be None.",
         )
     if spec.dtype.name in {"string", "resource", "variant"}:
         raise RefusedJob(
-            f"input {name!r} has the type {spec.dtype.name}, which tf2onnx cannot convert",
+            f"input {shown!r} has the type {spec.dtype.name}, which tf2onnx cannot convert",
             "Save the model without the layers that read texts, and do their work in a transform (docs/transforms.md).",
         )
     return TensorInput(name, np.dtype(spec.dtype.as_numpy_dtype), tuple(spec.shape.as_list()[1:]))
@@ -208,11 +259,6 @@ def _embedded(model: Any) -> int:
     """Return the number of different integers in its smallest embedding; 0 without one."""
     sizes = [int(layer.input_dim) for layer in model._flatten_layers() if type(layer).__name__ == "Embedding"]
     return min(sizes, default=0)
-
-
-def _natural(names: Sequence[str]) -> list[str]:
-    """Return the names sorted, with `output_2` before `output_10`."""
-    return sorted(names, key=lambda name: (len(name), name) if name.startswith("output_") else (0, name))
 
 
 def _order(values: Any, names: Sequence[str]) -> None:
