@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ ACTIONS = {
     "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
     "s3:DeleteBucketLifecycle": "s3:PutLifecycleConfiguration",
     "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "s3:DeleteBucketTagging": "s3:PutBucketTagging",
     "s3:DeleteBucketCors": "s3:PutBucketCORS",
     "s3:PutBucketCors": "s3:PutBucketCORS",
     "s3:ListObjectsV2": "s3:ListBucket",
@@ -25,31 +26,93 @@ ACTIONS = {
 }
 """Operations whose action has a different name. Source: Service Authorization Reference."""
 
+TAGGED_ARN = ("Resource", "resourceArn", "ResourceARN")
+"""The parameters of TagResource and similar calls with an ARN, by service."""
+
 VERBS = {"get": "GET", "put": "PUT", "create": "POST", "delete": "DELETE", "update": "PATCH", "import": "PUT"}
 
 
 @dataclass(frozen=True)
 class Call:
-    """An action on a resource."""
+    """An action on a resource, with the condition keys that AWS adds to it."""
 
     action: str
     resource: str
+    context: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass
 class Recorder:
-    """Every call of the clients that it listens to."""
+    """Every call of the clients that it listens to.
 
+    Args:
+        reading: returns a service's client that is not recorded: IAM knows the resources that a call names.
+    """
+
+    reading: Callable[[str], Any]
     calls: set[Call] = field(default_factory=set)
 
     def listen(self, client: Any) -> None:
         """Record all later calls of a client."""
+        client.meta.events.register_first("before-parameter-build", _keep_parameters)
         client.meta.events.register("before-call", self._note)
 
     def _note(self, model: Any, params: Mapping[str, Any], **_: Any) -> None:
         service = model.service_model.service_name
-        given = params["context"].get("input_params") or {}
-        self.calls.add(call_of(service, model.name, params, given, params["context"]["client_region"]))
+        given = params["context"][PARAMETERS]
+        call = call_of(service, model.name, params, given, params["context"]["client_region"])
+        if service == "iam" and "RoleName" in given:
+            call = self._call_of_role(call, given)
+        elif model.name.endswith("EventSourceMapping"):
+            call = self._call_of_mapping(call, given)
+        self.calls |= {call, *passed_roles(service, given)}
+
+    def _call_of_role(self, call: Call, given: Mapping[str, Any]) -> Call:
+        """Return the call with the role's path in its ARN and, as context, the boundary that it has or gets."""
+        role: Mapping[str, Any] = given
+        if not call.action.endswith(":CreateRole"):
+            client = self.reading("iam")
+            try:
+                role = client.get_role(RoleName=given["RoleName"])["Role"]
+            except client.exceptions.NoSuchEntityException:
+                role = {}
+        has = (role.get("PermissionsBoundary") or {}) if role is not given else {}
+        boundary = given.get("PermissionsBoundary") or has.get("PermissionsBoundaryArn")
+        arn = f"arn:aws:iam::{ACCOUNT}:role{role.get('Path') or '/'}{given['RoleName']}"
+        return Call(call.action, arn, frozenset({("iam:PermissionsBoundary", boundary)} if boundary else ()))
+
+    def _call_of_mapping(self, call: Call, given: Mapping[str, Any]) -> Call:
+        """Return the call with the function of an event source mapping as context."""
+        client = self.reading("lambda")
+        called = given if "FunctionName" in given else client.get_event_source_mapping(UUID=given["UUID"])
+        name = called.get("FunctionArn") or called["FunctionName"]
+        arn = name if name.startswith("arn:") else f"arn:aws:lambda:{client.meta.region_name}:{ACCOUNT}:function:{name}"
+        return Call(call.action, call.resource, frozenset({("lambda:FunctionArn", arn)}))
+
+
+PARAMETERS = "given parameters"
+
+
+def _keep_parameters(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+    context[PARAMETERS] = dict(params)
+
+
+def passed_roles(service: str, given: Mapping[str, Any]) -> Iterator[Call]:
+    """Yield `iam:PassRole` for each role that a call gives to a service: IAM checks it without a call of its own."""
+    roles = [
+        given.get("Role"),
+        *(entry.get("value") for entry in given.get("patchOperations", ()) if _sets_role(entry)),
+    ]
+    body = given.get("body")
+    if service == "apigateway" and isinstance(body, str | bytes):
+        text = body if isinstance(body, str) else body.decode()
+        roles += re.findall(r'"(?:credentials|authorizerCredentials)":\s*"(arn:[^"]+)"', text)
+    for arn in filter(None, roles):
+        yield Call("iam:PassRole", arn, frozenset({("iam:PassedToService", f"{service}.amazonaws.com")}))
+
+
+def _sets_role(operation: Mapping[str, Any]) -> bool:
+    return str(operation.get("path")) == "/cloudwatchRoleArn"
 
 
 def call_of(service: str, operation: str, sent: Mapping[str, Any], given: Mapping[str, Any], region: str) -> Call:
@@ -66,6 +129,8 @@ def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any],
     """Return the ARN that a call names, `*` if it names none."""
     path = [part for part in sent["url_path"].split("?")[0].split("/") if part]
     root = f"arn:aws:{service}:{region}:{ACCOUNT}"
+    if arn := next((str(given[name]) for name in TAGGED_ARN if name in given), ""):
+        return arn
     match service:
         case "lambda" if "functions" in path[:2] and len(path) > 2:
             return f"{root}:function:{path[2]}"
@@ -77,8 +142,6 @@ def resource_of(service: str, sent: Mapping[str, Any], given: Mapping[str, Any],
             return f"arn:aws:route53:::{path[1]}/{path[2]}"
         case "s3" if "Bucket" in given:
             return f"arn:aws:s3:::{given['Bucket']}" + (f"/{given['Key']}" if "Key" in given else "")
-        case "iam":
-            return f"arn:aws:iam::{ACCOUNT}:role/{sent['body']['RoleName']}" if "RoleName" in sent["body"] else "*"
     return _named_resource(service, root, named_in(sent))
 
 
@@ -131,4 +194,20 @@ def refused_by(policies: Iterable[Mapping[str, Any]], calls: Iterable[Call]) -> 
 def _allows(statement: Mapping[str, Any], call: Call) -> bool:
     if call.action not in statement["Action"]:
         return False
-    return any(fnmatch.fnmatchcase(call.resource, pattern) for pattern in statement["Resource"])
+    if not any(fnmatch.fnmatchcase(call.resource, pattern) for pattern in statement["Resource"]):
+        return False
+    context = dict(call.context)
+    return all(
+        key in context and _is_met(operator, context[key], wanted)
+        for operator, tests in statement.get("Condition", {}).items()
+        for key, wanted in tests.items()
+    )
+
+
+def _is_met(operator: str, value: str, wanted: str | list[str]) -> bool:
+    patterns = [wanted] if isinstance(wanted, str) else wanted
+    if operator == "StringEquals":
+        return value in patterns
+    if operator == "ArnLike":
+        return any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns)
+    raise NotImplementedError(operator)

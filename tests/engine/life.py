@@ -51,8 +51,9 @@ class Life:
             self.up()
         return str(raised.value)
 
-    def check_deployer_policy(self) -> None:
-        """Check that the policy of the current project and configuration allows every call of the engine so far.
+    def check_deployer_policy(self) -> list[dict[str, Any]]:
+        """Check that the policy of the current project and configuration allows every call of the engine so far; return
+        it.
 
         The project must still need all that it needed before.
         """
@@ -62,8 +63,10 @@ class Life:
         settings = {name: json.loads(text) if text.startswith("[") else text for name, text in given.items()}
         scope = DeployerScope("aws", REGION, ACCOUNT, settings, project.manifest.domain)
         assert len(RECORDER.calls) > 50
-        refused = refused_by(build_deployer_policies(plan, scope), RECORDER.calls)
+        policies = build_deployer_policies(plan, scope)
+        refused = refused_by(policies, RECORDER.calls)
         assert refused == [], refused
+        return policies
 
     @property
     def stage(self) -> StageSettings:

@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from turnout.manifest.parser import Domain
 from turnout.plan.values import Plan
 from turnout.protocol.naming import function_prefix
+
+from .deployer_actions import (
+    ALARM_ACTIONS,
+    BOUNDED_ROLE_ACTIONS,
+    BUCKET_ACTIONS,
+    LAMBDA_ACTIONS,
+    LOG_ACTIONS,
+    OBJECT_ACTIONS,
+    QUEUE_ACTIONS,
+    ROLE_ACTIONS,
+    RULE_ACTIONS,
+    VERBS,
+)
 
 POLICY_CHARACTERS = 6_144
 """Most characters of a managed policy, without white space. Source: IAM User Guide, "IAM and AWS STS quotas"."""
@@ -45,147 +58,16 @@ class DeployerScope:
         """Return the path of the stack's roles."""
         return str(self.settings.get("role_path") or "/")
 
+    @property
+    def domain_settings(self) -> Mapping[str, Any]:
+        """Return the domain of models.yaml with the overrides of the stack's setting; empty if there is none."""
+        given = self.settings.get("domain")
+        own = json.loads(given) if isinstance(given, str) else given
+        return {**(asdict(self.domain) if self.domain else {}), **(own or {})}
+
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource in the account and region."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
-
-
-LAMBDA_ACTIONS: Mapping[str, Sequence[str]] = {
-    "function": (
-        "AddPermission",
-        "CreateAlias",
-        "CreateFunction",
-        "DeleteAlias",
-        "DeleteFunction",
-        "DeleteFunctionConcurrency",
-        "DeleteFunctionEventInvokeConfig",
-        "DeleteProvisionedConcurrencyConfig",
-        "GetAlias",
-        "GetFunction",
-        "GetFunctionCodeSigningConfig",
-        "GetFunctionConcurrency",
-        "GetFunctionConfiguration",
-        "GetFunctionEventInvokeConfig",
-        "GetPolicy",
-        "GetProvisionedConcurrencyConfig",
-        "GetRuntimeManagementConfig",
-        "InvokeFunction",
-        "ListAliases",
-        "ListTags",
-        "ListVersionsByFunction",
-        "PublishVersion",
-        "PutFunctionConcurrency",
-        "PutFunctionEventInvokeConfig",
-        "PutProvisionedConcurrencyConfig",
-        "RemovePermission",
-        "TagResource",
-        "UntagResource",
-        "UpdateAlias",
-        "UpdateFunctionCode",
-        "UpdateFunctionConfiguration",
-        "UpdateFunctionEventInvokeConfig",
-    ),
-    "layer": ("DeleteLayerVersion", "GetLayerVersion", "ListLayerVersions", "PublishLayerVersion"),
-    "account": ("GetAccountSettings", "ListFunctions", "ListLayers"),
-}
-
-ROLE_ACTIONS = (
-    "AttachRolePolicy",
-    "CreateRole",
-    "DeleteRole",
-    "DeleteRolePolicy",
-    "DetachRolePolicy",
-    "GetRole",
-    "GetRolePolicy",
-    "ListAttachedRolePolicies",
-    "ListInstanceProfilesForRole",
-    "ListRolePolicies",
-    "PutRolePermissionsBoundary",
-    "PutRolePolicy",
-    "TagRole",
-    "UntagRole",
-    "UpdateAssumeRolePolicy",
-    "UpdateRole",
-)
-
-LOG_ACTIONS = (
-    "AssociateKmsKey",
-    "CreateLogGroup",
-    "DeleteLogGroup",
-    "DeleteRetentionPolicy",
-    "DisassociateKmsKey",
-    "ListTagsForResource",
-    "PutRetentionPolicy",
-    "TagResource",
-    "UntagResource",
-)
-
-BUCKET_ACTIONS = (
-    "CreateBucket",
-    "DeleteBucket",
-    "GetAccelerateConfiguration",
-    "GetBucketAcl",
-    "GetBucketCORS",
-    "GetBucketLogging",
-    "GetBucketObjectLockConfiguration",
-    "GetBucketPolicy",
-    "GetBucketPublicAccessBlock",
-    "GetBucketRequestPayment",
-    "GetBucketTagging",
-    "GetBucketVersioning",
-    "GetBucketWebsite",
-    "GetEncryptionConfiguration",
-    "GetLifecycleConfiguration",
-    "GetReplicationConfiguration",
-    "ListBucket",
-    "ListBucketVersions",
-    "PutBucketPublicAccessBlock",
-    "PutBucketTagging",
-    "PutEncryptionConfiguration",
-)
-
-OBJECT_ACTIONS = (
-    "DeleteObject",
-    "DeleteObjectVersion",
-    "GetObject",
-    "GetObjectTagging",
-    "GetObjectVersion",
-    "PutObject",
-    "PutObjectTagging",
-)
-
-ALARM_ACTIONS = (
-    "DeleteAlarms",
-    "ListTagsForResource",
-    "PutMetricAlarm",
-    "TagResource",
-    "UntagResource",
-)
-
-RULE_ACTIONS = (
-    "DeleteRule",
-    "DescribeRule",
-    "ListTagsForResource",
-    "ListTargetsByRule",
-    "PutRule",
-    "PutTargets",
-    "RemoveTargets",
-    "TagResource",
-    "UntagResource",
-)
-
-QUEUE_ACTIONS = (
-    "CreateQueue",
-    "DeleteQueue",
-    "GetQueueAttributes",
-    "GetQueueUrl",
-    "ListQueueTags",
-    "SetQueueAttributes",
-    "TagQueue",
-    "UntagQueue",
-)
-
-VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 def build_deployer_policies(plan: Plan, scope: DeployerScope) -> list[dict[str, Any]]:
@@ -259,8 +141,8 @@ def _of_requests(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
 def _of_settings(scope: DeployerScope) -> Iterator[Statement]:
     """Yield statements for the stack's settings: networks, a web ACL, keys, existing roles."""
     settings = scope.settings
-    if scope.domain is not None and scope.domain.hosted_zone_id:
-        zone = f"arn:{scope.partition}:route53:::hostedzone/{scope.domain.hosted_zone_id}"
+    if zone_id := scope.domain_settings.get("hosted_zone_id"):
+        zone = f"arn:{scope.partition}:route53:::hostedzone/{zone_id}"
         records = ("ChangeResourceRecordSets", "GetHostedZone", "ListResourceRecordSets")
         yield _allow("DomainRecord", "route53", records, [zone])
         yield _allow("DomainChange", "route53", ("GetChange",), [f"arn:{scope.partition}:route53:::change/*"])
@@ -279,7 +161,7 @@ def _of_settings(scope: DeployerScope) -> Iterator[Statement]:
         yield _allow("Keys", "kms", uses, keys)
     roles = sorted({str(settings[key]) for key in EXISTING_ROLES if settings.get(key)})
     if roles:
-        yield _allow("PassExistingRoles", "iam", ("PassRole",), roles)
+        yield _pass_roles("PassExistingRoles", roles)
 
 
 ENCRYPTING_KEYS = ("environment_kms_key_arn", "bucket_kms_key_arn")
@@ -296,19 +178,49 @@ def _of_lambda(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
 
 def _of_api_gateway(scope: DeployerScope) -> Iterator[Statement]:
     root = f"arn:{scope.partition}:apigateway:{scope.region}::"
-    kinds = ["restapis", "usageplans", "apikeys", *(["domainnames"] if scope.domain else [])]
+    kinds = ["restapis", "usageplans", "apikeys", *(["domainnames"] if scope.domain_settings else [])]
     resources = [f"{root}/{kind}{below}" for kind in kinds for below in ("", "/*")]
     yield _allow("Apis", "apigateway", VERBS, [*resources, f"{root}/tags/*"])
     yield _allow("ApiAccount", "apigateway", ("GET", "PATCH"), [f"{root}/account"])
 
 
 def _of_roles(prefix: str, scope: DeployerScope) -> Iterator[Statement]:
+    """Yield statements for the roles that the stack makes; none if it uses only existing ones."""
     root = f"arn:{scope.partition}:iam::{scope.account}:role{scope.role_path}{prefix}"
-    roles = [f"{root}{separator}*" for separator in "_-"]
-    yield _allow("Roles", "iam", ROLE_ACTIONS, roles)
+    roles = [f"{root}{name}" for name in _made_roles(scope.settings)]
+    if not roles:
+        return
+    boundary = scope.settings.get("permissions_boundary_arn")
+    if boundary:
+        yield _allow("Roles", "iam", ROLE_ACTIONS, roles)
+        condition = {"StringEquals": {"iam:PermissionsBoundary": str(boundary)}}
+        yield {**_allow("BoundedRoles", "iam", BOUNDED_ROLE_ACTIONS, roles), "Condition": condition}
+    else:
+        # A stack whose setting was deleted still has roles with a boundary.
+        actions = sorted({*ROLE_ACTIONS, *BOUNDED_ROLE_ACTIONS, "DeleteRolePermissionsBoundary"})
+        yield _allow("Roles", "iam", actions, roles)
+    yield _pass_roles("PassRoles", roles)
+
+
+def _made_roles(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield patterns of what follows the stack's prefix in the names of the roles that it makes."""
+    if not settings.get("function_role_arn"):
+        yield from ("_*", "-*")
+        return
+    if not settings.get("integration_role_arn"):
+        yield "_integration"
+    if not settings.get("guard_rail_role_arn"):
+        yield "-guard-rail"
+    if str(settings.get("account_logging", "true")).lower() != "false":
+        yield "-logs-*"
+
+
+def _pass_roles(name: str, roles: Sequence[str]) -> Statement:
     services = ["apigateway.amazonaws.com", "lambda.amazonaws.com"]
-    condition = {"StringEquals": {"iam:PassedToService": services}}
-    yield {**_allow("PassRoles", "iam", ("PassRole",), roles), "Condition": condition}
+    return {
+        **_allow(name, "iam", ("PassRole",), roles),
+        "Condition": {"StringEquals": {"iam:PassedToService": services}},
+    }
 
 
 def _log_groups(prefix: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from tests.engine.stand_in.clients import client_of
 from tests.engine.stand_in.company_rules import WEB_ACL_ASSOCIATION
 from tests.engine.stand_in.domain_resources import Domains
 from tests.engine.stand_in.provider import Inputs, Resource, StandIn
+from tests.engine.stand_in.tags import change_tags
 
 ACCOUNT_ID = "123456789012"
 """The id of moto's account."""
@@ -34,6 +35,7 @@ class Aws:
         environment_keys: function -> the key of its environment variables, which moto keeps only at first.
         event_configs: `function:alias` -> retries of asynchronous calls, seconds in the queue.
         attachments: role -> the AWS managed policy attached to it.
+        log_classes: log group -> its class.
         domains: the domains with the paths that lead to stages.
     """
 
@@ -44,6 +46,7 @@ class Aws:
     environment_keys: dict[str, str] = field(default_factory=dict)
     event_configs: dict[str, tuple[int, int]] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
+    log_classes: dict[str, str] = field(default_factory=dict)
     domains: Domains = field(default_factory=Domains)
 
     def check_canary(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +68,7 @@ class Aws:
             "aws:cloudwatch/dashboard:Dashboard": plain.DASHBOARD,
             "aws:cloudwatch/eventRule:EventRule": plain.EVENT_RULE,
             "aws:cloudwatch/eventTarget:EventTarget": plain.EVENT_TARGET,
-            "aws:cloudwatch/logGroup:LogGroup": plain.LOG_GROUP,
+            "aws:cloudwatch/logGroup:LogGroup": plain.make_log_group(self.log_classes),
             "aws:cloudwatch/metricAlarm:MetricAlarm": plain.METRIC_ALARM,
             "aws:iam/role:Role": plain.ROLE,
             "aws:iam/rolePolicy:RolePolicy": plain.ROLE_POLICY,
@@ -110,4 +113,4 @@ FUNCTIONS: Mapping[str, Callable[[Inputs], dict[str, Any]]] = {
 
 def make_provider(aws: Aws, version: str, others: Mapping[str, Resource] = {}) -> StandIn:
     """Return the provider for an account; `others` are resources that Turnout does not use."""
-    return StandIn({**aws.resources(), **others}, FUNCTIONS, version)
+    return StandIn({**aws.resources(), **others}, FUNCTIONS, version, change_tags)

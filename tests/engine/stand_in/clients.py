@@ -12,13 +12,15 @@ from moto.core.models import botocore_stubber
 
 from tests.builders.iam import Recorder
 
-RECORDER = Recorder()
-"""The stand-in's calls, for the deployer's policy; cleared when an account starts."""
 
-
+@cache
 def checking_client(service: str) -> Any:
     """Return a client for AWS's own look at the account, which needs no permission of the deployer."""
     return boto3.client(service)
+
+
+RECORDER = Recorder(checking_client)
+"""The stand-in's calls, for the deployer's policy; cleared when an account starts."""
 
 
 @cache
@@ -31,6 +33,7 @@ def client_of(service: str) -> Any:
 
 def forget_clients() -> None:
     """Make new clients for another account."""
+    checking_client.cache_clear()
     client_of.cache_clear()
     _silent_client.cache_clear()
 
@@ -55,5 +58,5 @@ class _Raw(BytesIO):
 
 
 def _answer_nothing(request: Any, **_: Any) -> AWSResponse:
-    body = b"<a/>" if "route53" in request.url else b"{}"
+    body = b"<a/>" if "route53" in request.url or "iam." in request.url else b"{}"
     return AWSResponse(request.url, 200, HeadersDict(), _Raw(body))

@@ -45,7 +45,7 @@ def check_vpc(inputs: Inputs) -> dict[str, Any]:
 
 def _allowed(role_arn: str) -> Iterator[list[str]]:
     """Yield the actions that a role's own policies allow."""
-    client, role = client_of("iam"), role_arn.rpartition("/")[2]
+    client, role = checking_client("iam"), role_arn.rpartition("/")[2]
     for name in client.list_role_policies(RoleName=role)["PolicyNames"]:
         document = client.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
         policy = json.loads(document) if isinstance(document, str) else document

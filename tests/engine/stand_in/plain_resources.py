@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.clients import client_of, record_call
 from tests.engine.stand_in.company_rules import check_key
-from tests.engine.stand_in.provider import Calls, Inputs
+from tests.engine.stand_in.provider import Calls, Inputs, changed_names
 from tests.engine.stand_in.request_resources import content_of
 
 
 def _make_role(inputs: Inputs) -> tuple[str, dict[str, Any]]:
-    made = client_of("iam").create_role(RoleName=inputs["name"], AssumeRolePolicyDocument=inputs["assumeRolePolicy"])[
-        "Role"
-    ]
+    bounded = {"PermissionsBoundary": inputs["permissionsBoundary"]} if inputs.get("permissionsBoundary") else {}
+    made = client_of("iam").create_role(
+        RoleName=inputs["name"],
+        Path=inputs.get("path") or "/",
+        AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
+        **bounded,
+    )["Role"]
     return inputs["name"], {"arn": made["Arn"], "uniqueId": made["RoleId"]}
 
 
-def _trust(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
-    client_of("iam").update_assume_role_policy(RoleName=identity, PolicyDocument=inputs["assumeRolePolicy"])
+def _change_role(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
+    client, changed = client_of("iam"), changed_names(before, inputs)
+    if "assumeRolePolicy" in changed:
+        client.update_assume_role_policy(RoleName=identity, PolicyDocument=inputs["assumeRolePolicy"])
+    boundary = inputs.get("permissionsBoundary")
+    if "permissionsBoundary" in changed and boundary:
+        client.put_role_permissions_boundary(RoleName=identity, PermissionsBoundary=boundary)
+    elif "permissionsBoundary" in changed:
+        client.delete_role_permissions_boundary(RoleName=identity)
     return {}
 
 
 ROLE = Calls(
     make=_make_role,
-    change=_trust,
+    change=_change_role,
     remove=lambda identity, _: client_of("iam").delete_role(RoleName=identity),
-    replaced_by=frozenset({"name"}),
+    replaced_by=frozenset({"name", "path"}),
     computed=("arn", "uniqueId"),
 )
 
@@ -48,12 +59,20 @@ ROLE_POLICY = Calls(
 
 def make_attachment(kept: dict[str, str]) -> Calls:
     """Moto lacks some of AWS's managed policies, so `kept` stores them: role -> policy."""
+
+    def attach(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        role, policy = inputs["role"], inputs["policyArn"]
+        record_call("iam", "attach_role_policy", RoleName=role, PolicyArn=policy)
+        kept.setdefault(role, policy)
+        return f"{role}-{policy}", {}
+
+    def detach(_: str, state: Inputs) -> None:
+        record_call("iam", "detach_role_policy", RoleName=state["role"], PolicyArn=state["policyArn"])
+        kept.pop(state["role"])
+
     return Calls(
-        make=lambda inputs: (
-            kept.setdefault(inputs["role"], inputs["policyArn"]) and f"{inputs['role']}-{inputs['policyArn']}",
-            {},
-        ),
-        remove=lambda _, state: kept.pop(state["role"]),
+        make=attach,
+        remove=detach,
         replaced_by=frozenset({"role", "policyArn"}),
     )
 
@@ -78,13 +97,27 @@ def _retain(identity: str, before: Inputs, inputs: Inputs) -> dict[str, Any]:
     return {}
 
 
-LOG_GROUP = Calls(
-    make=_make_log_group,
-    change=_retain,
-    remove=lambda identity, _: client_of("logs").delete_log_group(logGroupName=identity),
-    replaced_by=frozenset({"name"}),
-    computed=("arn",),
-)
+def make_log_group(classes: dict[str, str]) -> Calls:
+    """Moto drops the class of a log group, so `classes` stores it: name -> class."""
+
+    def make(inputs: Inputs) -> tuple[str, dict[str, Any]]:
+        made = _make_log_group(inputs)
+        classes[inputs["name"]] = inputs.get("logGroupClass") or "STANDARD"
+        return made
+
+    def remove(identity: str, _: Inputs) -> None:
+        client_of("logs").delete_log_group(logGroupName=identity)
+        del classes[identity]
+
+    return Calls(
+        make=make,
+        change=_retain,
+        remove=remove,
+        # Source: terraform-provider-aws, internal/service/logs/group.go.
+        replaced_by=frozenset({"name", "logGroupClass"}),
+        kept=frozenset({"logGroupClass"}),
+        computed=("arn",),
+    )
 
 
 def _put_alarm(inputs: Inputs) -> tuple[str, dict[str, Any]]:
@@ -125,7 +158,10 @@ def _metric_query(inputs: Inputs) -> dict[str, Any]:
 
 
 METRIC_ALARM = Calls(
-    make=lambda inputs: (_put_alarm(inputs)[0], {"arn": f"arn:aws:cloudwatch:::alarm:{inputs['name']}"}),
+    make=lambda inputs: (
+        _put_alarm(inputs)[0],
+        {"arn": f"arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{inputs['name']}"},
+    ),
     change=lambda _, before, inputs: _put_alarm(inputs)[1],
     remove=lambda identity, _: client_of("cloudwatch").delete_alarms(AlarmNames=[identity]),
     replaced_by=frozenset({"name"}),

@@ -67,6 +67,8 @@ class Calls:
     change: Callable[[str, Inputs, Inputs], dict[str, Any]] = _no_change
     replaced_by: frozenset[str] = frozenset()
     computed: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
+    """Inputs that AWS fills in: a resource keeps what it has if none is given."""
 
     def create(self, inputs: Inputs) -> tuple[str, dict[str, Any]]:
         """Create the resource."""
@@ -112,6 +114,7 @@ class StandIn(sdk.Provider):
         resources: type token -> implementation of the resource.
         functions: token of a function -> its implementation.
         version: the version that it reports.
+        change_tags: makes the calls for tags: type token, id, inputs and outputs, tags before and after.
     """
 
     def __init__(
@@ -119,10 +122,12 @@ class StandIn(sdk.Provider):
         resources: Mapping[str, Resource],
         functions: Mapping[str, Callable[[Inputs], dict[str, Any]]],
         version: str,
+        change_tags: Callable[[str, str, Inputs, Inputs, Inputs], None],
     ) -> None:
         self._resources = resources
         self._functions = functions
         self._version = version
+        self._change_tags = change_tags
         self._refused: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()  # moto is not thread-safe
         self.journal = Journal()
@@ -159,6 +164,8 @@ class StandIn(sdk.Provider):
         before, after = to_plain_map(request.old_state), to_plain_map(request.new_inputs)
         changed = changed_names(before, after)
         replaced_by = self._resources[_type_of(request.urn)].replaced_by
+        kept = getattr(self._resources[_type_of(request.urn)], "kept", ())
+        changed = [name for name in changed if name not in kept or after.get(name) is not None]
         replaces = [name for name in changed if name in replaced_by]
         kinds = sdk.PropertyDiffKind
         detailed = {
@@ -168,7 +175,15 @@ class StandIn(sdk.Provider):
             )
             for name in changed
         }
-        return sdk.DiffResponse(changes=bool(changed), replaces=replaces, diffs=changed, detailed_diff=detailed)
+        # As Pulumi's bridge does for a resource whose name is given: the new one cannot exist beside the old one.
+        first = bool(replaces) and "name" in after and "name" not in changed
+        return sdk.DiffResponse(
+            changes=bool(changed),
+            replaces=replaces,
+            diffs=changed,
+            detailed_diff=detailed,
+            delete_before_replace=first,
+        )
 
     async def create(self, request: sdk.CreateRequest) -> sdk.CreateResponse:
         """Create a resource, or return what a preview can know of it."""
@@ -182,6 +197,7 @@ class StandIn(sdk.Provider):
         if refused is not None:
             raise RuntimeError(refused)
         identity, outputs = await self._carry_out(resource.create, inputs)
+        await self._tag(request.urn, identity, {**inputs, **outputs}, {})
         self.journal.add("create", request.urn)
         return sdk.CreateResponse(identity, to_property_map(_state(inputs, outputs)))
 
@@ -201,7 +217,10 @@ class StandIn(sdk.Provider):
         if request.preview:
             unsettled = dict.fromkeys(resource.unsettled(changed_names(before, inputs), inputs), UNKNOWN)
             return sdk.UpdateResponse(to_property_map(kept | _without_files(inputs) | unsettled))
-        outputs = await self._carry_out(resource.update, request.resource_id, before, inputs)
+        outputs: Inputs = {}
+        if changed_names(before, inputs) != ["tags"]:
+            outputs = await self._carry_out(resource.update, request.resource_id, before, inputs)
+        await self._tag(request.urn, request.resource_id, {**kept, **inputs, **outputs}, before)
         self.journal.add("update", request.urn, tuple(changed_names(before, inputs)))
         return sdk.UpdateResponse(to_property_map(kept | _state(inputs, outputs)))
 
@@ -210,6 +229,10 @@ class StandIn(sdk.Provider):
         resource = self._resources[_type_of(request.urn)]
         await self._carry_out(resource.delete, request.resource_id, to_plain_map(request.properties))
         self.journal.add("delete", request.urn)
+
+    async def _tag(self, urn: str, identity: str, state: Inputs, before: Inputs) -> None:
+        old, new = before.get("tags") or {}, state.get("tags") or {}
+        await self._carry_out(self._change_tags, _type_of(urn), identity, state, old, new)
 
     async def _carry_out(self, act: Callable[..., Any], *arguments: Any) -> Any:
         def locked() -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.clients import checking_client, client_of
 from tests.engine.stand_in.provider import Calls, Inputs
 
 _ATTRIBUTES = {
@@ -69,18 +69,18 @@ def _map(inputs: Inputs) -> tuple[str, dict[str, Any]]:
 
 
 def _check_timeout(queue: str, function: str) -> None:
-    client = client_of("sqs")
+    client = checking_client("sqs")
     url = client.get_queue_url(QueueName=queue)["QueueUrl"]
     shown = client.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    timeout = client_of("lambda").get_function_configuration(FunctionName=function)["Timeout"]
+    timeout = checking_client("lambda").get_function_configuration(FunctionName=function)["Timeout"]
     if int(shown["VisibilityTimeout"]) < timeout:
         visible_s = shown["VisibilityTimeout"]
         raise _refused(f"Queue visibility timeout: {visible_s} seconds is less than Function timeout: {timeout}")
 
 
 def _check_role(queue_arn: str, function: str) -> None:
-    role = client_of("lambda").get_function_configuration(FunctionName=function)["Role"].rpartition("/")[2]
-    client = client_of("iam")
+    role = checking_client("lambda").get_function_configuration(FunctionName=function)["Role"].rpartition("/")[2]
+    client = checking_client("iam")
     allowed: set[str] = set()
     for name in client.list_role_policies(RoleName=role)["PolicyNames"]:
         document = client.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]

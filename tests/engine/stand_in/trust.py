@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.engine.stand_in.clients import client_of
+from tests.engine.stand_in.clients import checking_client
 
 SENT: Mapping[str, Mapping[str, str]] = {
     "apigateway.amazonaws.com": {},
@@ -30,7 +30,7 @@ def assume_role(arn: str, service: str) -> None:
     Raises:
         AssumeRoleError: the role does not exist, or its trust policy does not allow the service.
     """
-    client = client_of("iam")
+    client = checking_client("iam")
     try:
         role = client.get_role(RoleName=arn.rpartition("/")[2])["Role"]
     except client.exceptions.NoSuchEntityException:
