@@ -9,7 +9,7 @@ import asyncio
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ from .requests.worker import WorkerFunction, WorkerFunctionArgs
 from .resource_policy import extend_document
 from .roles import Roles, RolesArgs
 from .stack.choice_tables import CHOICES_VARIABLE, reads_tables, table_key, tables_location
-from .stack.log_groups import SharedLogs
+from .stack.log_groups import STANDARD, SharedLogs, plan_log_class
 from .stack.settings import StackSettings, read_settings
 from .stack.tags import tagging
 from .stored_models import LOCATION, StoredModel, find_stored, pools_location
@@ -140,6 +140,10 @@ def deploy(
         logging = plan_logging(place, account.logs_role(place), outputs)
     if logging.note:
         pulumi.warn(f"turnout:account_logging: {logging.note}")
+    log_class = plan_log_class(settings.access_log_class, outputs)
+    settings = replace(settings, access_log_class=log_class.name)
+    if log_class.note:
+        pulumi.warn(f"turnout:access_log_class: {log_class.note}")
     differences = compare_costs(costs, outputs or {})
     if differences:
         pulumi.info(f"a month without calls costs about {describe_difference(differences[0])}")
@@ -291,6 +295,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     pulumi.export("costs", export_costs(stack.costs))
     pulumi.export("next_alias", stack.has_next)
     pulumi.export("account_logging", stack.logging.makes)
+    pulumi.export("access_log_class", settings.access_log_class or STANDARD)
     pulumi.export("canary_routes", find_canary_routes(plan, stack.outputs or {}))
     pulumi.export("shared_models", find_shared_models(plan, stack.outputs or {}))
     export(plan, apis, dashboard)

@@ -104,7 +104,7 @@ class StackSettings:
             calls it.
         account_logging: whether this stack sets API Gateway's role for logs, which is shared by an account and region.
         log_format: format of the functions' logs, a value of `LOG_FORMATS`.
-        access_log_class: class of the access logs' groups, a value of `LOG_CLASSES`.
+        access_log_class: class of the access logs' groups, a value of `LOG_CLASSES`; empty to name none.
         tags: tags of every resource that accepts tags.
     """
 
