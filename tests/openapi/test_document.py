@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from tests.builders.manifests import artifacts_of, manifest, manifests_with_access, model, stage
-from turnout.manifest.parser import Manifest, Model, Version
+from turnout.manifest.parser import (
+    AccountQuotas,
+    Asynchronous,
+    CallNode,
+    Cors,
+    Manifest,
+    Model,
+    Routing,
+    SequenceNode,
+    Version,
+)
 from turnout.openapi.document import Document, build_document, lambda_uri, local_uri, render_document
 from turnout.openapi.general_operations import ANY_METHOD, PURPOSES
 from turnout.openapi.inference_operations import ERRORS
@@ -108,6 +118,24 @@ def test_integration_is_a_proxy_with_a_timeout_of_29_seconds() -> None:
             "passthroughBehavior": "when_no_match",
             "timeoutInMillis": 29_000,
         }
+
+
+def test_raised_timeout_is_written_for_every_integration() -> None:
+    """Also with shared routes, routers, graphs, asynchronous requests and the paths of the general router."""
+    calls = SequenceNode((CallNode("iris", "", {}, {"y": "x"}), CallNode("digits", "")))
+    models = (model(routing=Routing(fallback="v1")), model("digits"), replace(model("flow", ()), graph=calls))
+    access: dict[str, Any] = {"asynchronous": Asynchronous(), "cors": Cors(("https://a.example",))}
+    of = manifest(models, (stage(serve={"iris": "v1", "digits": "v1"}, **access),), routes="shared")
+    for one in (of, replace(of, routes="direct", open_inference="proxy")):
+        assert timeouts_of(one) == {29_000}
+        assert timeouts_of(replace(one, quotas=AccountQuotas(integration_timeout_s=60))) == {60_000}
+
+
+def timeouts_of(of: Manifest) -> set[int | None]:
+    """Return the timeouts of all integrations; mocks, which answer preflights, call nothing."""
+    integrations = [entry["x-amazon-apigateway-integration"] for _, entry in operations(document_of(of))]
+    assert len(integrations) > 10
+    return {entry.get("timeoutInMillis") for entry in integrations if entry["type"] != "mock"}
 
 
 def test_credentials_are_written_if_given() -> None:

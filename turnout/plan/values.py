@@ -96,7 +96,7 @@ class Route:
         model: its model; empty if it serves all of them.
         version: its version; empty if a stage variable chooses.
         function: the function's name with stage variables: `turnout-local_iris_${stageVariables.iris}`.
-        timeout_ms: the integration's timeout, at most 29,000.
+        timeout_ms: the integration's timeout, 29,000 unless AWS raised the account's quota.
         kind: `inference`, `catalogue`, `health`, `document`, `request` or `open_inference`; health needs no key or
             signature, all others need the API's authentication.
     """
