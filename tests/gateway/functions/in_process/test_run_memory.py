@@ -48,6 +48,11 @@ def test_runs_that_overlap_have_the_sum_of_their_limits() -> None:
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
+def test_a_system_that_does_not_report_the_memory_has_no_limit(tmp_path: Path) -> None:
+    with RunMemory(tmp_path / "statm").limited(1):
+        np.empty(8 * GIB, np.uint8)
+
+
 def test_a_lower_limit_of_the_process_stays() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     try:
