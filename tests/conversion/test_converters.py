@@ -8,11 +8,20 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.conversion.conftest import Trained
+from tests.cli.conftest import write_project
+from tests.conversion.conftest import Trained, environment
+from tests.conversion.train import JOB
 from turnout.artifacts.examples import Tolerance
+from turnout.cli.__main__ import main
+from turnout.cli.commands.add import add_version
+from turnout.cli.conversion_options import GivenFiles
+from turnout.conversion.conversion import Choices
 from turnout.conversion.converters.exchange import read_arrays
+from turnout.conversion.errors import ConversionError
 from turnout.conversion.graph_child import answer_rows
+from turnout.conversion.jobs import JobLimits, run_job
 from turnout.conversion.proof import Proof, compare_folder
+from turnout.conversion.registry import CONVERTERS
 from turnout.layout import model_lambdas_package
 
 MODELS = {
@@ -161,6 +170,55 @@ def test_exported_program_keeps_the_names_of_its_arguments_and_results(trained: 
     assert models["network"]["groups"][0]["name"] == "the examples in the file"
     assert models["few"]["notes"] == ["the program was exported for batches of at least 2 and at most 30 rows"]
     assert {"torch", "onnxscript"} <= models["network"]["packages"].keys()
+
+
+OLD = {"": 14, "ai.onnx.ml": 3}
+"""Opsets of an older onnxruntime."""
+
+BEYOND = {
+    ("sklearn", "logistic.joblib"): "",
+    ("sklearn", "forest.joblib"): "",
+    ("keras", "dense.keras"): "",
+    ("xgboost", "binary.ubj"): "the graph needs opset 5 of ai.onnx.ml; the layer has 3",
+    ("lightgbm", "binary.txt"): "the graph needs opset 5 of ai.onnx.ml; the layer has 3",
+    ("catboost", "binary.cbm"): "the graph needs opset 17 of ai.onnx; the layer has 14",
+}
+"""Model -> why it is refused for `OLD`; empty for a model whose graph needs nothing newer."""
+
+
+@pytest.mark.parametrize(("kind", "file"), BEYOND)
+def test_graph_stays_within_the_opsets_of_the_layer_or_is_refused(
+    kind: str, file: str, trained: Trained, tmp_path: Path
+) -> None:
+    path = Path(trained(kind)[file.partition(".")[0]]["out"]).parent / file
+    (tmp_path / "out").mkdir()
+    arguments = {**JOB, "trust_pickle": True, "opsets": OLD, "path": str(path), "out": str(tmp_path / "out")}
+    converter = CONVERTERS[kind]
+
+    def run() -> None:
+        run_job(environment(kind), converter.module, arguments, tmp_path, limits=JobLimits())
+
+    if reason := BEYOND[kind, file]:
+        with pytest.raises(ConversionError, match=reason):
+            run()
+        return
+    run()
+    model = onnx.load(tmp_path / "out" / "model" / "model.onnx")
+    assert all(row.version <= OLD[row.domain] for row in model.opset_import)
+
+
+@pytest.mark.parametrize(("kind", "file"), [("sklearn", "network.joblib"), ("keras", "dense.keras")])
+def test_large_weights_are_in_a_file_of_their_own(kind: str, file: str, trained: Trained, tmp_path: Path) -> None:
+    path = Path(trained(kind)[file.partition(".")[0]]["out"]).parent / file
+    project = write_project(tmp_path / "project")
+    choices = Choices(trust_pickle=True, external_bytes=1000)
+    add_version("large", "v1", str(path), GivenFiles(), choices, project, as_json=True)
+    folder = project / "models" / "large" / "v1"
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    stored = {row.value for tensor in graph.initializer for row in tensor.external_data if row.key == "location"}
+    assert stored == {"model.data"}
+    assert (folder / "model.data").stat().st_size >= 1000
+    assert main(["test", "large", "-m", str(project)]) == 0
 
 
 def test_network_with_a_changed_weight_is_rejected(trained: Trained, tmp_path: Path) -> None:

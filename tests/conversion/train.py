@@ -321,7 +321,7 @@ def keras_models(folder: Path) -> None:
     keras.utils.set_random_seed(0)
     normal = layers.Normalization()
     normal.adapt(wide)
-    parts = [layers.Input((4,)), normal, layers.Dense(8, "gelu"), layers.BatchNormalization()]
+    parts = [layers.Input((4,)), normal, layers.Dense(80, "gelu"), layers.BatchNormalization()]
     dense = keras.Sequential([*parts, layers.Dropout(0.5), layers.Dense(3, "softmax", name="classes")])
     dense.compile("adam", "sparse_categorical_crossentropy")
     dense.fit(wide, CLASSES, verbose=0)

@@ -50,6 +50,7 @@ class Choices:
         modules: Python files with the classes of a model that is not converted.
         requirements: packages that these modules import.
         python_command: the command that adds the same version with `--runtime python`, for hints; or empty.
+        external_bytes: the size from which on the weights are written to a separate file; 0 for the default.
     """
 
     samples: Path | None = None
@@ -63,6 +64,7 @@ class Choices:
     modules: tuple[Path, ...] = ()
     requirements: tuple[str, ...] = ()
     python_command: str = ""
+    external_bytes: int = 0
 
     @property
     def is_python(self) -> bool:
@@ -292,6 +294,7 @@ def _run(
         "trusted_types": list(choices.trusted_types),
         "runtime": choices.runtime,
         "command": command,
+        "external_bytes": choices.external_bytes,
         "modules": [str(module.absolute()) for module in choices.modules],
     }
     done = run_job(

@@ -1,11 +1,11 @@
-"""Finds the newest operator sets that the installed onnxruntime supports, by trying them."""
+"""Finds the newest operator sets that both the layer's onnxruntime and the installed one support, by trying them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-MOST = {"": 26, "ai.onnx.ml": 6}
-"""Where the search starts. A newer onnxruntime supports these as well, and the converters need no newer ones."""
+MOST = {"": 26, "ai.onnx.ml": 5}
+"""What the onnxruntime of the layer supports, whose release turnout/runtimes/onnx_layer.lock pins."""
 
 
 def find_opsets() -> Mapping[str, int]:

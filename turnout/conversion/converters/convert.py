@@ -21,7 +21,7 @@ import onnx
 
 from .exchange import Arrays, as_objects, write_arrays
 from .features import Batch, Feature, RowGroup, draw_groups, read_samples
-from .graphs import EXTERNAL_BYTES, check_versions, open_session, save, set_output_shapes, set_output_types, tidy
+from .graphs import check_versions, is_large, open_session, save, set_output_shapes, set_output_types, tidy
 from .start import RefusedJob
 
 Progress = Callable[[str], None]
@@ -85,7 +85,7 @@ def convert(original: Original, job: Mapping[str, Any], packages: Sequence[str],
         try:
             answers = answer_groups(original, groups, candidate.floats)
             path.parent.mkdir(parents=True, exist_ok=True)
-            save(_make(candidate, answers, job["opsets"]), path)
+            save(_make(candidate, answers, job), path, job)
             session = open_session(path)
         except RefusedJob:
             raise
@@ -127,12 +127,12 @@ def python_command(job: Mapping[str, Any]) -> str:
     return str(job.get("command", default))
 
 
-def _make(candidate: Candidate, answers: Answers, opsets: Mapping[str, int]) -> onnx.ModelProto:
+def _make(candidate: Candidate, answers: Answers, job: Mapping[str, Any]) -> onnx.ModelProto:
     model = candidate.make()
-    if reason := check_versions(model, opsets):
+    if reason := check_versions(model, job["opsets"]):
         raise ValueError(reason)
     count = len(model.graph.output)
-    if model.ByteSize() < EXTERNAL_BYTES:
+    if not is_large(model, job):
         set_output_types(model)
     return tidy(model, [*answers.outputs, *(f"output_{at}" for at in range(len(answers.outputs), count))][:count])
 

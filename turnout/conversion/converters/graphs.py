@@ -95,19 +95,29 @@ def set_output_shapes(path: Path, shapes: Sequence[Sequence[int]]) -> None:
     onnx.save(model, path)
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
+def is_large(model: onnx.ModelProto, job: Mapping[str, Any]) -> bool:
+    """Whether the weights belong into a separate file."""
+    return bool(model.ByteSize() >= (job.get("external_bytes") or EXTERNAL_BYTES))
+
+
+def save(model: onnx.ModelProto, path: Path, job: Mapping[str, Any]) -> None:
     """Write the file, with external data if it is large."""
-    if model.ByteSize() < EXTERNAL_BYTES:
+    if not is_large(model, job):
         onnx.save(model, path)
     else:
+        for tensor in model.graph.initializer:
+            if not tensor.HasField("raw_data") and tensor.data_type != onnx.TensorProto.STRING:
+                # onnx moves only raw bytes to the other file, and skl2onnx writes lists of numbers
+                tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name))
         onnx.save(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location="model.data")
 
 
 def check_versions(model: onnx.ModelProto, most: Mapping[str, int]) -> str:
     """Return what a graph needs that the runtime lacks, or an empty text."""
     for row in model.opset_import:
-        if row.domain in most and row.version > most[row.domain]:
-            return f"the graph needs opset {row.version} of {row.domain or 'ai.onnx'}; the layer has {most[row.domain]}"
+        domain = "" if row.domain == "ai.onnx" else row.domain
+        if domain in most and row.version > most[domain]:
+            return f"the graph needs opset {row.version} of {domain or 'ai.onnx'}; the layer has {most[domain]}"
     return ""
 
 

@@ -97,7 +97,7 @@ def convert_tensors(
         _free_dimensions(graph, model.inputs)
         path = out / "model" / "model.onnx"
         path.parent.mkdir()
-        save(graph, path)
+        save(graph, path, job)
         names = [row.name for row in graph.graph.input]
         session = open_session(path)
         got = session.run(list(answers), {name: feed[name][:1] for name in names})
