@@ -14,7 +14,7 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help serve test check soak lint types types-js format lock lock-converters check-lock generated engine browser wheel vendor check-release clean
+.PHONY: help serve test test-torch check soak lint types types-js format lock lock-converters check-lock generated engine browser wheel vendor check-release clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do printf '%-15s %s\n' "$$name" "$$text"; done
@@ -25,6 +25,10 @@ serve: .venv/.runtime ## install what serving needs and serve the sample models.
 test: lint types ## run what CI runs on each Python: lint, types, all tests with coverage
 	@echo 'Running all tests on three processes (about half an hour on two cores; `make check` runs the fast ones)'
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations=25 --cov --cov-report=term:skip-covered
+
+test-torch: .venv/.dev ## the tests of PyTorch's converter, whose packages take 4.3 GB
+	@echo 'Running the tests of .pt2 files (the first time, 2.5 GB are downloaded)'
+	TURNOUT_TEST_TORCH=1 $(BIN)/python -m pytest tests/conversion -k 'torch or exported_program'
 
 check: lint types ## lint, types and the fast tests: less than a minute
 	@echo 'Running the fast tests, seven of ten (50 s on two cores)'

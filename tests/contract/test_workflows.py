@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conversion.conftest import LARGE
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", ".github/pull_request_template.md", "docs/*.md")
@@ -59,7 +61,7 @@ def check_command(command: str) -> str:
 
 
 def test_workflows_exist() -> None:
-    assert [path.name for path in WORKFLOWS] == ["dependencies.yml", "release.yml", "test.yml"]
+    assert [path.name for path in WORKFLOWS] == ["dependencies.yml", "release.yml", "test.yml", "torch.yml"]
 
 
 @pytest.mark.parametrize(("source", "command"), list(commands()))
@@ -110,6 +112,20 @@ def test_tests_run_on_every_supported_python_with_the_engine() -> None:
     assert len(minors) >= 4
     run = [step["run"] for step in job["steps"] if "run" in step]
     assert run == ["make engine", "make browser", "make types-js", "make test"]
+
+
+def test_converter_of_gigabytes_is_tested_weekly_and_after_its_changes() -> None:
+    """No other workflow sets the variable that installs its packages, so its tests are skipped there."""
+    content = load(ROOT / ".github/workflows/torch.yml")
+    assert set(content["on"]) == {"schedule", "workflow_dispatch", "push", "pull_request"}
+    for event in ("push", "pull_request"):
+        for pattern in content["on"][event]["paths"]:
+            assert list(ROOT.glob(pattern)), pattern
+        assert "turnout/conversion/**" in content["on"][event]["paths"]
+    assert [step["run"] for step in content["jobs"]["torch"]["steps"] if "run" in step] == ["make test-torch"]
+    rule = subprocess.run(["make", "-n", "test-torch"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (command,) = (line for line in rule.splitlines() if " pytest " in line)
+    assert shlex.split(command)[0] == f"{LARGE['torch']}=1"
 
 
 def test_release_publishes_the_tested_build_without_a_password() -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from tests.builders.loopback_server import QuietHandler, loopback_server
 from tests.builders.waiting import wait_until
+from tests.conversion.conftest import LARGE, environment
 from turnout.conversion import environments
 from turnout.conversion.errors import ConversionError
 
@@ -205,3 +206,16 @@ def test_large_environments_announce_their_size(index: Index, monkeypatch: pytes
     remarks: list[str] = []
     environments.find_environment("torch", remarks.append)
     assert f"installing up to 1 packages for torch models ({environments.SIZES['torch']}) into " in remarks[0]
+
+
+def test_run_that_asks_for_large_packages_fails_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.setenv("TURNOUT_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv(LARGE["torch"], "1")
+    with pytest.raises((ConversionError, pytest.skip.Exception)) as caught:
+        environment("torch")
+    assert caught.type is ConversionError
+    monkeypatch.delenv(LARGE["torch"])
+    with pytest.raises(pytest.skip.Exception, match="gigabytes"):
+        environment("torch")
