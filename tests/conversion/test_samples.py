@@ -64,6 +64,22 @@ def test_values_of_one_column_and_arrays_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "is_by_order"),
+    [
+        ("rows.csv", "a,b\n1,2\n", True),
+        ("rows.csv", "age,b\n1,2\n", False),
+        ("rows.json", [{"a": 1, "b": 2}], False),
+    ],
+)
+def test_a_table_with_other_names_reports_how_many_columns_it_needs(
+    name: str, content: Any, is_by_order: bool, tmp_path: Path
+) -> None:
+    with pytest.raises(RefusedJob, match="has no column") as caught:
+        read_samples(write(tmp_path / name, content), FEATURES)
+    assert ("read by their order, if there are exactly 4." in caught.value.hint) == is_by_order
+
+
+@pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("a.json", [{"age": 1, "rooms": 2, "new": 1}], "a.json has no column 'city'"),

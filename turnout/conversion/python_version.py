@@ -89,7 +89,8 @@ def check_converter(converter: Converter | None, name: str) -> Converter:
         raise ConversionError(f"{name} is an ONNX file, which needs no Python", "Leave --runtime out.")
     raise ConversionError(
         f"Turnout writes no Python code for {converter.title}",
-        "Write predict.py with `load` and `predict`, and add that file: see docs/runtimes.md.",
+        "Leave --runtime out to convert it to ONNX. "
+        "Or write predict.py with `load` and `predict`, and add that file: see docs/runtimes.md.",
     )
 
 

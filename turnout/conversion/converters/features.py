@@ -212,7 +212,10 @@ def read_samples(path: Path, features: Sequence[Feature]) -> Batch:
     missing = [feature.name for feature in features if feature.used and feature.name not in frame]
     if missing:
         known = ", ".join(map(str, list(frame)[:20]))
-        raise RefusedJob(f"{path.name} has no column {missing[0]!r}", f"Its columns are: {known}.")
+        hint = f"Its columns are: {known}."
+        if path.suffix.lower() != ".json" and not any(feature.name in frame for feature in features):
+            hint += f" Columns with other names are read by their order, if there are exactly {len(features)}."
+        raise RefusedJob(f"{path.name} has no column {missing[0]!r}", hint)
     length = len(next(iter(frame.values()), ()))
     if not length:
         raise RefusedJob(f"{path.name} has no rows")

@@ -122,7 +122,10 @@ def _load_pickle(path: Path, job: Mapping[str, Any]) -> Any:
 def _module_hint(name: str, job: Mapping[str, Any]) -> str:
     package = name.partition(".")[0]
     if package in OWN_FORMATS:
-        return f"Save the model in its library's own format instead: {OWN_FORMATS[package]}"
+        return (
+            f"Save the model in its library's own format instead: {OWN_FORMATS[package]}\n"
+            "    For a pipeline that contains it, write predict.py, see docs/runtimes.md."
+        )
     file = f"{package}.py"
     return (
         f"If it is a file of yours, serve the model with it: {python_command(job)} --module {file}\n"
