@@ -6,6 +6,7 @@ repository.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import re
@@ -23,6 +24,7 @@ import yaml
 from tests.builders.running_server import running_server
 from turnout.scaffold.new_project import create_project
 
+ROOT = Path(__file__).resolve().parents[2]
 GIT = shutil.which("git") or "git"
 NOTING = '#!/bin/sh\nprintf "%s %s\\n" "$(basename "$0")" "$*" >> "$CALLS"\n'
 COPYING = 'for target; do :; done\ncp "$IN_S3" "$target"\n'
@@ -195,6 +197,61 @@ def test_only_the_step_that_fetches_has_credentials(runner: Runner) -> None:
     assert "head.repo.full_name == github.repository" in credentials["if"]
     given = [step["name"] for step in steps if "AWS_SECRET_ACCESS_KEY" in step.get("env", {})]
     assert given == ["Find captured requests"]
+
+
+WITH_CREDENTIALS = {("pull-request", "check"), ("pull-request", "preview"), ("deploy", "deploy"), ("canary", "look")}
+
+
+def test_jobs_get_credentials_by_oidc_alone(runner: Runner) -> None:
+    """The action asks GitHub for a token and STS for a role's credentials, which no test can do here. What it needs is
+    checked: permission to ask, the role, the region, and no stored key. Its default audience is the one of STS.
+    """
+    found = set()
+    for workflow in ("pull-request", "deploy", "canary"):
+        tree = read_workflow(runner.project, workflow)
+        assert "secrets.AWS" not in (runner.project / f".github/workflows/turnout-{workflow}.yml").read_text()
+        for job, content in tree["jobs"].items():
+            used = [step for step in content["steps"] if "configure-aws-credentials@" in step.get("uses", "")]
+            if not used:
+                continue
+            (step,) = used
+            assert content.get("permissions", tree["permissions"])["id-token"] == "write"
+            given = step["with"]
+            assert given["role-to-assume"] == "${{ vars.AWS_DEPLOY_ROLE }}"
+            assert given["aws-region"] == "${{ vars.AWS_REGION }}"
+            assert given.keys() <= {"role-to-assume", "aws-region", "output-credentials", "output-env-credentials"}
+            assert (
+                int(step["uses"].rpartition("@v")[2]) >= 4
+            )  # the releases before run on a Node.js that GitHub removed
+            # Nothing that calls AWS runs before it.
+            before = content["steps"][: content["steps"].index(step)]
+            assert not [entry for entry in before if re.search(r"\b(pulumi|aws|canary) ", entry.get("run", ""))]
+            found.add((workflow, job))
+    assert found == WITH_CREDENTIALS
+
+
+@pytest.mark.parametrize(
+    ("subject", "audience", "trusted"),
+    [
+        ("repo:my-org/my-models:ref:refs/heads/main", "sts.amazonaws.com", True),
+        ("repo:my-org/my-models:pull_request", "sts.amazonaws.com", True),
+        ("repo:my-org/my-models-fork:ref:refs/heads/main", "sts.amazonaws.com", False),
+        ("repo:other/my-models:pull_request", "sts.amazonaws.com", False),
+        ("repo:my-org/my-models:ref:refs/heads/main", "https://github.com/my-org", False),
+    ],
+)
+def test_role_of_the_page_trusts_the_tokens_of_this_repository_alone(
+    subject: str, audience: str, trusted: bool
+) -> None:
+    page = (ROOT / "docs/pull-requests.md").read_text()
+    (text,) = re.findall(r"^ *```json\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    (statement,) = json.loads(text)["Statement"]
+    assert statement["Action"] == "sts:AssumeRoleWithWebIdentity"
+    issuer = statement["Principal"]["Federated"].partition("oidc-provider/")[2]
+    claims = {f"{issuer}:sub": subject, f"{issuer}:aud": audience}
+    tests = [(key, wanted) for condition in statement["Condition"].values() for key, wanted in condition.items()]
+    assert {key for key, _ in tests} == claims.keys()
+    assert all(fnmatch.fnmatchcase(claims[key], wanted) for key, wanted in tests) is trusted
 
 
 def test_preview_and_deployment_call_pulumi(runner: Runner) -> None:
