@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.builders.running_server import RunningServer
 from tests.builders.waiting import PATIENCE_S
 
@@ -62,6 +64,33 @@ def run_in(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
     )
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def assert_same_output(printed: str, on_the_page: str) -> None:
+    """Check that an output is the page's, numbers included, except for what differs between runs and machines."""
+    (words, numbers), (expected_words, expected) = _stable(printed), _stable(on_the_page)
+    assert words == expected_words
+    assert numbers == pytest.approx(expected, rel=1e-4), words
+
+
+def _stable(text: str) -> tuple[str, list[float]]:
+    """Return a text without dates, times, digests, lines of captures and widths of columns, and its numbers."""
+    text = re.sub(r"\b\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?\b", "DATE", _without_latencies(text))
+    text = re.sub(r"\bline \d+(?=, )", "line", text)  # of a capture, to which several workers write
+    words, numbers = comparable(text)
+    return re.sub(" +", " ", words), numbers
+
+
+def _without_latencies(text: str) -> str:
+    """Return a text in which the columns of tables with times have no numbers."""
+    lines, columns = [], set[int]()
+    for line in text.splitlines():
+        cells = re.split(" {2,}", line.strip())
+        timed = {index for index, cell in enumerate(cells) if re.fullmatch(r"P\d\d(?: MS)?", cell)}
+        columns = timed or (columns if line.strip() else set())
+        is_row = columns and not timed
+        lines.append("  ".join("TIME" if is_row and i in columns else cell for i, cell in enumerate(cells)))
+    return "\n".join(lines)
 
 
 def comparable(text: str) -> tuple[str, list[float]]:

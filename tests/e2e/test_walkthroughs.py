@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.async_project import await_end
-from tests.builders.markdown import Block, comparable, read_blocks, run_block, run_in
+from tests.builders.markdown import Block, assert_same_output, read_blocks, run_block, run_in
 from tests.builders.running_server import RunningServer, running_server
 from turnout.gateway.requests.signing import load_secret
 from turnout.manifest.parser import parse_manifest
@@ -54,9 +54,34 @@ def blocks_of(page: str) -> list[Block]:
     return read_blocks((ROOT / "docs" / f"{page}.md").read_text())
 
 
-def words_of(text: str) -> str:
-    """Return the text without its numbers and without differences in column widths."""
-    return re.sub(" +", " ", comparable(text)[0])
+STATUSES = "200\n200\n403\n"
+REPLAY = "VERSION  REQUESTS  P50 MS\niris/v1        50    1.66\n\n98.00% agree: 49 of 50 requests.\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "on_the_page", "same"),
+    [
+        (STATUSES, STATUSES, True),
+        ("200\n200\n200\n", STATUSES, False),
+        (REPLAY.replace("1.66", "20.5"), REPLAY, True),
+        (REPLAY.replace("49", "48"), REPLAY, False),
+        (REPLAY.replace("98.00%", "97.00%"), REPLAY, False),
+        (REPLAY.replace(" 50 ", "  9 "), REPLAY, False),
+        ("2031-01-01 10:00:00  5%", "2026-11-30 09:06:13  5%", True),
+        ("2026-11-30  25%", "2026-11-30  5%", False),
+        ("sha256 0123456789ab", "sha256 a2808a63d958", True),
+        ('{"y":[0.9800679,5.5308593e-7]}', '{"y":[0.9800679,5.5308595e-7]}', True),
+        ('{"y":[0.9800679,5.5308595e-7]}', '{"y":[0.9700679,5.5308595e-7]}', False),
+    ],
+)
+def test_numbers_of_an_output_are_compared_unless_they_differ_between_runs(
+    printed: str, on_the_page: str, same: bool
+) -> None:
+    if same:
+        assert_same_output(printed, on_the_page)
+        return
+    with pytest.raises(AssertionError):
+        assert_same_output(printed, on_the_page)
 
 
 @pytest.mark.parametrize("page", SERVE_OPTIONS)
@@ -69,7 +94,7 @@ def test_blocks_do_what_the_page_says(page: str, tmp_path: Path) -> None:
         for block in blocks:
             printed = run_block(block, server)
             if block.output is not None:
-                assert words_of(printed) == words_of(block.output)
+                assert_same_output(printed, block.output)
 
 
 @pytest.mark.parametrize("page", WITHOUT_SERVER)
@@ -81,7 +106,7 @@ def test_blocks_without_a_server_do_what_the_page_says(page: str, tmp_path: Path
     for block in blocks:
         printed = run_in(block, project, {})
         if block.output is not None:
-            assert words_of(printed) == words_of(block.output)
+            assert_same_output(printed, block.output)
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
