@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from tests.builders.python_project import PREDICT, write_python_project
@@ -57,6 +59,12 @@ def test_each_runtime_has_its_own_layer(built: dict[str, BuiltPackage]) -> None:
     layer = names_of(built[built["echo_v2"].layer])
     assert any(name.startswith("python/numpy/") for name in layer)
     assert any(name.startswith("python/orjson/") for name in layer)
+    # SciPy runs `from numpy import *`, which imports every public module.
+    modules = [made for made in (getattr(np, name) for name in np.__all__) if isinstance(made, ModuleType)]
+    site = Path(np.__file__).parents[1]
+    files = {f"python/{Path(str(made.__file__)).relative_to(site)}" for made in modules}
+    assert "python/numpy/f2py/__init__.py" in files
+    assert files - layer == set()
     assert not any(name.startswith("python/onnxruntime/") for name in layer)
     assert built["echo_v2"].notes == ()
 

@@ -24,7 +24,15 @@ from turnout.manifest.parser import Version
 from turnout.packaging.build_progress import BuildProgress, ignore_progress
 from turnout.packaging.bytecode import compile_bytecode, python_version
 from turnout.packaging.contents import FunctionInputs, StoredFile, code_files, to_json
-from turnout.packaging.layer import HERE, LayerSpec, find_python, install_layer, layer_files, resolve_requirements
+from turnout.packaging.layer import (
+    HERE,
+    LayerSpec,
+    find_python,
+    install_layer,
+    layer_files,
+    left_out_of,
+    resolve_requirements,
+)
 from turnout.packaging.pools import PoolInputs, group_by_pool
 from turnout.packaging.routers import RouterInputs, router_files
 from turnout.packaging.zips import Content, content_digest, unzipped_bytes, write_zip
@@ -278,6 +286,7 @@ def _build_layer(spec: LayerSpec, out: Path, python: Path | None, progress: Buil
     progress(name, "started")
     pinned = resolve_requirements(spec, out.parent)
     inputs = {"lock": content_digest(spec.layer.lock), "architecture": spec.architecture, "python": spec.python}
+    inputs["left out"] = " ".join(left_out_of(spec))
     digest = _digest({**inputs, **{f"requirement {line}": line for line in pinned}}, python, "")
 
     def write(path: Path) -> tuple[str, ...]:

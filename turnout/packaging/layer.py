@@ -44,10 +44,12 @@ LEFT_OUT = (
     "simdjson/*.cpp",
     "simdjson/*.h",
     "numpy/distutils/*",
-    "numpy/f2py/*",
     "numpy/_pyinstaller/*",
 )
-"""Patterns of files that no inference reads, relative to the layer's site-packages."""
+"""Patterns of files that no inference reads, relative to the layer's site-packages.
+
+All public modules of numpy stay: SciPy runs `from numpy import *`, which imports them.
+"""
 
 
 class LayerError(Exception):
@@ -122,8 +124,13 @@ def install_layer(spec: LayerSpec, pinned: Sequence[str], target: Path) -> None:
 
 def layer_files(spec: LayerSpec, site: Path) -> dict[str, Path]:
     """Return archive name -> file for the files of an installed layer that are kept."""
-    left_out = (*LEFT_OUT, *spec.layer.left_out)
+    left_out = left_out_of(spec)
     return {f"python/{name}": path for name, path in sorted(_files_below(site)) if not _matches(name, left_out)}
+
+
+def left_out_of(spec: LayerSpec) -> tuple[str, ...]:
+    """Return the patterns of files that a layer does not contain."""
+    return (*LEFT_OUT, *spec.layer.left_out)
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
