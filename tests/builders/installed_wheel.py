@@ -69,14 +69,20 @@ def build_wheel(root: Path, folder: Path) -> Path:
     return wheel
 
 
+def make_environment(folder: Path) -> Path:
+    """Make an environment in which the dependencies can be imported; return its interpreter."""
+    venv.create(folder, with_pip=False)
+    site = next((folder / "lib").glob("python*/site-packages"))
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
+    return folder / "bin" / "python"
+
+
 def install_wheel(root: Path, folder: Path) -> Installed:
     """Build the checkout's wheel and install it below `folder`."""
     wheel = build_wheel(root, folder / "dist")
-    venv.create(folder / "venv", with_pip=False)
-    python = folder / "venv" / "bin" / "python"
+    python = make_environment(folder / "venv")
     install = ["install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
     site = next((folder / "venv" / "lib").glob("python*/site-packages"))
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
     (folder / "elsewhere").mkdir()
     return Installed(python, site, folder / "elsewhere")

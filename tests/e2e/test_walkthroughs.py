@@ -45,7 +45,7 @@ RUN_ELSEWHERE = {
     "async": "below",
     "installing": "tests/e2e/test_wheel.py",
     "pools": "tests/e2e/test_pools.py",
-    "runtimes": "tests/e2e/test_wine_example.py",
+    "runtimes": "tests/e2e/test_runtimes_page.py",
 }
 """Pages with commands that other tests run: in an environment of their own, with other models, with another project."""
 

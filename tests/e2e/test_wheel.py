@@ -5,16 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.builders.installed_wheel import Installed, install_wheel
+from tests.builders.installed_wheel import Installed, install_wheel, make_environment, plain_environment
+from tests.builders.markdown import Block, read_blocks, run_in
 from tests.builders.running_server import await_port
 from tests.builders.waiting import PATIENCE_S
+from turnout.scaffold.new_project import create_project
 
 IRIS = json.dumps(
     {"inputs": [{"name": "measurements", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
@@ -86,6 +90,44 @@ def test_the_page_on_installing_names_the_wheel_and_the_extras(installed: Instal
     (wheel,) = (installed.elsewhere.parent / "dist").glob("*.whl")
     assert set(re.findall(r"turnout-[\w.-]+\.whl", page)) == {wheel.name}
     assert set(re.findall(r"`turnout\[(\w+)\]`", page)) == set(EXTRAS)
+
+
+PAGE = "docs/installing.md"
+
+
+def commands_of_the_page(page: str) -> list[str]:
+    """Return the commands that install something: the page's blocks, and those in its sentences."""
+    blocks = [block.text.strip() for block in read_blocks(page) if block.language == "sh"]
+    assert all("\n" not in block for block in blocks)
+    sentences = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`(pip install [^`]*(?:/|\.whl)[^`]*)`", sentences)
+    return [*blocks, *(" ".join(command.split()) for command in inline)]
+
+
+def test_the_page_on_installing_has_commands_of_every_kind(root: Path) -> None:
+    commands = commands_of_the_page((root / PAGE).read_text())
+    assert len(commands) == 7
+    assert sum("[aws]" in command for command in commands) == 2
+    assert sum("--find-links" in command for command in commands) == 2
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_command_of_the_page_installs_turnout(number: int, installed: Installed, root: Path, tmp_path: Path) -> None:
+    """pip gets neither an index nor dependencies: those of the tests' environment can be imported."""
+    command = commands_of_the_page((root / PAGE).read_text())[number]
+    made = make_environment(tmp_path / "venv")
+    project, dist = tmp_path / "project", installed.elsewhere.parent / "dist"
+    create_project(project)
+    (wheel,) = dist.iterdir()
+    shutil.copy(wheel, project)
+    (project / "dist").symlink_to(dist)
+    text = command.replace("/path/to/turnout/dist", str(dist)).replace("/path/to/turnout", str(root))
+    options = "--quiet --no-index --no-deps --no-build-isolation --ignore-installed"  # of the tests' environment
+    program = f'pip() {{ "{sys.executable}" -m pip --python "{made}" "$@" {options}; }}'
+    run_in(Block("sh", f"{program}\n{text}", None), project, {})
+    turnout = made.with_name("turnout")
+    done = subprocess.run([turnout, "--version"], env=plain_environment(), capture_output=True, text=True, check=True)
+    assert wheel.name.split("-")[1] in done.stdout
 
 
 def test_the_program_for_aws_is_in_the_wheel(installed: Installed) -> None:
