@@ -9,12 +9,10 @@ import orjson
 import pulumi
 import pytest
 
-from infra.deployed import DeployedProject
-from infra.program import deploy
-from tests.builders.deployed import KnownAccount, deployed, packages_of, project_of
+from tests.builders.deployed import deployed, packages_of
 from tests.builders.manifests import manifest, model, stage
-from tests.builders.pulumi_program import ACCOUNT, REGION, Program, run_program
-from turnout.manifest.parser import Canary, Jwt
+from tests.builders.pulumi_program import ACCOUNT, REGION, Program
+from turnout.manifest.parser import Canary
 
 SUBNETS, GROUPS = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"], ["sg-0123456789abcdef0"]
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
@@ -118,33 +116,3 @@ def test_all_problems_are_reported_together() -> None:
     with pytest.raises(pulumi.RunError) as raised:
         deployed(manifest(), role_path="x", log_format="y", allowed_ips="z")
     assert str(raised.value).count("turnout:") == 3
-
-
-def test_program_continues_with_the_result_of_deploy() -> None:
-    of = manifest(stages=(stage(auth="api_key"), stage("app", auth="jwt", jwt=Jwt("https://i.example", ("a",)))))
-    project = project_of(of)
-
-    def program() -> None:
-        made: DeployedProject = deploy(
-            of.path.parent,
-            load=lambda _: project,
-            build=lambda _project, plan: packages_of(plan),
-            account=KnownAccount(),
-        )
-        pulumi.export("url", made.endpoints["prod"])
-        pulumi.export("key", made.api_keys["prod"])
-        pulumi.export("arn", made.functions["turnout-test_iris_v1"].arn)
-        pulumi.export("live", made.aliases["turnout-test_iris_v2"].name)
-        pulumi.export("api", made.rest_apis["app"].id)
-        pulumi.export("stage", made.stages["app"].stage_name)
-        pulumi.export("role", made.roles["integration"].name)
-        pulumi.export("dashboard_of", made.dashboard.dashboard_name)
-        pulumi.export("region_of", made.place.region)
-
-    outputs = run_program(program).outputs
-    assert outputs["url"] == "https://prod.example"
-    assert outputs["key"] == "secret-turnout-test_api_key_prod"
-    assert outputs["arn"].endswith("Function/turnout-test_iris_v1")
-    assert (outputs["live"], outputs["api"], outputs["stage"]) == ("live", "turnout-test_jwt_app-id", "app")
-    assert (outputs["role"], outputs["dashboard_of"]) == ("turnout-test_integration", "turnout-test")
-    assert outputs["region_of"] == REGION
