@@ -120,6 +120,7 @@ only if INSIDE says so: a new folder needs an entry here or there.
 
 INSIDE = {
     "turnout.plan.checks": "turnout.plan",
+    "turnout.plan.deployer": "turnout.plan",
     "turnout.plan.estimates": "turnout.plan",
     "turnout.cli.commands": "turnout.cli",
     "turnout.cli.canary": "turnout.cli",

@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.builders.markdown import comparable
+from tests.builders.waiting import PATIENCE_S
 from tests.cli.conftest import write_project
 from tests.conversion.conftest import environment
 from turnout.cli.__main__ import main
@@ -274,10 +275,13 @@ def test_an_interrupted_conversion_leaves_nothing_behind(number: signal.Signals,
         str(project),
     ]
     for _ in range(3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.3, 4.0))
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        process.stderr.readline()  # a signal while Python itself starts ends it as Python does
+        time.sleep(rng.uniform(0.0, 4.0))
         process.send_signal(number)
-        code = process.wait(60)
+        process.communicate(timeout=PATIENCE_S)
+        code = process.returncode
         if code == 0:  # models.yaml was edited before the signal
             assert load_project(project).manifest.model("spam").version("v1")
             return

@@ -15,7 +15,7 @@ from tests.engine.stand_in.aws import REGION
 from tests.engine.stand_in.clients import RECORDER
 from tests.engine.world import World
 from turnout.gateway.rules.stages import StageSettings
-from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
+from turnout.plan.deployer.policy import DeployerScope, build_deployer_policies
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 

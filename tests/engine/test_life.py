@@ -19,7 +19,7 @@ from tests.engine.stand_in.clients import RECORDER
 from tests.engine.stand_in.gateway_resources import set_logs_role
 from turnout.artifacts.artifact import Artifact
 from turnout.manifest.parser import Manifest
-from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
+from turnout.plan.deployer.policy import DeployerScope, build_deployer_policies
 from turnout.plan.planner import make_plan
 from turnout.project.project import load_project
 

@@ -140,9 +140,9 @@ def ruled(request: pytest.FixtureRequest) -> Program:
 
 def inputs_of(program: Program, kind: str) -> dict[str, Mapping[str, Any]]:
     """Return the inputs of all resources of a kind; there is at least one."""
-    found = {name: resource.inputs for name, resource in program.of(kind).items()}
-    assert found, kind
-    return found
+    inputs = {name: resource.inputs for name, resource in program.of(kind).items()}
+    assert inputs, kind
+    return inputs
 
 
 def test_stacks_contain_everything(ruled: Program) -> None:

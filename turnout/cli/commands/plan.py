@@ -150,7 +150,7 @@ def plan(
 
 def say_deployer_policy(made: Plan, project: Project, account: str, region: str) -> None:
     """Print the policies as JSON: one, or a list if IAM's limit requires several."""
-    from turnout.plan.deployer_policy import DeployerScope, build_deployer_policies
+    from turnout.plan.deployer.policy import DeployerScope, build_deployer_policies
     from turnout.project.stack_settings import read_stack_settings
 
     partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"

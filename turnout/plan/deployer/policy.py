@@ -16,7 +16,7 @@ from turnout.manifest.parser import Domain
 from turnout.plan.values import Plan
 from turnout.protocol.naming import function_prefix
 
-from .deployer_actions import (
+from .actions import (
     ALARM_ACTIONS,
     BOUNDED_ROLE_ACTIONS,
     BUCKET_ACTIONS,

@@ -11,7 +11,7 @@ import pytest
 from tests.builders.iam import Call, refused_by
 from tests.builders.manifests import artifacts_of, manifest, model
 from turnout.manifest.parser import Domain
-from turnout.plan.deployer_policy import (
+from turnout.plan.deployer.policy import (
     POLICY_CHARACTERS,
     DeployerScope,
     build_deployer_policies,
