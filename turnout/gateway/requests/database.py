@@ -132,24 +132,30 @@ def connect(folder: Path) -> sqlite3.Connection:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(folder):
+        with _alone(folder), contextlib.ExitStack() as on_failure:
             connection = sqlite3.connect(folder / FILE_NAME, timeout=BUSY_S, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-            connection.execute("PRAGMA synchronous = FULL")
-            with transaction(connection):
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    _make_tables(connection)
+            on_failure.callback(connection.close)
+            _set_up(connection, folder)
+            on_failure.pop_all()
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"{folder / FILE_NAME} cannot be opened: {error}") from error
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, folder: Path) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    connection.execute("PRAGMA synchronous = FULL")
+    with transaction(connection):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            _make_tables(connection)
     if version not in {0, VERSION}:
         raise DatabaseError(
             f"{folder / FILE_NAME} was made by another release of Turnout: use that release, or delete the folder"
         )
-    return connection
 
 
 @contextlib.contextmanager
