@@ -87,6 +87,13 @@ def test_a_missing_module_is_a_problem_with_the_line_to_add(
     assert main(["build", "-m", str(folder)]) == 2
 
 
+def test_a_module_that_layers_leave_out_is_a_problem(folder: Path) -> None:
+    """As on Lambda: otherwise a version passes the check, and cannot be opened there."""
+    write(folder, "import numpy._pyinstaller\n")
+    (problem,) = check(folder).problems
+    assert "t.py imports `numpy._pyinstaller`" in str(problem)
+
+
 def test_requirements_of_a_version_are_installed(folder: Path) -> None:
     write(folder, "import markupsafe\n", ", requirements: [markupsafe>=3]")
     assert check(folder) == ImportsReport((), ())

@@ -128,6 +128,17 @@ def layer_files(spec: LayerSpec, site: Path) -> dict[str, Path]:
     return {f"python/{name}": path for name, path in sorted(_files_below(site)) if not _matches(name, left_out)}
 
 
+def remove_left_out(spec: LayerSpec, site: Path) -> None:
+    """Delete what a layer does not contain from an installed one, with folders that become empty."""
+    patterns = left_out_of(spec)
+    for name, path in [*_files_below(site)]:
+        if _matches(name, patterns):
+            path.unlink()
+    for folder in sorted((path for path in site.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def left_out_of(spec: LayerSpec) -> tuple[str, ...]:
     """Return the patterns of files that a layer does not contain."""
     return (*LEFT_OUT, *spec.layer.left_out)

@@ -26,7 +26,15 @@ from turnout.artifacts.artifact import Artifact
 from turnout.artifacts.example_request import make_request
 from turnout.manifest.parser import Version
 from turnout.packaging.contents import code_files
-from turnout.packaging.layer import HERE, LayerError, LayerSpec, install_layer, resolve_requirements
+from turnout.packaging.layer import (
+    HERE,
+    LayerError,
+    LayerSpec,
+    install_layer,
+    left_out_of,
+    remove_left_out,
+    resolve_requirements,
+)
 from turnout.packaging.unpack import make_folder
 from turnout.packaging.zips import content_digest
 from turnout.problems import Problem, ProblemsError
@@ -301,14 +309,16 @@ def _write_code(parent: Path) -> Path:
 
 
 def _install(parent: Path, requirements: tuple[str, ...], runtime: str) -> Path:
-    """Install the runtime layer for this machine with these packages once, as for `--isolated`."""
+    """Install the runtime layer for this machine with these packages once, with the files that it has on Lambda."""
     spec = LayerSpec(HERE, "", requirements, runtime)
-    wants = (content_digest(spec.layer.lock), sys.version, *requirements)
+    wants = (content_digest(spec.layer.lock), sys.version, *left_out_of(spec), *requirements)
     digest = hashlib.sha256("\n".join(wants).encode()).hexdigest()
-    return make_folder(
-        parent / f"site-{digest[:16]}",
-        lambda folder: install_layer(spec, resolve_requirements(spec, parent), folder),
-    )
+
+    def install(folder: Path) -> None:
+        install_layer(spec, resolve_requirements(spec, parent), folder)
+        remove_left_out(spec, folder)
+
+    return make_folder(parent / f"site-{digest[:16]}", install)
 
 
 def _last_line(text: str) -> str:
