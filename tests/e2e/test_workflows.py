@@ -206,7 +206,7 @@ def test_jobs_get_credentials_by_oidc_alone(runner: Runner) -> None:
     """The action asks GitHub for a token and STS for a role's credentials, which no test can do here. What it needs is
     checked: permission to ask, the role, the region, and no stored key. Its default audience is the one of STS.
     """
-    with_credentials = set()
+    jobs = set()
     for workflow in ("pull-request", "deploy", "canary"):
         tree = read_workflow(runner.project, workflow)
         assert "secrets.AWS" not in (runner.project / f".github/workflows/turnout-{workflow}.yml").read_text()
@@ -220,13 +220,13 @@ def test_jobs_get_credentials_by_oidc_alone(runner: Runner) -> None:
             assert given["role-to-assume"] == "${{ vars.AWS_DEPLOY_ROLE }}"
             assert given["aws-region"] == "${{ vars.AWS_REGION }}"
             assert given.keys() <= {"role-to-assume", "aws-region", "output-credentials", "output-env-credentials"}
-            # Earlier releases run on a Node.js that GitHub removed.
+            # The releases before run on a Node.js that GitHub removed.
             assert int(step["uses"].rpartition("@v")[2]) >= 4
             # Nothing that calls AWS runs before it.
             before = content["steps"][: content["steps"].index(step)]
             assert not [entry for entry in before if re.search(r"\b(pulumi|aws|canary) ", entry.get("run", ""))]
-            with_credentials.add((workflow, job))
-    assert with_credentials == WITH_CREDENTIALS
+            jobs.add((workflow, job))
+    assert jobs == WITH_CREDENTIALS
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The IAM policy that a deployment needs. It may use what the plan may use."""
+"""The IAM policy that a principal needs to deploy a project."""
