@@ -168,6 +168,7 @@ def test_a_canary_is_started_watched_and_promoted(chromium: Browser, server: Run
         page.get_by_text("Promoted: dev serves echo v2 to all requests.").wait_for()
         record = server.project / "rollouts.jsonl"
         rollouts = [json.loads(line) for line in record.read_text().splitlines()]
+        page.locator("table.history tbody tr").nth(1).wait_for()
         promotion, start = page.locator("table.history tbody tr").all()
         assert rollouts[0]["who"] in start.inner_text()
         assert f"v2 {rollouts[0]['digests']['echo']['v2']}" in start.inner_text()
@@ -474,7 +475,8 @@ TRAFFIC = """async ([models, pulses]) => {
       model: `m${n}`, version: 'v1', stage: 'dev', requests: second * (n + 1), errors: second,
       durations: [second * n, second],
     }));
-    moments = withTraffic(moments, {run: second < 5 ? 'old' : 'new', time: 1e9 + second, bounds_s: [0.1, 1], rows});
+    const run = second < 5 ? 'old' : 'new';
+    moments = withTraffic(moments, {run, time: 1e9 + second, bounds_s: [0.1, 1], rows, callers: []});
   }
   const figure = figureOf(moments, 'm9');
   return {kept: moments.length, first: moments[0].time - 1e9, figure, stage: figureOf(moments, 'm9 v1 dev').perSecond,

@@ -20,6 +20,7 @@ from tests.browser.test_console_page import Visit, send_and_read, visiting
 from tests.browser.test_console_tabs import check_accessible, write_png
 from tests.builders.odd_project import write_odd_project
 from tests.builders.running_server import PATIENCE_S, RunningServer, running_server
+from tests.builders.waiting import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -163,6 +164,16 @@ def test_settings_of_a_dropped_picture_apply_to_it(visit: Visit, tmp_path: Path)
     visit.check_silence()
 
 
+COUNT_SPELLED = """() => {
+  const own = window.encodeURIComponent;
+  window.spelled = 0;
+  window.encodeURIComponent = (text) => {
+    window.spelled += String(text).length > 1e6;
+    return own(text);
+  };
+}"""
+"""Counts how often the page spells a large request."""
+
 BINARY = """async (inputs) => {
   const { makeBinary } = await import('/console/static/binary.js');
   const { readJson } = await import('/console/static/json.js');
@@ -200,6 +211,19 @@ def test_large_requests_are_binary(visit: Visit, tmp_path: Path) -> None:
     page.get_by_text("The first 30 of 150000 values of a row.").wait_for()
     page.locator(".snippets summary").click()
     page.get_by_text("--data-binary @request.json").wait_for()
+    # The pulse, once a second, draws neither the request nor its code again.
+    page.evaluate(COUNT_SPELLED)
+    clock = page.locator(".live-data .small").last
+    times = [clock.inner_text()]
+
+    def have_come() -> bool:
+        time = clock.inner_text()
+        if time != times[-1]:
+            times.append(time)
+        return len(times) > 3
+
+    wait_until(have_come, "three pulses")
+    assert page.evaluate("window.spelled") == 0
     page.get_by_role("link", name="Download request.json").wait_for()
     visit.check_silence()
 

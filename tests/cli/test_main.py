@@ -15,7 +15,7 @@ from tests.builders.waiting import PATIENCE_S
 from tests.cli.conftest import write_project
 from turnout import __version__
 from turnout.cli.__main__ import debug_first, main
-from turnout.cli.app import print_error
+from turnout.cli.app import code_of_signal, print_error
 from turnout.cli.output import CommandError
 from turnout.problems import Problem, ProblemsError
 
@@ -230,6 +230,29 @@ def test_ctrl_c_exits_with_130_without_a_message(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.parametrize("kind", [ImportError, SystemError])
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (SystemExit("text"), None), (OSError(), None)],
+)
+def test_a_signal_during_the_import_of_an_extension_is_no_error(
+    kind: type[Exception], cause: BaseException, code: int | None
+) -> None:
+    with pytest.raises(kind) as caused:
+        raise kind("initialization failed") from cause
+    assert code_of_signal(caused.value) == code
+    with pytest.raises(ImportError) as outer:
+        raise ImportError("numpy cannot be imported") from caused.value
+    assert code_of_signal(outer.value) == code
+
+
+def test_an_error_without_a_signal_is_reported() -> None:
+    assert code_of_signal(ImportError("no module")) is None
+    with pytest.raises(ValueError, match="x") as caused:
+        raise ValueError("x") from KeyboardInterrupt()
+    assert code_of_signal(caused.value) is None
 
 
 INTERRUPTED = """

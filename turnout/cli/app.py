@@ -55,10 +55,29 @@ class Commands(Group):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:
+            code = code_of_signal(error)
+            if code is not None:
+                raise typer.Exit(code) from None
             if ctx.params.get("debug"):
                 notify("".join(traceback.format_exception(error)).rstrip())
                 raise typer.Exit(1) from None
             raise typer.Exit(print_error(error)) from None
+
+
+def code_of_signal(error: BaseException | None) -> int | None:
+    """Return the exit code if a signal during an import caused the error, else None.
+
+    The import of a C extension turns a signal's KeyboardInterrupt or SystemExit into an ImportError or SystemError.
+    """
+    if not isinstance(error, ImportError | SystemError):
+        return None
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return 130
+        if isinstance(error, SystemExit) and isinstance(error.code, int):
+            return error.code
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def print_error(error: Exception) -> int:

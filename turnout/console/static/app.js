@@ -1,6 +1,6 @@
 // @ts-check
 // The page: reads the state, follows the events, and shows what the address behind `#` names.
-import { Fragment, follow, getJson, html, render, useEffect, useRef, useState } from './lib.js';
+import { Fragment, follow, getJson, html, render, useEffect, useMemo, useRef, useState } from './lib.js';
 import { Matrix } from './matrix.js';
 import { withTraffic } from './figures.js';
 import { clock } from './format.js';
@@ -54,13 +54,20 @@ function App() {
       stop();
     };
   }, []);
-  if (!state) return html`<p class="loading" role="status">${problem || 'Loading the console...'}</p>`;
-  const stage = where.view === 'stage' && state.stages.find((/** @type {any} */ row) => row.name === where.stage);
-  const problems = [...state.problems, ...(problem ? [problem] : []), ...(pulse?.warning ? [pulse.warning] : []), ...differencesOf(pulse)];
   const done = (/** @type {string} */ sentence) => {
     setMessage(sentence);
     load();
   };
+  // Nothing here depends on the pulse: drawn anew each second, a large request in Try it would take all of the time.
+  const view = useMemo(() => {
+    if (state && where.view === 'try') return html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`;
+    if (state && where.view === 'plan') return html`<${Plan} generation=${state.generation} />`;
+    if (state && where.view === 'requests') return html`<${Requests} key=${`${where.stage} ${where.caller}`} state=${state} stage=${where.stage} caller=${where.caller} onDone=${done} />`;
+    return null;
+  }, [state, where]);
+  if (!state) return html`<p class="loading" role="status">${problem || 'Loading the console...'}</p>`;
+  const stage = where.view === 'stage' && state.stages.find((/** @type {any} */ row) => row.name === where.stage);
+  const problems = [...state.problems, ...(problem ? [problem] : []), ...(pulse?.warning ? [pulse.warning] : []), ...differencesOf(pulse)];
   return html`<${Fragment}>
     <header>
       <h1><a href="#">Turnout</a></h1>
@@ -76,9 +83,7 @@ function App() {
       ${problems.length > 0 && html`<div class="problems" role="alert"><strong>Something is wrong.</strong><ul>${problems.map((text) => html`<li>${text}</li>`)}</ul></div>`}
       <div role="status" class="message">${message && html`<p>${message} <button class="link" onClick=${() => setMessage('')}>Dismiss</button></p>`}</div>
       ${stage && html`<${StagePanel} key=${stage.name} stage=${stage} state=${state} pulse=${pulse} evidence=${evidence.current} history=${history.current} seen=${shares.current[stage.name] || []} onClose=${() => go('')} onDone=${done} />`}
-      ${where.view === 'try' && html`<${TryIt} state=${state} model=${where.model} version=${where.version} />`}
-      ${where.view === 'plan' && html`<${Plan} generation=${state.generation} />`}
-      ${where.view === 'requests' && html`<${Requests} key=${`${where.stage} ${where.caller}`} state=${state} stage=${where.stage} caller=${where.caller} onDone=${done} />`}
+      ${view}
       ${(where.view === '' || where.view === 'stage' || where.view === 'model') && html`<${Matrix} state=${state} history=${history.current} wanted=${where.model} onStage=${(/** @type {string} */ name) => go(`stage/${name}`)} onModel=${(/** @type {string} */ model, /** @type {string} */ version) => go(`try/${model}${version ? `/${version}` : ''}`)} />`}
     </main>
     <footer class="muted small">Turnout ${state.turnout}. The same in a terminal: <code>turnout canary</code>, <code>turnout models</code>, <code>turnout plan</code>.</footer>
