@@ -120,7 +120,7 @@ class ConversionOptions:
             checked_runtime(self.runtime, source),
             checked_modules(self.module or (), self.runtime),
             tuple(self.requirement or ()),
-            # a Python file does what a transform does
+            # Without --transform: with the Python runtime, the Python file does that work.
             repeat_command(context, {"runtime": "python"}, without={"transform"}),
         )
 

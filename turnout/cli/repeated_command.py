@@ -1,4 +1,4 @@
-"""The running command with other options: what an error suggests can be pasted, and keeps what the user typed."""
+"""Repeats the running command with other options, so that users can paste the command that an error suggests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def repeat_command(context: typer.Context, changes: Mapping[str, Any], *, withou
 
     Args:
         context: the command's context.
-        changes: parameter -> its value instead of the given one; it may not have been given.
+        changes: parameter -> value. Each replaces the given value, or is added if none was given.
         without: parameters to leave out.
     """
     words = context.command_path.split()

@@ -17,10 +17,10 @@ from turnout import __version__
 from turnout.loopback import is_loopback_url
 
 CONNECT_TIMEOUT_S = 60.0
-"""Seconds in which a server accepts a connection."""
+"""Longest wait for a connection."""
 
 TIMEOUT_S = 60.0
-"""Seconds in which a server answers anything but an inference."""
+"""Longest wait for an answer, except for inferences."""
 
 INFERENCE_TIMEOUT_S = 310.0
 """More than the 300 s that `quotas.integration_timeout_s` allows, so that the client receives API Gateway's 504."""
@@ -62,7 +62,7 @@ class ApiConnection:
 
     Args:
         url: the server's address; its path is the prefix of each request's path.
-        timeout_s: how long an answer may take, with `INFERENCE_TIMEOUT_S` for those of models.
+        timeout_s: how long an answer may take; pass `INFERENCE_TIMEOUT_S` for inferences.
 
     Raises:
         ValueError: `url` is not a valid address.
@@ -100,11 +100,8 @@ class ApiConnection:
             self.close()
             raise UnreachableError(f"no server listens at {self._url}.") from None
         except TimeoutError:
-            connected = self._connection.sock is not None
             self.close()
-            problem = "did not answer" if connected else "did not accept a connection"
-            limit_s = self._timeout_s if connected else self._connection.timeout
-            raise UnreachableError(f"{self._url} {problem} within {limit_s:g} s.") from None
+            raise UnreachableError(f"{self._url} did not answer within {self._timeout_s:g} s.") from None
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise UnreachableError(f"{self._url} did not answer: {error or type(error).__name__}.") from error
@@ -115,10 +112,18 @@ class ApiConnection:
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         is_open = self._connection.sock is not None
         if not is_open:
-            self._connection.connect()
-            self._connection.sock.settimeout(self._timeout_s)
+            self._open()
         self._connection.request(method, self._prefix + path, body, headers)
         return self._connection.getresponse()
+
+    def _open(self) -> None:
+        try:
+            self._connection.connect()
+        except TimeoutError:
+            self.close()
+            limit_s = self._connection.timeout
+            raise UnreachableError(f"{self._url} did not accept a connection within {limit_s:g} s.") from None
+        self._connection.sock.settimeout(self._timeout_s)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

@@ -233,7 +233,7 @@ def describe_share(percent: float, observation: Observation) -> dict[str, float]
 
 
 def describe_traffic(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The counters by stage, model, version and share, and those by stage and consumer; None where there are none."""
+    """The counters by stage, model, version and share, and by stage and consumer; None if the server reports none."""
     if not metrics:
         return None
     return {

@@ -164,7 +164,7 @@ function Disagreements({ stage, model, version, baseline, isLocal }) {
   </div>`;
 }
 
-/** The stage's named callers: what each may do, and what it did. @param {{stage: any, traffic: any, history: any[], isLocal: boolean}} props */
+/** The stage's consumers: their limits and their traffic. @param {{stage: any, traffic: any, history: any[], isLocal: boolean}} props */
 function Consumers({ stage, traffic, history, isLocal }) {
   const counted = new Map((traffic?.callers || []).filter((/** @type {any} */ row) => row.stage === stage.name).map((/** @type {any} */ row) => [row.caller, row]));
   const today = new Date().toISOString().slice(0, 10);
@@ -183,7 +183,7 @@ function Consumers({ stage, traffic, history, isLocal }) {
           ${isLocal && html`<td class="number">${count(sums?.requests || 0)}</td><td class="number">${figure ? rate(figure.perSecond) : '-'}</td><td class="number">${duration(figure?.p50)}</td><td class="number">${duration(figure?.p99)}</td><td class="number">${count(sums?.refused || 0)}</td><td class="number">${count(sums?.throttled || 0)}</td><td class="number">${count(sums?.errors || 0)}</td>`}</tr>`;
       })}</tbody>
     </table></div>
-    <p class="muted small">${isLocal ? 'Counted since the start of the server. ' : "Requests of each consumer are in the stage's access log (`caller`). "}Each name leads to its kept requests.</p>`;
+    <p class="muted small">${isLocal ? 'Counted since the start of the server. ' : "Requests of each consumer are in the stage's access log (`caller`). "}Each name links to the kept requests of the consumer.</p>`;
 }
 
 /** @param {{rows: any[]}} props */

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from turnout.gateway.rules.stages import Behind, FunctionTarget, Share
+from turnout.gateway.rules.stages import DirectCall, FunctionTarget, Share
 from turnout.plan.routes import SHARED_PATHS
 from turnout.protocol.naming import ROUTER, function_name, variable_name
 
@@ -28,7 +28,7 @@ class SharedRoutes:
 
     def find(
         self, resource: str, parameters: Mapping[str, str] | None, share: Share, target: FunctionTarget
-    ) -> Behind | None:
+    ) -> DirectCall | None:
         """Return what to call instead of the general router; None if there is nothing else.
 
         Args:
@@ -48,5 +48,5 @@ class SharedRoutes:
         if name not in self._names or version == ROUTER:
             return None
         called = FunctionTarget(name, target.alias, target.timeout_s)
-        behind = share.behind[model, version] = Behind(called, resource.format_map(parameters))
+        behind = share.behind[model, version] = DirectCall(called, resource.format_map(parameters))
         return behind

@@ -135,8 +135,8 @@ class FunctionTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
-    """What is called instead of the general router: a function, by the resource that it would have by itself."""
+class DirectCall:
+    """A function that is called instead of the general router, and the resource of its own route."""
 
     target: FunctionTarget
     resource: str
@@ -161,7 +161,7 @@ class Share:
     variables: Mapping[str, str] | None
     targets: tuple[FunctionTarget, ...]
     contexts: dict[int, dict[str, Any]] = field(default_factory=dict)
-    behind: dict[tuple[str, str], Behind] = field(default_factory=dict)
+    behind: dict[tuple[str, str], DirectCall] = field(default_factory=dict)
     tables: FindTable = no_tables
 
     def choice_of(self, variable: str) -> str:
@@ -204,7 +204,8 @@ DirectPath = tuple[CompiledStage, str, Mapping[str, Match]]
 
 MOST_LEARNED = 10_000
 LONGEST_LEARNED = 200
-"""Most learned paths, and their greatest length: clients may make up any number."""
+MOST_METHODS = 16
+"""Limits on learned paths: their number, their length and their methods, because clients can make up any."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,7 +230,7 @@ class Snapshot:
         return self.direct.get(path) or self.learned.get(path)
 
     def learn(self, path: str, stage: CompiledStage, inner: str, method: str, match: Match) -> None:
-        """Find a raw path without a search from now on."""
+        """Remember the match of a raw path, so that `find` returns it without a search."""
         if len(path) > LONGEST_LEARNED or path in self.direct:
             return
         known = self.learned.get(path)
@@ -237,7 +238,8 @@ class Snapshot:
             if len(self.learned) >= MOST_LEARNED:
                 self.learned.clear()
             known = self.learned[path] = stage, inner, {}
-        known[2][method] = match
+        if len(known[2]) < MOST_METHODS:
+            known[2][method] = match
 
     def locate(self, path: str) -> tuple[CompiledStage | None, str, str]:
         """Return the stage of a raw path, the path within the stage, and the path in `requestContext`.

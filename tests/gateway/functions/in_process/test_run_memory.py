@@ -48,6 +48,33 @@ def test_runs_that_overlap_have_the_sum_of_their_limits() -> None:
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
+def test_short_runs_do_not_raise_the_limit_of_a_long_one() -> None:
+    memory = RunMemory()
+    with memory.limited(GIB):
+        first, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        taken = np.empty(GIB // 2, np.uint8)
+        for _ in range(5):
+            with memory.limited(GIB):
+                pass
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] == first
+        del taken
+
+
+def test_loading_a_model_suspends_the_limit() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    memory = RunMemory()
+    with memory.limited(MARGIN_BYTES):
+        with memory.suspended(), memory.suspended():
+            np.empty(8 * GIB, np.uint8)
+        loaded = np.empty(MARGIN_BYTES // 2, np.uint8)
+        with pytest.raises(MemoryError):
+            np.empty(8 * GIB, np.uint8)
+        del loaded
+    with memory.suspended():
+        assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
 def test_a_system_that_does_not_report_the_memory_has_no_limit(tmp_path: Path) -> None:
     with RunMemory(tmp_path / "statm").limited(1):
         np.empty(8 * GIB, np.uint8)

@@ -140,7 +140,8 @@ class InProcessFunctions:
                 gate=self._gate,
                 budget=budget,
                 session_bytes=(session_bytes or {}).get(function.name, 0),
-                run_memory=self._run_memory if function.name in off_loop else None,
+                run_memory=self._run_memory,
+                limits_memory=function.name in off_loop,
             )
             self._new.append(hosted)
         self._current: Current = Current(self) if before is None else before._current

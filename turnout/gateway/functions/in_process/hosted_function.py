@@ -131,7 +131,8 @@ class HostedFunction:
         gate: limits concurrent loads of all functions; None for no limit.
         budget: unloads idle functions when memory is short, or None.
         session_bytes: memory that the function is expected to use when loaded.
-        run_memory: limits the memory of runs, if the values of a request decide about it; None for no limit.
+        run_memory: limits the memory of runs; shared by all functions of this process.
+        limits_memory: whether the memory of a run depends on the request's values, and is limited.
 
     Attributes:
         used_s: time of its last call, on the monotonic clock.
@@ -157,6 +158,7 @@ class HostedFunction:
         budget: SessionBudget | None = None,
         session_bytes: int = 0,
         run_memory: RunMemory | None = None,
+        limits_memory: bool = False,
     ) -> None:
         self.function = function
         self.used_s = 0.0
@@ -164,7 +166,8 @@ class HostedFunction:
         self._gate = gate or LoadGate(UNLIMITED_LOADS)
         self._budget = budget
         self._session_bytes = session_bytes
-        self._run_memory = run_memory
+        self._run_memory = run_memory or RunMemory()
+        self._limits_memory = limits_memory
         self._key = key_of(function.name)
         self._running_now: Running = running or _NotRecorded()
         self._one_at_a_time = one_at_a_time or OneAtATime()
@@ -287,7 +290,8 @@ class HostedFunction:
                 if budget is not None:
                     budget.drop(evicted)
                 try:
-                    code = self._load_code()
+                    with self._run_memory.suspended():
+                        code = self._load_code()
                 except BaseException as error:  # a transform may even raise SystemExit
                     log.exception("%s: the function could not be loaded", self.function.name)
                     _report(loop, self._loaded, loading, None, f"{type(error).__name__}: {error}")
@@ -446,7 +450,7 @@ class HostedFunction:
         self._threads.submit(job)
 
     def _limit_memory(self) -> AbstractContextManager[None]:
-        if self._run_memory is None:
+        if not self._limits_memory:
             return nullcontext()
         return self._run_memory.limited(self.function.settings.memory_mb * 1024 * 1024)
 
