@@ -258,10 +258,11 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
     models = make_models(stack, built)
     functions = [*make_functions(stack, models, packages, stored, roles, storage)]
     after: list[pulumi.Resource] = [*models.values(), *([packages] if plan.tables else [])]
-    worker = None
+    requests = None
     if storage is not None:
         worker = make_request_worker(stack, packages, storage, [roles, *models.values()])
         after.append(worker)
+        requests = RequestResources(storage.bucket, storage.queue, storage.dead_letters, worker.function)
     if stack.logging.makes:
         after.append(AccountLogging("api-logs", place, settings.roles.boundary_arn, tagged))
     apis = {
@@ -315,9 +316,7 @@ def make_stack(stack: Stack, documents: Mapping[str, str], built: Sequence[Built
         authorizer=None if authorizer is None else authorizer.function,
         domain=None if domain is None else domain.resource,
         addresses={} if domain is None else domain.addresses,
-        requests=None
-        if storage is None or worker is None
-        else RequestResources(storage.bucket, storage.queue, storage.dead_letters, worker.function),
+        requests=requests,
     )
 
 

@@ -159,11 +159,16 @@ def test_an_alias_is_pinned_and_its_successor_offered(
     assert "mlflow:flowers names no version" in capsys.readouterr().err
 
 
-def test_a_version_of_a_registered_model_is_added_by_its_number(
-    registry: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    project = write_project(tmp_path / "project")
+@pytest.fixture
+def project(registry: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose commands use the registry."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry[0])
+    return write_project(tmp_path / "project")
+
+
+def test_a_version_of_a_registered_model_is_added_by_its_number(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["add", "flowers", "v1", "mlflow:flowers/2", "-m", str(project)]) == 0
     source = load_project(project).manifest.model("flowers").version("v1").source
     assert source is not None
@@ -173,14 +178,8 @@ def test_a_version_of_a_registered_model_is_added_by_its_number(
 
 
 def test_an_update_takes_the_options_of_an_addition(
-    registry: tuple[str, str],
-    python: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    registry: tuple[str, str], python: Path, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project = write_project(tmp_path / "project")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry[0])
     samples = tmp_path / "my rows.json"
     samples.write_text("[[5.1, 3.5, 1.4, 0.2], [6.0, 2.9, 4.5, 1.5]]")
     own = ["--samples", str(samples), "--rtol", "0.01", *(word for name in TRUSTED for word in ("--trust", name))]

@@ -110,8 +110,7 @@ class ApiConnection:
         return ApiAnswer(response.status, named, answered, elapsed_ms)
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        is_open = self._connection.sock is not None
-        if not is_open:
+        if self._connection.sock is None:
             self._open()
         self._connection.request(method, self._prefix + path, body, headers)
         return self._connection.getresponse()

@@ -20,7 +20,7 @@ from turnout.client.connection import UnreachableError
 from turnout.console.actions import find_obstacle, list_actions
 from turnout.console.runs import describe_run, files_of
 from turnout.console.subject import Subject
-from turnout.manifest.parser import Model, Stage, Version
+from turnout.manifest.parser import Consumer, Model, Stage, Version
 from turnout.manifest.settings import Warm
 from turnout.plan.checks.graphs import graph_signatures
 from turnout.problems import ProblemsError
@@ -140,6 +140,10 @@ def describe_version(project: Project, version: Version) -> dict[str, Any]:
     }
 
 
+_OWNER = Consumer(OWNER, keys=())
+"""Whoever sends the stage's own key, which has no limits of its own."""
+
+
 def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_write: bool) -> dict[str, Any]:
     """A stage: what it serves of each model, its canary, its history and what may be done with it."""
     rollouts = subject.log.read(stage.name)
@@ -148,8 +152,7 @@ def describe_stage(subject: Subject, project: Project, stage: Stage, *, may_writ
         "name": stage.name,
         "auth": stage.auth,
         "throttle": stage.throttle and {"rate": stage.throttle.rate, "burst": stage.throttle.burst},
-        "consumers": [asdict(consumer) for consumer in stage.consumers],
-        "callers": [*(consumer.name for consumer in stage.consumers), OWNER] if stage.consumers else [],
+        "consumers": [asdict(consumer) for consumer in (*stage.consumers, _OWNER)] if stage.consumers else [],
         "cells": {model.name: cell for model in project.manifest.models if (cell := describe_cell(stage, model))},
         "canary": stage.canary
         and {

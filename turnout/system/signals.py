@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: they unwind a command, wait for its cleanup, or come after its lasting change."""
+"""How commands handle Ctrl-C, SIGTERM and SIGHUP: unwind, finish the cleanup, or ignore them after a lasting change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def endings_as_exceptions() -> Iterator[None]:
 
 @contextmanager
 def ignored_endings() -> Iterator[None]:
-    """For the duration of the block, a further Ctrl-C is ignored, so that the cleanup is completed."""
+    """Ignore Ctrl-C, SIGTERM and SIGHUP during the block, so that the cleanup is completed."""
     with restored_endings():
         ignore_endings()
         yield
@@ -54,7 +54,7 @@ def restored_endings() -> Iterator[None]:
 
 
 def ignore_endings() -> None:
-    """From now on, ignore Ctrl-C, SIGTERM and SIGHUP.
+    """Ignore Ctrl-C, SIGTERM and SIGHUP until the process ends.
 
     A command calls it right before its lasting change, so that the change, its report and its exit code agree.
     """

@@ -38,8 +38,8 @@ export function Requests({ state, stage: named, caller, onDone }) {
   };
   const model = state.models.find((/** @type {any} */ row) => row.name === filter.model);
   const agreement = new Map((report?.requests || []).map((/** @type {any} */ row) => [row.key, row.agrees]));
-  const callers = [...new Set(state.stages.filter((/** @type {any} */ row) => ['', row.name].includes(filter.stage)).flatMap((/** @type {any} */ row) => row.callers))].sort();
-  const hasCallers = state.stages.some((/** @type {any} */ row) => row.callers.length > 0);
+  const callers = [...new Set(state.stages.filter((/** @type {any} */ row) => ['', row.name].includes(filter.stage)).flatMap((/** @type {any} */ row) => row.consumers.map((/** @type {any} */ consumer) => consumer.name)))].sort();
+  const hasCallers = state.stages.some((/** @type {any} */ row) => row.consumers.length > 0);
   const rows = (found?.rows || []).filter((/** @type {any} */ row) => !onlyDisagreeing || agreement.get(row.key) === false);
   return html`<section aria-labelledby="requests-title">
     <div class="bar"><h2 id="requests-title">Requests</h2><span class="muted" role="status">${!found ? !problem && 'Reading...' : `${count(rows.length)} shown of ${count(found.kept)} kept`}</span><button onClick=${() => setLooks(looks + 1)}>Refresh</button></div>

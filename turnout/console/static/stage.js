@@ -168,18 +168,15 @@ function Disagreements({ stage, model, version, baseline, isLocal }) {
 function Consumers({ stage, traffic, history, isLocal }) {
   const counted = new Map((traffic?.callers || []).filter((/** @type {any} */ row) => row.stage === stage.name).map((/** @type {any} */ row) => [row.caller, row]));
   const today = new Date().toISOString().slice(0, 10);
-  const others = stage.callers.filter((/** @type {string} */ name) => !stage.consumers.some((/** @type {any} */ row) => row.name === name));
-  // The stage's own key has no limits of its own.
-  const rows = [...stage.consumers, ...others.map((/** @type {string} */ name) => ({ name, models: null, rate: 0, quota: null, expires: '', keys: ["the stage's"] }))];
   return html`<h3>Consumers</h3>
     <div class="wide" tabindex="0"><table class="consumers">
       <thead><tr><th>Consumer</th><th>Models</th><th>Throttle</th><th>Quota</th><th>Expires</th><th>Keys</th>${isLocal && html`<th class="number">Requests</th><th class="number">Requests/s</th><th class="number">p50</th><th class="number">p99</th><th class="number">4xx</th><th class="number">429</th><th class="number">5xx</th>`}</tr></thead>
-      <tbody>${rows.map((/** @type {any} */ row) => {
+      <tbody>${stage.consumers.map((/** @type {any} */ row) => {
         const sums = counted.get(row.name);
         const figure = figureOf(history, callerKey(stage.name, row.name));
         return html`<tr key=${row.name}><th scope="row"><a href=${`#requests/${stage.name}/${row.name}`}>${row.name}</a></th><td>${row.models ? row.models.join(', ') : 'all'}</td>
           <td>${row.rate ? `${row.rate}/s, burst ${row.burst}` : '-'}</td><td>${row.quota ? `${count(row.quota.requests)} a ${row.quota.period}` : '-'}</td>
-          <td class="nowrap">${row.expires || '-'}${row.expires && row.expires <= today && html` <span class="badge failed">expired</span>`}</td><td>${row.keys.join(', ')}</td>
+          <td class="nowrap">${row.expires || '-'}${row.expires && row.expires <= today && html` <span class="badge failed">expired</span>`}</td><td>${row.keys.join(', ') || "the stage's"}</td>
           ${isLocal && html`<td class="number">${count(sums?.requests || 0)}</td><td class="number">${figure ? rate(figure.perSecond) : '-'}</td><td class="number">${duration(figure?.p50)}</td><td class="number">${duration(figure?.p99)}</td><td class="number">${count(sums?.refused || 0)}</td><td class="number">${count(sums?.throttled || 0)}</td><td class="number">${count(sums?.errors || 0)}</td>`}</tr>`;
       })}</tbody>
     </table></div>
